@@ -1,0 +1,187 @@
+package config
+
+import (
+	_ "embed" // for Example
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+const (
+	// DefaultPath is the configuration file that is read unless another is named.
+	DefaultPath = "/etc/uringhttpd/uringhttpd.yaml"
+
+	// CredentialPrefix starts the TLS paths that name a systemd credential: the
+	// file NAME in the folder $CREDENTIALS_DIRECTORY.
+	CredentialPrefix = "credential:"
+
+	// SocketPrefix starts the addresses that name a socket passed by systemd.
+	SocketPrefix = "systemd:"
+
+	maxFileBytes = 1 << 20
+)
+
+// Config is a checked configuration. It is read-only after Parse and may be
+// used by several goroutines.
+type Config struct {
+	File    string   // as given to Load or Parse
+	Listen  []Listen // at least one
+	Root    string   // absolute path of the folder to serve
+	TLS     TLS
+	Crypto  Crypto
+	Limits  Limits
+	Index   Index
+	Log     Log
+	Metrics Metrics
+
+	lines map[string]int // key as in Problem to its line, for keys present
+}
+
+// Listen is one address to accept connections on.
+type Listen struct {
+	Address string // host:port, [v6]:port (port 0: any free one) or systemd:NAME
+	TLS     bool   // false: plain HTTP
+}
+
+// TLS says how HTTPS is spoken. Certificate and Key are set if any listener has
+// TLS. Each path is absolute, or "credential:NAME".
+type TLS struct {
+	Certificate    string
+	Key            string
+	ClientCA       string // "": clients need no certificate
+	Kernel         KernelTLS
+	Cipher         string // "auto"
+	MinimumVersion uint16 // as in crypto/tls: 0x0303 is TLS 1.2, 0x0304 TLS 1.3
+}
+
+// KernelTLS says who encrypts.
+type KernelTLS string
+
+// The values of KernelTLS.
+const (
+	KernelAuto    KernelTLS = "auto"    // the kernel where it can, else user space
+	KernelRequire KernelTLS = "require" // the kernel, or refuse to serve
+	KernelOff     KernelTLS = "off"     // user space
+)
+
+// Crypto says which of the kernel's drivers is to do gcm(aes).
+type Crypto struct {
+	Prefer string // "keep": the choice stays the kernel's
+}
+
+// Limits bounds what clients can cost.
+type Limits struct {
+	Connections   int           // open at the same time, 1 to 1000000
+	HeaderTimeout time.Duration // for the whole request head, 1ms to 24h like the others
+	IdleTimeout   time.Duration // between two requests of a connection
+	StallTimeout  time.Duration // without a byte acknowledged by the client
+	Rate          int64         // bytes a second and connection; 0: unlimited
+}
+
+// Index says what a folder without an index.html answers.
+type Index string
+
+// The values of Index.
+const (
+	IndexOff  Index = "off"  // 404
+	IndexHTML Index = "html" // a listing: HTML, or JSON for Accept: application/json
+)
+
+// Log says what is written to standard error.
+type Log struct {
+	Level  slog.Level
+	Access bool // a line for each request
+}
+
+// Metrics says where metrics are served.
+type Metrics struct {
+	Address string // host:port; "": nowhere
+}
+
+//go:embed uringhttpd.yaml
+var example string
+
+// Example returns the documented configuration file that a package installs as
+// DefaultPath. It shows every key, and its values are the defaults.
+func Example() []byte { return []byte(example) }
+
+// Load reads and checks the file at path. An error in its content is of type
+// Problems; any other wraps the operating system's error and says what to do.
+func Load(path string) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("config: %w; write that file, or name another with -config", err)
+	}
+	defer f.Close()
+
+	// One byte more than allowed lets Parse see that it is too much.
+	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("config: %w; name a readable YAML file with -config", err)
+	}
+	return Parse(data, path)
+}
+
+// Parse checks data, the content of the file named file. That name appears in
+// problems, and relative paths count from its folder; the file itself is not
+// read. An error in the content is of type Problems and holds all there are.
+func Parse(data []byte, file string) (*Config, error) {
+	absolute, err := filepath.Abs(file)
+	if err != nil {
+		return nil, fmt.Errorf("config: %w; name the file by its absolute path", err)
+	}
+	r := &reader{
+		folder: filepath.Dir(absolute),
+		last:   countLines(data),
+		cfg:    defaults(file),
+	}
+	if top := r.document(data); top != nil {
+		r.configuration(top)
+	}
+	if len(r.problems) > 0 {
+		r.problems.sort()
+		return nil, r.problems
+	}
+	return r.cfg, nil
+}
+
+// defaults returns what holds for every key that is not present.
+func defaults(file string) *Config {
+	return &Config{
+		File:   file,
+		TLS:    TLS{Kernel: KernelAuto, Cipher: "auto", MinimumVersion: versionTLS12},
+		Crypto: Crypto{Prefer: "keep"},
+		Limits: Limits{
+			Connections:   1024,
+			HeaderTimeout: 10 * time.Second,
+			IdleTimeout:   60 * time.Second,
+			StallTimeout:  60 * time.Second,
+		},
+		Index: IndexHTML,
+		Log:   Log{Level: slog.LevelInfo, Access: true},
+		lines: make(map[string]int),
+	}
+}
+
+// Problem describes something wrong with the value of key that a caller found
+// later, such as a certificate that cannot be opened. key is written like
+// "tls.certificate" or "listen[0].address". The line is that of the key or, if
+// it is not in the file, of the nearest parent that is.
+func (c *Config) Problem(key, wrong, right string) Problem {
+	return Problem{File: c.File, Line: c.line(key), Key: key, Wrong: wrong, Right: right}
+}
+
+func (c *Config) line(key string) int {
+	for {
+		if line, ok := c.lines[key]; ok {
+			return line
+		}
+		if key == "" {
+			return 1
+		}
+		key = parent(key)
+	}
+}

@@ -1,0 +1,212 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+
+	"gopkg.in/yaml.v3"
+)
+
+const (
+	versionTLS12 = 0x0303
+	versionTLS13 = 0x0304
+
+	maxListeners = 64
+)
+
+// reader fills cfg from YAML nodes and gathers the problems it meets.
+type reader struct {
+	cfg      *Config
+	folder   string // relative paths count from here; absolute
+	last     int    // line
+	problems Problems
+}
+
+// entry is a key, as problems name it, with its line and its value.
+type entry struct {
+	key  string
+	line int
+	node *yaml.Node
+}
+
+// field is a key that a mapping may have, and what reads its value.
+type field struct {
+	name string
+	read func(entry)
+}
+
+func (r *reader) configuration(top *yaml.Node) {
+	r.mapping(entry{"", top.Line, top}, []field{
+		{"listen", r.listen},
+		{"root", r.root},
+		{"tls", r.tls},
+		{"crypto", r.crypto},
+		{"limits", r.limits},
+		{"index", r.index},
+		{"log", r.log},
+		{"metrics", r.metrics},
+	})
+	r.required()
+}
+
+func (r *reader) listen(e entry) {
+	if !r.kind(e, yaml.SequenceNode, "a list of addresses", `write a list of entries such as - address: ":443"`) {
+		return
+	}
+	if n := len(e.node.Content); n == 0 || n > maxListeners {
+		r.wrong(e, fmt.Sprintf("has %d entries", n), fmt.Sprintf(`write 1 to %d entries such as - address: ":443"`, maxListeners))
+		return
+	}
+	r.cfg.Listen = make([]Listen, len(e.node.Content))
+	first := make(map[string]string) // address as compared, to the key where it stood first
+	for i, node := range e.node.Content {
+		item := entry{fmt.Sprintf("%s[%d]", e.key, i), node.Line, node}
+		r.cfg.lines[item.key] = item.line
+		l := &r.cfg.Listen[i]
+		ok := r.mapping(item, []field{
+			{"address", func(e entry) { r.listenAddress(e, &l.Address, first) }},
+			{"tls", func(e entry) { r.boolean(e, &l.TLS) }},
+		})
+		if ok && !r.has(item.key+".address") {
+			r.wrong(item, "has no address", `write address: ":443" in it`)
+		}
+	}
+}
+
+func (r *reader) root(e entry) {
+	r.path(e, &r.cfg.Root, pathFolder)
+}
+
+func (r *reader) tls(e entry) {
+	tls := &r.cfg.TLS
+	r.mapping(e, []field{
+		{"certificate", func(e entry) { r.path(e, &tls.Certificate, pathCredential) }},
+		{"key", func(e entry) { r.path(e, &tls.Key, pathCredential) }},
+		{"client_ca", func(e entry) { r.path(e, &tls.ClientCA, pathCredential) }},
+		{"kernel", func(e entry) {
+			choose(r, e, &tls.Kernel, []option[KernelTLS]{
+				{"auto", KernelAuto}, {"require", KernelRequire}, {"off", KernelOff}})
+		}},
+		{"cipher", func(e entry) {
+			choose(r, e, &tls.Cipher, words("auto", "aes-gcm", "chacha20"))
+			r.notBuilt(e, tls.Cipher != "auto", "write auto")
+		}},
+		{"minimum_version", func(e entry) {
+			choose(r, e, &tls.MinimumVersion, []option[uint16]{{"1.2", versionTLS12}, {"1.3", versionTLS13}})
+		}},
+	})
+}
+
+func (r *reader) crypto(e entry) {
+	crypto := &r.cfg.Crypto
+	r.mapping(e, []field{
+		{"prefer", func(e entry) {
+			choose(r, e, &crypto.Prefer, words("keep", "hardware", "cpu", "auto"))
+			r.notBuilt(e, crypto.Prefer != "keep", "write keep")
+		}},
+	})
+}
+
+func (r *reader) limits(e entry) {
+	limits := &r.cfg.Limits
+	r.mapping(e, []field{
+		{"connections", func(e entry) { r.count(e, &limits.Connections, 1, 1_000_000) }},
+		{"header_timeout", func(e entry) { r.duration(e, &limits.HeaderTimeout) }},
+		{"idle_timeout", func(e entry) { r.duration(e, &limits.IdleTimeout) }},
+		{"stall_timeout", func(e entry) { r.duration(e, &limits.StallTimeout) }},
+		{"rate", func(e entry) {
+			r.size(e, &limits.Rate)
+			r.notBuilt(e, limits.Rate != 0, "write 0, which is unlimited")
+		}},
+	})
+}
+
+func (r *reader) index(e entry) {
+	choose(r, e, &r.cfg.Index, []option[Index]{{"off", IndexOff}, {"html", IndexHTML}})
+}
+
+func (r *reader) log(e entry) {
+	log := &r.cfg.Log
+	r.mapping(e, []field{
+		{"level", func(e entry) {
+			choose(r, e, &log.Level, []option[slog.Level]{
+				{"debug", slog.LevelDebug}, {"info", slog.LevelInfo}, {"warn", slog.LevelWarn}, {"error", slog.LevelError}})
+		}},
+		{"access", func(e entry) { r.boolean(e, &log.Access) }},
+	})
+}
+
+func (r *reader) metrics(e entry) {
+	metrics := &r.cfg.Metrics
+	r.mapping(e, []field{
+		{"address", func(e entry) {
+			r.metricsAddress(e, &metrics.Address)
+			r.notBuilt(e, metrics.Address != "", `write "", which is none`)
+		}},
+	})
+}
+
+// required reports what is missing. A key that is present but wrong has been
+// reported already.
+func (r *reader) required() {
+	if !r.has("listen") {
+		r.missing("listen", `write a list of entries such as - address: ":443"`)
+	}
+	if !r.has("root") {
+		r.missing("root", "write root: and the folder to serve, such as /srv/firmware")
+	}
+	for i, l := range r.cfg.Listen {
+		if !l.TLS {
+			continue
+		}
+		right := fmt.Sprintf("listen[%d] has tls: write the path of a PEM file, or credential:NAME", i)
+		for _, f := range []struct{ key, path string }{
+			{"tls.certificate", r.cfg.TLS.Certificate},
+			{"tls.key", r.cfg.TLS.Key},
+		} {
+			switch {
+			case !r.has(f.key) && r.wellFormed("tls"):
+				r.missing(f.key, right)
+			case r.has(f.key) && f.path == "" && r.wellFormed(f.key):
+				r.add(r.cfg.line(f.key), f.key, "is empty", right)
+			}
+		}
+		return
+	}
+}
+
+func (r *reader) has(key string) bool {
+	_, ok := r.cfg.lines[key]
+	return ok
+}
+
+// wellFormed reports whether no problem is known of key itself.
+func (r *reader) wellFormed(key string) bool {
+	for _, p := range r.problems {
+		if p.Key == key {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *reader) missing(key, right string) {
+	r.add(r.cfg.line(key), key, "is missing", right)
+}
+
+// notBuilt reports that the value of e, right in itself, asks for a feature that
+// this version does not have.
+func (r *reader) notBuilt(e entry, asked bool, right string) {
+	if asked {
+		r.wrong(e, "not built yet", right)
+	}
+}
+
+func (r *reader) wrong(e entry, wrong, right string) {
+	r.add(e.line, e.key, wrong, right)
+}
+
+func (r *reader) add(line int, key, wrong, right string) {
+	line = min(max(line, 1), r.last)
+	r.problems = append(r.problems, Problem{File: r.cfg.File, Line: line, Key: key, Wrong: wrong, Right: right})
+}
