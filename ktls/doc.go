@@ -1,0 +1,28 @@
+// Package ktls moves the sending side of a TLS 1.3 connection into the Linux
+// kernel (Documentation/networking/tls.rst) and knows, to the byte, what the
+// kernel has not sent yet.
+//
+// It is for programs with an event loop: nothing here reads or writes a socket.
+// A Session is fed what the client sent and hands out what must be sent. After
+// the handshake, Offload gives the sending keys to the kernel; from then on the
+// program sends plaintext with send(2) or splice(2), and the kernel makes
+// records of it. What the client sends stays in user space: requests are small,
+// and this way no control message, alert or key update can confuse the receive
+// path of the socket.
+//
+// A connection that the kernel does not take (no tls module, a cipher it does
+// not have, TLS 1.2) goes on in user space: Write seals, Output hands out.
+//
+// # Closing
+//
+// With an asynchronous cipher a send returns once its record is queued for
+// encryption, and close(2) or shutdown(2) throws away what did not fit the send
+// buffer by then. Neither poll(2) nor SIOCOUTQ sees those records. A Meter does:
+// close only when Pending is 0.
+//
+// # Debugging
+//
+// /proc/net/tls_stat counts what was handed over (TlsTxSw, or TlsTxDevice);
+// /proc/crypto lists which gcm(aes) the kernel takes, the one with the highest
+// priority; `ss -tie` shows the cipher of each connection.
+package ktls

@@ -1,0 +1,121 @@
+package ktls
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// recordOverhead is what a TLS 1.3 record adds to its plaintext with any AEAD of
+// RFC 8446: a header of 5 bytes, the content type, a tag of 16.
+const recordOverhead = 22
+
+// A Meter tells how much of what was given to a socket has not left yet. It
+// works on a socket whose sending side is in the kernel, and on a plain one,
+// where nothing is ever Pending. It does not own the socket.
+//
+// The kernel has no call that says how many records wait inside kernel TLS, but
+// it follows exactly: the plaintext given, and one overhead for each record
+// made, is what TCP gets in the end; what TCP got so far is the bytes
+// acknowledged plus those in its queue.
+type Meter struct {
+	fd       int
+	infoSize uint32 // of the argument of TLS_TX; 0 on a plain socket
+	given    int64  // plaintext bytes that the kernel accepted
+	tcpBase  int64  // what TCP had been given before the meter started
+	seqBase  uint64 // record sequence number when the meter started
+}
+
+// A Reading is the state of a socket's sending side. All are bytes.
+type Reading struct {
+	Pending int64 // in kernel TLS: not encrypted, or waiting for room; never understated
+	Unacked int64 // in TCP's queue: not sent, or sent and not acknowledged
+	Acked   int64 // acknowledged by the client since the meter started, as TCP counts
+}
+
+// NewMeter returns a Meter for a plain TCP socket.
+func NewMeter(fd int) (*Meter, error) {
+	m := &Meter{fd: fd}
+	acked, unacked, err := m.tcp()
+	m.tcpBase = acked + unacked
+	return m, err
+}
+
+func newTLSMeter(fd int, k *txKeys) (*Meter, error) {
+	m, err := NewMeter(fd)
+	if err != nil {
+		return nil, err
+	}
+	m.infoSize = uint32(len(k.suite.info(k)))
+	m.seqBase, err = m.sequence()
+	return m, err
+}
+
+// Sent tells the meter that the kernel accepted n bytes: the positive result of
+// a send, sendmsg (an alert's payload counts) or splice.
+func (m *Meter) Sent(n int) { m.given += int64(n) }
+
+// Read takes a reading. No send or splice on the socket may be in flight. The
+// error is ECONNRESET when the connection is gone.
+func (m *Meter) Read() (Reading, error) {
+	// In this order: a record that is made, or bytes that are acknowledged,
+	// between two of these calls can only make Pending too large.
+	overhead := int64(0)
+	if m.infoSize > 0 {
+		seq, err := m.sequence()
+		if err != nil {
+			return Reading{}, err
+		}
+		overhead = int64(seq-m.seqBase) * recordOverhead
+	}
+	acked, unacked, err := m.tcp()
+	if err != nil {
+		return Reading{}, err
+	}
+	return Reading{
+		Pending: m.given + overhead - (acked + unacked - m.tcpBase),
+		Unacked: unacked,
+		Acked:   acked,
+	}, nil
+}
+
+// tcp returns the bytes that the peer acknowledged and those TCP still queues.
+func (m *Meter) tcp() (acked, unacked int64, err error) {
+	info, err := unix.GetsockoptTCPInfo(m.fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return 0, 0, fmt.Errorf("ktls: %w", os.NewSyscallError("getsockopt TCP_INFO", err))
+	}
+	if info.State == unix.BPF_TCP_CLOSE {
+		return 0, 0, fmt.Errorf("ktls: %w", unix.ECONNRESET)
+	}
+	queued, err := unix.IoctlGetInt(m.fd, unix.SIOCOUTQ)
+	if err != nil {
+		return 0, 0, fmt.Errorf("ktls: %w", os.NewSyscallError("ioctl SIOCOUTQ", err))
+	}
+	return int64(info.Bytes_acked), int64(queued), nil
+}
+
+// sequence returns the number of the next record that the kernel will make.
+func (m *Meter) sequence() (uint64, error) {
+	var buf [unsafe.Sizeof(aesGCM256{})]byte
+	n := m.infoSize
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(m.fd), unix.SOL_TLS, tlsTX,
+		uintptr(unsafe.Pointer(&buf)), uintptr(unsafe.Pointer(&n)), 0)
+	if errno != 0 {
+		return 0, fmt.Errorf("ktls: %w", os.NewSyscallError("getsockopt TLS_TX", errno))
+	}
+	return binary.BigEndian.Uint64(buf[m.infoSize-8 : m.infoSize]), nil
+}
+
+// controlMessage makes the control data that gives a record its content type.
+func controlMessage(contentType byte) []byte {
+	b := make([]byte, unix.CmsgSpace(1))
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
+	h.Level, h.Type = unix.SOL_TLS, tlsSetRecordType
+	h.SetLen(unix.CmsgLen(1))
+	b[unix.CmsgLen(0)] = contentType
+	return b
+}

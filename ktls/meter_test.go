@@ -1,0 +1,68 @@
+package ktls
+
+import (
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestMeterPlain: on a plain socket nothing is ever pending, what the client has
+// not taken is Unacked, and all of it is Acked in the end.
+func TestMeterPlain(t *testing.T) {
+	client, server := socketPair(t)
+	file, err := server.(*net.TCPConn).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	fd := int(file.Fd())
+
+	m, err := NewMeter(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := 0
+	for buf := make([]byte, 64<<10); ; { // until the client's window and our buffer are full
+		n, err := unix.SendmsgN(fd, buf, nil, nil, unix.MSG_DONTWAIT)
+		if err == unix.EAGAIN {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Sent(n)
+		total += n
+	}
+	r, err := m.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Pending != 0 || r.Unacked == 0 || r.Acked+r.Unacked < int64(total) {
+		t.Errorf("after %d bytes to a client that does not read: %+v", total, r)
+	}
+	go io.Copy(io.Discard, client)
+	for end := time.Now().Add(20 * time.Second); r.Unacked > 0; {
+		if r, err = m.Read(); err != nil || time.Now().After(end) {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	}
+	if r.Pending != 0 || r.Acked < int64(total) {
+		t.Errorf("after the client read %d bytes: %+v", total, r)
+	}
+	client.Close()
+	server.Close() // with nothing unread both ways, so the connection ends in order
+}
+
+func TestMeterGone(t *testing.T) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if _, err := NewMeter(fd); err == nil {
+		t.Error("a meter on a socket without a connection")
+	}
+}
