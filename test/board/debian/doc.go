@@ -1,0 +1,12 @@
+// Package debian gets a kernel for an emulated board out of Debian's archive:
+// its image and those of its modules a board may want.
+//
+// Packages are downloaded by apt-get with a state of its own, so it needs no
+// root and touches nothing of the machine's, for foreign architectures too.
+// The mirror, proxies and credentials are those the machine is configured
+// with; signatures are verified by apt against Debian's keyring. What is kept
+// lands in a cache folder in one rename; once it is there, neither the network
+// nor apt is used again. To fetch anew, remove the cache folder.
+//
+// It is not a package manager: dependencies of packages are ignored.
+package debian

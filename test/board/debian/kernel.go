@@ -1,0 +1,260 @@
+package debian
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// A Want says which kernel: Series as in "6.12", Flavour as in "amd64" or
+// "armmp", for Debian's Architecture ("amd64", "armhf").
+type Want struct {
+	Architecture, Series, Flavour string
+}
+
+// A Kernel is unpacked in the cache.
+type Kernel struct {
+	Package string // name and version, such as linux-image-6.12.95+deb12-amd64_6.12.95-1~bpo12+1
+	Release string // as uname -r has it
+	Image   string // path of the image QEMU boots
+	modules string // folder of the modules, named after the release
+}
+
+// suites are looked through in order; each has had every series we boot, and
+// an archive drops a suite's older kernels in time.
+var suites = []string{"bookworm-backports", "trixie", "bookworm"}
+
+// layout numbers the choice of kept: a change of that must change this, so
+// that a cache filled before is not taken for complete.
+const layout = "1"
+
+// kept are the folders of modules worth keeping, of some hundred megabytes.
+var kept = []string{
+	"kernel/arch/", "kernel/crypto/", "kernel/lib/", "kernel/net/",
+	"kernel/drivers/crypto/", "kernel/drivers/virtio/", "kernel/drivers/char/hw_random/",
+	"kernel/drivers/char/virtio_console", "kernel/drivers/net/virtio_net", "kernel/drivers/net/net_failover",
+	"kernel/drivers/net/veth", "kernel/drivers/net/ifb", "kernel/drivers/dma/", "kernel/drivers/soc/", "kernel/drivers/bus/",
+}
+
+// FetchKernel returns the newest cached kernel that is wanted, or gets one into
+// the folder cache first. Several processes may do so at once: one fetches, the
+// others wait for it.
+func FetchKernel(ctx context.Context, cache string, want Want) (*Kernel, error) {
+	shelf := filepath.Join(cache, fmt.Sprintf("linux-%s-%s-%s", want.Series, want.Flavour, layout))
+	if err := os.MkdirAll(shelf, 0o755); err != nil {
+		return nil, fmt.Errorf("debian: cache: %w; name another folder", err)
+	}
+	unlock, err := lock(filepath.Join(shelf, "lock"))
+	if err != nil {
+		return nil, fmt.Errorf("debian: cache: %w", err)
+	}
+	defer unlock()
+	if k, err := newest(shelf); k != nil || err != nil {
+		return k, err
+	}
+	if err := fetch(ctx, shelf, want); err != nil {
+		return nil, err
+	}
+	return newest(shelf)
+}
+
+// lock waits for the exclusive lock on a file.
+func lock(name string) (unlock func(), err error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		f.Close()
+		return nil, os.NewSyscallError("flock", err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// newest finds the newest kernel on a shelf; nil if there is none.
+func newest(shelf string) (*Kernel, error) {
+	images, err := filepath.Glob(filepath.Join(shelf, "linux-image-*", "boot", "vmlinuz-*"))
+	if err != nil || len(images) == 0 {
+		return nil, err
+	}
+	image := slices.MaxFunc(images, func(a, b string) int { return compareVersions(filepath.Base(a), filepath.Base(b)) })
+	root := filepath.Dir(filepath.Dir(image))
+	release := strings.TrimPrefix(filepath.Base(image), "vmlinuz-")
+	return &Kernel{
+		Package: filepath.Base(root),
+		Release: release,
+		Image:   image,
+		modules: filepath.Join(root, "lib", "modules", release),
+	}, nil
+}
+
+// fetch downloads a kernel onto the shelf.
+func fetch(ctx context.Context, shelf string, want Want) error {
+	m, err := findMirror("/etc/apt")
+	if err != nil {
+		return err
+	}
+	var failures []error
+	for _, suite := range suites {
+		err := fetchFrom(ctx, shelf, want, m, suite)
+		if err == nil {
+			return nil
+		}
+		failures = append(failures, fmt.Errorf("%s: %w", suite, err))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return fmt.Errorf("debian: no Linux %s for %s could be had; is the network up?\n%w", want.Series, want.Architecture, errors.Join(failures...))
+}
+
+func fetchFrom(ctx context.Context, shelf string, want Want, m mirror, suite string) error {
+	dir, err := os.MkdirTemp(shelf, "fetching-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	a, err := newApt(filepath.Join(dir, "apt"), want.Architecture, m, suite)
+	if err != nil {
+		return err
+	}
+	if err := a.update(ctx); err != nil {
+		return err
+	}
+	names, err := a.names(ctx, "linux-image-"+want.Series+".")
+	if err != nil {
+		return err
+	}
+	name, ok := pick(names, want)
+	if !ok {
+		return fmt.Errorf("has no package linux-image-%s.*-%s, only %q", want.Series, want.Flavour, names)
+	}
+	deb, err := a.download(ctx, name)
+	if err != nil {
+		return err
+	}
+	root := filepath.Join(dir, "root")
+	if err := unpack(ctx, deb, root); err != nil {
+		return err
+	}
+	if images, err := filepath.Glob(filepath.Join(root, "boot", "vmlinuz-*")); err != nil || len(images) != 1 {
+		return fmt.Errorf("package %s holds the images %q, want one", name, images)
+	}
+	// NAME_VERSION_ARCHITECTURE.deb, where apt writes a colon as %3a.
+	base := strings.TrimSuffix(filepath.Base(deb), "_"+want.Architecture+".deb")
+	return os.Rename(root, filepath.Join(shelf, base))
+}
+
+// pick chooses the newest kernel of the flavour; at the same version the signed
+// package, which is the one users install. Neither -rt, -cloud nor -dbg match.
+func pick(names []string, want Want) (string, bool) {
+	match := regexp.MustCompile(`^linux-image-` + regexp.QuoteMeta(want.Series) + `\.[^-]+-` + regexp.QuoteMeta(want.Flavour) + `(-unsigned)?$`)
+	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !match.MatchString(name) })
+	if len(names) == 0 {
+		return "", false
+	}
+	return slices.MaxFunc(names, func(a, b string) int {
+		plainA, plainB := strings.TrimSuffix(a, "-unsigned"), strings.TrimSuffix(b, "-unsigned")
+		if c := compareVersions(plainA, plainB); c != 0 {
+			return c
+		}
+		return len(b) - len(a)
+	}), true
+}
+
+// compareVersions compares names whose differences are numbers.
+func compareVersions(a, b string) int {
+	numbers := func(s string) []int {
+		var ns []int
+		for _, f := range strings.FieldsFunc(s, func(r rune) bool { return r < '0' || r > '9' }) {
+			n, err := strconv.Atoi(f)
+			if err != nil {
+				n = 0 // too long for a version
+			}
+			ns = append(ns, n)
+		}
+		return ns
+	}
+	return slices.Compare(numbers(a), numbers(b))
+}
+
+// unpack extracts what is worth keeping of a package into root.
+func unpack(ctx context.Context, deb, root string) error {
+	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", deb)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	untarErr := untar(out, root)
+	if untarErr != nil {
+		// Drain, so that dpkg-deb ends by itself and its own words are kept.
+		io.Copy(io.Discard, out)
+	}
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("dpkg-deb --fsys-tarfile %s: %w: %s", deb, err, stderr.String())
+	}
+	return untarErr
+}
+
+func untar(r io.Reader, root string) error {
+	for tr := tar.NewReader(r); ; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		name := path.Clean(h.Name)
+		if h.Typeflag != tar.TypeReg || !keep(name) {
+			continue
+		}
+		if !filepath.IsLocal(name) {
+			return fmt.Errorf("the package holds %q, outside its root", h.Name)
+		}
+		dst := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(dst), 0o755); err != nil {
+			return err
+		}
+		f, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(f, tr)
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func keep(name string) bool {
+	if strings.HasPrefix(name, "boot/vmlinuz-") || strings.HasPrefix(name, "boot/config-") {
+		return true
+	}
+	name = strings.TrimPrefix(name, "usr/") // merged /usr
+	rest, ok := strings.CutPrefix(name, "lib/modules/")
+	if !ok {
+		return false
+	}
+	_, rest, _ = strings.Cut(rest, "/")
+	return strings.HasPrefix(rest, "modules.") || slices.ContainsFunc(kept, func(p string) bool { return strings.HasPrefix(rest, p) })
+}

@@ -1,0 +1,147 @@
+package wire
+
+import (
+	"encoding/json"
+	"time"
+
+	"uringhttpd/test/board/pattern"
+)
+
+// Port is the name of the virtio-serial port.
+const Port = "uringhttpd.agent"
+
+// ConfigPath is where the agent finds its Config in the initial root.
+const ConfigPath = "/board.json"
+
+// MaxLine bounds a line in bytes; MaxData bounds the bytes of a file in one
+// request or response, so that their base64 fits.
+const (
+	MaxLine = 8 << 20
+	MaxData = 4 << 20
+)
+
+// Config is what the agent needs before it can talk.
+type Config struct {
+	Modules []string  `json:"modules"` // paths, in the order to load them
+	Now     time.Time `json:"now"`     // boards without a clock start in 1970
+	Address string    `json:"address"` // of eth0, with its prefix length
+}
+
+// Op names a request.
+type Op string
+
+// The requests, each with the types of its arguments and result.
+const (
+	OpHello     Op = "hello"     // none        -> Hello
+	OpWrite     Op = "write"     // Write       -> none
+	OpPattern   Op = "pattern"   // Pattern     -> none
+	OpRead      Op = "read"      // Read        -> Data
+	OpRemove    Op = "remove"    // Read        -> none
+	OpRun       Op = "run"       // Command     -> Exit
+	OpStart     Op = "start"     // Command     -> Started
+	OpSignal    Op = "signal"    // Signal      -> none
+	OpWait      Op = "wait"      // Handle      -> Exit
+	OpOutput    Op = "output"    // Handle      -> Exit, Exited false
+	OpProcess   Op = "process"   // Handle      -> Process
+	OpListening Op = "listening" // Listening   -> none
+	OpAEAD      Op = "aead"      // AEAD        -> none
+	OpShutdown  Op = "shutdown"  // none        -> none, and the machine goes off
+)
+
+// Request is one line to the agent.
+type Request struct {
+	ID      uint64          `json:"id"`
+	Op      Op              `json:"op"`
+	Timeout time.Duration   `json:"timeout"` // nanoseconds
+	Args    json.RawMessage `json:"args,omitempty"`
+}
+
+// Response is one line from the agent. Error is empty on success.
+type Response struct {
+	ID     uint64          `json:"id"`
+	Error  string          `json:"error,omitempty"`
+	Result json.RawMessage `json:"result,omitempty"`
+}
+
+// Hello is the agent's account of the board.
+type Hello struct {
+	Kernel  string `json:"kernel"`  // release, as uname -r has it
+	Machine string `json:"machine"` // as uname -m has it
+	CPUs    int    `json:"cpus"`
+}
+
+// Write stores Data in a file, at its end if Append is set. A new file gets
+// mode Mode, and folders above it are made.
+type Write struct {
+	Path   string `json:"path"`
+	Mode   uint32 `json:"mode"`
+	Append bool   `json:"append,omitempty"`
+	Data   []byte `json:"data"`
+}
+
+// Pattern makes a file of generated content; its hole is a real one.
+type Pattern struct {
+	Path    string          `json:"path"`
+	Content pattern.Content `json:"content"`
+}
+
+// Read names a file. More than MaxData bytes are an error.
+type Read struct {
+	Path string `json:"path"`
+}
+
+// Data is a file's content.
+type Data struct {
+	Data []byte `json:"data"`
+}
+
+// Command is a program to run. Env is added to an environment with PATH only.
+type Command struct {
+	Argv []string `json:"argv"`
+	Env  []string `json:"env,omitempty"`
+}
+
+// Handle names a program started in the background.
+type Handle struct {
+	Handle int `json:"handle"`
+}
+
+// Started is a program in the background.
+type Started struct {
+	Handle int `json:"handle"`
+	PID    int `json:"pid"`
+}
+
+// Signal is sent to the program itself, not to its children.
+type Signal struct {
+	Handle int `json:"handle"`
+	Signal int `json:"signal"`
+}
+
+// Exit is how a program fared. Of Stdout and Stderr only the last 256 KiB are
+// kept; Dropped counts the bytes lost.
+type Exit struct {
+	Exited  bool   `json:"exited"`
+	Status  int    `json:"status"` // exit status, or -1 if a signal ended it
+	Signal  int    `json:"signal"` // that signal
+	Stdout  []byte `json:"stdout,omitempty"`
+	Stderr  []byte `json:"stderr,omitempty"`
+	Dropped int64  `json:"dropped,omitempty"`
+}
+
+// Process is what a running program holds.
+type Process struct {
+	FDs     []string `json:"fds"` // what each descriptor is, as its link in /proc says
+	Threads int      `json:"threads"`
+	RSS     int64    `json:"rss"` // bytes
+}
+
+// Listening waits until a TCP socket of the board listens on Port.
+type Listening struct {
+	Port int `json:"port"`
+}
+
+// AEAD asks the kernel for an algorithm, by which templates are instantiated.
+type AEAD struct {
+	Name string `json:"name"` // such as cryptd(gcm(aes))
+}
