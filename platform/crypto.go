@@ -1,0 +1,145 @@
+package platform
+
+import (
+	"bufio"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Algorithm is one entry of /proc/crypto (crypto/proc.c).
+type Algorithm struct {
+	Name     string `json:"name"`     // what it computes, gcm(aes)
+	Driver   string `json:"driver"`   // who computes it, gcm-aes-caam
+	Module   string `json:"module"`   // the module it comes from; "kernel" if built in
+	Type     string `json:"type"`     // aead, skcipher, larval, ...
+	Priority int    `json:"priority"` // the highest of a name is picked
+	Async    bool   `json:"async"`    // the result comes later, as from an engine beside the CPU
+	SelfTest string `json:"selftest"` // "passed", or "unknown" while the kernel's own test runs, or if it failed
+	Internal bool   `json:"internal"` // a part of other algorithms, never picked on its own
+}
+
+// eligible tells whether the kernel may pick a when it looks for a's name
+// (crypto_alg_lookup in crypto/api.c).
+func (a *Algorithm) eligible() bool {
+	return a.SelfTest == "passed" && !a.Internal && a.Type == "aead"
+}
+
+// Bounds of what ParseCrypto reads: far above any real kernel's (a board with
+// CAAM lists some two hundred algorithms in 50 KiB).
+const (
+	maxCryptoBytes = 1 << 20
+	maxCryptoLine  = 1024
+)
+
+// ErrTooLarge is what ParseCrypto answers to input that no kernel would write.
+var ErrTooLarge = errors.New("too large to be the kernel's list")
+
+// ParseCrypto reads a list in the format of /proc/crypto: entries of
+// "key : value" lines, parted by blank lines. It keeps the order, which is the
+// kernel's own and settles ties of priority. Keys it does not know are passed
+// over. An error names the line, and wraps [ErrTooLarge] for more than 1 MiB or
+// for a line of more than 1024 bytes.
+//
+// The kernel writes the file in pieces: an algorithm that comes or goes
+// meanwhile may be missing or twice in it.
+func ParseCrypto(r io.Reader) ([]Algorithm, error) {
+	limited := &io.LimitedReader{R: r, N: maxCryptoBytes + 1}
+	scanner := bufio.NewScanner(limited)
+	scanner.Buffer(make([]byte, 0, maxCryptoLine), maxCryptoLine)
+
+	var all []Algorithm
+	var cur Algorithm
+	number := 0
+	flush := func() {
+		if cur.Name != "" {
+			all = append(all, cur)
+		}
+		cur = Algorithm{}
+	}
+	for scanner.Scan() {
+		if limited.N <= 0 {
+			break
+		}
+		number++
+		line := scanner.Text()
+		if strings.TrimSpace(line) == "" {
+			flush()
+			continue
+		}
+		if err := cur.set(line); err != nil {
+			return nil, fmt.Errorf("platform: list of algorithms, line %d: %w", number, err)
+		}
+	}
+	err := scanner.Err()
+	if errors.Is(err, bufio.ErrTooLong) || limited.N <= 0 {
+		err = ErrTooLarge
+	}
+	if err != nil {
+		return nil, fmt.Errorf("platform: list of algorithms, line %d: %w", number+1, err)
+	}
+	flush()
+	return all, nil
+}
+
+// set takes one line of an entry.
+func (a *Algorithm) set(line string) error {
+	for _, c := range []byte(line) {
+		if (c < ' ' && c != '\t') || c > '~' {
+			return fmt.Errorf("byte %#02x, want printable ASCII", c)
+		}
+	}
+	key, value, found := strings.Cut(line, ":")
+	if !found {
+		return fmt.Errorf("%q, want \"key : value\"", line)
+	}
+	value = strings.TrimSpace(value)
+	switch strings.TrimSpace(key) {
+	case "name":
+		a.Name = value
+	case "driver":
+		a.Driver = value
+	case "module":
+		a.Module = value
+	case "type":
+		a.Type = value
+	case "selftest":
+		a.SelfTest = value
+	case "async":
+		a.Async = value == "yes"
+	case "internal":
+		a.Internal = value == "yes"
+	case "priority":
+		n, err := strconv.ParseInt(value, 10, 32)
+		if err != nil {
+			return fmt.Errorf("priority %q, want a number", value)
+		}
+		a.Priority = int(n)
+	}
+	return nil
+}
+
+// gcm returns the entries for gcm(aes), in the order that [Report] promises.
+// The sort is stable because the kernel takes the first of equals.
+func gcm(all []Algorithm) []Algorithm {
+	var found []Algorithm
+	for _, a := range all {
+		if a.Name == "gcm(aes)" && a.Type != "larval" {
+			found = append(found, a)
+		}
+	}
+	slices.SortStableFunc(found, func(a, b Algorithm) int {
+		if a.eligible() != b.eligible() {
+			if a.eligible() {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(b.Priority, a.Priority)
+	})
+	return found
+}

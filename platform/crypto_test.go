@@ -1,0 +1,147 @@
+package platform
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestParseCrypto(t *testing.T) {
+	f, err := os.Open("testdata/caam.crypto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	all, err := ParseCrypto(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := len(all), 7; got != want {
+		t.Fatalf("%d algorithms, want %d", got, want)
+	}
+	got := all[1]
+	want := Algorithm{
+		Name: "gcm(aes)", Driver: "gcm-aes-caam", Module: "caam_jr", Type: "aead",
+		Priority: 3000, Async: true, SelfTest: "unknown",
+	}
+	if got != want {
+		t.Errorf("second entry\n got %+v\nwant %+v", got, want)
+	}
+	if !all[4].Internal {
+		t.Errorf("%s: Internal = false, want true", all[4].Driver)
+	}
+
+	r := Report{GCM: gcm(all)}
+	var drivers []string
+	for _, a := range r.GCM {
+		drivers = append(drivers, a.Driver)
+	}
+	wantDrivers := []string{
+		"gcm_base(ctr-aes-caam,ghash-neon)",
+		"gcm_base(ctr(aes-generic),ghash-generic)",
+		"later-of-two-equals",
+		"gcm-aes-caam", // has not passed its self-test
+	}
+	if !slices.Equal(drivers, wantDrivers) {
+		t.Errorf("gcm\n got %q\nwant %q", drivers, wantDrivers)
+	}
+	if a, ok := r.Picked(); !ok || a.Driver != wantDrivers[0] || !a.Async {
+		t.Errorf("Picked() = %+v, %v, want %s, async", a, ok, wantDrivers[0])
+	}
+}
+
+func TestPickedNone(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		gcm  []Algorithm
+	}{
+		{"no entry", nil},
+		{"self-test failed", []Algorithm{{Name: "gcm(aes)", Type: "aead", SelfTest: "unknown"}}},
+		{"internal", []Algorithm{{Name: "gcm(aes)", Type: "aead", SelfTest: "passed", Internal: true}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := Report{GCM: gcm(tt.gcm)}
+			if a, ok := r.Picked(); ok {
+				t.Errorf("Picked() = %+v, want none", a)
+			}
+		})
+	}
+}
+
+func TestParseCryptoForms(t *testing.T) {
+	for _, tt := range []struct {
+		name, in string
+		entries  int
+		err      string // part of the error, empty if none is wanted
+	}{
+		{"empty", "", 0, ""},
+		{"no last newline", "name : a\npriority : 1", 1, ""},
+		{"many blank lines", "\n\n\nname : a\n\n\n\nname : b\n\n", 2, ""},
+		{"new key", "name : a\nshininess : 7\n", 1, ""},
+		{"value with a colon", "name : a:b\n", 1, ""},
+		{"entry without a name", "driver : a\n\nname : b\n", 1, ""},
+		{"negative priority", "name : a\npriority : -1\n", 1, ""},
+		{"bad priority", "name : a\npriority : high\n", 0, `line 2: priority "high", want a number`},
+		{"huge priority", "name : a\npriority : 99999999999\n", 0, "want a number"},
+		{"no colon", "name : a\nnonsense\n", 0, `line 2: "nonsense", want`},
+		{"escape sequence", "name : \x1b[2J\n", 0, "line 1: byte 0x1b"},
+		{"not ASCII", "name : \xff\n", 0, "line 1: byte 0xff"},
+		{"zero byte", "name : a\x00b\n", 0, "line 1: byte 0x00"},
+		{"long line", "name : " + strings.Repeat("a", maxCryptoLine) + "\n", 0, ErrTooLarge.Error()},
+		{"endless", strings.Repeat("name : a\n\n", maxCryptoBytes/8), 0, ErrTooLarge.Error()},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			all, err := ParseCrypto(strings.NewReader(tt.in))
+			if len(all) != tt.entries {
+				t.Errorf("%d algorithms, want %d", len(all), tt.entries)
+			}
+			switch {
+			case tt.err == "" && err != nil:
+				t.Errorf("error %q, want none", err)
+			case tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)):
+				t.Errorf("error %v, want one with %q", err, tt.err)
+			}
+		})
+	}
+	_, err := ParseCrypto(strings.NewReader(strings.Repeat("a", 2*maxCryptoLine)))
+	if !errors.Is(err, ErrTooLarge) {
+		t.Errorf("error %v, want ErrTooLarge", err)
+	}
+}
+
+// FuzzParseCrypto: no input panics, and what is accepted is printable, since it
+// ends up on a terminal and in a log.
+func FuzzParseCrypto(f *testing.F) {
+	caam, err := os.ReadFile("testdata/caam.crypto")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(caam))
+	f.Add("name : a\npriority : -2147483648\n\nname : b\npriority : 2147483647\n")
+	f.Add("name:\n\x1b")
+	f.Fuzz(func(t *testing.T, in string) {
+		all, err := ParseCrypto(strings.NewReader(in))
+		if err != nil && all != nil {
+			t.Fatalf("%d algorithms beside an error", len(all))
+		}
+		for _, a := range all {
+			if a.Name == "" {
+				t.Fatal("an algorithm without a name")
+			}
+			for _, s := range []string{a.Name, a.Driver, a.Module, a.Type, a.SelfTest} {
+				if i := strings.IndexFunc(s, func(r rune) bool { return (r < ' ' && r != '\t') || r > '~' }); i >= 0 {
+					t.Fatalf("%q is not printable at %d", s, i)
+				}
+			}
+		}
+		sorted := gcm(all)
+		for i := 1; i < len(sorted); i++ {
+			a, b := sorted[i-1], sorted[i]
+			if !a.eligible() && b.eligible() || a.eligible() == b.eligible() && a.Priority < b.Priority {
+				t.Fatalf("%+v stands before %+v", a, b)
+			}
+		}
+	})
+}

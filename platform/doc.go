@@ -1,0 +1,21 @@
+// Package platform asks the running kernel what it can do for a server of
+// HTTPS: io_uring, kernel TLS, and which implementation of gcm(aes) a kernel
+// TLS connection would use.
+//
+// It asks and reports; it decides nothing and changes nothing that lasts. Each
+// answer comes from doing the thing (a ring is set up, kernel TLS is switched
+// on for a connection from the machine to itself), never from a version
+// number, because distributors backport, builds leave things out, and sysctls,
+// seccomp filters and missing modules forbid what a version promises. The
+// order matters too: templates such as gcm_base(ctr-aes-caam,ghash-neon) stand
+// in /proc/crypto only once somebody used them, so the list of algorithms is
+// read after the kernel TLS probe.
+//
+// An answer is yes, no or inconclusive. Inconclusive means that the question
+// could not be put (no file descriptor left, no memory, no loopback); do not
+// store it, ask again.
+//
+// To debug a surprising answer, compare strace -f -e io_uring_setup,setsockopt
+// with the reasons here, and read /proc/crypto,
+// /proc/sys/net/ipv4/tcp_available_ulp and the kernel's log.
+package platform

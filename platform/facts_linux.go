@@ -1,0 +1,65 @@
+package platform
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// maxFactBytes bounds what is read of any one file; modules.dep of a
+// distribution's kernel has about 1 MiB.
+const maxFactBytes = 8 << 20
+
+// status is what /proc/self/status tells. The zero value: nothing known.
+type status struct {
+	capEff  uint64 // effective capabilities, one bit each
+	seccomp int    // 0 none, 1 strict, 2 filter
+}
+
+func (s status) has(capability int) bool { return s.capEff>>capability&1 == 1 }
+
+func readStatus() status {
+	var s status
+	eachLine("/proc/self/status", func(line string) bool {
+		key, value, _ := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		switch key {
+		case "CapEff":
+			s.capEff, _ = strconv.ParseUint(value, 16, 64) // 0, none, if it does not parse
+		case "Seccomp":
+			s.seccomp, _ = strconv.Atoi(value)
+		}
+		return true
+	})
+	return s
+}
+
+// readInt returns the number in a file of one line, or missing.
+func readInt(path string, missing int) int {
+	n := missing
+	eachLine(path, func(line string) bool {
+		if v, err := strconv.Atoi(strings.TrimSpace(line)); err == nil {
+			n = v
+		}
+		return false
+	})
+	return n
+}
+
+// eachLine calls f with the lines of a file until f returns false. A file that
+// cannot be read has no lines: facts refine an answer, they do not make it.
+func eachLine(path string, f func(line string) bool) {
+	file, err := os.Open(path)
+	if err != nil {
+		return
+	}
+	defer file.Close()
+	scanner := bufio.NewScanner(io.LimitReader(file, maxFactBytes))
+	for scanner.Scan() {
+		if !f(scanner.Text()) {
+			return
+		}
+	}
+}

@@ -1,0 +1,267 @@
+package platform
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// loopbackTimeout bounds setting up the probe's own connection.
+const loopbackTimeout = 5 * time.Second
+
+// tlsStep is how far the probe of kernel TLS came.
+type tlsStep int
+
+const (
+	stepLoopback tlsStep = iota // making a TCP connection to itself
+	stepULP                     // setsockopt(TCP_ULP, "tls")
+	stepKey                     // setsockopt(SOL_TLS, TLS_TX)
+	stepDone
+)
+
+// tlsAnswer is what the kernel said.
+type tlsAnswer struct {
+	step tlsStep // the step that failed with err, or stepDone
+	err  error
+}
+
+// tlsSetup turns kernel TLS on for one end of a connection from the machine to
+// itself. No byte is sent over it, and the key is random and thrown away.
+func tlsSetup(ctx context.Context) tlsAnswer {
+	client, server, err := loopback(ctx)
+	if err != nil {
+		return tlsAnswer{stepLoopback, err}
+	}
+	defer client.Close()
+	defer server.Close()
+
+	raw, err := server.SyscallConn()
+	if err != nil {
+		return tlsAnswer{stepLoopback, err}
+	}
+	answer := tlsAnswer{step: stepDone}
+	err = raw.Control(func(fd uintptr) {
+		if err := unix.SetsockoptString(int(fd), unix.SOL_TCP, unix.TCP_ULP, ulpTLS); err != nil {
+			answer = tlsAnswer{stepULP, err}
+			return
+		}
+		if err := setThrowAwayKey(int(fd)); err != nil {
+			answer = tlsAnswer{stepKey, err}
+		}
+	})
+	if err != nil {
+		return tlsAnswer{stepLoopback, err}
+	}
+	return answer
+}
+
+func setThrowAwayKey(fd int) error {
+	info := cryptoInfoAESGCM128{version: tls13Version, cipherType: cipherAESGCM128}
+	rand.Read(info.key[:]) // never fails (crypto/rand, since Go 1.24)
+	rand.Read(info.iv[:])
+	rand.Read(info.salt[:])
+	value := unsafe.String((*byte)(unsafe.Pointer(&info)), unsafe.Sizeof(info))
+	return unix.SetsockoptString(fd, solTLS, tlsTX, value)
+}
+
+// loopback returns the two ends of a new TCP connection over the loopback
+// interface, IPv4 or else IPv6.
+func loopback(ctx context.Context) (client, server *net.TCPConn, err error) {
+	ctx, cancel := context.WithTimeout(ctx, loopbackTimeout)
+	defer cancel()
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		var err6 error
+		if l, err6 = lc.Listen(ctx, "tcp", "[::1]:0"); err6 != nil {
+			return nil, nil, errors.Join(err, err6)
+		}
+	}
+	defer l.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := l.(*net.TCPListener).SetDeadline(deadline); err != nil {
+			return nil, nil, err
+		}
+	}
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", l.Addr().String())
+	if err != nil {
+		return nil, nil, err
+	}
+	// Whoever on this machine connected first is as good a peer as our own:
+	// nothing is sent.
+	s, err := l.Accept()
+	if err != nil {
+		c.Close()
+		return nil, nil, err
+	}
+	return c.(*net.TCPConn), s.(*net.TCPConn), nil
+}
+
+// presence is where the tls module is.
+type presence int
+
+const (
+	moduleAbsent  presence = iota // /lib/modules is there and does not list it
+	moduleUnknown                 // nothing to look it up in
+	moduleOnDisk                  // can be loaded, is not
+	moduleLoaded                  // loaded, or built in
+)
+
+// tlsFacts is what tells the causes of one errno apart.
+type tlsFacts struct {
+	module       presence
+	loadDisabled bool // sysctl kernel.modules_disabled is 1
+	process      status
+}
+
+func readTLSFacts(release string) tlsFacts {
+	return tlsFacts{
+		module:       tlsModule("/proc", "/sys", "/lib/modules/"+release),
+		loadDisabled: readInt("/proc/sys/kernel/modules_disabled", 0) == 1,
+		process:      readStatus(),
+	}
+}
+
+// tlsModule looks for the tls module, given where proc, sysfs and the running
+// kernel's modules are.
+func tlsModule(proc, sys, modules string) presence {
+	loaded := false
+	eachLine(filepath.Join(proc, "sys/net/ipv4/tcp_available_ulp"), func(line string) bool {
+		for _, name := range strings.Fields(line) {
+			loaded = loaded || name == ulpTLS
+		}
+		return false
+	})
+	if !loaded {
+		_, err := os.Stat(filepath.Join(sys, "module", ulpTLS))
+		loaded = err == nil
+	}
+	if loaded {
+		return moduleLoaded
+	}
+	where := moduleUnknown
+	eachLine(filepath.Join(modules, "modules.dep"), func(line string) bool {
+		where = moduleAbsent
+		path, _, _ := strings.Cut(line, ":")
+		base, _, _ := strings.Cut(filepath.Base(path), ".") // tls.ko, tls.ko.xz, tls.ko.zst
+		if base == ulpTLS {
+			where = moduleOnDisk
+			return false
+		}
+		return true
+	})
+	return where
+}
+
+// tlsFeature explains the answer. The errnos are those of tcp_set_ulp() in
+// net/ipv4/tcp_ulp.c and do_tls_setsockopt_conf() in net/tls/tls_main.c.
+func tlsFeature(a tlsAnswer, f tlsFacts) Feature {
+	var errno unix.Errno
+	errors.As(a.err, &errno)
+	switch a.step {
+	case stepDone:
+		return Feature{Usable: true}
+	case stepULP:
+		return ulpFeature(errno, f)
+	case stepKey:
+		return keyFeature(errno)
+	}
+	return Feature{
+		Inconclusive: true,
+		Reason:       fmt.Sprintf("no TCP connection over the loopback interface to try it on: %v", a.err),
+		Remedy:       "bring the interface lo up, and allow AF_INET in RestrictAddressFamilies= of the unit",
+	}
+}
+
+const (
+	loadRemedy  = "modprobe tls, and the word tls in a file of /etc/modules-load.d/ for the next start"
+	buildRemedy = "build the kernel with CONFIG_TLS=m or y"
+)
+
+func ulpFeature(errno unix.Errno, f tlsFacts) Feature {
+	switch errno {
+	case unix.ENOENT:
+		return moduleMissing(f)
+	case unix.ENOPROTOOPT:
+		return Feature{
+			Reason: "the kernel knows no TCP_ULP: it is older than Linux 4.13, or something emulates it",
+			Remedy: "use Linux 6.1 or later, built with CONFIG_TLS=m or y",
+		}
+	}
+	return Feature{
+		Inconclusive: true,
+		Reason:       fmt.Sprintf("setsockopt(TCP_ULP, \"tls\") answered %v (%s)", errno, unix.ErrnoName(errno)),
+		Remedy:       "look at the kernel's log (dmesg) for what refused it",
+	}
+}
+
+// moduleMissing explains ENOENT: the kernel knows no ULP called tls, and did
+// not load one. It loads one by itself only for CAP_NET_ADMIN.
+func moduleMissing(f tlsFacts) Feature {
+	switch f.module {
+	case moduleAbsent:
+		return Feature{Reason: "the kernel was built without CONFIG_TLS: it has no tls module, built in or to load", Remedy: buildRemedy}
+	case moduleOnDisk:
+		if f.loadDisabled {
+			return Feature{
+				Reason: "the tls module is not loaded, and the sysctl kernel.modules_disabled forbids loading any until the next start",
+				Remedy: "the word tls in a file of /etc/modules-load.d/, and restart the machine",
+			}
+		}
+		if f.process.has(capNetAdmin) {
+			return Feature{
+				Reason: "the tls module is there, but the kernel failed to load it",
+				Remedy: "modprobe tls and read its complaint (in a container, on the host), and the kernel's log",
+			}
+		}
+		return Feature{
+			Reason: "the tls module is not loaded, and the kernel loads it by itself only for a process with CAP_NET_ADMIN",
+			Remedy: loadRemedy,
+		}
+	case moduleLoaded:
+		return Feature{
+			Inconclusive: true,
+			Reason:       "the tls module was not loaded a moment ago, and now is",
+			Remedy:       "ask again",
+		}
+	}
+	return Feature{
+		Reason: "the tls module is not loaded, and the kernel's modules are not to be seen from here",
+		Remedy: loadRemedy + "; if there is no such module, " + buildRemedy,
+	}
+}
+
+func keyFeature(errno unix.Errno) Feature {
+	switch errno {
+	case unix.ENOENT:
+		return Feature{
+			Reason: "the kernel has no gcm(aes), the cipher of the records",
+			Remedy: "build the kernel with CONFIG_CRYPTO_GCM and CONFIG_CRYPTO_AES (m or y), and install the modules with it",
+		}
+	case unix.ELIBBAD:
+		return Feature{
+			Reason: "every gcm(aes) of the kernel failed the kernel's self-test",
+			Remedy: "see \"alg: \" lines in the kernel's log for the driver at fault, and keep it from loading",
+		}
+	case unix.EINVAL, unix.ENOTSUP:
+		return Feature{
+			Reason: "the kernel's TLS does not take TLS 1.3 with AES-128-GCM: it is older than Linux 5.1",
+			Remedy: "use Linux 6.1 or later",
+		}
+	}
+	return Feature{
+		Inconclusive: true,
+		Reason:       fmt.Sprintf("setsockopt(SOL_TLS, TLS_TX) answered %v (%s)", errno, unix.ErrnoName(errno)),
+		Remedy:       "look at the kernel's log (dmesg) for what refused it",
+	}
+}

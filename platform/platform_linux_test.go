@@ -1,0 +1,200 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestURingFeature(t *testing.T) {
+	// The usual process: no sysctl, no filter, no capability.
+	plain := uringFacts{disabled: -1, group: -1}
+	with := func(change func(*uringFacts)) uringFacts {
+		f := plain
+		change(&f)
+		return f
+	}
+	for _, tt := range []struct {
+		name         string
+		errno        unix.Errno
+		facts        uringFacts
+		inconclusive bool
+		reason       string // part of it
+		remedy       string // part of it
+	}{
+		{"too old", unix.ENOSYS, plain, false, "no io_uring: it is too old or was built without", "CONFIG_IO_URING=y"},
+		{"too old, or filtered", unix.ENOSYS, with(func(f *uringFacts) { f.seccomp = true }), false, "(or a seccomp filter hides it)", "SystemCallFilter="},
+		{"hidden by a filter", unix.ENOSYS, with(func(f *uringFacts) { f.seccomp, f.disabled = true, 0 }), false, "a seccomp filter hides", "SystemCallFilter="},
+		{"before 6.1", unix.EINVAL, plain, false, "older than Linux 6.1", "Linux 6.1"},
+		{"off by sysctl", unix.EPERM, with(func(f *uringFacts) { f.disabled = 2 }), false, "io_uring_disabled is 2", "io_uring_disabled = 0"},
+		{"off by sysctl and filter", unix.EPERM, with(func(f *uringFacts) { f.disabled, f.seccomp = 2, true }), false, "io_uring_disabled is 2", ""},
+		{"restricted, no group", unix.EPERM, with(func(f *uringFacts) { f.disabled = 1 }), false, "io_uring_group is not set", "io_uring_group"},
+		{"restricted, other group", unix.EPERM, with(func(f *uringFacts) { f.disabled, f.group = 1, 990 }), false, "not in kernel.io_uring_group (990)", "io_uring_group"},
+		{"restricted, but a member, and a filter", unix.EPERM, with(func(f *uringFacts) { f.disabled, f.group, f.inGroup, f.seccomp = 1, 990, true, true }), false, "seccomp", "io_uring_enter"},
+		{"restricted, but root, and a filter", unix.EPERM, with(func(f *uringFacts) { f.disabled, f.process.capEff, f.seccomp = 1, 1<<capSysAdmin, true }), false, "seccomp", ""},
+		{"filter", unix.EPERM, with(func(f *uringFacts) { f.seccomp, f.disabled = true, 0 }), false, "a seccomp filter forbids io_uring_setup: SystemCallFilter= of the unit or the container's profile", "io_uring_register"},
+		{"filter with EACCES", unix.EACCES, with(func(f *uringFacts) { f.seccomp = true }), false, "seccomp", ""},
+		{"security module", unix.EPERM, plain, false, "neither", "SELinux"},
+		{"no memory", unix.ENOMEM, plain, true, "RLIMIT_MEMLOCK", "LimitMEMLOCK="},
+		{"no descriptor", unix.EMFILE, plain, true, "file descriptor", "LimitNOFILE="},
+		{"unheard of", unix.EIO, plain, true, "EIO", "dmesg"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			check(t, uringFeature(tt.errno, tt.facts), tt.inconclusive, tt.reason, tt.remedy)
+		})
+	}
+	if got := uringFeature(0, plain); got != (Feature{Usable: true}) {
+		t.Errorf("success: %+v, want usable and no more", got)
+	}
+}
+
+func TestTLSFeature(t *testing.T) {
+	admin := status{capEff: 1 << capNetAdmin}
+	for _, tt := range []struct {
+		name         string
+		step         tlsStep
+		err          error
+		facts        tlsFacts
+		inconclusive bool
+		reason       string
+		remedy       string
+	}{
+		{"not built", stepULP, unix.ENOENT, tlsFacts{module: moduleAbsent}, false, "built without CONFIG_TLS", "CONFIG_TLS=m"},
+		{"not built, root", stepULP, unix.ENOENT, tlsFacts{module: moduleAbsent, process: admin}, false, "built without CONFIG_TLS", "CONFIG_TLS=m"},
+		{"not loaded", stepULP, unix.ENOENT, tlsFacts{module: moduleOnDisk}, false, "only for a process with CAP_NET_ADMIN", "modules-load.d"},
+		{"fails to load", stepULP, unix.ENOENT, tlsFacts{module: moduleOnDisk, process: admin}, false, "failed to load", "modprobe tls"},
+		{"loading forbidden", stepULP, unix.ENOENT, tlsFacts{module: moduleOnDisk, loadDisabled: true}, false, "modules_disabled", "restart"},
+		{"not to be seen", stepULP, unix.ENOENT, tlsFacts{module: moduleUnknown}, false, "not to be seen", "modprobe tls"},
+		{"loaded meanwhile", stepULP, unix.ENOENT, tlsFacts{module: moduleLoaded}, true, "now is", "ask again"},
+		{"no TCP_ULP", stepULP, unix.ENOPROTOOPT, tlsFacts{}, false, "no TCP_ULP", "6.1"},
+		{"ULP, unheard of", stepULP, unix.ENOTCONN, tlsFacts{}, true, "ENOTCONN", "dmesg"},
+		{"no cipher", stepKey, unix.ENOENT, tlsFacts{module: moduleLoaded}, false, "no gcm(aes)", "CONFIG_CRYPTO_GCM"},
+		{"self-test failed", stepKey, unix.ELIBBAD, tlsFacts{module: moduleLoaded}, false, "self-test", "alg: "},
+		{"no TLS 1.3", stepKey, unix.EINVAL, tlsFacts{module: moduleLoaded}, false, "TLS 1.3", "6.1"},
+		{"key, unheard of", stepKey, unix.ENOMEM, tlsFacts{module: moduleLoaded}, true, "ENOMEM", "dmesg"},
+		{"no loopback", stepLoopback, errors.New("connect: network is unreachable"), tlsFacts{}, true, "network is unreachable", "lo up"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			check(t, tlsFeature(tlsAnswer{tt.step, tt.err}, tt.facts), tt.inconclusive, tt.reason, tt.remedy)
+		})
+	}
+	if got := tlsFeature(tlsAnswer{step: stepDone}, tlsFacts{}); got != (Feature{Usable: true}) {
+		t.Errorf("success: %+v, want usable and no more", got)
+	}
+}
+
+func check(t *testing.T, got Feature, inconclusive bool, reason, remedy string) {
+	t.Helper()
+	if got.Usable || got.Inconclusive != inconclusive {
+		t.Errorf("usable %v, inconclusive %v, want false, %v", got.Usable, got.Inconclusive, inconclusive)
+	}
+	if !strings.Contains(got.Reason, reason) || strings.Contains(got.Reason, "\n") {
+		t.Errorf("reason %q, want one line with %q", got.Reason, reason)
+	}
+	if got.Remedy == "" || !strings.Contains(got.Remedy, remedy) || strings.Contains(got.Remedy, "\n") {
+		t.Errorf("remedy %q, want one line with %q", got.Remedy, remedy)
+	}
+}
+
+func TestTLSModule(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		files map[string]string
+		want  presence
+	}{
+		{"nothing to see", nil, moduleUnknown},
+		{"loaded or built in", map[string]string{"proc/sys/net/ipv4/tcp_available_ulp": "espintcp mptcp tls\n"}, moduleLoaded},
+		{"sysfs alone", map[string]string{"sys/module/tls/refcnt": "0\n"}, moduleLoaded},
+		{"other ULPs", map[string]string{"proc/sys/net/ipv4/tcp_available_ulp": "mptcp\n"}, moduleUnknown},
+		{"on disk", map[string]string{"mod/modules.dep": "kernel/net/foo.ko:\nkernel/net/tls/tls.ko: kernel/x.ko\n"}, moduleOnDisk},
+		{"on disk, compressed", map[string]string{"mod/modules.dep": "kernel/net/tls/tls.ko.xz:\n"}, moduleOnDisk},
+		{"absent", map[string]string{"mod/modules.dep": "kernel/drivers/nottls.ko: kernel/tls.ko\n"}, moduleAbsent},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			for name, text := range tt.files {
+				path := filepath.Join(dir, name)
+				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got := tlsModule(filepath.Join(dir, "proc"), filepath.Join(dir, "sys"), filepath.Join(dir, "mod"))
+			if got != tt.want {
+				t.Errorf("got %d, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestProbe runs the probe on this kernel, whatever it can do: the report must
+// be consistent, and nothing may stay open.
+func TestProbe(t *testing.T) {
+	before := descriptors(t)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	r, err := Probe(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%+v", *r)
+	if r.Kernel == "" || r.Machine == "" {
+		t.Errorf("kernel %q, machine %q, want both", r.Kernel, r.Machine)
+	}
+	for name, f := range map[string]Feature{"io_uring": r.IOURing, "kernel TLS": r.KernelTLS} {
+		if f.Usable != (f.Reason == "") || f.Usable != (f.Remedy == "") || f.Usable && f.Inconclusive {
+			t.Errorf("%s: %+v contradicts itself", name, f)
+		}
+		if f.Inconclusive {
+			t.Errorf("%s could not be asked: %s", name, f.Reason)
+		}
+	}
+	if _, picked := r.Picked(); r.KernelTLS.Usable && !picked {
+		t.Error("kernel TLS took a key, and /proc/crypto has no gcm(aes) that it could use")
+	}
+	if after := descriptors(t); after != before {
+		t.Errorf("%d file descriptors open, want %d as before", after, before)
+	}
+}
+
+func TestProbeEnded(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := Probe(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want %v", err, context.Canceled)
+	}
+}
+
+func TestReadStatus(t *testing.T) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData // low and high 32 bits
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		t.Fatal(err)
+	}
+	got := readStatus()
+	if want := uint64(data[1].Effective)<<32 | uint64(data[0].Effective); got.capEff != want {
+		t.Errorf("effective capabilities %#x, want %#x as capget says", got.capEff, want)
+	}
+	if got.seccomp < 0 || got.seccomp > seccompFilter {
+		t.Errorf("seccomp mode %d, want 0 to %d", got.seccomp, seccompFilter)
+	}
+}
+
+// descriptors counts the open file descriptors of this process. A ring's is
+// gone when close returns.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
