@@ -36,7 +36,7 @@ type field struct {
 }
 
 func (r *reader) configuration(top *yaml.Node) {
-	r.mapping(entry{"", top.Line, top}, []field{
+	ok := r.mapping(entry{"", top.Line, top}, []field{
 		{"listen", r.listen},
 		{"root", r.root},
 		{"tls", r.tls},
@@ -46,7 +46,9 @@ func (r *reader) configuration(top *yaml.Node) {
 		{"log", r.log},
 		{"metrics", r.metrics},
 	})
-	r.required()
+	if ok {
+		r.required()
+	}
 }
 
 func (r *reader) listen(e entry) {
@@ -203,7 +205,11 @@ func (r *reader) notBuilt(e entry, asked bool, right string) {
 }
 
 func (r *reader) wrong(e entry, wrong, right string) {
-	r.add(e.line, e.key, wrong, right)
+	key := e.key
+	if key == "" {
+		key = keyYAML
+	}
+	r.add(e.line, key, wrong, right)
 }
 
 func (r *reader) add(line int, key, wrong, right string) {

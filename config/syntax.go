@@ -134,22 +134,21 @@ func isLine(s string) bool {
 	return len(s) < 200 && !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c == utf8.RuneError })
 }
 
-// brokenLine returns the line that breaks the syntax, or 0 if the file is too
-// large to search. yaml.v3 tends to name the line where the enclosing mapping
-// began. The line that breaks is the first from which on no beginning of the
-// file is valid; a bracket that is open for a few lines does not count, since
-// the beginning that ends with its closing line is valid.
+// brokenLine returns the line that breaks the syntax, or 0 if finding it takes
+// too long. yaml.v3 tends to name the line where the enclosing mapping began. The
+// line that breaks is the first from which on no beginning of the file is valid;
+// a bracket that is open for a few lines does not count, since the beginning that
+// ends with its closing line is valid.
 func brokenLine(data []byte) int {
-	const maxBytes, maxLines = 16 << 10, 500
-	lines := bytes.SplitAfter(data, []byte("\n"))
-	if len(data) > maxBytes || len(lines) > maxLines {
-		return 0
-	}
+	budget := 512 << 10 // bytes to decode, less than a second
 	end := len(data)
-	for i := len(lines) - 1; i > 0; i-- {
-		end -= len(lines[i])
-		if _, _, err := decode(data[:end]); err == nil {
-			return i + 1
+	for line := countLines(data); line > 1; line-- {
+		end = bytes.LastIndexByte(data[:end], '\n')
+		if budget -= end; budget < 0 {
+			return 0
+		}
+		if _, _, err := decode(data[:end+1]); err == nil {
+			return line
 		}
 	}
 	return 1

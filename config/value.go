@@ -30,9 +30,6 @@ func (r *reader) mapping(e entry, fields []field) bool {
 		at := entry{child(e.key, name.Value), name.Line, value}
 		if name.Kind != yaml.ScalarNode {
 			at.key = e.key
-			if at.key == "" {
-				at.key = keyYAML
-			}
 			r.wrong(at, "a key that is no word", "known here: "+strings.Join(names, ", "))
 			continue
 		}
