@@ -1,0 +1,107 @@
+//go:build board
+
+package board_test
+
+import (
+	"context"
+	"flag"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"uringhttpd/test/board"
+)
+
+var (
+	cacheFlag  = flag.String("board.cache", "", "folder that keeps kernels; default uringhttpd-boards in the user's cache folder")
+	sourceFlag = flag.String("board.source", "", "folder of a program to test in place of the module's own")
+	onlyFlag   = flag.String("board.only", "", "the boards to boot, such as amd64-sync,armv7-cryptd; default all")
+)
+
+// matrix is every machine the suite boots.
+var matrix = []struct {
+	board  board.Board
+	engine board.Engine
+}{
+	{board.AMD64_612, board.Sync},
+	{board.AMD64_612, board.Cryptd},
+	{board.ARMv7_612, board.Sync},
+	{board.ARMv7_612, board.Cryptd},
+}
+
+// TestBoards boots each machine once and runs all tests of a board in it.
+func TestBoards(t *testing.T) {
+	cache := *cacheFlag
+	if cache == "" {
+		var err error
+		if cache, err = board.DefaultCache(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	programs := t.TempDir()
+	for _, e := range matrix {
+		name := e.board.String() + "-" + e.engine.String()
+		if *onlyFlag != "" && !strings.Contains(","+*onlyFlag+",", ","+name+",") {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
+			defer cancel()
+			program := filepath.Join(programs, e.board.String(), "uringhttpd")
+			if err := e.board.Build(ctx, board.Build{Package: *sourceFlag, Output: program}); err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			m, err := board.Boot(ctx, board.Spec{Board: e.board, Engine: e.engine, Program: program, Cache: cache})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("Linux %s (%s), booted in %v", m.Hello.Kernel, m.Hello.Machine, time.Since(start).Round(time.Millisecond))
+			defer func() {
+				if t.Failed() {
+					log, err := m.KernelLog()
+					t.Logf("kernel log (%v):\n%s", err, log)
+				}
+				if err := m.Close(); err != nil {
+					t.Error(err)
+				}
+			}()
+			t.Run("downloads", func(t *testing.T) { testDownloads(ctx, t, m) })
+			t.Run("sharp", func(t *testing.T) { testSharp(ctx, t, m) })
+		})
+	}
+}
+
+// testSharp: no download may be short, whatever the engine.
+func testSharp(ctx context.Context, t *testing.T, m *board.Machine) {
+	before := tlsTxSw(ctx, t, m)
+	r, err := board.RunSharp(ctx, m, board.SharpOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%+v", r)
+	if r.Failed() > 0 || r.Complete != 96 {
+		t.Errorf("%d of 96 downloads are complete, want all", r.Complete)
+	}
+	if n := r.Ends["close_notify"]; n != r.Connections {
+		t.Errorf("%d of %d connections ended with close_notify, want all", n, r.Connections)
+	}
+	if got := tlsTxSw(ctx, t, m) - before; got != int64(r.Connections) {
+		t.Errorf("kernel TLS was switched on %d times for %d connections", got, r.Connections)
+	}
+}
+
+// tlsTxSw is how often kernel TLS was switched on for sending since boot.
+func tlsTxSw(ctx context.Context, t *testing.T, m *board.Machine) int64 {
+	t.Helper()
+	stat, err := m.TLSStat(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, ok := stat["TlsTxSw"]
+	if !ok {
+		t.Fatalf("no TlsTxSw in %v", stat)
+	}
+	return n
+}

@@ -1,0 +1,174 @@
+package board
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"uringhttpd/test/board/debian"
+	"uringhttpd/test/board/wire"
+)
+
+// bootTimeout is generous: a board takes 3 to 10 s on an idle machine.
+const bootTimeout = 3 * time.Minute
+
+// A Machine is a board that runs. Its methods may be called concurrently;
+// nothing may be called after Close.
+type Machine struct {
+	Spec  Spec
+	Hello wire.Hello
+
+	dir     string
+	qemu    *qemu
+	agent   *agentConn
+	monitor *monitor
+
+	mu        sync.Mutex
+	forwards  map[int]string // guest's port to the host's address
+	identity  *identity      // made at its first use
+	downloads int            // numbers the files of Download
+}
+
+// Boot starts a board and returns once its agent answers and its engine is the
+// one asked for, which is verified. The context bounds the boot only.
+func Boot(ctx context.Context, spec Spec) (m *Machine, err error) {
+	if spec.MemoryMiB == 0 {
+		spec.MemoryMiB = 512
+	}
+	if spec.CPUs == 0 {
+		spec.CPUs = 1
+	}
+	b, err := spec.Board.machine()
+	if err != nil {
+		return nil, err
+	}
+	if spec.Program == "" || spec.Cache == "" {
+		return nil, errors.New("board: Spec.Program and Spec.Cache must be set; see Build and DefaultCache")
+	}
+	kernel, err := debian.FetchKernel(ctx, spec.Cache, b.kernel)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "board-"+b.name+"-")
+	if err != nil {
+		return nil, fmt.Errorf("board: %w", err)
+	}
+	m = &Machine{Spec: spec, dir: dir, forwards: map[int]string{}}
+	defer func() {
+		if err == nil {
+			return
+		}
+		err = fmt.Errorf("%w%s", err, m.lastWords())
+		if m.qemu != nil {
+			err = errors.Join(err, m.qemu.kill())
+		}
+		err = errors.Join(err, os.RemoveAll(dir))
+		m = nil
+	}()
+
+	initramfs, err := buildInitramfs(ctx, dir, spec, b, kernel)
+	if err != nil {
+		return m, err
+	}
+	if m.qemu, err = startQEMU(dir, spec, b, kernel, initramfs); err != nil {
+		return m, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
+	defer cancel()
+	m.agent = newAgentConn(m.qemu.agent)
+	if m.monitor, err = newMonitor(ctx, m.qemu.qmp); err != nil {
+		return m, err
+	}
+	if err = m.agent.call(ctx, wire.OpHello, nil, &m.Hello); err != nil {
+		return m, fmt.Errorf("%s did not boot: %w", b.name, err)
+	}
+	// QEMU has read it long ago, and memory may be what holds it.
+	if err = os.Remove(initramfs); err != nil {
+		return m, fmt.Errorf("board: %w", err)
+	}
+	return m, m.setEngine(ctx)
+}
+
+// setEngine instantiates the engine's algorithm and checks that it is the one
+// the kernel prefers.
+func (m *Machine) setEngine(ctx context.Context) error {
+	e := m.Spec.Engine
+	if err := m.agent.call(ctx, wire.OpAEAD, wire.AEAD{Name: e.template()}, nil); err != nil {
+		return err
+	}
+	text, err := m.ReadFile(ctx, "/proc/crypto")
+	if err != nil {
+		return err
+	}
+	algs, err := parseCrypto(string(text))
+	if err != nil {
+		return err
+	}
+	best, ok := preferred(algs, "gcm(aes)")
+	if !ok {
+		return errors.New("board: the kernel has no gcm(aes)")
+	}
+	if async := e == Cryptd; best.async != async || !best.passed {
+		return fmt.Errorf("board: engine %v is not what the kernel would use: %+v; leave out modules that outrank it", e, best)
+	}
+	return nil
+}
+
+// lastWords is the end of what the kernel and QEMU wrote, for an error.
+func (m *Machine) lastWords() string {
+	const lines = 30
+	var b strings.Builder
+	if log, err := m.KernelLog(); err == nil && log != "" {
+		all := strings.Split(strings.TrimRight(log, "\n"), "\n")
+		b.WriteString("\nkernel log, its end:\n" + strings.Join(all[max(0, len(all)-lines):], "\n"))
+	}
+	if m.qemu != nil {
+		if s := m.qemu.stderr.String(); s != "" {
+			b.WriteString("\nQEMU: " + s)
+		}
+	}
+	return b.String()
+}
+
+// KernelLog is all the kernel wrote to its console so far.
+func (m *Machine) KernelLog() (string, error) {
+	b, err := os.ReadFile(filepath.Join(m.dir, consoleName))
+	if err != nil {
+		return "", fmt.Errorf("board: kernel log: %w", err)
+	}
+	return string(b), nil
+}
+
+// Close shuts the machine down, or kills it if it does not go, and removes
+// what it left on the host. It fails if the machine would not go or if the
+// kernel log holds a line that a healthy kernel does not write.
+func (m *Machine) Close() error {
+	const patience = 30 * time.Second
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	err := m.agent.call(ctx, wire.OpShutdown, nil, nil)
+	if err == nil {
+		select {
+		case <-m.qemu.done:
+		case <-ctx.Done():
+			err = errors.New("board: the machine did not power off")
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("%w%s", err, m.lastWords())
+	}
+	err = errors.Join(err, m.qemu.kill())
+	if err == nil && m.qemu.err != nil {
+		err = fmt.Errorf("board: QEMU: %w: %s", m.qemu.err, m.qemu.stderr)
+	}
+	log, logErr := m.KernelLog()
+	if complaints := scanKernelLog(log); len(complaints) > 0 {
+		logErr = errors.Join(logErr, complaintsError(complaints))
+	}
+	return errors.Join(err, logErr, os.RemoveAll(m.dir))
+}

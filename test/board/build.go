@@ -1,0 +1,80 @@
+package board
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// DefaultCache is where kernels are kept if nobody says otherwise.
+func DefaultCache() (string, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("board: %w; name a cache folder", err)
+	}
+	return filepath.Join(dir, "uringhttpd-boards"), nil
+}
+
+// A Build is one call of go build.
+type Build struct {
+	Package string // folder or import path; "" is the module's root
+	Output  string // file to write
+	Flags   []string
+}
+
+// Build builds a static program for the board.
+func (b Board) Build(ctx context.Context, o Build) error {
+	m, err := b.machine()
+	if err != nil {
+		return err
+	}
+	root, err := moduleRoot()
+	if err != nil {
+		return err
+	}
+	output, err := filepath.Abs(o.Output)
+	if err != nil {
+		return fmt.Errorf("board: %w", err)
+	}
+	args := append([]string{"build", "-trimpath", "-o", output}, o.Flags...)
+	cmd := exec.CommandContext(ctx, "go")
+	cmd.Dir = root
+	switch {
+	case o.Package == "":
+		args = append(args, ".")
+	case filepath.IsAbs(o.Package):
+		cmd.Dir = o.Package // it may belong to another module
+		args = append(args, ".")
+	default:
+		args = append(args, o.Package)
+	}
+	cmd.Args = append([]string{"go"}, args...)
+	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+m.goarch), m.goenv...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("board: go %s for %s: %w\n%s", strings.Join(args, " "), m.name, err, out)
+	}
+	return nil
+}
+
+// moduleRoot is the folder of go.mod above the working folder, which for a
+// test is its package's.
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("board: %w", err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("board: no go.mod above the working folder; run from within the module")
+		}
+		dir = parent
+	}
+}

@@ -1,0 +1,224 @@
+package client
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"syscall"
+)
+
+// maxTrailing bounds what is read after a body to see how a connection ends.
+const maxTrailing = 64 << 10
+
+// A worker does one download after the other, each on the connection before it
+// or on a new one.
+type worker struct {
+	o     Options
+	roots *x509.CertPool
+	c     *collector
+
+	conn net.Conn // nil: none
+	in   *endReader
+	r    *bufio.Reader
+}
+
+// An endReader remembers how reading ended.
+type endReader struct {
+	r   io.Reader
+	err error
+}
+
+func (e *endReader) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	if err != nil {
+		e.err = err
+	}
+	return n, err
+}
+
+// download does one download and counts it.
+func (w *worker) download(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, w.o.Timeout)
+	defer cancel()
+	kind, err := w.exchange(ctx)
+	switch kind {
+	case "":
+		w.c.update(func(r *Result) { r.Complete++ })
+		return
+	case "truncated":
+		w.c.update(func(r *Result) { r.Truncated++ })
+	case "corrupt":
+		w.c.update(func(r *Result) { r.Corrupt++ })
+	default:
+		if isTimeout(err) {
+			kind = "timeout"
+		}
+		w.c.update(func(r *Result) { r.Errors[kind]++ })
+	}
+	w.c.detail("%s: %v", kind, err)
+	w.hangUp("kept")
+}
+
+// exchange sends a request and reads the response. It returns what went wrong,
+// in a word and at length.
+func (w *worker) exchange(ctx context.Context) (kind string, err error) {
+	if w.conn == nil {
+		conn, kind, err := w.dial(ctx)
+		if err != nil {
+			return kind, err
+		}
+		w.conn = conn
+		w.in = &endReader{r: conn}
+		// As small as it goes: what is buffered has been read from the server.
+		w.r = bufio.NewReaderSize(w.in, 16)
+		w.c.update(func(r *Result) { r.Connections++ })
+	} else if deadline, ok := ctx.Deadline(); ok {
+		if err := w.conn.SetDeadline(deadline); err != nil {
+			return "request", err
+		}
+	}
+	if _, err := w.conn.Write(w.request()); err != nil {
+		return "request", err
+	}
+	resp, err := http.ReadResponse(w.r, nil)
+	if err != nil {
+		return "response", err
+	}
+	defer resp.Body.Close()
+	if kind, err := w.check(resp); err != nil {
+		return kind, err
+	}
+	if kind, err := w.body(resp); err != nil {
+		return kind, err
+	}
+	if w.o.KeepAlive && !resp.Close {
+		return "", nil
+	}
+	return w.finish()
+}
+
+func (w *worker) request() []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: board\r\n", w.o.Path, w.o.Name)
+	if w.o.Length > 0 {
+		fmt.Fprintf(&b, "Range: bytes=%d-%d\r\n", w.o.Offset, w.o.Offset+w.o.Length-1)
+	}
+	if !w.o.KeepAlive {
+		b.WriteString("Connection: close\r\n")
+	}
+	b.WriteString("\r\n")
+	b.Write(bytes.Repeat([]byte{'x'}, w.o.Extra))
+	return b.Bytes()
+}
+
+// check compares status and headers with what was asked for.
+func (w *worker) check(resp *http.Response) (kind string, err error) {
+	want, length := http.StatusOK, int64(-1)
+	if w.o.Content != nil {
+		length = w.o.Content.Size
+	}
+	if w.o.Length > 0 {
+		want, length = http.StatusPartialContent, w.o.Length
+	}
+	if resp.StatusCode != want {
+		return "status", fmt.Errorf("%s, want %d", resp.Status, want)
+	}
+	if resp.ContentLength < 0 || length >= 0 && resp.ContentLength != length {
+		return "length", fmt.Errorf("Content-Length is %d, want %d", resp.ContentLength, length)
+	}
+	if w.o.Length > 0 {
+		size := "*"
+		if w.o.Content != nil {
+			size = strconv.FormatInt(w.o.Content.Size, 10)
+		}
+		want := fmt.Sprintf("bytes %d-%d/%s", w.o.Offset, w.o.Offset+w.o.Length-1, size)
+		if got := resp.Header.Get("Content-Range"); size != "*" && got != want {
+			return "range", fmt.Errorf("Content-Range is %q, want %q", got, want)
+		}
+	}
+	return "", nil
+}
+
+// body reads the announced bytes and compares them.
+func (w *worker) body(resp *http.Response) (kind string, err error) {
+	sum := sha256.New()
+	buf := make([]byte, 16<<10)
+	for got := int64(0); ; {
+		n, err := resp.Body.Read(buf)
+		if w.o.Content != nil {
+			if i := w.o.Content.Diff(buf[:n], w.o.Offset+got); i >= 0 {
+				return "corrupt", fmt.Errorf("byte %d of the file is wrong (%d of %d came)", w.o.Offset+got+int64(i), got+int64(n), resp.ContentLength)
+			}
+		}
+		sum.Write(buf[:n])
+		got += int64(n)
+		w.c.update(func(r *Result) { r.Bytes += int64(n) })
+		switch {
+		case got == resp.ContentLength:
+			digest := hex.EncodeToString(sum.Sum(nil))
+			w.c.update(func(r *Result) { r.SHA256 = digest })
+			return "", nil
+		case err == nil:
+			continue
+		case isTimeout(w.in.err):
+			return "timeout", fmt.Errorf("%d of %d bytes came: %w", got, resp.ContentLength, w.in.err)
+		}
+		end := w.end()
+		w.hangUp(end)
+		return "truncated", fmt.Errorf("%d of %d bytes came, then %s", got, resp.ContentLength, end)
+	}
+}
+
+// finish reads to the end of the connection. With Extra bytes a server may
+// have answered those too, which is not a fault.
+func (w *worker) finish() (kind string, err error) {
+	n, _ := io.CopyN(io.Discard, w.r, maxTrailing) // how it ended is in w.in.err
+	end := w.end()
+	w.hangUp(end)
+	if n > 0 && w.o.Extra == 0 {
+		return "corrupt", fmt.Errorf("%d bytes came after the body", n)
+	}
+	return "", nil
+}
+
+// end names how reading ended.
+func (w *worker) end() string {
+	err := w.in.err
+	switch {
+	case err == io.EOF && w.o.Plain:
+		return "fin"
+	case err == io.EOF:
+		return "close_notify" // the one reason for which crypto/tls says io.EOF
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return "fin"
+	case errors.Is(err, syscall.ECONNRESET):
+		return "reset"
+	case isTimeout(err):
+		return "timeout"
+	}
+	return "other"
+}
+
+// hangUp closes the connection, if there is one, and counts its end.
+func (w *worker) hangUp(end string) {
+	if w.conn == nil {
+		return
+	}
+	w.conn.Close()
+	w.conn = nil
+	w.c.update(func(r *Result) { r.Ends[end]++ })
+}
+
+func isTimeout(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
+}

@@ -1,0 +1,201 @@
+package board
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Where StartDaemon puts the daemon's things, and where it listens.
+const (
+	configPath = "/etc/uringhttpd/uringhttpd.yaml"
+	certPath   = "/etc/uringhttpd/cert.pem"
+	keyPath    = "/etc/uringhttpd/key.pem"
+	TLSPort    = 8443
+	PlainPort  = 8080
+)
+
+// DefaultConfig serves Root on TLSPort and PlainPort, and insists on kernel
+// TLS: without it, it does not serve at all.
+const DefaultConfig = `listen:
+  - address: ":8443"
+    tls: true
+  - address: ":8080"
+root: /srv
+tls:
+  certificate: cert.pem
+  key: key.pem
+  kernel: require
+  cipher: aes-gcm
+  minimum_version: "1.3"
+`
+
+// A Daemon says what to start. The zero value starts Spec.Program with
+// DefaultConfig.
+type Daemon struct {
+	Program string   // on the host, built for the board; "" is Spec.Program
+	Config  string   // YAML
+	Env     []string // beyond what the board needs
+}
+
+// StartDaemon starts a daemon and returns once it listens on both ports.
+func (m *Machine) StartDaemon(ctx context.Context, d Daemon) (*Process, error) {
+	id, err := m.ownIdentity()
+	if err != nil {
+		return nil, err
+	}
+	path := ProgramPath
+	if d.Program != "" {
+		path = "/tmp/daemon"
+		// Another program may run from that file: a new one takes its name.
+		program, err := os.ReadFile(d.Program)
+		if err != nil {
+			return nil, fmt.Errorf("board: %w", err)
+		}
+		if err := m.Remove(ctx, path); err != nil {
+			return nil, err
+		}
+		if err := m.WriteFile(ctx, path, program, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	config := d.Config
+	if config == "" {
+		config = DefaultConfig
+	}
+	for _, f := range []struct {
+		path string
+		data []byte
+		perm os.FileMode
+	}{
+		{configPath, []byte(config), 0o644},
+		{certPath, id.cert, 0o644},
+		{keyPath, id.key, 0o600},
+	} {
+		if err := m.WriteFile(ctx, f.path, f.data, f.perm); err != nil {
+			return nil, err
+		}
+	}
+	b, err := m.Spec.Board.machine()
+	if err != nil {
+		return nil, err
+	}
+	p, err := m.Start(ctx, append(append([]string(nil), b.serveEnv...), d.Env...), path, "serve", "-config", configPath)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.awaitPorts(ctx, TLSPort, PlainPort); err != nil {
+		if e, outErr := p.Output(ctx); outErr == nil {
+			err = fmt.Errorf("%w; the daemon wrote:\n%s", err, e.Stderr)
+		}
+		// It may have ended, which is the usual reason to be here.
+		_ = p.Signal(ctx, syscall.SIGKILL)
+		return nil, err
+	}
+	return p, nil
+}
+
+// awaitPorts waits until all ports are listened on, or the program has ended.
+func (p *Process) awaitPorts(ctx context.Context, ports ...int) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		e, err := p.Wait(ctx)
+		if err == nil {
+			err = fmt.Errorf("board: the daemon ended with status %d and signal %d before it listened", e.Status, e.Signal)
+		}
+		ended <- err
+	}()
+	listening := make(chan error, 1)
+	go func() {
+		for _, port := range ports {
+			if err := p.m.WaitListening(ctx, port); err != nil {
+				listening <- err
+				return
+			}
+		}
+		listening <- nil
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case err := <-listening:
+		return err
+	}
+}
+
+// Roots is the certificate, in PEM, that clients of a machine's daemon must
+// trust; its names are localhost and 127.0.0.1.
+func (m *Machine) Roots() ([]byte, error) {
+	id, err := m.ownIdentity()
+	if err != nil {
+		return nil, err
+	}
+	return id.cert, nil
+}
+
+// An identity is a key and a certificate for it, in PEM.
+type identity struct {
+	cert, key []byte
+}
+
+// ownIdentity makes the machine's identity, once.
+func (m *Machine) ownIdentity() (*identity, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.identity == nil {
+		id, err := newIdentity()
+		if err != nil {
+			return nil, fmt.Errorf("board: certificate: %w", err)
+		}
+		m.identity = id
+	}
+	return m.identity, nil
+}
+
+func newIdentity() (*identity, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		Subject:      pkix.Name{CommonName: "board"},
+		// The board's clock and the host's differ a little.
+		NotBefore:             time.Now().Add(-time.Hour),
+		NotAfter:              time.Now().Add(24 * time.Hour),
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+		DNSNames:              []string{"localhost"},
+		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return &identity{
+		cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}),
+		key:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}),
+	}, nil
+}

@@ -1,0 +1,26 @@
+// Package board boots emulated boards and drives them: a Debian kernel in
+// QEMU, with a root file system made on the spot that holds the kernel modules
+// wanted, an agent (package agent) as the first process, the program under
+// test and a client.
+//
+//	m, err := board.Boot(ctx, board.Spec{
+//		Board:   board.ARMv7_612,
+//		Engine:  board.Cryptd,
+//		Program: "build/arm/uringhttpd",
+//		Cache:   dir,
+//	})
+//	...
+//	defer func() { err = errors.Join(err, m.Close()) }()
+//
+// The machine has no clock of its own, no disk and no way out; what the host
+// forwards is the only way in. Close fails if the kernel complained.
+//
+// The package needs QEMU (qemu-system-x86, qemu-system-arm, ipxe-qemu), apt,
+// dpkg-deb, xz and the go command; it runs without privileges. Its tests that
+// boot are behind the build tag board:
+//
+//	go test -tags board ./test/board/...
+//
+// To look into a failing run, log Machine.KernelLog and Process.Output, or run
+// one command in the guest with Machine.Run.
+package board

@@ -1,0 +1,88 @@
+package board
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"uringhttpd/test/board/cpio"
+	"uringhttpd/test/board/debian"
+	"uringhttpd/test/board/wire"
+)
+
+// address is what slirp, QEMU's user-mode network, expects of a guest.
+const address = "10.0.2.15/24"
+
+// buildInitramfs writes the root file system of a board into dir. It is not
+// compressed: an emulated processor takes longer to unpack than the host to
+// copy.
+func buildInitramfs(ctx context.Context, dir string, spec Spec, m machine, k *debian.Kernel) (string, error) {
+	agent, download := filepath.Join(dir, "agent"), filepath.Join(dir, "download")
+	if err := errors.Join(
+		spec.Board.Build(ctx, Build{Package: "./test/board/agent", Output: agent, Flags: []string{"-ldflags=-s -w"}}),
+		spec.Board.Build(ctx, Build{Package: "./test/board/client/download", Output: download, Flags: []string{"-ldflags=-s -w"}}),
+	); err != nil {
+		return "", err
+	}
+	names := append(append([]string(nil), m.modules...), modules...)
+	if spec.Engine == Cryptd {
+		names = append(names, "cryptd")
+	}
+	mods, err := k.Modules(ctx, append(names, spec.Modules...)...)
+	if err != nil {
+		return "", err
+	}
+	cfg := wire.Config{Now: time.Now(), Address: address}
+
+	name := filepath.Join(dir, "initramfs")
+	f, err := os.Create(name)
+	if err != nil {
+		return "", fmt.Errorf("board: %w", err)
+	}
+	defer f.Close()
+	w := cpio.NewWriter(f)
+	for _, mod := range mods {
+		path := "/lib/modules/" + mod.Name + ".ko"
+		cfg.Modules = append(cfg.Modules, path)
+		if err := w.File(path, 0o644, int64(len(mod.Data)), bytes.NewReader(mod.Data)); err != nil {
+			return "", err
+		}
+	}
+	b, err := json.Marshal(cfg)
+	if err != nil {
+		return "", fmt.Errorf("board: %w", err)
+	}
+	// The kernel opens /dev/console for the first process, before any mount.
+	err = errors.Join(
+		w.CharDevice("/dev/console", 0o600, 5, 1),
+		w.File(wire.ConfigPath, 0o644, int64(len(b)), bytes.NewReader(b)),
+		addFile(w, "/init", agent),
+		addFile(w, DownloadPath, download),
+		addFile(w, ProgramPath, spec.Program),
+		w.Close(),
+		f.Close(),
+	)
+	if err != nil {
+		return "", fmt.Errorf("board: root file system: %w", err)
+	}
+	return name, nil
+}
+
+// addFile puts the host's file src into the archive as an executable.
+func addFile(w *cpio.Writer, dst, src string) error {
+	f, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return w.File(dst, 0o755, st.Size(), f)
+}

@@ -1,0 +1,119 @@
+package board
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"uringhttpd/test/board/client"
+	"uringhttpd/test/board/pattern"
+)
+
+// SharpOptions vary RunSharp. The zero value is the setting in which servers
+// that lose data are known to lose some.
+type SharpOptions struct {
+	Daemon    Daemon // what to run; a wrong build shows that the test has teeth
+	Downloads int    // default 96
+	Parallel  int    // default 8
+	Size      int64  // of the file, default 256 KiB + 1
+	KeepAlive bool
+	Extra     int // bytes sent after each request that the server leaves unread
+	Plain     bool
+}
+
+// RunSharp downloads a file many times over the board's loopback, with small
+// send buffers at the server and slow readers with small receive buffers. So
+// TCP never has room for what the engine has encrypted, records wait inside
+// kernel TLS, and a server that closes, or shuts down sending, before they are
+// out loses them. It returns what came of the downloads; its error means that
+// they could not be done.
+//
+// It starts a daemon of its own, so none may run; the daemon is stopped and
+// the kernel's parameters are as before when it returns.
+func RunSharp(ctx context.Context, m *Machine, o SharpOptions) (r client.Result, err error) {
+	const wmem, small = "net.ipv4.tcp_wmem", "4096 16384 16384"
+	before, err := m.ReadSysctl(ctx, wmem)
+	if err != nil {
+		return r, err
+	}
+	if err := m.Sysctl(ctx, wmem, small); err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, m.Sysctl(ctx, wmem, before)) }()
+
+	if o.Downloads == 0 {
+		o.Downloads = 96
+	}
+	if o.Parallel == 0 {
+		o.Parallel = 8
+	}
+	if o.Size == 0 {
+		o.Size = 256<<10 + 1
+	}
+	content := pattern.Content{Seed: 0x5a4a, Size: o.Size}
+	const name = "/sharp.bin"
+	if err := m.MakeFile(ctx, Root+name, content); err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, m.Remove(ctx, Root+name)) }()
+
+	p, err := m.StartDaemon(ctx, o.Daemon)
+	if err != nil {
+		return r, err
+	}
+	roots, err := m.Roots()
+	if err != nil {
+		return r, err
+	}
+	port := TLSPort
+	if o.Plain {
+		port = PlainPort
+	}
+	r, err = m.Download(ctx, client.Options{
+		Address:       net.JoinHostPort("127.0.0.1", strconv.Itoa(port)),
+		Path:          name,
+		Plain:         o.Plain,
+		Roots:         roots,
+		Downloads:     o.Downloads,
+		Parallel:      o.Parallel,
+		KeepAlive:     o.KeepAlive,
+		Extra:         o.Extra,
+		Content:       &content,
+		ReceiveBuffer: 4096,
+		ReadSize:      2048,
+		Pause:         2 * time.Millisecond,
+		Timeout:       2 * time.Minute,
+	})
+	return r, errors.Join(err, p.Stop(ctx))
+}
+
+// Download runs package client on the board.
+func (m *Machine) Download(ctx context.Context, o client.Options) (client.Result, error) {
+	var r client.Result
+	b, err := json.Marshal(o)
+	if err != nil {
+		return r, fmt.Errorf("board: %w", err)
+	}
+	m.mu.Lock()
+	m.downloads++
+	options := fmt.Sprintf("/tmp/download-%d.json", m.downloads)
+	m.mu.Unlock()
+	if err := m.WriteFile(ctx, options, b, 0o644); err != nil {
+		return r, err
+	}
+	e, err := m.Run(ctx, nil, DownloadPath, options)
+	if err != nil {
+		return r, err
+	}
+	if e.Status != 0 && e.Status != 1 {
+		return r, fmt.Errorf("board: download: status %d, signal %d: %s", e.Status, e.Signal, e.Stderr)
+	}
+	if err := json.Unmarshal(e.Stdout, &r); err != nil {
+		return r, fmt.Errorf("board: download: %w in %q", err, e.Stdout)
+	}
+	return r, nil
+}
