@@ -1,0 +1,146 @@
+package service
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uringhttpd/ktls"
+	"uringhttpd/uring"
+)
+
+const (
+	lingerTime  = 5 * time.Second        // for the client to close, once it has everything
+	lingerBytes = 1 << 20                // discarded at most, once it has everything
+	lingerFlood = 64 << 20               // discarded at most before that
+	lingerTick  = 250 * time.Millisecond // between looks at what it has, while it sends nothing
+)
+
+// lingering is the state of the last phase.
+type lingering struct {
+	discarded int64     // bytes
+	until     time.Time // zero until the client has everything
+	mark      int64     // discarded, at that moment
+	eof       bool      // the client has closed its side
+}
+
+// finish closes in order: whatever was sent arrives, and the client can tell.
+func (c *conn) finish(now time.Time) operation {
+	c.progressed = now
+	switch c.transport {
+	case kernel:
+		return c.drain(now, c.notify)
+	case user:
+		if err := c.session.CloseNotify(); err != nil {
+			return c.reset(err.Error())
+		}
+		return c.sendRaw(c.session.Output(), now, c.shutdown)
+	case unknown:
+		return c.reset("the TLS handshake is not complete")
+	}
+	return c.shutdown(now)
+}
+
+// drain goes on with then once nothing is inside kernel TLS: what shutdown(2) or
+// close(2) finds there is thrown away.
+func (c *conn) drain(now time.Time, then func(time.Time) operation) operation {
+	c.state, c.drained = stDrain, then
+	r, op, ok := c.measure(now)
+	switch {
+	case !ok:
+		return op
+	case r.Pending > 0:
+		return c.waitForClient(r, now)
+	}
+	return then(now)
+}
+
+// notify sends close_notify, as a record of its own.
+func (c *conn) notify(time.Time) operation {
+	c.state = stNotify
+	return operation{kind: opNotify, msg: uring.NewMessage(ktls.CloseNotify())}
+}
+
+func (c *conn) notifyDone(ev event) operation {
+	switch {
+	case ev.err == unix.EAGAIN || ev.err == unix.EINTR:
+		c.state = stNotifyRoom
+		return operation{kind: opRoom, deadline: ev.now.Add(c.stallTimeout)}
+	case ev.err != 0:
+		return c.reset(ev.err.Error())
+	}
+	c.sock.Sent(ev.n)
+	return c.drain(ev.now, c.shutdown)
+}
+
+func (c *conn) notifyRoom(ev event) operation {
+	if ev.late {
+		return c.reset("the client took nothing for stall_timeout")
+	}
+	return c.drain(ev.now, c.notify)
+}
+
+// shutdown sends FIN behind everything else, and lingers: a close with input
+// unread would send RST, and throw away what the client has not got yet.
+func (c *conn) shutdown(now time.Time) operation {
+	if err := c.sock.Shutdown(); err != nil {
+		return c.reset(err.Error())
+	}
+	c.progressed = now
+	c.in = nil
+	if c.wire == nil {
+		c.wire = make([]byte, wireBuffer)
+	}
+	return c.discard(now)
+}
+
+// discard reads until the client has everything and has closed, or had time to.
+func (c *conn) discard(now time.Time) operation {
+	c.state = stLinger
+	l := &c.linger
+	r, err := c.sock.Reading()
+	if err != nil { // both sides have closed, or the client is gone
+		return c.closeSocket()
+	}
+	if r.Acked > c.acked {
+		c.acked, c.progressed = r.Acked, now
+	}
+	if r.Unacked == 0 && l.until.IsZero() {
+		l.until, l.mark = now.Add(lingerTime), l.discarded
+	}
+	arrived := !l.until.IsZero()
+	switch {
+	case arrived && (l.eof || !now.Before(l.until) || l.discarded-l.mark > lingerBytes):
+		return c.closeSocket()
+	case arrived:
+		return operation{kind: opRecv, buf: c.wire, deadline: l.until}
+	case c.stalled(now):
+		return c.abandon("the client took nothing for stall_timeout")
+	case l.discarded > lingerFlood:
+		return c.abandon("the client sends and does not receive")
+	case l.eof:
+		return c.waitForClient(r, now)
+	}
+	return operation{kind: opRecv, buf: c.wire, deadline: now.Add(lingerTick)}
+}
+
+func (c *conn) lingerInput(ev event) operation {
+	switch {
+	case ev.late || ev.err == unix.ECANCELED || ev.err == unix.EINTR || ev.err == unix.EAGAIN:
+	case ev.err != 0:
+		return c.closeSocket()
+	case ev.n == 0 && !c.linger.until.IsZero():
+		return c.closeSocket()
+	default:
+		c.linger.eof = c.linger.eof || ev.n == 0
+		c.linger.discarded += int64(ev.n)
+	}
+	return c.discard(ev.now)
+}
+
+// abandon resets a connection whose client does not take the end of what was sent.
+func (c *conn) abandon(reason string) operation {
+	c.log.Debug("connection abandoned", "remote", c.remote, "reason", reason)
+	c.sock.Abort()
+	return c.closeSocket()
+}

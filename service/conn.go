@@ -1,0 +1,459 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uringhttpd/ktls"
+	"uringhttpd/uring"
+)
+
+// state is what a connection waits for. In the order of a connection's life.
+type state uint8
+
+const (
+	stHandshakeInput state = iota // the client's part of the TLS handshake
+	stHandshakeWork               // a worker, computing the handshake
+	stRequest                     // a request's head, or its rest
+	stHandler                     // a worker, running the handler
+	stTransfer                    // a step of sending, see transfer.go
+	stDrain                       // kernel TLS to be empty, before and after close_notify
+	stNotify                      // close_notify to be taken
+	stNotifyRoom                  // room for close_notify
+	stLinger                      // the client to have it all
+	stClosed                      // the descriptor's close
+)
+
+// transport is how bytes leave. All three run through the same states.
+type transport uint8
+
+const (
+	plain   transport = iota // TCP
+	kernel                   // plaintext to the kernel, which makes TLS records
+	user                     // TLS records made here
+	unknown                  // TLS, before the handshake is done: nothing but its records may be sent
+)
+
+func (t transport) String() string {
+	return [...]string{"plain", "kernel TLS", "user-space TLS", "handshake"}[t]
+}
+
+// opKind is one thing that a connection asks the loop for.
+type opKind uint8
+
+const (
+	opRecv      opKind = iota // into buf
+	opSend                    // buf; more: something follows at once
+	opNotify                  // msg
+	opRead                    // into buf, from file at off
+	opSpliceIn                // n bytes of file at off into pipe
+	opSpliceOut               // n bytes of pipe into the socket
+	opRoom                    // until the socket takes bytes again
+	opWait                    // until the deadline
+	opJob                     // job, on a worker
+	opClose                   // of the socket; the connection's last
+)
+
+// An operation is what a connection's step answers.
+type operation struct {
+	kind     opKind
+	buf      []byte
+	msg      *uring.Message
+	file     source
+	off      int64
+	n        int
+	more     bool
+	pipe     *pipe
+	job      func()
+	deadline time.Time // zero: none. When it passes, the event is late
+}
+
+// An event is the end of an operation.
+type event struct {
+	n    int        // its result
+	err  unix.Errno // 0 if it succeeded
+	late bool       // its deadline passed before it completed, and nothing was done
+	now  time.Time
+}
+
+// A socket is what a connection asks of its TCP socket besides the operations
+// above: system calls that do not wait for anything.
+type socket interface {
+	Offload(*ktls.Session) error // to kernel TLS, ErrUnsupported where the kernel refuses
+	Sent(n int)                  // the kernel accepted n bytes
+	Reading() (ktls.Reading, error)
+	Pipe() (*pipe, error) // an empty one
+	Shutdown() error      // FIN after what is queued; from here on, close no longer resets
+	Abort()               // close resets again
+}
+
+// settings are what all connections of a server share.
+type settings struct {
+	handler       http.Handler
+	sessions      *ktls.Server // nil: no TLS
+	offload       bool         // try kernel TLS
+	require       bool         // and take nothing else
+	headerTimeout time.Duration
+	idleTimeout   time.Duration
+	stallTimeout  time.Duration
+	log           *slog.Logger
+	access        bool
+	stopping      bool // no further requests; only the loop changes it
+}
+
+// A conn is one connection. Only one goroutine at a time has it: the loop, or a
+// worker between an opJob and its event.
+type conn struct {
+	*settings
+	sock      socket
+	remote    string
+	state     state
+	transport transport
+	session   *ktls.Session // nil on a plain connection
+
+	in       []byte    // received and not yet used: decrypted
+	scanned  int       // bytes of in that do not hold the end of a head
+	wire     []byte    // buffer for what is received before it is decrypted
+	since    time.Time // when the wait for the handshake, or for a request, began
+	headAt   time.Time // when the first byte of the head came; zero before that
+	requests int       // answered
+
+	request  *http.Request // nil when it could not be parsed
+	response *response
+	started  time.Time
+	close    bool  // no request after this one
+	jobErr   error // of the last job
+	jobDone  bool
+
+	transfer   transfer
+	then       func(now time.Time) operation // what follows the transfer
+	acked      int64                         // by the client, at progressed
+	progressed time.Time                     // the last sign that the client takes something
+	backoff    time.Duration
+	lastWait   ktls.Reading
+	pendingMax int64
+	room       int64 // bytes that may be pushed before the meter must be read again
+
+	drained func(now time.Time) operation // what follows the drain
+	linger  lingering
+}
+
+// newConn takes a connection that the loop accepted.
+func newConn(s *settings, sock socket, remote string, session *ktls.Session) *conn {
+	c := &conn{settings: s, sock: sock, remote: remote, session: session}
+	if session != nil {
+		c.transport = unknown
+	}
+	return c
+}
+
+// start is the connection's first step.
+func (c *conn) start(now time.Time) operation {
+	c.since, c.progressed = now, now
+	if c.session != nil {
+		return c.receiveHandshake()
+	}
+	return c.nextRequest(now)
+}
+
+// step takes the end of the operation that the last step asked for.
+func (c *conn) step(ev event) operation {
+	switch c.state {
+	case stHandshakeInput:
+		return c.handshakeInput(ev)
+	case stHandshakeWork:
+		return c.handshakeWorked(ev.now)
+	case stRequest:
+		return c.requestInput(ev)
+	case stHandler:
+		return c.handled(ev.now)
+	case stTransfer:
+		return c.transferred(ev)
+	case stDrain:
+		return c.drain(ev.now, c.drained)
+	case stNotify:
+		return c.notifyDone(ev)
+	case stNotifyRoom:
+		return c.notifyRoom(ev)
+	case stLinger:
+		return c.lingerInput(ev)
+	}
+	panic(fmt.Sprintf("service: event in state %d", c.state))
+}
+
+// idle tells whether the connection waits for a request of which nothing has come.
+func (c *conn) idle() bool { return c.state == stRequest && c.requests > 0 && c.headAt.IsZero() }
+
+const wireBuffer = 4 << 10
+
+func (c *conn) receiveHandshake() operation {
+	c.state = stHandshakeInput
+	if c.wire == nil {
+		c.wire = make([]byte, wireBuffer)
+	}
+	return operation{kind: opRecv, buf: c.wire, deadline: c.since.Add(c.headerTimeout)}
+}
+
+func (c *conn) handshakeInput(ev event) operation {
+	switch {
+	case ev.late:
+		return c.reset("no TLS handshake within header_timeout")
+	case ev.err == unix.ECANCELED || ev.err == unix.EINTR:
+		return c.receiveHandshake()
+	case ev.err != 0:
+		return c.reset(ev.err.Error())
+	case ev.n == 0:
+		return c.reset("the client left before the TLS handshake")
+	}
+	c.state = stHandshakeWork
+	input := c.wire[:ev.n]
+	return operation{kind: opJob, job: func() { c.jobDone, c.jobErr = c.session.Handshake(input) }}
+}
+
+// handshakeWorked sends what the handshake made, and goes on by its outcome.
+func (c *conn) handshakeWorked(now time.Time) operation {
+	next := func(time.Time) operation { return c.receiveHandshake() }
+	switch {
+	case c.jobErr != nil:
+		err := c.jobErr
+		next = func(now time.Time) operation {
+			c.log.Debug("TLS handshake failed", "remote", c.remote, "reason", err)
+			return c.shutdown(now)
+		}
+	case c.jobDone:
+		next = c.offloadSession
+	}
+	return c.sendRaw(c.session.Output(), now, next)
+}
+
+// offloadSession gives the connection to the kernel where that is wanted and
+// can be had. All that the handshake made has been taken by TCP.
+func (c *conn) offloadSession(now time.Time) operation {
+	c.since = now
+	c.transport = user
+	if c.offload {
+		err := c.sock.Offload(c.session)
+		switch {
+		case err == nil:
+			c.transport = kernel
+		case !errors.Is(err, errors.ErrUnsupported):
+			return c.reset(err.Error())
+		case c.require:
+			return c.reset("tls.kernel is require: " + err.Error())
+		default:
+			c.log.Debug("kernel TLS not used", "remote", c.remote, "reason", err)
+		}
+	}
+	return c.nextRequest(now)
+}
+
+// nextRequest looks for a whole request head in what has come, and waits for
+// more where there is none.
+func (c *conn) nextRequest(now time.Time) operation {
+	for {
+		c.in = trimBlankLines(c.in)
+		c.scanned = min(c.scanned, len(c.in))
+		n := headEnd(c.in, c.scanned)
+		switch {
+		case n > maxHead || n < 0 && len(c.in) >= maxHead:
+			return c.refuse(http.StatusRequestHeaderFieldsTooLarge, "the request's head is larger than 16 KiB", now)
+		case n > 0:
+			return c.handle(n, now)
+		}
+		c.scanned = len(c.in)
+		if c.session == nil {
+			return c.receiveRequest(c.spare())
+		}
+		more := c.spare()
+		got, err := c.session.Read(more)
+		c.received(got, now)
+		switch {
+		case got > 0:
+		case err == ktls.ErrWouldBlock:
+			return c.receiveRequest(c.wire)
+		case err == io.EOF:
+			return c.finish(now)
+		case err != nil:
+			// The session may have an alert to send. With the keys in the
+			// kernel it cannot, and the connection is reset.
+			if out := c.session.Output(); c.transport == user && len(out) > 0 {
+				return c.sendRaw(out, now, c.shutdown)
+			}
+			return c.reset(err.Error())
+		}
+	}
+}
+
+// spare is the free end of in, which grows as needed up to its bound.
+func (c *conn) spare() []byte {
+	if len(c.in) == cap(c.in) || cap(c.in) == 0 {
+		grown := make([]byte, len(c.in), min(max(2*len(c.in), 2<<10), maxHead+2<<10))
+		copy(grown, c.in)
+		c.in = grown
+	}
+	return c.in[len(c.in):cap(c.in)]
+}
+
+func (c *conn) receiveRequest(buf []byte) operation {
+	c.state = stRequest
+	deadline := c.since.Add(c.headerTimeout)
+	switch {
+	case !c.headAt.IsZero():
+		deadline = c.headAt.Add(c.headerTimeout)
+	case c.requests > 0:
+		deadline = c.since.Add(c.idleTimeout)
+	}
+	return operation{kind: opRecv, buf: buf, deadline: deadline}
+}
+
+// received takes n more bytes of requests, which stand in spare.
+func (c *conn) received(n int, now time.Time) {
+	if n > 0 && c.headAt.IsZero() {
+		c.headAt = now
+	}
+	c.in = c.in[:len(c.in)+n]
+}
+
+func (c *conn) requestInput(ev event) operation {
+	switch {
+	case ev.late && c.headAt.IsZero():
+		return c.finish(ev.now)
+	case ev.late:
+		return c.refuse(http.StatusRequestTimeout, "the request's head did not come within header_timeout", ev.now)
+	case ev.err == unix.ECANCELED || ev.err == unix.EINTR:
+		if c.stopping && c.idle() {
+			return c.finish(ev.now)
+		}
+		return c.nextRequest(ev.now)
+	case ev.err != 0:
+		return c.reset(ev.err.Error())
+	case ev.n == 0:
+		return c.finish(ev.now)
+	case c.session != nil:
+		c.session.Feed(c.wire[:ev.n])
+	default:
+		c.received(ev.n, ev.now)
+	}
+	return c.nextRequest(ev.now)
+}
+
+// handle runs the handler for the request whose head is the first n bytes of in.
+func (c *conn) handle(n int, now time.Time) operation {
+	c.state = stHandler
+	c.started = now
+	c.request, c.response, c.jobErr = nil, nil, nil
+	head := c.in[:n]
+	return operation{kind: opJob, job: func() {
+		c.request, c.jobErr = parseRequest(head)
+		if c.jobErr == nil {
+			c.request.RemoteAddr = c.remote
+			c.response, c.jobErr = serve(c.handler, c.request)
+		}
+		c.in = c.in[:copy(c.in, c.in[n:])]
+		c.scanned = 0
+	}}
+}
+
+// handled sends the handler's response, or the refusal of the request.
+func (c *conn) handled(now time.Time) operation {
+	var bad *requestError
+	switch {
+	case c.jobErr == nil:
+		c.close = c.request.Close || c.stopping
+		return c.respond(c.response, now)
+	case errors.As(c.jobErr, &bad):
+		return c.refuse(bad.status, bad.text, now)
+	}
+	c.log.Error("request failed", "remote", c.remote, "reason", c.jobErr)
+	return c.refuse(http.StatusInternalServerError, "the server could not answer this request", now)
+}
+
+// refuse answers with an error and closes.
+func (c *conn) refuse(status int, text string, now time.Time) operation {
+	if c.state != stHandler {
+		c.request, c.started = nil, now
+	}
+	c.close = true
+	c.in = nil
+	return c.respond(errorResponse(status, text), now)
+}
+
+func (c *conn) respond(r *response, now time.Time) operation {
+	c.response = r
+	minor := 1
+	if c.request != nil {
+		minor = c.request.ProtoMinor
+	}
+	c.requests++
+	head := r.appendHead(make([]byte, 0, 512), now, minor, !c.close)
+	return c.send(plan(head, r.segments, c.transport), now, c.responded)
+}
+
+// responded comes after the last byte of a response was taken by the kernel.
+func (c *conn) responded(now time.Time) operation {
+	c.endResponse("", now)
+	if c.close || c.stopping {
+		return c.finish(now)
+	}
+	c.since, c.headAt = now, time.Time{}
+	if len(c.in) > 0 {
+		c.headAt = now
+	}
+	return c.nextRequest(now)
+}
+
+// endResponse gives back what the response held, and logs it.
+func (c *conn) endResponse(failure string, now time.Time) {
+	r := c.response
+	if r == nil {
+		return
+	}
+	c.response = nil
+	release(r.segments)
+	c.transfer.end()
+	if !c.access && failure == "" {
+		return
+	}
+	attrs := []slog.Attr{slog.String("remote", c.remote), slog.Int("status", r.status)}
+	if c.request != nil {
+		attrs = append(attrs, slog.String("method", c.request.Method), slog.String("path", c.request.URL.Path))
+	}
+	attrs = append(attrs, slog.Int64("bytes", r.length), slog.String("transport", c.transport.String()),
+		slog.Int64("pending_max", c.pendingMax))
+	level, text := slog.LevelInfo, "request"
+	if failure != "" {
+		level, text = slog.LevelWarn, "response cut off"
+		attrs = append(attrs, slog.String("reason", failure))
+	} else {
+		attrs = append(attrs, slog.Duration("took", now.Sub(c.started)))
+	}
+	c.log.LogAttrs(context.Background(), level, text, attrs...)
+}
+
+// reset ends the connection so that the client can tell: SO_LINGER {1, 0} has
+// been set since it was accepted, and close sends RST.
+func (c *conn) reset(reason string) operation {
+	if c.response != nil {
+		c.endResponse(reason, time.Time{})
+	} else {
+		c.log.Debug("connection reset", "remote", c.remote, "reason", reason)
+	}
+	return c.closeSocket()
+}
+
+// closeSocket is the last step, in order or not.
+func (c *conn) closeSocket() operation {
+	c.state = stClosed
+	c.transfer.end()
+	if c.session != nil {
+		c.session.Close()
+	}
+	return operation{kind: opClose}
+}

@@ -1,0 +1,108 @@
+package service
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+)
+
+const logQueue = 1024 // lines that may wait for a reader of the log that is slow
+
+// A Log writes lines for a slog.Logger without ever waiting for who reads them:
+// a journal that stands still must not stand a server still. Lines that find
+// the queue full are dropped, and counted in the log itself.
+type Log struct {
+	lines   chan []byte
+	dropped atomic.Uint32
+	done    chan struct{}
+}
+
+// NewLog starts a Log that writes to w.
+func NewLog(w io.Writer) *Log {
+	l := &Log{lines: make(chan []byte, logQueue), done: make(chan struct{})}
+	go func() {
+		defer close(l.done)
+		for line := range l.lines {
+			w.Write(line)
+			if n := l.dropped.Swap(0); n > 0 {
+				fmt.Fprintf(w, "level=WARN msg=\"log lines dropped\" lines=%d\n", n)
+			}
+		}
+	}()
+	return l
+}
+
+// Write queues one line.
+func (l *Log) Write(line []byte) (int, error) {
+	select {
+	case l.lines <- bytes.Clone(line):
+	default:
+		l.dropped.Add(1)
+	}
+	return len(line), nil
+}
+
+// Close writes what is queued. No Write may follow.
+func (l *Log) Close() {
+	close(l.lines)
+	<-l.done
+}
+
+// Logger returns a logger of level and above. If prefix is not nil, each line
+// starts with it instead of the time, as the journal wants.
+func (l *Log) Logger(level slog.Level, prefix func(slog.Level) string) *slog.Logger {
+	if prefix == nil {
+		return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: level}))
+	}
+	h := &prefixHandler{mu: new(sync.Mutex), buf: new(bytes.Buffer), out: l, prefix: prefix}
+	h.text = slog.NewTextHandler(h.buf, &slog.HandlerOptions{Level: level, ReplaceAttr: withoutTime})
+	return slog.New(h)
+}
+
+func withoutTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}
+
+// prefixHandler puts a prefix before each line of a text handler.
+type prefixHandler struct {
+	mu     *sync.Mutex
+	buf    *bytes.Buffer
+	text   slog.Handler // writes to buf
+	out    io.Writer
+	prefix func(slog.Level) string
+}
+
+func (h *prefixHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.text.Enabled(ctx, level)
+}
+
+func (h *prefixHandler) Handle(ctx context.Context, r slog.Record) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.buf.Reset()
+	h.buf.WriteString(h.prefix(r.Level))
+	if err := h.text.Handle(ctx, r); err != nil {
+		return err
+	}
+	_, err := h.out.Write(h.buf.Bytes())
+	return err
+}
+
+func (h *prefixHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	c := *h
+	c.text = h.text.WithAttrs(attrs)
+	return &c
+}
+
+func (h *prefixHandler) WithGroup(name string) slog.Handler {
+	c := *h
+	c.text = h.text.WithGroup(name)
+	return &c
+}

@@ -1,0 +1,355 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uringhttpd/ktls"
+	"uringhttpd/uring"
+)
+
+const (
+	ringEntries = 256
+	acceptPause = 100 * time.Millisecond // after a failure that only time or a close mends
+
+	// Tokens of the ring's operations: these, then the listeners, then the
+	// connections' slots.
+	tokenNone = 0 // nobody waits for the completion
+	tokenBell = 1
+	tokenBase = 2
+)
+
+// A slot is the loop's side of a connection.
+type slot struct {
+	conn     *conn
+	fd       int
+	token    uint64       // its index in loop.slots
+	inRing   bool         // an operation is in the ring
+	handle   uring.Handle // of that operation
+	late     bool         // it was cancelled, since its deadline passed
+	deadline time.Time
+	place    int // in the heap of deadlines; -1: not there
+}
+
+// loop is the one thread that touches the ring, and all connections but those
+// that a worker has.
+type loop struct {
+	*Server
+	ring      *uring.Ring
+	workers   *workers
+	slots     []*slot
+	free      []int
+	live      int
+	accepts   []uring.Handle // by listener: the accept in the ring, or 0
+	resumeAt  time.Time
+	deadlines deadlines
+	now       time.Time
+	rung      [8]byte
+	finished  []uint64
+	fatal     error
+}
+
+// Run serves until Shutdown, and returns nil when the last connection is closed.
+// It calls ready once connections are accepted. The error is a
+// *uring.FeatureError if the kernel does not have what the ring needs.
+func (s *Server) Run(ready func()) error {
+	// A ring belongs to the thread that made it. The thread ends with this
+	// goroutine: it is never unlocked.
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		result <- s.run(ready)
+	}()
+	return <-result
+}
+
+func (s *Server) run(ready func()) (err error) {
+	defer s.closeListeners()
+	defer unix.Close(s.bell.fd)
+	ring, err := uring.New(ringEntries)
+	if err != nil {
+		return err
+	}
+	l := &loop{Server: s, ring: ring, accepts: make([]uring.Handle, len(s.listeners))}
+	l.workers = newWorkers(max(4, 2*runtime.GOMAXPROCS(0)), s.connections+len(s.listeners), s.bell)
+	defer func() {
+		err = errors.Join(err, ring.Close())
+		l.workers.close()
+		l.abandon()
+	}()
+	l.now = time.Now()
+	l.listenBell()
+	l.accept()
+	ready()
+	for l.fatal == nil && !(l.stopping && l.live == 0) {
+		if err := ring.Wait(l.deadlines.next(time.Now()), l.complete); err != nil {
+			return err
+		}
+		l.now = time.Now()
+		l.expire()
+		l.accept()
+	}
+	return l.fatal
+}
+
+func (s *Server) closeListeners() {
+	for _, ln := range s.listeners {
+		ln.Close()
+	}
+}
+
+// abandon resets what is still there when the loop ends; SO_LINGER does it.
+func (l *loop) abandon() {
+	for _, s := range l.slots {
+		if s.conn != nil {
+			s.conn.reset("the service was ended")
+			unix.Close(s.fd)
+		}
+	}
+}
+
+// push queues an operation; a ring that takes nothing any more ends the loop.
+func (l *loop) push(op uring.Op, token uint64) uring.Handle {
+	h, err := l.ring.Push(op, token)
+	if err != nil && l.fatal == nil {
+		l.fatal = err
+	}
+	return h
+}
+
+func (l *loop) listenBell() {
+	l.push(uring.Read(l.bell.fd, l.rung[:], -1), tokenBell)
+}
+
+// complete takes one completion of the ring.
+func (l *loop) complete(c uring.Completion) {
+	l.now = time.Now()
+	switch n := uint64(len(l.listeners)); {
+	case c.Token == tokenNone:
+	case c.Token == tokenBell:
+		l.listenBell()
+		l.rang()
+	case c.Token < tokenBase+n:
+		l.accepted(int(c.Token-tokenBase), c)
+	default:
+		s := l.slots[c.Token-tokenBase-n]
+		s.inRing = false
+		l.step(s, c)
+	}
+}
+
+// rang looks at why the bell was rung.
+func (l *loop) rang() {
+	l.finished = l.workers.finished(l.finished)
+	for _, token := range l.finished {
+		s := l.slots[token]
+		l.perform(s, s.conn.step(event{now: l.now}))
+	}
+	switch l.request.Load() {
+	case askedAbort:
+		l.fatal = ErrAborted
+	case askedShutdown:
+		l.stop()
+	}
+}
+
+// stop ends accepting, and closes the connections that wait for a request.
+func (l *loop) stop() {
+	if l.stopping {
+		return
+	}
+	l.stopping = true
+	l.log.Info("stopping", "connections", l.live)
+	for i, ln := range l.listeners {
+		if l.accepts[i] != 0 {
+			l.push(uring.Cancel(l.accepts[i]), tokenNone)
+		} else {
+			ln.Close()
+		}
+	}
+	for _, s := range l.slots {
+		if s.conn != nil && s.inRing && s.conn.idle() {
+			l.push(uring.Cancel(s.handle), tokenNone)
+		}
+	}
+}
+
+// accept asks for a connection on each listener, while there is room for one.
+func (l *loop) accept() {
+	if l.stopping || l.now.Before(l.resumeAt) {
+		return
+	}
+	asked := 0
+	for _, h := range l.accepts {
+		if h != 0 {
+			asked++
+		}
+	}
+	for i, ln := range l.listeners {
+		if l.accepts[i] == 0 && l.live+asked < max(l.connections, len(l.listeners)) {
+			l.accepts[i] = l.push(uring.Accept(ln.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC), tokenBase+uint64(i))
+			asked++
+		}
+	}
+}
+
+func (l *loop) accepted(listener int, c uring.Completion) {
+	l.accepts[listener] = 0
+	ln := l.listeners[listener]
+	if l.stopping { // from here on, clients are refused, or served by who else has the socket
+		ln.Close()
+	}
+	switch errno := c.Errno(); {
+	case errno == 0:
+		l.open(int(c.Result), ln)
+	case l.stopping:
+	case errno == unix.EMFILE || errno == unix.ENFILE || errno == unix.ENOBUFS || errno == unix.ENOMEM:
+		l.log.Warn("no connection can be accepted", "reason", errno)
+		l.pauseAccept()
+	case errno == unix.EINVAL || errno == unix.EBADF || errno == unix.ENOTSOCK || errno == unix.EOPNOTSUPP:
+		l.fatal = fmt.Errorf("service: accept on %s: %w", ln.Addr, errno)
+	default: // the client's network: accept(2), "Error handling"
+		l.log.Debug("accept failed", "listener", ln.Addr, "reason", errno)
+	}
+}
+
+// pauseAccept lets some time pass before the next accept.
+func (l *loop) pauseAccept() {
+	l.resumeAt = l.now.Add(acceptPause)
+	l.deadlines.set(&slot{place: -1}, l.resumeAt) // a slot without a connection only wakes the loop
+}
+
+// open makes a connection of an accepted socket.
+func (l *loop) open(fd int, ln *Listener) {
+	sock, err := newTCPSocket(fd)
+	var session *ktls.Session
+	if err == nil && ln.TLS {
+		session, err = l.sessions.Session()
+	}
+	if err != nil {
+		l.log.Debug("connection lost at accept", "reason", err)
+		unix.Close(fd)
+		return
+	}
+	s := &slot{fd: fd, place: -1, conn: newConn(&l.settings, sock, remoteAddr(fd), session)}
+	i := len(l.slots)
+	if n := len(l.free); n > 0 {
+		i, l.free = l.free[n-1], l.free[:n-1]
+		l.slots[i] = s
+	} else {
+		l.slots = append(l.slots, s)
+	}
+	s.token = uint64(i)
+	l.live++
+	l.perform(s, s.conn.start(l.now))
+}
+
+// step gives a connection the end of its operation, and performs the next.
+func (l *loop) step(s *slot, c uring.Completion) {
+	l.deadlines.set(s, time.Time{})
+	if s.conn.state == stClosed {
+		l.closed(s)
+		return
+	}
+	ev := event{err: c.Errno(), now: l.now}
+	if ev.err == 0 {
+		ev.n = int(c.Result)
+	} else {
+		ev.late = s.late && (ev.err == unix.ECANCELED || ev.err == unix.EINTR)
+	}
+	s.late = false
+	l.perform(s, s.conn.step(ev))
+}
+
+// closed frees the slot of a connection whose descriptor is gone.
+func (l *loop) closed(s *slot) {
+	i := int(s.token)
+	*s = slot{place: -1, token: s.token}
+	l.free = append(l.free, i)
+	l.live--
+}
+
+// perform starts what a connection asks for.
+func (l *loop) perform(s *slot, op operation) {
+	l.deadlines.set(s, op.deadline)
+	async := l.async && s.conn.transport == kernel
+	var u uring.Op
+	switch op.kind {
+	case opWait:
+		return
+	case opJob:
+		l.workers.jobs <- job{s.token, op.job}
+		return
+	case opRecv:
+		u = uring.Recv(s.fd, op.buf, 0)
+	case opSend:
+		flags := unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
+		if op.more {
+			flags |= unix.MSG_MORE
+		}
+		u = uring.Send(s.fd, op.buf, flags)
+		if async && !op.more {
+			u = u.Async()
+		}
+	case opNotify:
+		u = uring.SendMsg(s.fd, op.msg, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		if async {
+			u = u.Async()
+		}
+	case opRead:
+		u = uring.Read(op.file.Fd(), op.buf, op.off)
+	case opSpliceIn:
+		u = uring.Splice(op.file.Fd(), op.off, op.pipe.w, -1, uint32(op.n), 0)
+	case opSpliceOut:
+		flags := 0
+		if op.more {
+			flags = unix.SPLICE_F_MORE
+		}
+		u = uring.Splice(op.pipe.r, -1, s.fd, -1, uint32(op.n), flags)
+	case opRoom:
+		u = uring.Poll(s.fd, unix.POLLOUT)
+	case opClose:
+		u = uring.Close(s.fd)
+		if async {
+			u = u.Async()
+		}
+	default:
+		panic(fmt.Sprintf("service: operation %d", op.kind))
+	}
+	s.handle = l.push(u, tokenBase+uint64(len(l.listeners))+s.token)
+	s.inRing = true
+}
+
+// expire ends the waits whose deadline has passed.
+func (l *loop) expire() {
+	for s := l.deadlines.expired(l.now); s != nil; s = l.deadlines.expired(l.now) {
+		switch {
+		case s.conn == nil: // of pauseAccept
+		case s.inRing:
+			s.late = true
+			l.push(uring.Cancel(s.handle), tokenNone)
+		default:
+			l.perform(s, s.conn.step(event{late: true, now: l.now}))
+		}
+	}
+}
+
+// remoteAddr is the client's address and port, for the log.
+func remoteAddr(fd int) string {
+	sa, err := unix.Getpeername(fd)
+	if err != nil {
+		return "unknown"
+	}
+	switch a := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)).String()
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port)).String()
+	}
+	return "unknown"
+}

@@ -1,0 +1,136 @@
+package service
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uringhttpd/ktls"
+)
+
+// Options say what a Server serves, and how.
+type Options struct {
+	Handler http.Handler // may be called on several goroutines; response bodies from memory are limited to 64 KiB
+	TLS     *tls.Config  // nil if no listener has TLS
+
+	Offload     bool // give connections to kernel TLS where the kernel takes them
+	Require     bool // reset connections that the kernel does not take
+	AsyncCipher bool // the kernel's cipher is asynchronous: sends and closes may wait for it, and leave the loop
+
+	Connections   int           // at a time; above it, clients wait in the listen queue
+	HeaderTimeout time.Duration // for a handshake, and for a request's head
+	IdleTimeout   time.Duration // between requests
+	StallTimeout  time.Duration // without a byte acknowledged by the client
+
+	Log    *slog.Logger
+	Access bool // log each request
+}
+
+// A Listener is a TCP socket that listens.
+type Listener struct {
+	TLS  bool
+	Addr string // as it is bound
+	fd   int
+}
+
+// Listen takes a listening socket over, and closes l.
+func Listen(l *net.TCPListener, withTLS bool) (*Listener, error) {
+	defer l.Close()
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("service: %w", err)
+	}
+	out := &Listener{TLS: withTLS, Addr: l.Addr().String()}
+	cerr := raw.Control(func(fd uintptr) {
+		if out.fd, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); err != nil {
+			err = os.NewSyscallError("fcntl", err)
+		}
+	})
+	if err = errors.Join(cerr, err); err != nil {
+		return nil, fmt.Errorf("service: %w", err)
+	}
+	// The ring waits for connections; O_NONBLOCK would have it answer EAGAIN.
+	// The flag belongs to the description, which l shares but no longer uses.
+	if err := unix.SetNonblock(out.fd, false); err != nil {
+		unix.Close(out.fd)
+		return nil, fmt.Errorf("service: %w", os.NewSyscallError("fcntl", err))
+	}
+	return out, nil
+}
+
+// Close ends listening. Run does it by itself.
+func (l *Listener) Close() error {
+	if l.fd < 0 {
+		return nil
+	}
+	err := os.NewSyscallError("close", unix.Close(l.fd))
+	l.fd = -1
+	return err
+}
+
+// A Server serves its listeners until Shutdown. Make it with New.
+type Server struct {
+	settings
+	connections int
+	async       bool
+	listeners   []*Listener
+	bell        *bell
+	request     atomic.Uint32 // what Shutdown and Abort asked for
+}
+
+const (
+	askedShutdown = 1 + iota
+	askedAbort
+)
+
+// New returns a server for listeners, which it owns from here on. Nothing is
+// accepted before Run.
+func New(opts Options, listeners []*Listener) (*Server, error) {
+	b, err := newBell()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		settings: settings{
+			handler:       opts.Handler,
+			offload:       opts.Offload,
+			require:       opts.Require,
+			headerTimeout: opts.HeaderTimeout,
+			idleTimeout:   opts.IdleTimeout,
+			stallTimeout:  opts.StallTimeout,
+			log:           opts.Log,
+			access:        opts.Access,
+		},
+		connections: opts.Connections,
+		async:       opts.AsyncCipher,
+		listeners:   listeners,
+		bell:        b,
+	}
+	if opts.TLS != nil {
+		s.sessions = ktls.NewServer(opts.TLS)
+	}
+	return s, nil
+}
+
+// Shutdown has Run stop accepting, let transfers end, and return. It may be
+// called from any goroutine, and returns at once.
+func (s *Server) Shutdown() { s.ask(askedShutdown) }
+
+// Abort has Run reset all connections, and return ErrAborted.
+func (s *Server) Abort() { s.ask(askedAbort) }
+
+// ErrAborted is what Run returns after Abort.
+var ErrAborted = errors.New("service: connections were reset")
+
+func (s *Server) ask(what uint32) {
+	s.request.Store(what)
+	s.bell.ring()
+}

@@ -1,0 +1,78 @@
+package service
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"uringhttpd/ktls"
+)
+
+// tcpSocket is the socket of a real connection. It does not own fd.
+type tcpSocket struct {
+	fd    int
+	meter *ktls.Meter
+}
+
+// newTCPSocket prepares an accepted socket.
+func newTCPSocket(fd int) (*tcpSocket, error) {
+	// Reset, until the connection has been drained: if the program dies now, no
+	// client takes what it has for the whole.
+	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
+		return nil, fmt.Errorf("service: %w", os.NewSyscallError("setsockopt SO_LINGER", err))
+	}
+	// What should wait for more to come is said with each send.
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		return nil, fmt.Errorf("service: %w", os.NewSyscallError("setsockopt TCP_NODELAY", err))
+	}
+	m, err := ktls.NewMeter(fd)
+	if err != nil {
+		return nil, err
+	}
+	return &tcpSocket{fd: fd, meter: m}, nil
+}
+
+func (s *tcpSocket) Offload(session *ktls.Session) error {
+	m, err := session.Offload(s.fd)
+	if err == nil {
+		s.meter = m
+	}
+	return err
+}
+
+func (s *tcpSocket) Sent(n int) { s.meter.Sent(n) }
+
+func (s *tcpSocket) Reading() (ktls.Reading, error) { return s.meter.Read() }
+
+func (s *tcpSocket) Pipe() (*pipe, error) { return newPipe() }
+
+func (s *tcpSocket) Shutdown() error {
+	if err := unix.Shutdown(s.fd, unix.SHUT_WR); err != nil {
+		return fmt.Errorf("service: %w", os.NewSyscallError("shutdown", err))
+	}
+	return s.linger(unix.Linger{})
+}
+
+func (s *tcpSocket) Abort() { s.linger(unix.Linger{Onoff: 1}) }
+
+func (s *tcpSocket) linger(l unix.Linger) error {
+	return os.NewSyscallError("setsockopt SO_LINGER", unix.SetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER, &l))
+}
+
+// A pipe is the way of file pages into a socket.
+type pipe struct{ r, w int }
+
+// newPipe makes a pipe of the kernel's usual size, 64 KiB.
+func newPipe() (*pipe, error) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("service: %w", os.NewSyscallError("pipe2", err))
+	}
+	return &pipe{p[0], p[1]}, nil
+}
+
+func (p *pipe) Close() {
+	unix.Close(p.r)
+	unix.Close(p.w)
+}

@@ -1,0 +1,423 @@
+package service
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uringhttpd/ktls"
+)
+
+const (
+	// chunk is how much is read, spliced or sealed at a time.
+	chunk = 64 << 10
+	// lastPiece is how much of a spliced file is kept back, and sent from a
+	// copy once the file is known to be what it was: one TLS record.
+	lastPiece = 16 << 10
+	// maxPending bounds what a connection may have inside kernel TLS when more
+	// is pushed. With an asynchronous cipher nothing else does: poll(2) speaks
+	// of TCP's buffer, and what waits for the engine is not there yet.
+	maxPending = 128 << 10
+
+	minWait = time.Millisecond // between two ktls.Reading of the meter
+	maxWait = 64 * time.Millisecond
+)
+
+// A piece is a step of a transfer: memory, then a part of a file.
+type piece struct {
+	mem    []byte
+	file   source
+	off, n int64 // the file's part
+	splice bool  // it goes through a pipe; else it is copied
+	last   bool  // the file must be unchanged before the end of this piece is sent
+}
+
+// plan cuts a response into pieces. Small files are read and sent with the head
+// in one go; of a large one all but the end is spliced, except to user-space TLS.
+func plan(head []byte, segments []segment, t transport) []piece {
+	var pieces []piece
+	mem := head
+	for _, s := range segments {
+		switch {
+		case s.file == nil:
+			mem = append(mem[:len(mem):len(mem)], s.mem...)
+		case s.n <= chunk || t == user:
+			pieces = append(pieces, piece{mem: mem, file: s.file, off: s.off, n: s.n, last: true})
+			mem = nil
+		default:
+			cut := s.n - lastPiece
+			pieces = append(pieces,
+				piece{mem: mem},
+				piece{file: s.file, off: s.off, n: cut, splice: true},
+				piece{file: s.file, off: s.off + cut, n: lastPiece, last: true})
+			mem = nil
+		}
+	}
+	if len(mem) > 0 {
+		pieces = append(pieces, piece{mem: mem})
+	}
+	return pieces
+}
+
+// phase is what a transfer waits for.
+type phase uint8
+
+const (
+	phRead   phase = iota // bytes of a file, into memory
+	phSettle              // what was spliced to have left, before the last piece
+	phSeal                // a worker, making TLS records
+	phGate                // less to be pending in kernel TLS
+	phPush                // the socket, taking memory or the pipe's bytes
+	phRoom                // room in the socket
+	phFill                // bytes of a file, into the pipe
+)
+
+// A transfer sends pieces in order.
+type transfer struct {
+	phase   phase
+	pieces  []piece // what is left; the first is being sent
+	buf     []byte  // memory that a file is read into
+	read    int     // bytes of buf that are there
+	out     []byte  // memory on its way to the socket
+	raw     bool    // out is TLS records already
+	pipe    *pipe   // nil until something is spliced
+	held    int     // bytes in the pipe
+	more    bool    // of what is being pushed: something follows at once
+	spliced bool    // pages of the file are in the socket's queue
+	refused bool    // the socket took nothing although poll said it would
+}
+
+// end gives back what the transfer holds. A pipe that may hold bytes is
+// destroyed; so no byte of one file can reach the client of another.
+func (t *transfer) end() {
+	if t.pipe != nil {
+		t.pipe.Close()
+	}
+	*t = transfer{}
+}
+
+// send starts a transfer of pieces, and goes on with then.
+func (c *conn) send(pieces []piece, now time.Time, then func(time.Time) operation) operation {
+	c.transfer = transfer{pieces: pieces}
+	c.then = then
+	c.progressed = now
+	return c.nextPiece(now)
+}
+
+// sendRaw sends TLS records that the session made.
+func (c *conn) sendRaw(records []byte, now time.Time, then func(time.Time) operation) operation {
+	c.transfer = transfer{out: records, raw: true}
+	c.then = then
+	c.progressed = now
+	if len(records) == 0 {
+		return then(now)
+	}
+	return c.push(now)
+}
+
+// transferred takes the end of a transfer's operation.
+func (c *conn) transferred(ev event) operation {
+	if ev.err == unix.EINTR {
+		ev.err, ev.n = unix.EAGAIN, 0
+	}
+	switch c.transfer.phase {
+	case phRead:
+		return c.readDone(ev)
+	case phSettle:
+		return c.settle(ev.now)
+	case phSeal:
+		return c.sealed(ev.now)
+	case phGate:
+		return c.gate(ev.now)
+	case phPush:
+		return c.pushed(ev)
+	case phRoom:
+		return c.roomDone(ev)
+	case phFill:
+		return c.filled(ev)
+	}
+	panic(fmt.Sprintf("service: event in phase %d", c.transfer.phase))
+}
+
+// nextPiece starts the first of the pieces that are left.
+func (c *conn) nextPiece(now time.Time) operation {
+	t := &c.transfer
+	if len(t.pieces) == 0 {
+		return c.then(now)
+	}
+	switch p := &t.pieces[0]; {
+	case p.splice:
+		return c.fill(now)
+	case p.file != nil:
+		n := int(min(p.n, chunk))
+		t.buf = append(make([]byte, 0, len(p.mem)+n), p.mem...)
+		t.read = len(p.mem)
+		return c.readMore()
+	default:
+		t.out = p.mem
+		t.pieces = t.pieces[1:]
+		return c.outReady(now)
+	}
+}
+
+func (c *conn) readMore() operation {
+	t := &c.transfer
+	c.state, t.phase = stTransfer, phRead
+	p := &t.pieces[0]
+	return operation{kind: opRead, file: p.file, off: p.off, buf: t.buf[t.read:cap(t.buf)]}
+}
+
+func (c *conn) readDone(ev event) operation {
+	t := &c.transfer
+	p := &t.pieces[0]
+	switch {
+	case ev.err == unix.EAGAIN:
+		return c.readMore()
+	case ev.err != 0:
+		return c.reset(fmt.Sprintf("reading %s: %v", p.file.Name(), ev.err))
+	case ev.n == 0:
+		return c.reset(fmt.Sprintf("%s became shorter while it was sent", p.file.Name()))
+	}
+	t.read += ev.n
+	p.off += int64(ev.n)
+	p.n -= int64(ev.n)
+	if t.read < cap(t.buf) {
+		return c.readMore()
+	}
+	t.out, t.buf, p.mem = t.buf[:t.read], nil, nil
+	c.progressed = ev.now // a slow disk is not a stalled client
+	if p.n > 0 {
+		return c.outReady(ev.now)
+	}
+	return c.settle(ev.now)
+}
+
+// settle is the seal. Spliced pages are the page cache's own: until they are
+// encrypted, or on a plain connection acknowledged, a change of the file
+// changes what the client gets. The end of the file goes out only after that,
+// and only if the file is still the same; so a client with every byte has the
+// right ones.
+func (c *conn) settle(now time.Time) operation {
+	t := &c.transfer
+	c.state, t.phase = stTransfer, phSettle
+	if t.spliced {
+		r, op, ok := c.measure(now)
+		if !ok {
+			return op
+		}
+		if r.Pending > 0 || c.transport == plain && r.Unacked > 0 {
+			return c.waitForClient(r, now)
+		}
+		t.spliced = false
+	}
+	p := &t.pieces[0]
+	if err := p.file.Unchanged(); err != nil {
+		return c.reset(err.Error())
+	}
+	t.pieces = t.pieces[1:]
+	return c.outReady(now)
+}
+
+// outReady sends t.out, sealed first where that is done here.
+func (c *conn) outReady(now time.Time) operation {
+	t := &c.transfer
+	t.more = t.follows()
+	if c.transport != user {
+		return c.gate(now)
+	}
+	c.state, t.phase = stTransfer, phSeal
+	return operation{kind: opJob, job: func() {
+		_, c.jobErr = c.session.Write(t.out)
+		t.out = c.session.Output()
+	}}
+}
+
+// follows tells whether more bytes come at once after those on their way, so
+// that the kernel may wait for them to fill a record or a segment. It must not
+// before a settle: an open record is never sent, and never leaves.
+func (t *transfer) follows() bool {
+	if len(t.pieces) == 0 {
+		return false
+	}
+	p := &t.pieces[0]
+	return !(p.last && t.spliced)
+}
+
+func (c *conn) sealed(now time.Time) operation {
+	if c.jobErr != nil {
+		return c.reset(c.jobErr.Error())
+	}
+	return c.gate(now)
+}
+
+// gate lets a push through while little enough is pending.
+func (c *conn) gate(now time.Time) operation {
+	t := &c.transfer
+	c.state, t.phase = stTransfer, phGate
+	if c.transport == kernel && c.room <= 0 {
+		r, op, ok := c.measure(now)
+		if !ok {
+			return op
+		}
+		if r.Pending > maxPending {
+			return c.waitForClient(r, now)
+		}
+		c.room = maxPending - r.Pending + 1
+	}
+	return c.push(now)
+}
+
+// push gives the socket what is next: memory, or the pipe's bytes.
+func (c *conn) push(time.Time) operation {
+	t := &c.transfer
+	c.state, t.phase = stTransfer, phPush
+	if t.held > 0 {
+		return operation{kind: opSpliceOut, pipe: t.pipe, n: t.held, more: t.more}
+	}
+	return operation{kind: opSend, buf: t.out, more: t.more}
+}
+
+func (c *conn) pushed(ev event) operation {
+	t := &c.transfer
+	switch {
+	case ev.err == unix.EAGAIN && t.refused:
+		// poll(2) and the socket disagree about room: do not spin on it.
+		t.refused = false
+		r, op, ok := c.measure(ev.now)
+		if !ok {
+			return op
+		}
+		t.phase = phGate
+		return c.waitForClient(r, ev.now)
+	case ev.err == unix.EAGAIN:
+		return c.awaitRoom(ev.now)
+	case ev.err != 0:
+		return c.reset(ev.err.Error())
+	case ev.n == 0:
+		return c.reset("the socket took nothing")
+	}
+	t.refused = false
+	c.sock.Sent(ev.n)
+	c.room -= int64(ev.n)
+	if t.held > 0 {
+		t.spliced = true
+		if t.held -= ev.n; t.held > 0 {
+			return c.gate(ev.now)
+		}
+		return c.chunkDone(ev.now)
+	}
+	if t.out = t.out[ev.n:]; len(t.out) > 0 {
+		return c.gate(ev.now)
+	}
+	t.out = nil
+	return c.nextPiece(ev.now)
+}
+
+// awaitRoom waits until the client has taken enough for the socket to take more.
+func (c *conn) awaitRoom(now time.Time) operation {
+	c.transfer.phase = phRoom
+	return operation{kind: opRoom, deadline: now.Add(c.stallTimeout)}
+}
+
+func (c *conn) roomDone(ev event) operation {
+	if ev.late {
+		if _, op, ok := c.measure(ev.now); !ok {
+			return op
+		}
+		if c.stalled(ev.now) {
+			return c.reset("the client took nothing for stall_timeout")
+		}
+		return c.awaitRoom(ev.now)
+	}
+	if ev.err != 0 && ev.err != unix.EAGAIN && ev.err != unix.ECANCELED {
+		return c.reset(ev.err.Error())
+	}
+	c.transfer.refused = true
+	return c.gate(ev.now)
+}
+
+// fill moves the next bytes of a file into the pipe.
+// Invariant: the pipe is empty.
+func (c *conn) fill(now time.Time) operation {
+	t := &c.transfer
+	p := &t.pieces[0]
+	if t.pipe == nil {
+		var err error
+		if t.pipe, err = c.sock.Pipe(); err != nil {
+			c.log.Warn("copying instead of splicing", "reason", err)
+			return c.copyInstead(now)
+		}
+	}
+	c.state, t.phase = stTransfer, phFill
+	return operation{kind: opSpliceIn, file: p.file, off: p.off, n: int(min(p.n, chunk)), pipe: t.pipe}
+}
+
+func (c *conn) filled(ev event) operation {
+	t := &c.transfer
+	p := &t.pieces[0]
+	switch {
+	case ev.err == unix.EAGAIN:
+		return c.fill(ev.now)
+	case ev.err == unix.EINVAL: // a file system without splice
+		return c.copyInstead(ev.now)
+	case ev.err != 0:
+		return c.reset(fmt.Sprintf("reading %s: %v", p.file.Name(), ev.err))
+	case ev.n == 0:
+		return c.reset(fmt.Sprintf("%s became shorter while it was sent", p.file.Name()))
+	}
+	t.held = ev.n
+	p.off += int64(ev.n)
+	p.n -= int64(ev.n)
+	c.progressed = ev.now // a slow disk is not a stalled client
+	// The end of what is spliced closes its record: the settle that follows
+	// waits for it to leave.
+	t.more = p.n > 0
+	return c.gate(ev.now)
+}
+
+// chunkDone comes when the pipe is empty again.
+func (c *conn) chunkDone(now time.Time) operation {
+	t := &c.transfer
+	if t.pieces[0].n > 0 {
+		return c.fill(now)
+	}
+	t.pieces = t.pieces[1:]
+	return c.nextPiece(now)
+}
+
+// copyInstead reads into memory what could not be spliced.
+func (c *conn) copyInstead(now time.Time) operation {
+	c.transfer.pieces[0].splice = false
+	return c.nextPiece(now)
+}
+
+// measure reads the meter. Where that fails the connection is gone, and ok is false.
+func (c *conn) measure(now time.Time) (r ktls.Reading, op operation, ok bool) {
+	r, err := c.sock.Reading()
+	if err != nil {
+		return r, c.reset(err.Error()), false
+	}
+	c.pendingMax = max(c.pendingMax, r.Pending)
+	if r.Acked > c.acked {
+		c.acked, c.progressed = r.Acked, now
+	}
+	return r, operation{}, true
+}
+
+func (c *conn) stalled(now time.Time) bool { return now.Sub(c.progressed) >= c.stallTimeout }
+
+// waitForClient looks again a little later; nothing wakes a poller when records
+// leave kernel TLS. r is the reading that was not good enough.
+func (c *conn) waitForClient(r ktls.Reading, now time.Time) operation {
+	if c.stalled(now) {
+		return c.reset("the client took nothing for stall_timeout")
+	}
+	if r != c.lastWait {
+		c.backoff = minWait
+	} else {
+		c.backoff = min(2*c.backoff, maxWait)
+	}
+	c.lastWait = r
+	return operation{kind: opWait, deadline: now.Add(c.backoff)}
+}

@@ -1,0 +1,77 @@
+package service
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// workers run the jobs that would keep the loop from its other connections: a
+// handshake's arithmetic, a handler that opens a file, sealing in user space.
+type workers struct {
+	jobs chan job
+	wg   sync.WaitGroup
+	bell *bell
+
+	mu   sync.Mutex
+	done []uint64 // tokens of jobs that have ended
+}
+
+type job struct {
+	token uint64
+	run   func()
+}
+
+// newWorkers starts n workers; at most limit jobs may be with them at a time.
+func newWorkers(n, limit int, b *bell) *workers {
+	w := &workers{jobs: make(chan job, limit), bell: b}
+	w.wg.Add(n)
+	for range n {
+		go func() {
+			defer w.wg.Done()
+			for j := range w.jobs {
+				j.run()
+				w.mu.Lock()
+				w.done = append(w.done, j.token)
+				w.mu.Unlock()
+				w.bell.ring()
+			}
+		}()
+	}
+	return w
+}
+
+// finished returns the tokens of jobs that have ended since it was last called.
+func (w *workers) finished(buf []uint64) []uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	buf = append(buf[:0], w.done...)
+	w.done = w.done[:0]
+	return buf
+}
+
+func (w *workers) close() {
+	close(w.jobs)
+	w.wg.Wait()
+}
+
+// A bell wakes the loop from other goroutines: an eventfd that the ring reads.
+type bell struct{ fd int }
+
+func newBell() (*bell, error) {
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC) // blocking: the ring then waits for it
+	if err != nil {
+		return nil, fmt.Errorf("service: %w", os.NewSyscallError("eventfd", err))
+	}
+	return &bell{fd}, nil
+}
+
+// ring adds one to the counter; it would only wait at 2^64-1.
+func (b *bell) ring() {
+	var one [8]byte
+	binary.NativeEndian.PutUint64(one[:], 1)
+	unix.Write(b.fd, one[:])
+}
