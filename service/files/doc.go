@@ -1,0 +1,48 @@
+// Package files is the http.Handler that serves a folder of firmware and assets.
+//
+// It works under any server of net/http's interfaces, and is written for one
+// that sends files without reading them: see "Bodies" below. It caches nothing,
+// compresses nothing, guesses no content type and takes no upload.
+//
+// # What is served
+//
+// Regular files below the root, and listings of its folders. A path goes to the
+// kernel through os.Root, one component at a time, so neither "..", nor a
+// symbolic link, nor a race with a rename leads out. A link inside the root
+// works if its target is relative; an absolute one is taken to lead out, even if
+// it would come back in, and what leads out is not found (404). Devices, sockets
+// and FIFOs are not found either, and opening one does not wait.
+//
+// Files whose names start with a dot are not listed, but served to who asks for
+// them by name: "/.well-known/" has to work, and a name is no protection. A
+// half-written upload is best kept outside the root.
+//
+// A name with a backslash is not found, and one with control characters or that
+// is not UTF-8 is a bad request: browsers and tools disagree on what they mean.
+// Listings leave them out.
+//
+// # Validators
+//
+// The ETag is strong: inode, size, and the times of the last change of content
+// (mtime) and of inode (ctime), which cannot be set back. Kernels before 6.13
+// take both times from a clock that ticks every 1 to 10 ms; two writes within
+// one tick look like one. Whoever replaces a file should write a new one and
+// rename it over the old.
+//
+// # Bodies
+//
+// A response's body is either a short piece of memory, at most 60 KiB, with its
+// Content-Length, or one or more copies
+//
+//	io.CopyN(w, section, n)
+//
+// where section is an *io.SectionReader whose Outer is a *File. A ResponseWriter
+// with a ReadFrom method is handed an *io.LimitedReader of it, may Acquire the
+// File, and send the part of the descriptor after the handler has returned.
+// Several ranges are such copies with part headers between them.
+//
+// # Debugging
+//
+// Each error has a one-line body that says what happened. File.Unchanged names
+// what changed about a file while it was sent.
+package files

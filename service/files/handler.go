@@ -1,0 +1,192 @@
+package files
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"syscall"
+	"unicode"
+	"unicode/utf8"
+)
+
+const allowed = "GET, HEAD, OPTIONS"
+
+// Options chooses how a folder is served.
+type Options struct {
+	Listing bool // list a folder that has no index.html; otherwise 404
+}
+
+// New returns the handler that serves what is below root, which has to stay open
+// for as long. The handler may serve several requests at the same time.
+func New(root *os.Root, opts Options) http.Handler {
+	return &handler{root: root, options: opts}
+}
+
+type handler struct {
+	root    *os.Root
+	options Options
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+	case http.MethodOptions:
+		w.Header().Set("Allow", allowed)
+		w.WriteHeader(http.StatusNoContent)
+		return
+	default:
+		w.Header().Set("Allow", allowed)
+		fail(w, r, http.StatusMethodNotAllowed, "method not allowed; use GET or HEAD")
+		return
+	}
+
+	asked := r.URL.Path
+	if asked == "" {
+		asked = "/" // the target was "http://host", RFC 9110, section 4.2.3
+	}
+	if asked[0] != '/' || !utf8.ValidString(asked) || strings.ContainsFunc(asked, unicode.IsControl) {
+		fail(w, r, http.StatusBadRequest, "bad path")
+		return
+	}
+	if strings.Contains(asked, `\`) {
+		fail(w, r, http.StatusNotFound, "not found")
+		return
+	}
+	clean := path.Clean(asked)
+	if clean != "/" && endsInFolder(asked) {
+		clean += "/"
+	}
+	if clean != asked {
+		redirect(w, r, clean)
+		return
+	}
+	h.serve(w, r, clean)
+}
+
+// endsInFolder reports whether a path can only mean a folder.
+func endsInFolder(p string) bool {
+	return strings.HasSuffix(p, "/") || strings.HasSuffix(p, "/.") || strings.HasSuffix(p, "/..")
+}
+
+// serve answers with what is at clean, which starts with one slash, and ends in
+// one to mean a folder.
+func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string) {
+	name := strings.Trim(clean, "/")
+	if name == "" {
+		name = "."
+	}
+	file, folder, err := open(h.root, name)
+	if err != nil {
+		failWith(w, r, err)
+		return
+	}
+	wantsFolder := strings.HasSuffix(clean, "/")
+	switch {
+	case file != nil && wantsFolder:
+		file.Release()
+		fail(w, r, http.StatusNotFound, "not found")
+	case file != nil:
+		serveFile(w, r, file)
+		file.Release()
+	case !wantsFolder:
+		folder.Close()
+		redirect(w, r, clean+"/")
+	default:
+		h.serveFolder(w, r, name, folder)
+		folder.Close()
+	}
+}
+
+// serveFolder answers with the folder's index.html, or else its listing.
+func (h *handler) serveFolder(w http.ResponseWriter, r *http.Request, name string, folder *os.File) {
+	index, other, err := open(h.root, path.Join(name, "index.html"))
+	if other != nil {
+		other.Close()
+	}
+	switch {
+	case index != nil:
+		serveFile(w, r, index)
+		index.Release()
+	case err != nil && statusOf(err) != http.StatusNotFound:
+		failWith(w, r, err)
+	case !h.options.Listing:
+		fail(w, r, http.StatusNotFound, "not found")
+	default:
+		h.list(w, r, name, folder)
+	}
+}
+
+// redirect sends the client to clean on this host, which starts with one slash:
+// with two it would be another host.
+func redirect(w http.ResponseWriter, r *http.Request, clean string) {
+	target := (&url.URL{Path: clean}).EscapedPath()
+	if query := r.URL.RawQuery; query != "" && !strings.ContainsFunc(query, isNotQuery) {
+		target += "?" + query
+	}
+	w.Header().Set("Location", target)
+	fail(w, r, http.StatusMovedPermanently, "moved to "+target)
+}
+
+func isNotQuery(c rune) bool { return c <= ' ' || c >= 0x7f }
+
+// fail answers with a status and a line of text.
+func fail(w http.ResponseWriter, r *http.Request, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	respond(w, r, status, text+"\n")
+}
+
+// failWith answers with what err means to a client.
+func failWith(w http.ResponseWriter, r *http.Request, err error) {
+	status := statusOf(err)
+	switch status {
+	case http.StatusNotFound:
+		fail(w, r, status, "not found")
+	case http.StatusForbidden:
+		fail(w, r, status, "the server may not read this file")
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "1") // seconds
+		fail(w, r, status, "too many files are open; try again")
+	default:
+		fail(w, r, status, "the server cannot read this file")
+	}
+}
+
+// statusOf returns the status for an error of open.
+func statusOf(err error) int {
+	var errno syscall.Errno
+	switch {
+	case errors.Is(err, errNotServed):
+		return http.StatusNotFound
+	case errors.Is(err, fs.ErrClosed):
+		return http.StatusInternalServerError
+	case !errors.As(err, &errno):
+		return http.StatusNotFound // os.Root refuses by itself what leads outside
+	}
+	switch errno {
+	case syscall.ENOENT, syscall.ENOTDIR, syscall.ELOOP, syscall.ENAMETOOLONG, syscall.EINVAL,
+		syscall.ENXIO, syscall.ENODEV: // the last two: a socket, a device without a driver
+		return http.StatusNotFound
+	case syscall.EACCES, syscall.EPERM:
+		return http.StatusForbidden
+	case syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN:
+		return http.StatusServiceUnavailable
+	default:
+		return http.StatusInternalServerError
+	}
+}
+
+// respond answers with a body from memory, and its length also to HEAD.
+func respond(w http.ResponseWriter, r *http.Request, status int, body string) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		io.WriteString(w, body)
+	}
+}

@@ -1,0 +1,409 @@
+package files
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+const secret = "SECRET outside the root"
+
+// tree makes a folder to serve, next to one that is never to be seen.
+//
+//	top/root/...     top/root-2/secret     top/outside/{secret,index.html}
+func tree(t testing.TB) (*os.Root, string) {
+	t.Helper()
+	top := t.TempDir()
+	dir := filepath.Join(top, "root")
+	for name, content := range map[string]string{
+		"root/a.txt":                 "0123456789",
+		"root/empty.bin":             "",
+		"root/.hidden":               "hidden",
+		"root/.well-known/x.txt":     "well known",
+		"root/dir/b.raucb":           "bundle",
+		"root/dir/sub/c.json":        "{}",
+		"root/page/index.html":       "<p>page",
+		"root/a b%41&<i>.txt":        "odd name",
+		"root/a:b/x":                 "colon",
+		"root/back\\slash":           "backslash",
+		"root/indexdir/index.html/x": "index.html is a folder",
+		"outside/secret":             secret,
+		"outside/index.html":         secret,
+		"root-2/secret":              secret,
+	} {
+		name = filepath.Join(top, name)
+		must(t, os.MkdirAll(filepath.Dir(name), 0o755))
+		must(t, os.WriteFile(name, []byte(content), 0o644))
+	}
+	for link, target := range map[string]string{
+		"inside":          "dir/b.raucb",
+		"insidedir":       "dir",
+		"dir/up":          "../a.txt",
+		"dir/sub/around":  "../../dir/sub/../../a.txt",
+		"chain":           "insidedir/sub/../up",
+		"dangling":        "nowhere",
+		"loop":            "loop",
+		"absolute":        filepath.Join(dir, "a.txt"),
+		"out":             "../outside/secret",
+		"outdir":          "../outside",
+		"outabs":          filepath.Join(top, "outside"),
+		"dir/sub/out":     "../../../outside/secret",
+		"outsibling":      "../root-2/secret",
+		"proc":            "/proc/self/root/" + filepath.Join(top, "outside/secret"),
+		"around":          "../root/a.txt",
+		"outslash":        "../outside/",
+		"page/index2.txt": "../../outside/index.html",
+	} {
+		must(t, os.Symlink(target, filepath.Join(dir, link)))
+	}
+	must(t, unix.Mkfifo(filepath.Join(dir, "fifo"), 0o644))
+	socket, err := net.Listen("unix", filepath.Join(dir, "socket"))
+	must(t, err)
+	t.Cleanup(func() { socket.Close() })
+
+	root, err := os.OpenRoot(dir)
+	must(t, err)
+	t.Cleanup(func() { root.Close() })
+	return root, dir
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// request makes a request whose decoded path is p, whatever is in it.
+func request(method, p string, header ...string) *http.Request {
+	r := httptest.NewRequest(method, "/", nil)
+	r.URL = &url.URL{Path: p}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Add(header[i], header[i+1])
+	}
+	return r
+}
+
+// do answers a request, and checks what holds for every response.
+func do(t testing.TB, h http.Handler, r *http.Request) *httptest.ResponseRecorder {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	checkResponse(t, r, w)
+	return w
+}
+
+func checkResponse(t testing.TB, r *http.Request, w *httptest.ResponseRecorder) {
+	t.Helper()
+	header, length := w.Header(), w.Header().Get("Content-Length")
+	switch {
+	case w.Code == http.StatusNoContent || w.Code == http.StatusNotModified:
+		if length != "" || w.Body.Len() > 0 {
+			t.Errorf("%s %q: status %d has a body", r.Method, r.URL.Path, w.Code)
+		}
+		return
+	case r.Method == http.MethodHead:
+		if w.Body.Len() > 0 {
+			t.Errorf("HEAD %q has a body", r.URL.Path)
+		}
+		if length == "" {
+			t.Errorf("HEAD %q has no Content-Length", r.URL.Path)
+		}
+	case length != strconv.Itoa(w.Body.Len()):
+		t.Errorf("%s %q: Content-Length %q, body of %d bytes", r.Method, r.URL.Path, length, w.Body.Len())
+	}
+	if header.Get("Content-Type") == "" || header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("%s %q: header %v", r.Method, r.URL.Path, header)
+	}
+	if w.Code >= 300 && (header.Get("Etag") != "" || header.Get("Last-Modified") != "") {
+		t.Errorf("%s %q: an error with a validator: %v", r.Method, r.URL.Path, header)
+	}
+	if location := header.Get("Location"); (w.Code == http.StatusMovedPermanently) != (location != "") ||
+		location != "" && (location[0] != '/' || strings.HasPrefix(location, "//") || strings.ContainsAny(location, "\\ \r\n\t")) {
+		t.Errorf("%s %q: status %d, Location %q", r.Method, r.URL.Path, w.Code, location)
+	}
+}
+
+func TestPaths(t *testing.T) {
+	root, _ := tree(t)
+	h := New(root, Options{})
+	for _, test := range []struct {
+		path   string
+		status int
+		want   string // body, or Location
+	}{
+		{"/a.txt", 200, "0123456789"},
+		{"/empty.bin", 200, ""},
+		{"/dir/b.raucb", 200, "bundle"},
+		{"/a b%41&<i>.txt", 200, "odd name"},
+		{"/a:b/x", 200, "colon"},
+		{"/.hidden", 200, "hidden"},
+		{"/.well-known/x.txt", 200, "well known"},
+		{"/page/", 200, "<p>page"},
+		{"/page/index.html", 200, "<p>page"},
+
+		{"/inside", 200, "bundle"},
+		{"/insidedir/b.raucb", 200, "bundle"},
+		{"/dir/up", 200, "0123456789"},
+		{"/dir/sub/around", 200, "0123456789"},
+		{"/chain", 200, "0123456789"},
+
+		{"/page", 301, "/page/"},
+		{"/insidedir", 301, "/insidedir/"},
+		{"/a:b", 301, "/a:b/"},
+		{"//a.txt", 301, "/a.txt"},
+		{"//example.com/", 301, "/example.com/"},
+		{"//example.com/..", 301, "/"},
+		{"///example.com", 301, "/example.com"},
+		{"/.//example.com", 301, "/example.com"},
+		{"/./", 301, "/"},
+		{"/.", 301, "/"},
+		{"/..", 301, "/"},
+		{"/../../a.txt", 301, "/a.txt"},
+		{"/dir/../a.txt", 301, "/a.txt"},
+		{"/dir/.", 301, "/dir/"},
+		{"/dir/sub/..", 301, "/dir/"},
+		{"/dir//", 301, "/dir/"},
+		{"/x?y#z/../", 301, "/"},
+		{"/a b%41&<i>.txt/./", 301, "/a%20b%2541&%3Ci%3E.txt/"},
+
+		{"/", 404, "not found\n"},
+		{"/dir/", 404, "not found\n"},
+		{"/indexdir/", 404, "not found\n"},
+		{"/a.txt/", 404, "not found\n"},
+		{"/a.txt/x", 404, "not found\n"},
+		{"/none", 404, "not found\n"},
+		{"/dangling", 404, "not found\n"},
+		{"/loop", 404, "not found\n"},
+		{"/fifo", 404, "not found\n"},
+		{"/socket", 404, "not found\n"},
+		{"/back\\slash", 404, "not found\n"},
+		{"/\\example.com", 404, "not found\n"},
+		{"/\\/example.com/..", 404, "not found\n"},
+		{"/" + strings.Repeat("n", 256), 404, "not found\n"},
+		{"/" + strings.Repeat("n/", 3000), 404, "not found\n"},
+
+		// Out of the root.
+		{"/absolute", 404, "not found\n"},
+		{"/out", 404, "not found\n"},
+		{"/outdir", 404, "not found\n"},
+		{"/outdir/", 404, "not found\n"},
+		{"/outdir/secret", 404, "not found\n"},
+		{"/outslash", 404, "not found\n"},
+		{"/outslash/", 404, "not found\n"},
+		{"/outslash/secret", 404, "not found\n"},
+		{"/outabs/", 404, "not found\n"},
+		{"/outabs/secret", 404, "not found\n"},
+		{"/dir/sub/out", 404, "not found\n"},
+		{"/outsibling", 404, "not found\n"},
+		{"/proc", 404, "not found\n"},
+		{"/around", 404, "not found\n"},
+		{"/page/index2.txt", 404, "not found\n"},
+		{"/../outside/secret", 301, "/outside/secret"},
+		{"/outside/secret", 404, "not found\n"},
+		{"/..\\outside\\secret", 404, "not found\n"},
+		{"/...", 404, "not found\n"},
+
+		{"/a.txt\x00", 400, "bad path\n"},
+		{"/a\n.txt", 400, "bad path\n"},
+		{"/\xff", 400, "bad path\n"},
+		{"a.txt", 400, "bad path\n"},
+		{"*", 400, "bad path\n"},
+	} {
+		w := do(t, h, request("GET", test.path))
+		got := w.Body.String()
+		if w.Code == 301 {
+			got = w.Header().Get("Location")
+		}
+		if w.Code != test.status || got != test.want {
+			t.Errorf("GET %q: %d %q, want %d %q", test.path, w.Code, got, test.status, test.want)
+		}
+		head := do(t, h, request("HEAD", test.path))
+		if head.Code != w.Code || head.Header().Get("Content-Length") != w.Header().Get("Content-Length") {
+			t.Errorf("HEAD %q: %d, length %s; GET: %d, length %s", test.path,
+				head.Code, head.Header().Get("Content-Length"), w.Code, w.Header().Get("Content-Length"))
+		}
+	}
+	if w := do(t, h, request("GET", "")); w.Code != 404 {
+		t.Errorf("a target without a path: %d", w.Code)
+	}
+}
+
+// A redirect keeps the query, unless it could break out of the header.
+func TestRedirectQuery(t *testing.T) {
+	root, _ := tree(t)
+	for query, want := range map[string]string{
+		"v=1&w=%20": "/page/?v=1&w=%20",
+		"a b":       "/page/",
+		"a\r\nX: y": "/page/",
+		"\xff":      "/page/",
+	} {
+		r := request("GET", "/page")
+		r.URL.RawQuery = query
+		if got := do(t, New(root, Options{}), r).Header().Get("Location"); got != want {
+			t.Errorf("query %q: Location %q, want %q", query, got, want)
+		}
+	}
+}
+
+func TestMethods(t *testing.T) {
+	root, _ := tree(t)
+	h := New(root, Options{})
+	for _, test := range []struct {
+		method, path string
+		status       int
+	}{
+		{"GET", "/a.txt", 200}, {"HEAD", "/a.txt", 200},
+		{"OPTIONS", "/a.txt", 204}, {"OPTIONS", "*", 204}, {"OPTIONS", "/none", 204},
+		{"POST", "/a.txt", 405}, {"PUT", "/new", 405}, {"DELETE", "/a.txt", 405}, {"PATCH", "/a.txt", 405},
+		{"TRACE", "/", 405}, {"CONNECT", "", 405}, {"PROPFIND", "/", 405}, {"get", "/a.txt", 405},
+	} {
+		w := do(t, h, request(test.method, test.path))
+		if w.Code != test.status {
+			t.Errorf("%s %s: %d, want %d", test.method, test.path, w.Code, test.status)
+		}
+		if allow := w.Header().Get("Allow"); (allow == "GET, HEAD, OPTIONS") != (test.status != 200) {
+			t.Errorf("%s %s: Allow %q", test.method, test.path, allow)
+		}
+	}
+}
+
+func TestContentTypes(t *testing.T) {
+	for name, want := range map[string]string{
+		"a.raucb": "application/octet-stream", "a.swu": "application/octet-stream", "a.unknown": "application/octet-stream",
+		"a": "application/octet-stream", "a.": "application/octet-stream", ".html": "text/html; charset=utf-8",
+		"A.HTML": "text/html; charset=utf-8", "a.tar.gz": "application/gzip", "a.img.zst": "application/zstd",
+		"a.json": "application/json", "a.sha256": "text/plain; charset=utf-8", "a.html/b": "application/octet-stream",
+		"a.deb": "application/vnd.debian.binary-package", "a.svg": "image/svg+xml", "a.js": "text/javascript; charset=utf-8",
+	} {
+		if got := contentType(name); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+	// Never by content, not even through a link of another name.
+	root, dir := tree(t)
+	must(t, os.WriteFile(filepath.Join(dir, "looks.bin"), []byte("<html><script>"), 0o644))
+	if got := do(t, New(root, Options{}), request("GET", "/looks.bin")).Header().Get("Content-Type"); got != "application/octet-stream" {
+		t.Errorf("HTML in a .bin: %s", got)
+	}
+}
+
+func TestStatusOf(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want int
+	}{
+		{errors.New("path escapes from parent"), 404},
+		{errNotServed, 404},
+		{syscall.ENOENT, 404}, {syscall.ENOTDIR, 404}, {syscall.ELOOP, 404}, {syscall.ENAMETOOLONG, 404}, {syscall.ENXIO, 404},
+		{syscall.EACCES, 403}, {syscall.EPERM, 403},
+		{syscall.EMFILE, 503}, {syscall.ENFILE, 503}, {syscall.ENOMEM, 503},
+		{syscall.EIO, 500}, {syscall.ESTALE, 500}, {os.ErrClosed, 500},
+	} {
+		if got := statusOf(&fs.PathError{Op: "openat", Path: "x", Err: test.err}); got != test.want {
+			t.Errorf("%v: %d, want %d", test.err, got, test.want)
+		}
+	}
+}
+
+// A file that the server may not read is 403, and does not look missing.
+func TestForbidden(t *testing.T) {
+	root, dir := tree(t)
+	for _, name := range []string{"a.txt", "dir", "page/index.html"} {
+		must(t, os.Chmod(filepath.Join(dir, name), 0))
+	}
+	defer os.Chmod(filepath.Join(dir, "dir"), 0o755)
+
+	// Root reads everything, except as another user for files (setfsuid(2)), which
+	// is a property of the thread.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if os.Geteuid() == 0 {
+		must(t, os.Chmod(filepath.Dir(filepath.Dir(dir)), 0o755))
+		must(t, os.Chmod(filepath.Dir(dir), 0o755))
+		must(t, unix.Setfsuid(65534))
+		defer unix.Setfsuid(0)
+	}
+	h := New(root, Options{Listing: true})
+	for _, path := range []string{"/a.txt", "/dir/", "/dir", "/dir/b.raucb", "/page/"} {
+		if w := do(t, h, request("GET", path)); w.Code != 403 || w.Body.String() != "the server may not read this file\n" {
+			t.Errorf("GET %s: %d %q", path, w.Code, w.Body)
+		}
+	}
+}
+
+// Without descriptors left the client is told to come back.
+func TestNoDescriptors(t *testing.T) {
+	root, _ := tree(t)
+	h := New(root, Options{Listing: true})
+	var limit syscall.Rlimit
+	must(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	none := limit
+	none.Cur = 0
+	must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none))
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, request("GET", "/a.txt"))
+	must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+
+	checkResponse(t, request("GET", "/a.txt"), w)
+	if w.Code != 503 || w.Header().Get("Retry-After") != "1" {
+		t.Errorf("%d, header %v", w.Code, w.Header())
+	}
+	if w := do(t, h, request("GET", "/a.txt")); w.Code != 200 {
+		t.Errorf("afterwards: %d", w.Code)
+	}
+}
+
+// Under net/http's server: nothing is chunked, and no descriptor is left.
+func TestServer(t *testing.T) {
+	root, _ := tree(t)
+	before := descriptors(t)
+	server := httptest.NewServer(New(root, Options{Listing: true}))
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	for _, path := range []string{"/", "/a.txt", "/none", "/dir", "/dir/", "/page/", "/fifo", "/a.txt/", "/empty.bin"} {
+		for _, ranged := range []string{"", "bytes=1-2", "bytes=1-2,4-5", "bytes=50-", "bytes=x"} {
+			r, err := http.NewRequest("GET", server.URL+path, nil)
+			must(t, err)
+			if ranged != "" {
+				r.Header.Set("Range", ranged)
+			}
+			res, err := client.Do(r)
+			must(t, err)
+			body, err := io.ReadAll(res.Body)
+			must(t, err)
+			res.Body.Close()
+			if res.ContentLength != int64(len(body)) || res.TransferEncoding != nil {
+				t.Errorf("%s, Range %q: Content-Length %d, %v, body of %d", path, ranged, res.ContentLength, res.TransferEncoding, len(body))
+			}
+		}
+	}
+	client.CloseIdleConnections()
+	server.Close()
+	if after := descriptors(t); after != before {
+		t.Errorf("%d descriptors open, %d before", after, before)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	// The poller's descriptors stay once there are any.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	l.Close()
+	list, err := os.ReadDir("/proc/self/fd")
+	must(t, err)
+	return len(list)
+}
