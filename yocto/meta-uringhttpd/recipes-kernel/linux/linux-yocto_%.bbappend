@@ -1,0 +1,1 @@
+inherit ${@bb.utils.contains('DISTRO_FEATURES', 'uringhttpd', 'uringhttpd-kernel', '', d)}
