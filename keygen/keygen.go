@@ -1,0 +1,148 @@
+package keygen
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const (
+	keyName         = "key.pem"
+	certificateName = "cert.pem"
+
+	validYears = 20
+
+	// A clock outside these years is wrong, see the package comment.
+	firstYear, lastYear = 2020, 2049
+)
+
+// Result names what Create made.
+type Result struct {
+	Certificate string // path of the PEM file
+	Key         string // path of the PEM file
+	Fingerprint string // SHA-256 of the certificate's DER, as AB:CD:...
+	Pin         string // of the public key, for curl --pinnedpubkey: sha256//BASE64
+}
+
+// Create writes a new key to dir/key.pem (mode 0600) and a certificate for it to
+// dir/cert.pem (0644). It makes dir (0755) if only that is missing. Neither file
+// may exist.
+//
+// names are the host names and IP addresses that clients will connect to; none
+// stands for this machine's host name, localhost, 127.0.0.1 and ::1. now is this
+// machine's time.
+//
+// An error says what to do; nothing is left behind then.
+func Create(dir string, names []string, now time.Time) (Result, error) {
+	result, err := create(dir, names, now)
+	if err != nil {
+		return Result{}, fmt.Errorf("keygen: %w", err)
+	}
+	return result, nil
+}
+
+func create(dir string, names []string, now time.Time) (Result, error) {
+	if dir == "" {
+		return Result{}, fmt.Errorf("no folder is given; name the one to write %s and %s to", keyName, certificateName)
+	}
+	hosts, err := parseNames(names)
+	if err != nil {
+		return Result{}, err
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return Result{}, fmt.Errorf("no key could be made: %w", err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return Result{}, fmt.Errorf("the key cannot be encoded: %w", err)
+	}
+	publicDER, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		return Result{}, fmt.Errorf("the public key cannot be encoded: %w", err)
+	}
+	certificateDER, err := selfSign(key, hosts, now)
+	if err != nil {
+		return Result{}, fmt.Errorf("the certificate cannot be made: %w", err)
+	}
+
+	result := Result{
+		Certificate: filepath.Join(dir, certificateName),
+		Key:         filepath.Join(dir, keyName),
+		Fingerprint: fingerprint(certificateDER),
+		Pin:         pin(publicDER),
+	}
+	err = writeBoth(dir,
+		file{result.Key, 0o600, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})},
+		file{result.Certificate, 0o644, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificateDER})})
+	return result, err
+}
+
+// selfSign returns the certificate in DER.
+func selfSign(key *ecdsa.PrivateKey, hosts hosts, now time.Time) ([]byte, error) {
+	// RFC 5280, section 4.1.2.2: positive, at most 20 bytes.
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, err
+	}
+	notBefore, notAfter := validity(now)
+	template := &x509.Certificate{
+		SerialNumber:          serial.Add(serial, big.NewInt(1)),
+		Subject:               pkix.Name{CommonName: hosts.commonName()},
+		NotBefore:             notBefore,
+		NotAfter:              notAfter,
+		DNSNames:              hosts.dns,
+		IPAddresses:           hosts.ip,
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true, // and no authority
+	}
+	return x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+}
+
+// validity returns from when to when a certificate made now is valid.
+func validity(now time.Time) (notBefore, notAfter time.Time) {
+	earliest := time.Date(firstYear, 1, 1, 0, 0, 0, 0, time.UTC)
+	now = now.UTC().Truncate(time.Second)
+	if now.Before(earliest) || now.Year() > lastYear {
+		return earliest, time.Date(lastYear, 12, 31, 23, 59, 59, 0, time.UTC)
+	}
+	notBefore = now.Add(-24 * time.Hour)
+	if notBefore.Before(earliest) {
+		notBefore = earliest
+	}
+	return notBefore, now.AddDate(validYears, 0, 0)
+}
+
+// fingerprint returns the SHA-256 of der, as openssl prints it.
+func fingerprint(der []byte) string {
+	sum := sha256.Sum256(der)
+	return strings.ReplaceAll(fmt.Sprintf("% X", sum[:]), " ", ":")
+}
+
+// pin returns the SHA-256 of a public key's DER as curl takes it.
+func pin(publicDER []byte) string {
+	sum := sha256.Sum256(publicDER)
+	return "sha256//" + base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// hostname returns this machine's name if a certificate can have it.
+func hostname() (string, bool) {
+	name, err := os.Hostname()
+	if err != nil {
+		return "", false
+	}
+	name = strings.ToLower(name)
+	return name, isHostname(name)
+}
