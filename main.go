@@ -1,0 +1,356 @@
+// Command uringhttpd serves a folder of firmware and asset files over HTTPS,
+// from kernel TLS and one io_uring.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"uringhttpd/config"
+	"uringhttpd/keygen"
+	"uringhttpd/platform"
+	"uringhttpd/service"
+	"uringhttpd/service/files"
+	"uringhttpd/systemd"
+)
+
+// Exit statuses.
+const (
+	exitOK     = 0
+	exitFailed = 1 // while running; doctor: degraded
+	exitUsage  = 2 // bad usage or configuration; doctor: cannot serve
+)
+
+const usage = `usage: uringhttpd COMMAND [options]
+
+  serve    serve the folder that the configuration names
+  check    read the configuration and what it names; report every problem
+  doctor   what this machine can do for HTTPS, and what serve would choose
+  keygen   make a key and a self-signed certificate
+  version  print version, commit, Go version and architecture
+
+uringhttpd COMMAND -h lists a command's options.
+`
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	commands := map[string]func([]string, io.Writer, io.Writer) int{
+		"serve": serve, "check": check, "doctor": doctor, "keygen": createKey, "version": version,
+	}
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return exitUsage
+	}
+	if command, ok := commands[args[0]]; ok {
+		return command(args[1:], stdout, stderr)
+	}
+	switch args[0] {
+	case "-h", "-help", "--help", "help":
+		fmt.Fprint(stdout, usage)
+		return exitOK
+	}
+	fmt.Fprintf(stderr, "uringhttpd: no command %q\n%s", args[0], usage)
+	return exitUsage
+}
+
+// parse reads a command's options. When it returns false, the command ends with status.
+func parse(flags *flag.FlagSet, args []string, stdout, stderr io.Writer) (status int, ok bool) {
+	flags.SetOutput(stderr)
+	for _, a := range args {
+		if a == "-h" || a == "-help" || a == "--help" { // was asked for, so it is output
+			flags.SetOutput(stdout)
+		}
+	}
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK, false
+	case err != nil:
+		return exitUsage, false
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "uringhttpd %s: unexpected argument %q; options come before it with a dash\n", flags.Name(), flags.Arg(0))
+		return exitUsage, false
+	}
+	return 0, true
+}
+
+func configFlag(flags *flag.FlagSet) *string {
+	return flags.String("config", config.DefaultPath, "read the configuration from `FILE`")
+}
+
+// load reads the configuration and opens what it names.
+func load(path string) (*config.Config, *service.Opened, error) {
+	cfg, err := config.Load(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	opened, err := service.Open(cfg)
+	return cfg, opened, err
+}
+
+// check reports problems of the configuration.
+func check(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("check", flag.ContinueOnError)
+	path := configFlag(flags)
+	if status, ok := parse(flags, args, stdout, stderr); !ok {
+		return status
+	}
+	_, opened, err := load(*path)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitUsage
+	}
+	opened.Close()
+	return exitOK
+}
+
+// serve runs the daemon.
+func serve(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
+	path := configFlag(flags)
+	if status, ok := parse(flags, args, stdout, stderr); !ok {
+		return status
+	}
+	cfg, opened, err := load(*path)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitUsage
+	}
+	defer opened.Close()
+	if err := serveConfig(cfg, opened, stderr); err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) error {
+	// From here on a signal has its meaning for the service.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	report, err := platform.Probe(ctx)
+	cancel()
+	if err != nil {
+		return err
+	}
+	choice, err := service.Choose(cfg, report)
+	if err != nil {
+		return err
+	}
+	listeners, err := service.OpenListeners(cfg)
+	if err != nil {
+		return err
+	}
+
+	lines := service.NewLog(stderr)
+	defer lines.Close()
+	prefix := systemd.LevelPrefix
+	if !systemd.Journal() {
+		prefix = nil
+	}
+	log := lines.Logger(cfg.Log.Level, prefix)
+	notifier, err := systemd.NewNotifier()
+	if err != nil {
+		log.Warn("systemd's watchdog is not served", "reason", err)
+	}
+
+	server, err := service.New(service.Options{
+		Handler:       files.New(opened.Root, files.Options{Listing: cfg.Index == config.IndexHTML}),
+		TLS:           opened.TLS,
+		Offload:       choice.Offload,
+		Require:       cfg.TLS.Kernel == config.KernelRequire,
+		AsyncCipher:   choice.Async,
+		Connections:   cfg.Limits.Connections,
+		HeaderTimeout: cfg.Limits.HeaderTimeout,
+		IdleTimeout:   cfg.Limits.IdleTimeout,
+		StallTimeout:  cfg.Limits.StallTimeout,
+		Log:           log,
+		Access:        cfg.Log.Access,
+	}, listeners)
+	if err != nil {
+		for _, l := range listeners {
+			l.Close()
+		}
+		return err
+	}
+	done := make(chan struct{})
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		stopping := false
+		for {
+			select {
+			case <-done:
+				return
+			case s := <-signals:
+				switch {
+				case s == syscall.SIGHUP:
+					log.Warn("reloading is not built yet; restart the service to take a new configuration")
+				case stopping:
+					server.Abort()
+				default:
+					stopping = true
+					notifier.Stopping()
+					server.Shutdown()
+				}
+			}
+		}
+	}()
+	err = server.Run(func() {
+		log.Info(choice.Reason)
+		for _, l := range listeners {
+			log.Info("listening", "address", l.Addr, "tls", l.TLS, "root", cfg.Root)
+		}
+		notifier.Ready()
+		notifier.Status(choice.Reason)
+	})
+	close(done)
+	<-stopped
+	return err
+}
+
+// doctor reports what the machine can do.
+func doctor(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("doctor", flag.ContinueOnError)
+	path := configFlag(flags)
+	asJSON := flags.Bool("json", false, "print JSON")
+	bench := flags.Bool("bench", false, "measure the ciphers (not built yet)")
+	if status, ok := parse(flags, args, stdout, stderr); !ok {
+		return status
+	}
+	if *bench {
+		fmt.Fprintln(stderr, "uringhttpd doctor: -bench is not built yet; run it without")
+		return exitUsage
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	report, err := platform.Probe(ctx)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitUsage
+	}
+	cfg, err := config.Load(*path)
+	if errors.Is(err, os.ErrNotExist) && *path == config.DefaultPath {
+		cfg, err = config.Parse(config.Example(), *path) // not installed yet: what the default would do
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitUsage
+	}
+	status, verdict := exitOK, ""
+	choice, err := service.Choose(cfg, report)
+	switch verdict = choice.Reason; {
+	case err != nil:
+		status, verdict = exitUsage, err.Error()
+	case !report.KernelTLS.Usable:
+		status = exitFailed
+	}
+	if *asJSON {
+		e := json.NewEncoder(stdout)
+		e.SetIndent("", "  ")
+		e.Encode(struct {
+			*platform.Report
+			Verdict string `json:"verdict"`
+			Status  int    `json:"status"`
+		}{report, verdict, status})
+		return status
+	}
+	printReport(stdout, report)
+	fmt.Fprintf(stdout, "serve: %s\n", verdict)
+	return status
+}
+
+func printReport(w io.Writer, r *platform.Report) {
+	fmt.Fprintf(w, "kernel: Linux %s, %s\n", r.Kernel, r.Machine)
+	for _, f := range []struct {
+		name string
+		platform.Feature
+	}{{"io_uring", r.IOURing}, {"kernel TLS", r.KernelTLS}} {
+		if f.Usable {
+			fmt.Fprintf(w, "%s: yes\n", f.name)
+		} else {
+			fmt.Fprintf(w, "%s: no: %s; %s\n", f.name, f.Reason, f.Remedy)
+		}
+	}
+	for _, a := range r.GCM {
+		how := "synchronous"
+		if a.Async {
+			how = "asynchronous"
+		}
+		fmt.Fprintf(w, "gcm(aes): %s, priority %d, %s, module %s, self-test %s\n", a.Driver, a.Priority, how, a.Module, a.SelfTest)
+	}
+}
+
+// createKey makes a key and a certificate.
+func createKey(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("keygen", flag.ContinueOnError)
+	dir := flags.String("out", "", "write cert.pem and key.pem to the folder `DIR`")
+	var names []string
+	flags.Func("name", "a host `NAME` or IP address of the board; may be repeated (default: host name and localhost)", func(s string) error {
+		names = append(names, s)
+		return nil
+	})
+	if status, ok := parse(flags, args, stdout, stderr); !ok {
+		return status
+	}
+	if *dir == "" {
+		fmt.Fprintln(stderr, "uringhttpd keygen: -out DIR is needed: where to write cert.pem and key.pem")
+		return exitFailed
+	}
+	r, err := keygen.Create(*dir, names, time.Now())
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitFailed
+	}
+	fmt.Fprintf(stdout, "certificate: %s\nkey: %s\nfingerprint (SHA-256): %s\n", r.Certificate, r.Key, r.Fingerprint)
+	fmt.Fprintf(stdout, "curl --insecure --pinnedpubkey '%s' https://BOARD/\n", r.Pin)
+	return exitOK
+}
+
+// version prints what was built.
+func version(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("version", flag.ContinueOnError)
+	asJSON := flags.Bool("json", false, "print JSON")
+	if status, ok := parse(flags, args, stdout, stderr); !ok {
+		return status
+	}
+	v := struct {
+		Version      string `json:"version"`
+		Commit       string `json:"commit"`
+		Go           string `json:"go"`
+		Architecture string `json:"architecture"`
+	}{Version: Version, Commit: "unknown", Go: runtime.Version(), Architecture: runtime.GOARCH}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			switch {
+			case s.Key == "vcs.revision":
+				v.Commit = s.Value
+			case s.Key == "vcs.modified" && s.Value == "true":
+				v.Commit += "+changes"
+			}
+		}
+	}
+	if *asJSON {
+		json.NewEncoder(stdout).Encode(v)
+		return exitOK
+	}
+	fmt.Fprintf(stdout, "uringhttpd %s, commit %s, %s, %s\n", v.Version, v.Commit, v.Go, v.Architecture)
+	return exitOK
+}
+
+// Version of the program; the Makefile and packagers may set it with -ldflags -X.
+var Version = "0.1.0-dev"
