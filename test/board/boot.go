@@ -98,8 +98,12 @@ func Boot(ctx context.Context, spec Spec) (m *Machine, err error) {
 // the kernel prefers.
 func (m *Machine) setEngine(ctx context.Context) error {
 	e := m.Spec.Engine
-	if err := m.agent.call(ctx, wire.OpAEAD, wire.AEAD{Name: e.template()}, nil); err != nil {
-		return err
+	// Asking for a template may be answered while the kernel still tests the
+	// new instance; asking for the plain name then waits for that.
+	for _, name := range []string{e.template(), "gcm(aes)"} {
+		if err := m.agent.call(ctx, wire.OpAEAD, wire.AEAD{Name: name}, nil); err != nil {
+			return err
+		}
 	}
 	text, err := m.ReadFile(ctx, "/proc/crypto")
 	if err != nil {

@@ -13,6 +13,7 @@ type algorithm struct {
 	async        bool
 	passed       bool // the kernel's self-test, or it needs none
 	internal     bool // not to be had by name
+	larval       bool // a test or construction in progress, no algorithm
 }
 
 // parseCrypto reads /proc/crypto (crypto/proc.c): entries of "key : value"
@@ -44,6 +45,8 @@ func parseCrypto(text string) ([]algorithm, error) {
 				a.passed = value == "passed"
 			case "internal":
 				a.internal = value == "yes"
+			case "type":
+				a.larval = value == "larval"
 			case "priority":
 				n, err := strconv.Atoi(value)
 				if err != nil {
@@ -58,10 +61,10 @@ func parseCrypto(text string) ([]algorithm, error) {
 }
 
 // preferred is the entry the kernel gives to who asks for name: the one of the
-// highest priority that is not internal.
+// highest priority that is neither internal nor larval.
 func preferred(all []algorithm, name string) (best algorithm, ok bool) {
 	for _, a := range all {
-		if a.name == name && !a.internal && (!ok || a.priority > best.priority) {
+		if a.name == name && !a.internal && !a.larval && (!ok || a.priority > best.priority) {
 			best, ok = a, true
 		}
 	}
