@@ -1,0 +1,52 @@
+package files
+
+import (
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Whatever path is asked for, in whatever form, no byte and no name from outside
+// the root comes back, every answer is one that the package has, and every body
+// is as long as it says.
+func FuzzPath(f *testing.F) {
+	root, dir := tree(f)
+	must(f, os.WriteFile(filepath.Join(filepath.Dir(dir), "outside", "only-outside"), []byte(secret), 0o644))
+	h := New(root, Options{Listing: true})
+	for _, seed := range []string{"/", "/a.txt", "/dir/", "/dir", "//a.txt", "/../outside/secret", "/out", "/outdir/", "/outdir/secret",
+		"/%2e%2e/outside/secret", "/..%2foutside%2fsecret", "/insidedir/../outdir/secret", "/outabs/secret", "/proc", "/outslash/", "/around",
+		"/chain/", "/dir/sub/out", "/\\\\host", "/%5c%5chost/..", "/.//host", "/a\x00", "/\xff", "/fifo", "/socket", "/loop/x", "*", "", "http://h",
+		"/dir/../../root-2/secret", "/outsibling", "/page/../page", "/x?y", "/dir%2f", "/./.well-known/x.txt"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, asked string) {
+		paths := []string{asked, "/" + asked}
+		if target, err := url.ParseRequestURI(asked); err == nil {
+			paths = append(paths, target.Path)
+		}
+		for _, p := range paths {
+			w := do(t, h, request("GET", p))
+			body := w.Body.String()
+			if strings.Contains(body, secret) || strings.Contains(body, "only-outside") {
+				t.Errorf("%q leads outside: %d %q", p, w.Code, body)
+			}
+			switch w.Code {
+			case 200, 301, 400, 404:
+			default:
+				t.Errorf("%q: status %d", p, w.Code)
+			}
+			// Where a redirect leads to is where it stays.
+			if location := w.Header().Get("Location"); location != "" {
+				target, err := url.Parse(location)
+				if err != nil || target.Host != "" || target.Scheme != "" {
+					t.Fatalf("%q: Location %q", p, location)
+				}
+				if again := do(t, h, request("GET", target.Path)); again.Code == 301 && again.Header().Get("Location") != location+"/" {
+					t.Errorf("%q: Location %q, and then %q", p, location, again.Header().Get("Location"))
+				}
+			}
+		}
+	})
+}
