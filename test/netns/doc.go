@@ -1,0 +1,4 @@
+// Package netns tests what needs a network of its own: `go test -tags netns`
+// runs programs in a network namespace, as root or with user namespaces. They
+// need tc and ip, of Debian's package iproute2.
+package netns

@@ -1,0 +1,29 @@
+package wrong
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// TestVariantsBuild: each passage is still in the source, and what replaces it compiles.
+func TestVariantsBuild(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range Variants() {
+		t.Run(v.Name, func(t *testing.T) {
+			overlay, err := v.Overlay(root, t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command("go", "build", "-overlay", overlay, "-o", os.DevNull, ".")
+			cmd.Dir = root
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
