@@ -2,7 +2,9 @@
 // HTTPS: io_uring, kernel TLS, and which implementation of gcm(aes) a kernel
 // TLS connection would use.
 //
-// It asks and reports; it decides nothing and changes nothing that lasts. Each
+// It asks and reports; it decides nothing and sets nothing. Asking can make the
+// kernel load modules on demand: crypto drivers for anybody, the tls module for
+// CAP_NET_ADMIN, so that root may hear yes right after the service heard no. Each
 // answer comes from doing the thing (a ring is set up, kernel TLS is switched
 // on for a connection from the machine to itself), never from a version
 // number, because distributors backport, builds leave things out, and sysctls,
