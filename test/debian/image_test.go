@@ -1,0 +1,97 @@
+//go:build debian
+
+package debian
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const suite = "bookworm"
+
+// packages are those of a small server: systemd as init, and curl to ask with.
+var packages = []string{"systemd", "systemd-sysv", "udev", "kmod", "curl", "linux-image-amd64"}
+
+// image is a Debian root that boots: its disk, kernel and initial RAM disk.
+type image struct{ disk, kernel, initrd string }
+
+// pack turns the root's archive $1 into a disk, and leaves it with its kernel
+// in $2. $3 is the unit that runs the proof.
+const pack = `set -e
+cd "$2"
+mkdir root
+tar -C root -xf "$1"
+cp root/boot/vmlinuz-* kernel
+cp root/boot/initrd.img-* initrd
+rm -rf root/boot/* root/var/cache/apt/* root/var/lib/apt/lists/*
+rm -rf root/lib/modules/*/kernel/drivers/gpu root/lib/modules/*/kernel/drivers/media root/lib/modules/*/kernel/sound
+install -m 0644 "$3" root/etc/systemd/system/proof.service
+mkdir -p root/etc/systemd/system/multi-user.target.wants
+ln -s ../proof.service root/etc/systemd/system/multi-user.target.wants/
+echo board > root/etc/hostname
+mke2fs -q -t ext4 -d root disk 1536M
+rm -rf root
+`
+
+// debianImage returns the image, made on the first call and kept in the user's
+// cache folder under a name that says what it was made from.
+func debianImage(t *testing.T) image {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit, err := filepath.Abs("testdata/proof.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(unit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte(suite + strings.Join(packages, ",") + pack + string(text)))
+	parent := filepath.Join(cache, "uringhttpd", "debian")
+	dir := filepath.Join(parent, fmt.Sprintf("%s-%x", suite, sum[:6]))
+	done := image{filepath.Join(dir, "disk"), filepath.Join(dir, "kernel"), filepath.Join(dir, "initrd")}
+	if _, err := os.Stat(dir); err == nil {
+		return done
+	}
+
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	work, err := os.MkdirTemp(parent, "making-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(work)
+	archive := filepath.Join(work, "root.tar")
+	t.Logf("making a Debian root in %s, once", dir)
+	run(t, "mmdebstrap", "--variant=minbase", "--include="+strings.Join(packages, ","),
+		`--aptopt=Acquire::Languages "none"`, suite, archive)
+	if os.Getuid() == 0 {
+		run(t, "sh", "-c", pack, "sh", archive, work, unit)
+	} else {
+		run(t, "mmdebstrap", "--unshare-helper", "sh", "-c", pack, "sh", archive, work, unit)
+	}
+	if err := os.Remove(archive); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(work, dir); err != nil {
+		t.Fatal(err)
+	}
+	return done
+}
+
+func run(t *testing.T, name string, args ...string) {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", name, err, out[max(0, len(out)-4000):])
+	}
+}

@@ -1,0 +1,93 @@
+# Runs as root in the machine. Each verdict is a line: "ok NAME" or
+# "FAIL NAME: why"; "end" is the last. What else it prints is for people.
+
+ok() { echo "ok $1"; }
+fail() { echo "FAIL $1: $2"; }
+
+# is NAME GOT WANT
+is() {
+	if [ "$2" = "$3" ]; then ok "$1"; else fail "$1" "got '$2', want '$3'"; fi
+}
+
+# succeeds NAME COMMAND...
+succeeds() {
+	name=$1
+	shift
+	if out=$("$@" 2>&1); then ok "$name"; else fail "$name" "exit status $?: $(echo "$out" | tail -n 3 | tr '\n' ' ')"; fi
+}
+
+prop() { systemctl show --value -p "$1" "${2:-uringhttpd}"; }
+
+# What the README tells to do.
+cp -R /run/proof/root/. /
+succeeds sysusers systemd-sysusers
+succeeds tmpfiles systemd-tmpfiles --create uringhttpd.conf
+succeeds daemon-reload systemctl daemon-reload
+head -c 5000000 /dev/urandom > /srv/firmware/image.raucb
+sum=$(sha256sum < /srv/firmware/image.raucb)
+
+# A first start, without a restart of the machine.
+succeeds start systemctl start uringhttpd
+is active "$(prop ActiveState)" active
+is user "$(id -nu "$(awk '/^Uid:/ {print $3}' "/proc/$(prop MainPID)/status")")" uringhttpd
+is key-mode "$(stat -c '%a %U %G' /etc/uringhttpd/key.pem)" "600 uringhttpd uringhttpd"
+is folder-mode "$(stat -c '%a %U %G' /etc/uringhttpd)" "750 root uringhttpd"
+pin=$(journalctl -u uringhttpd-keygen -o cat | sed -n "s/.*--pinnedpubkey '\([^']*\)'.*/\1/p")
+succeeds pin-in-journal test -n "$pin"
+
+get() { curl -sS --max-time 120 --insecure --pinnedpubkey "$pin" "$@"; }
+is download "$(get https://localhost/image.raucb | sha256sum)" "$sum"
+is tls-1.3 "$(get --tlsv1.3 -o /dev/null -w '%{http_code}' https://localhost/image.raucb)" 200
+is not-found "$(get -o /dev/null -w '%{http_code}' https://localhost/none)" 404
+is range "$(get -r 1000-1999 https://localhost/image.raucb | sha256sum)" "$(tail -c +1001 /srv/firmware/image.raucb | head -c 1000 | sha256sum)"
+sent=$(sed -n 's/^TlsTxSw[[:space:]]*//p' /proc/net/tls_stat)
+succeeds kernel-tls test "${sent:-0}" -gt 0
+
+# What the daemon sees and may do: read the configuration, write nothing, see
+# nothing of anybody's home.
+cat > /run/look.sh <<'EOF'
+head -n 1 /etc/uringhttpd/uringhttpd.yaml >/dev/null && echo reads
+for f in /srv/firmware/x /etc/uringhttpd/x /usr/x; do touch $f 2>/dev/null && echo writes $f; done
+ls /root/secret /home/secret 2>/dev/null
+EOF
+touch /root/secret /home/secret
+chmod 0755 /root
+chmod 0777 /srv/firmware
+is sandbox "$(nsenter -t "$(prop MainPID)" -m setpriv --reuid=uringhttpd --regid=uringhttpd --clear-groups sh < /run/look.sh | tr '\n' ' ')" "reads "
+chmod 0755 /srv/firmware
+
+# Another start keeps the key.
+before=$(sha256sum < /etc/uringhttpd/key.pem)
+succeeds restart systemctl restart uringhttpd
+is key-kept "$(sha256sum < /etc/uringhttpd/key.pem)" "$before"
+
+# A transfer in flight outlives the stop.
+get --limit-rate 500k https://localhost/image.raucb > /run/slow &
+slow=$!
+until [ -s /run/slow ]; do sleep 0.1; done
+systemctl stop uringhttpd
+is stop-result "$(prop Result)" success
+wait $slow
+is stop-transfer "$(sha256sum < /run/slow)" "$sum"
+
+# A wrong configuration is told, and not tried again and again.
+cp /etc/uringhttpd/uringhttpd.yaml /run/good.yaml
+echo 'nonsense: true' >> /etc/uringhttpd/uringhttpd.yaml
+if systemctl start uringhttpd 2>/dev/null; then fail wrong-start "it started"; else ok wrong-start; fi
+is wrong-status "$(prop ExecMainStatus)" 2
+is wrong-restarts "$(prop NRestarts)" 0
+succeeds wrong-told sh -c 'journalctl -u uringhttpd -o cat | grep -q nonsense'
+cp /run/good.yaml /etc/uringhttpd/uringhttpd.yaml
+systemctl reset-failed uringhttpd
+
+# Enabled, it starts with the machine: the unit's links are right.
+succeeds enable systemctl enable uringhttpd
+succeeds started-again systemctl start uringhttpd
+
+is kernel-log "$(dmesg -l emerg,alert,crit,err | grep -E 'BUG|WARNING|Oops|tls|uring')" ""
+echo end
+echo
+uname -a
+uringhttpd doctor
+systemctl status --no-pager uringhttpd uringhttpd-keygen
+journalctl --no-pager -o short-monotonic -u 'uringhttpd*'
