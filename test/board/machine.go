@@ -60,6 +60,10 @@ func sysctlPath(name string) string {
 	return filepath.Join("/proc/sys", strings.ReplaceAll(name, ".", "/"))
 }
 
+// TxSw is the counter of TLSStat that grows when kernel TLS, in software or by
+// an engine of the crypto API, is switched on for sending on a connection.
+const TxSw = "TlsTxSw"
+
 // TLSStat reads /proc/net/tls_stat, which counts since boot
 // (Documentation/networking/tls.rst).
 func (m *Machine) TLSStat(ctx context.Context) (map[string]int64, error) {

@@ -30,7 +30,7 @@ type SharpOptions struct {
 // TCP never has room for what the engine has encrypted, records wait inside
 // kernel TLS, and a server that closes, or shuts down sending, before they are
 // out loses them. It returns what came of the downloads; its error means that
-// they could not be done.
+// they could not be done, or that they did not go through kernel TLS, each once.
 //
 // It starts a daemon of its own, so none may run; the daemon is stopped and
 // the kernel's parameters are as before when it returns.
@@ -65,7 +65,12 @@ func RunSharp(ctx context.Context, m *Machine, o SharpOptions) (r client.Result,
 	if err != nil {
 		return r, err
 	}
+	defer func() { err = errors.Join(err, p.Stop(ctx)) }()
 	roots, err := m.Roots()
+	if err != nil {
+		return r, err
+	}
+	stat, err := m.TLSStat(ctx)
 	if err != nil {
 		return r, err
 	}
@@ -88,7 +93,22 @@ func RunSharp(ctx context.Context, m *Machine, o SharpOptions) (r client.Result,
 		Pause:         2 * time.Millisecond,
 		Timeout:       2 * time.Minute,
 	})
-	return r, errors.Join(err, p.Stop(ctx))
+	if err != nil {
+		return r, err
+	}
+	// A daemon may try kernel TLS out before it listens, hence the difference.
+	after, err := m.TLSStat(ctx)
+	if err != nil {
+		return r, err
+	}
+	want := int64(r.Connections)
+	if o.Plain {
+		want = 0
+	}
+	if got := after[TxSw] - stat[TxSw]; got != want {
+		return r, fmt.Errorf("board: kernel TLS was switched on %d times for %d connections; these downloads prove nothing about it", got, r.Connections)
+	}
+	return r, nil
 }
 
 // Download runs package client on the board.

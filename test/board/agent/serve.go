@@ -34,6 +34,8 @@ func serve(port io.ReadWriter) error {
 	s := &server{out: json.NewEncoder(port)}
 	lines := bufio.NewScanner(port)
 	lines.Buffer(make([]byte, 0, 64<<10), wire.MaxLine)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	var pending sync.WaitGroup
 	for lines.Scan() {
 		var req wire.Request
@@ -41,6 +43,7 @@ func serve(port io.ReadWriter) error {
 			return fmt.Errorf("request: %w", err)
 		}
 		if req.Op == wire.OpShutdown {
+			cancel()
 			s.stopAll()
 			pending.Wait()
 			return s.answer(req.ID, nil, nil)
@@ -48,7 +51,7 @@ func serve(port io.ReadWriter) error {
 		pending.Add(1)
 		go func() {
 			defer pending.Done()
-			ctx, cancel := context.WithTimeout(context.Background(), min(req.Timeout, maxTimeout))
+			ctx, cancel := context.WithTimeout(ctx, min(req.Timeout, maxTimeout))
 			defer cancel()
 			result, err := s.do(ctx, req)
 			if err := s.answer(req.ID, result, err); err != nil {

@@ -1,0 +1,163 @@
+package debian
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestFindMirror(t *testing.T) {
+	const key = "/usr/share/keyrings/debian-archive-keyring.gpg"
+	tests := []struct {
+		name  string
+		files map[string]string
+		want  mirror
+	}{
+		{"one line", map[string]string{
+			"sources.list": "# comment\ndeb http://mirror.example/debian bookworm main contrib\n",
+		}, mirror{uri: "http://mirror.example/debian"}},
+		{"options", map[string]string{
+			"sources.list": "deb [ arch=amd64,armhf signed-by=" + key + " ] http://mirror.example/debian bookworm main # why\n",
+		}, mirror{uri: "http://mirror.example/debian", signedBy: key}},
+		{"others first", map[string]string{
+			"sources.list": "deb-src http://src.example/debian bookworm main\n" +
+				"deb http://security.example/debian-security bookworm-security main\n" +
+				"deb cdrom:[Debian]/ bookworm main\n" +
+				"deb http://tool.example/apt tool-bookworm main\n" +
+				"deb http://mirror.example/debian bookworm-updates main\n",
+		}, mirror{uri: "http://mirror.example/debian"}},
+		{"stanzas", map[string]string{
+			"sources.list.d/debian.sources": "Types: deb\n# comment\nURIs: http://mirror.example/debian http://second.example/debian\nSuites: bookworm bookworm-updates\nComponents: main\nSigned-By: " + key + "\n\nTypes: deb\nURIs: http://security.example/debian-security\nSuites: bookworm-security\nComponents: main\n",
+		}, mirror{uri: "http://mirror.example/debian", signedBy: key}},
+		{"a stanza that is off", map[string]string{
+			"sources.list.d/a.sources": "Enabled: no\nTypes: deb\nURIs: http://off.example/debian\nSuites: bookworm\nComponents: main\n",
+			"sources.list.d/b.sources": "types: deb\nuris: http://on.example/debian\nsuites: bookworm\ncomponents: main\n",
+		}, mirror{uri: "http://on.example/debian"}},
+		{"keys in the stanza", map[string]string{
+			"sources.list.d/a.sources": "Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm\nComponents: main\nSigned-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n abc\n",
+		}, mirror{uri: "http://mirror.example/debian", signedBy: "\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n abc"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := writeFiles(t, tt.files)
+			got, err := findMirror(dir)
+			if err != nil || got != tt.want {
+				t.Errorf("got %+v, %v, want %+v", got, err, tt.want)
+			}
+		})
+	}
+	if m, err := findMirror(t.TempDir()); err == nil || !strings.Contains(err.Error(), "add one") {
+		t.Errorf("without sources: got %+v, %v, want advice", m, err)
+	}
+}
+
+func writeFiles(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestPick(t *testing.T) {
+	names := []string{
+		"linux-image-6.12.95+deb12-amd64-dbg", "linux-image-6.12.95+deb12-amd64-unsigned",
+		"linux-image-6.12.95+deb12-rt-amd64", "linux-image-6.12.95+deb12-cloud-amd64",
+		"linux-image-6.12.9+deb12-amd64", "linux-image-6.12.95+deb12-amd64", "linux-image-6.12.90+deb12.1-amd64",
+		"linux-image-6.12.96+deb12-armmp-lpae", "linux-image-6.12.94+deb12-armmp", "linux-image-6.13.1+deb12-amd64",
+	}
+	tests := []struct {
+		name  string
+		names []string
+		want  Want
+		got   string
+	}{
+		{"newest and signed", names, Want{Series: "6.12", Flavour: "amd64"}, "linux-image-6.12.95+deb12-amd64"},
+		{"another flavour", names, Want{Series: "6.12", Flavour: "armmp"}, "linux-image-6.12.94+deb12-armmp"},
+		{"unsigned if newer", append([]string{"linux-image-6.12.99+deb12-amd64-unsigned"}, names...), Want{Series: "6.12", Flavour: "amd64"}, "linux-image-6.12.99+deb12-amd64-unsigned"},
+		{"none", names, Want{Series: "6.1", Flavour: "amd64"}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got, ok := pick(tt.names, tt.want); got != tt.got || ok != (tt.got != "") {
+				t.Errorf("got %q, %t, want %q", got, ok, tt.got)
+			}
+		})
+	}
+}
+
+func TestKeep(t *testing.T) {
+	tests := []struct {
+		name string
+		want bool
+	}{
+		{"boot/vmlinuz-6.12.1", true},
+		{"boot/System.map-6.12.1", false},
+		{"lib/modules/6.12.1/modules.builtin", true},
+		{"usr/lib/modules/6.12.1/kernel/net/tls/tls.ko.xz", true},
+		{"lib/modules/6.12.1/kernel/drivers/gpu/drm/drm.ko.xz", false},
+		{"usr/share/doc/linux-image/copyright", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := keep(tt.name); got != tt.want {
+				t.Errorf("got %t, want %t", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestCached: a filled cache is used without apt, and the newest kernel wins.
+func TestCached(t *testing.T) {
+	cache := writeFiles(t, map[string]string{
+		"linux-6.12-amd64-" + layout + "/linux-image-6.12.9_6.12.9-1/boot/vmlinuz-6.12.9-amd64":                         "old",
+		"linux-6.12-amd64-" + layout + "/linux-image-6.12.10_6.12.10-1/boot/vmlinuz-6.12.10-amd64":                      "new",
+		"linux-6.12-amd64-" + layout + "/linux-image-6.12.10_6.12.10-1/lib/modules/6.12.10-amd64/modules.builtin":       "kernel/crypto/ctr.ko\n",
+		"linux-6.12-amd64-" + layout + "/linux-image-6.12.10_6.12.10-1/lib/modules/6.12.10-amd64/kernel/net/tls/tls.ko": "not an object file",
+	})
+	t.Setenv("PATH", t.TempDir()) // no apt there
+	k, err := FetchKernel(t.Context(), cache, Want{Architecture: "amd64", Series: "6.12", Flavour: "amd64"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.Release != "6.12.10-amd64" || k.Package != "linux-image-6.12.10_6.12.10-1" {
+		t.Errorf("got %+v, want 6.12.10", k)
+	}
+	if mods, err := k.Modules(t.Context(), "ctr"); err != nil || len(mods) != 0 {
+		t.Errorf("a built-in module: got %v, %v, want none", mods, err)
+	}
+	if _, err := k.Modules(t.Context(), "absent-module"); err == nil || !strings.Contains(err.Error(), "absent_module") {
+		t.Errorf("a module that is not there: %v", err)
+	}
+	if _, err := k.Modules(t.Context(), "tls"); err == nil {
+		t.Error("a damaged module: no error")
+	}
+}
+
+func TestUnusableCache(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := FetchKernel(t.Context(), file, Want{Series: "6.12", Flavour: "amd64"}); err == nil || !strings.Contains(err.Error(), "another folder") {
+		t.Errorf("got %v, want advice", err)
+	}
+}
+
+func TestCompareVersions(t *testing.T) {
+	got := []string{"6.12.95+deb12", "6.12.9+deb12", "6.12.90+deb12.1", "6.12.90+deb12"}
+	slices.SortFunc(got, compareVersions)
+	want := []string{"6.12.9+deb12", "6.12.90+deb12", "6.12.90+deb12.1", "6.12.95+deb12"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
