@@ -1,0 +1,85 @@
+# uringhttpd: see README.md. Every target works on a Debian machine with Go.
+
+VERSION := 0.1.0
+GOFLAGS_BUILD := -trimpath -ldflags='-s -w -X main.Version=$(VERSION)'
+DESTDIR :=
+PREFIX := /usr
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+export CGO_ENABLED := 0
+
+.PHONY: all arm64 arm run test test-unit test-oracle test-oldest test-netns test-board test-yocto packages lint fuzz board bench install deb clean
+
+all:
+	go build $(GOFLAGS_BUILD) -o build/uringhttpd .
+
+arm64:
+	GOARCH=arm64 go build $(GOFLAGS_BUILD) -o build/arm64/uringhttpd .
+
+arm:
+	GOARCH=arm GOARM=7 go build $(GOFLAGS_BUILD) -o build/arm/uringhttpd .
+
+# Serves sample files from build/run until Ctrl-C.
+run: all
+	test/run build/uringhttpd build/run
+
+# Everything that must hold; the parts can be run alone.
+test: packages test-unit lint test-oldest test-oracle test-netns test-board
+
+# Without root, without a network, in under a minute.
+test-unit:
+	go build ./...
+	GOARCH=arm64 go vet ./...
+	GOARCH=arm go vet ./...
+	CGO_ENABLED=1 go test -race ./...
+
+# The oldest Go that go.mod allows; Yocto releases in use ship it.
+test-oldest:
+	GOTOOLCHAIN=go$$(awk '$$1 == "go" { print $$2 }' go.mod) go build -o build/oldest/uringhttpd .
+
+# giouring uses runtime internals that a current Go does not link.
+test-oracle:
+	go test -count=1 -tags oracle -ldflags=-checklinkname=0 ./uring
+
+test-netns:
+	go test -count=1 -tags netns ./test/netns
+
+# Emulated boards; kernels are kept in the user's cache folder.
+test-board:
+	go test -count=1 -tags board -timeout 40m -v ./test/board/...
+
+packages:
+	test/packages
+
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
+	go vet ./...
+	go vet -tags oracle ./uring
+	go vet -tags netns ./ktls ./test/netns
+	go vet -tags board ./test/board/...
+	go run $(STATICCHECK) ./...
+	go run $(STATICCHECK) -tags board,netns ./test/... ./ktls
+
+# One minute for each parser; FUZZTIME=10m for more.
+FUZZTIME := 1m
+fuzz:
+	for package in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+	    CGO_ENABLED=1 go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+	  done; \
+	done
+
+board bench deb:
+	@echo "make $@ is not built yet" >&2; exit 1
+
+install: all
+	install -D -m 0755 build/uringhttpd $(DESTDIR)$(PREFIX)/bin/uringhttpd
+	install -D -m 0644 systemd/uringhttpd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/uringhttpd.service
+	install -D -m 0644 systemd/uringhttpd-keygen.service $(DESTDIR)$(PREFIX)/lib/systemd/system/uringhttpd-keygen.service
+	install -D -m 0644 systemd/uringhttpd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/uringhttpd.conf
+	install -D -m 0644 systemd/uringhttpd.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/uringhttpd.conf
+	install -D -m 0644 systemd/uringhttpd.modules-load $(DESTDIR)$(PREFIX)/lib/modules-load.d/uringhttpd.conf
+	test -e $(DESTDIR)/etc/uringhttpd/uringhttpd.yaml || install -D -m 0644 config/uringhttpd.yaml $(DESTDIR)/etc/uringhttpd/uringhttpd.yaml
+	test -n "$(DESTDIR)" || { systemd-sysusers uringhttpd.conf && systemd-tmpfiles --create uringhttpd.conf && systemctl daemon-reload; }
+
+clean:
+	rm -rf build

@@ -1,0 +1,282 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"uringhttpd/config"
+)
+
+// program builds the command.
+func program(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "uringhttpd")
+	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return path
+}
+
+// site makes a folder with key, certificate and files, and returns a function
+// that writes a configuration into it.
+func site(t *testing.T) (dir string, configure func(text string) string) {
+	t.Helper()
+	dir = t.TempDir()
+	var out, errs bytes.Buffer
+	if status := run([]string{"keygen", "-out", dir, "-name", "localhost"}, &out, &errs); status != exitOK {
+		t.Fatalf("keygen: status %d, %s", status, errs.String())
+	}
+	if err := os.Mkdir(filepath.Join(dir, "files"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	return dir, func(text string) string {
+		n++
+		path := filepath.Join(dir, fmt.Sprintf("%d.yaml", n))
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+}
+
+const good = `listen:
+  - {address: "127.0.0.1:0", tls: true}
+  - {address: "127.0.0.1:0"}
+root: files
+tls: {certificate: cert.pem, key: key.pem}
+`
+
+func TestCommands(t *testing.T) {
+	dir, configure := site(t)
+	other := t.TempDir()
+	if status := run([]string{"keygen", "-out", other}, io.Discard, io.Discard); status != exitOK {
+		t.Fatal(status)
+	}
+	for _, tc := range []struct {
+		name   string
+		args   []string
+		status int
+		out    string // regular expression for standard output
+		err    string // and for standard error
+	}{
+		{"nothing", nil, 2, `^$`, `usage:`},
+		{"help", []string{"-h"}, 0, `usage:`, `^$`},
+		{"unknown command", []string{"serv"}, 2, `^$`, `no command "serv"`},
+		{"help of a command", []string{"check", "-h"}, 0, `-config`, `^$`},
+		{"unknown option", []string{"check", "-x"}, 2, `^$`, `not defined: -x`},
+		{"argument", []string{"version", "now"}, 2, `^$`, `unexpected argument "now"`},
+		{"version", []string{"version"}, 0, `^uringhttpd \S+, commit \S+, go1\S*, \w+\n$`, `^$`},
+		{"keygen never overwrites", []string{"keygen", "-out", dir}, 1, `^$`, `exists`},
+		{"keygen without a folder", []string{"keygen"}, 1, `^$`, `-out DIR`},
+		{"doctor bench", []string{"doctor", "-bench"}, 2, `^$`, `not built yet`},
+		{"check", []string{"check", "-config", configure(good)}, 0, `^$`, `^$`},
+		{"no configuration", []string{"check", "-config", dir + "/none"}, 2, `^$`, `none.*no such file`},
+		{"serve with no configuration", []string{"serve", "-config", dir + "/none"}, 2, `^$`, `none.*no such file`},
+		{"near miss", []string{"check", "-config", configure(good + "lisen: []\n")}, 2, `^$`, `:6: lisen: .*did you mean .?listen`},
+		{"several problems", []string{"check", "-config", configure("root: nowhere\nlimits: {connections: 0}\nlisten: [{address: \":1\", tls: true}]\n")}, 2, `^$`, `(?s):1: tls.key: is missing.*:2: limits.connections: `},
+		{"no root", []string{"check", "-config", configure(strings.Replace(good, "files", "nowhere", 1))}, 2, `^$`, `:4: root: .*nowhere.*no such file`},
+		{"no certificate", []string{"check", "-config", configure(strings.Replace(good, "cert.pem", "none.pem", 1))}, 2, `^$`, `:5: tls.certificate: .*none.pem`},
+		{"no key", []string{"check", "-config", configure(strings.Replace(good, "key.pem", "none.pem", 1))}, 2, `^$`, `:5: tls.key: .*none.pem`},
+		{"another's key", []string{"serve", "-config", configure(strings.Replace(good, "key.pem", other+"/key.pem", 1))}, 2, `^$`, `:5: tls.key: does not belong to tls.certificate`},
+		{"not a certificate", []string{"check", "-config", configure(strings.Replace(good, "cert.pem", "key.pem", 1))}, 2, `^$`, `:5: tls.certificate: `},
+		{"no credential", []string{"check", "-config", configure(strings.Replace(good, "key.pem", "credential:key", 1))}, 2, `^$`, `:5: tls.key: .*CREDENTIALS_DIRECTORY`},
+		{"no socket from systemd", []string{"serve", "-config", configure(strings.Replace(good, "127.0.0.1:0", "systemd:https", 1))}, 1, `^$`, `:2: listen\[0\].address: systemd passed no socket`},
+		{"not built", []string{"check", "-config", configure(good + "limits: {rate: 1MiB}\n")}, 2, `^$`, `limits.rate: not built yet`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			if status := run(tc.args, &out, &errs); status != tc.status {
+				t.Errorf("status %d, want %d", status, tc.status)
+			}
+			if !regexp.MustCompile(tc.out).MatchString(out.String()) {
+				t.Errorf("output %q does not match %s", out.String(), tc.out)
+			}
+			if !regexp.MustCompile(tc.err).MatchString(errs.String()) {
+				t.Errorf("errors %q do not match %s", errs.String(), tc.err)
+			}
+		})
+	}
+}
+
+func TestPortInUse(t *testing.T) {
+	_, configure := site(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var errs bytes.Buffer
+	path := configure(strings.Replace(good, "127.0.0.1:0\"}\n", l.Addr().String()+"\"}\n", 1))
+	if status := run([]string{"serve", "-config", path}, io.Discard, &errs); status != exitFailed {
+		t.Errorf("status %d", status)
+	}
+	if !strings.Contains(errs.String(), ":3: listen[1].address: another program listens on "+l.Addr().String()) {
+		t.Errorf("errors %q", errs.String())
+	}
+}
+
+func TestDoctor(t *testing.T) {
+	_, configure := site(t)
+	var out, errs bytes.Buffer
+	status := run([]string{"doctor", "-json", "-config", configure(good)}, &out, &errs)
+	var report struct {
+		IOURing   struct{ Usable bool } `json:"io_uring"`
+		KernelTLS struct{ Usable bool } `json:"kernel_tls"`
+		Verdict   string
+		Status    int
+	}
+	if err := json.Unmarshal(out.Bytes(), &report); err != nil {
+		t.Fatalf("%v in %q, %q", err, out.String(), errs.String())
+	}
+	want := exitFailed
+	switch {
+	case !report.IOURing.Usable:
+		want = exitUsage
+	case report.KernelTLS.Usable:
+		want = exitOK
+	}
+	if status != want || report.Status != status || report.Verdict == "" {
+		t.Errorf("status %d, want %d, in %+v", status, want, report)
+	}
+}
+
+// daemon is a running `uringhttpd serve`.
+type daemon struct {
+	cmd   *exec.Cmd
+	lines *bufio.Reader
+	addrs []string
+}
+
+func startDaemon(t *testing.T, path string) *daemon {
+	t.Helper()
+	d := &daemon{cmd: exec.Command(program(t), "serve", "-config", path)}
+	stderr, err := d.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.cmd.Process.Kill(); d.cmd.Wait() })
+	d.lines = bufio.NewReader(stderr)
+	for len(d.addrs) < 2 {
+		line, err := d.lines.ReadString('\n')
+		if err != nil {
+			t.Fatalf("%v after %q", err, line)
+		}
+		if m := regexp.MustCompile(`msg=listening address=(\S+)`).FindStringSubmatch(line); m != nil {
+			d.addrs = append(d.addrs, m[1])
+		}
+	}
+	return d
+}
+
+// TestServe runs the program as systemd would, and stops it with SIGTERM.
+func TestServe(t *testing.T) {
+	dir, configure := site(t)
+	content := bytes.Repeat([]byte("firmware"), 200_000)
+	if err := os.WriteFile(filepath.Join(dir, "files", "fw.raucb"), content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "notify")
+	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer notify.Close()
+	t.Setenv("NOTIFY_SOCKET", socket)
+	d := startDaemon(t, configure(good))
+	notify.SetReadDeadline(time.Now().Add(20 * time.Second))
+	buf := make([]byte, 4096)
+	if n, err := notify.Read(buf); err != nil || !strings.Contains(string(buf[:n]), "READY=1") {
+		t.Errorf("systemd heard %q, %v", buf[:n], err)
+	}
+
+	pem, err := os.ReadFile(filepath.Join(dir, "cert.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "localhost"}}
+	defer tr.CloseIdleConnections()
+	c := &http.Client{Transport: tr, Timeout: time.Minute}
+	for _, base := range []string{"https://" + d.addrs[0], "http://" + d.addrs[1]} {
+		res, err := c.Get(base + "/fw.raucb")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || !bytes.Equal(got, content) || res.Header.Get("Server") != "uringhttpd" || res.Header.Get("ETag") == "" {
+			t.Errorf("%s: %d bytes, %v, %v", base, len(got), err, res.Header)
+		}
+	}
+	d.cmd.Process.Signal(syscall.SIGTERM)
+	io.Copy(io.Discard, d.lines)
+	if err := d.cmd.Wait(); err != nil {
+		t.Errorf("after SIGTERM: %v", err)
+	}
+}
+
+// TestSecondSignal: a transfer that a client does not take holds the first
+// SIGTERM up; the second ends it, and the client can tell.
+func TestSecondSignal(t *testing.T) {
+	dir, configure := site(t)
+	if err := os.WriteFile(filepath.Join(dir, "files", "fw"), make([]byte, 32<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d := startDaemon(t, configure(good))
+	conn, err := net.Dial("tcp", d.addrs[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(30 * time.Second))
+	io.WriteString(conn, "GET /fw HTTP/1.1\r\nHost: b\r\n\r\n")
+	if _, err := io.ReadFull(conn, make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	d.cmd.Process.Signal(syscall.SIGTERM)
+	for {
+		line, err := d.lines.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(line, "msg=stopping connections=1") {
+			break
+		}
+	}
+	d.cmd.Process.Signal(syscall.SIGTERM)
+	io.Copy(io.Discard, d.lines)
+	if err := d.cmd.Wait(); d.cmd.ProcessState.ExitCode() != exitFailed {
+		t.Errorf("after the second SIGTERM: %v", err)
+	}
+	if n, err := io.Copy(io.Discard, conn); err == nil {
+		t.Errorf("the client had a clean end after %d bytes", n)
+	}
+}
+
+// TestExampleIsChecked: what is installed as the default is a good configuration.
+func TestExampleIsChecked(t *testing.T) {
+	if _, err := config.Parse(config.Example(), config.DefaultPath); err != nil {
+		t.Error(err)
+	}
+}
