@@ -85,11 +85,6 @@ func parseRequest(head []byte) (*http.Request, error) {
 		req.Close = true
 	}
 	req.Body, req.ContentLength, req.TransferEncoding = http.NoBody, 0, nil
-	// Several ranges in one response are not made; the whole file is a correct
-	// answer to them (RFC 9110 section 14.2).
-	if strings.Contains(req.Header.Get("Range"), ",") || len(req.Header["Range"]) > 1 {
-		delete(req.Header, "Range")
-	}
 	return req, nil
 }
 
