@@ -80,6 +80,17 @@ succeeds wrong-told sh -c 'journalctl -u uringhttpd -o cat | grep -q nonsense'
 cp /run/good.yaml /etc/uringhttpd/uringhttpd.yaml
 systemctl reset-failed uringhttpd
 
+# A kernel that refuses the ring is told from one that has none.
+mkdir -p /run/systemd/system/uringhttpd.service.d
+printf '[Service]\nSystemCallFilter=~io_uring_setup\n' > /run/systemd/system/uringhttpd.service.d/refuse.conf
+systemctl daemon-reload
+if systemctl start uringhttpd 2>/dev/null; then fail refused-start "it started"; else ok refused-start; fi
+systemctl stop uringhttpd
+succeeds refused-told sh -c 'journalctl -u uringhttpd -o cat | grep -q "a seccomp filter forbids io_uring_setup"'
+rm -r /run/systemd/system/uringhttpd.service.d
+systemctl daemon-reload
+systemctl reset-failed uringhttpd 2>/dev/null
+
 # Enabled, it starts with the machine: the unit's links are right.
 succeeds enable systemctl enable uringhttpd
 succeeds started-again systemctl start uringhttpd
