@@ -221,6 +221,7 @@ func TestLoad(t *testing.T) {
 // A caller's problem gets the line of its key, or of the parent that is there.
 func TestConfigProblem(t *testing.T) {
 	c := mustParse(t, `# a comment
+index: off
 listen:
   - tls: true
     address: ":443"
@@ -235,16 +236,16 @@ tls:
 		key  string
 		line int
 	}{
-		{"listen", 2},
-		{"listen[0]", 3},
-		{"listen[0].address", 4},
-		{"listen[0].tls", 3},
-		{"listen[1].address", 6},
-		{"listen[1].tls", 6},
-		{"listen[7].address", 2},
-		{"root", 7},
-		{"tls.key", 10},
-		{"tls.client_ca", 8},
+		{"listen", 3},
+		{"listen[0]", 4},
+		{"listen[0].address", 5},
+		{"listen[0].tls", 4},
+		{"listen[1].address", 7},
+		{"listen[1].tls", 7},
+		{"listen[7].address", 3},
+		{"root", 8},
+		{"tls.key", 11},
+		{"tls.client_ca", 9},
 		{"metrics.address", 2},
 		{"", 2},
 	} {
@@ -254,7 +255,7 @@ tls:
 			t.Errorf("got %v, want %v", got, want)
 		}
 	}
-	if got, want := c.Problem("tls.key", "is wrong", "be right").Error(), "f.yaml:10: tls.key: is wrong; be right"; got != want {
+	if got, want := c.Problem("tls.key", "is wrong", "be right").Error(), "f.yaml:11: tls.key: is wrong; be right"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got := (&Config{File: "f"}).Problem("tls.key", "w", "r"); got.Line != 1 {
