@@ -212,6 +212,20 @@ func TestNeverOverwrites(t *testing.T) {
 	}
 }
 
+// A file that appears after the check is not overwritten either, nor removed.
+func TestRace(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key.pem")
+	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeNew(file{path, 0o600, []byte("ours")}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("error %v", err)
+	}
+	if data, err := os.ReadFile(path); string(data) != "mine" {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
 func TestFolders(t *testing.T) {
 	top := t.TempDir()
 	if _, err := Create("", nil, testTime); err == nil || !strings.Contains(err.Error(), "name the one to write") {
