@@ -50,7 +50,7 @@ func TestRecipe(t *testing.T) {
 			"LICENSE":          {"Apache-2.0", "BSD-3-Clause", "MIT"},
 			"SRC_URI":          {"git://" + b.checkout + ";protocol=file", ";destsuffix=", "/src/uringhttpd/", "gomod://golang.org/x/sys;"},
 			"SYSTEMD_SERVICE":  {"uringhttpd.service"},
-			"GOBUILDFLAGS":     {"-trimpath"},
+			"GOBUILDFLAGS":     {"-trimpath", "-X main.Version=0.1.0"},
 			"CONFFILES":        {"/etc/uringhttpd/uringhttpd.yaml"},
 			"GO_MOD_CACHE_DIR": {"/pkg/mod"},
 		} {

@@ -43,6 +43,7 @@ REQUIRED_DISTRO_FEATURES = "systemd"
 export CGO_ENABLED = "0"
 GO_LINKSHARED = ""
 GOBUILDFLAGS:remove = "-buildmode=pie"
+GO_EXTRA_LDFLAGS = "-X main.Version=${PV}"
 
 SYSTEMD_SERVICE:${PN} = "uringhttpd.service"
 
