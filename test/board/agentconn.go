@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -41,12 +42,15 @@ func newAgentConn(c net.Conn) *agentConn {
 
 // read hands out responses until the connection ends.
 func (a *agentConn) read() {
-	lines := bufio.NewScanner(a.c)
-	lines.Buffer(make([]byte, 0, 64<<10), wire.MaxLine)
+	in := bufio.NewReaderSize(a.c, 64<<10)
 	var err error
-	for err == nil && lines.Scan() {
+	for {
+		var line []byte
+		if line, err = wire.ReadLine(in); err != nil {
+			break
+		}
 		var resp wire.Response
-		if err = json.Unmarshal(lines.Bytes(), &resp); err != nil {
+		if err = json.Unmarshal(line, &resp); err != nil {
 			break
 		}
 		a.mu.Lock()
@@ -57,7 +61,7 @@ func (a *agentConn) read() {
 			ch <- resp // never blocks: it has room for the one response
 		}
 	}
-	if err = errors.Join(err, lines.Err()); err == nil {
+	if err == io.EOF {
 		err = errors.New("the machine ended")
 	}
 	a.mu.Lock()

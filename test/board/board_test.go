@@ -69,6 +69,9 @@ func TestBoards(t *testing.T) {
 			}()
 			t.Run("downloads", func(t *testing.T) { testDownloads(ctx, t, m) })
 			t.Run("sharp", func(t *testing.T) { testSharp(ctx, t, m) })
+			if e.engine == board.Cryptd {
+				t.Run("teeth", func(t *testing.T) { testTeeth(ctx, t, m, e.board) })
+			}
 		})
 	}
 }

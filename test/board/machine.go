@@ -17,7 +17,7 @@ import (
 // it. Large data goes in pieces: the file is complete when this returns.
 func (m *Machine) WriteFile(ctx context.Context, path string, data []byte, perm os.FileMode) error {
 	for first := true; first || len(data) > 0; first = false {
-		n := min(len(data), wire.MaxData)
+		n := min(len(data), wire.Piece)
 		err := m.agent.call(ctx, wire.OpWrite, wire.Write{Path: path, Mode: uint32(perm), Append: !first, Data: data[:n]}, nil)
 		if err != nil {
 			return err

@@ -23,6 +23,10 @@ type SharpOptions struct {
 	KeepAlive bool
 	Extra     int // bytes sent after each request that the server leaves unread
 	Plain     bool
+	// ReadSize and Pause are how slowly the clients read: by default 4096
+	// bytes, at most every 4 ms.
+	ReadSize int
+	Pause    time.Duration
 }
 
 // RunSharp downloads a file many times over the board's loopback, with small
@@ -53,6 +57,9 @@ func RunSharp(ctx context.Context, m *Machine, o SharpOptions) (r client.Result,
 	}
 	if o.Size == 0 {
 		o.Size = 256<<10 + 1
+	}
+	if o.ReadSize == 0 {
+		o.ReadSize, o.Pause = 4096, 4*time.Millisecond
 	}
 	content := pattern.Content{Seed: 0x5a4a, Size: o.Size}
 	const name = "/sharp.bin"
@@ -89,8 +96,8 @@ func RunSharp(ctx context.Context, m *Machine, o SharpOptions) (r client.Result,
 		Extra:         o.Extra,
 		Content:       &content,
 		ReceiveBuffer: 4096,
-		ReadSize:      2048,
-		Pause:         2 * time.Millisecond,
+		ReadSize:      o.ReadSize,
+		Pause:         o.Pause,
 		Timeout:       2 * time.Minute,
 	})
 	if err != nil {

@@ -32,14 +32,17 @@ type server struct {
 // serve answers requests until the host asks for shutdown or hangs up.
 func serve(port io.ReadWriter) error {
 	s := &server{out: json.NewEncoder(port)}
-	lines := bufio.NewScanner(port)
-	lines.Buffer(make([]byte, 0, 64<<10), wire.MaxLine)
+	in := bufio.NewReaderSize(port, 64<<10)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var pending sync.WaitGroup
-	for lines.Scan() {
+	for {
+		line, err := wire.ReadLine(in)
+		if err != nil {
+			return fmt.Errorf("the host hung up: %w", err)
+		}
 		var req wire.Request
-		if err := json.Unmarshal(lines.Bytes(), &req); err != nil {
+		if err := json.Unmarshal(line, &req); err != nil {
 			return fmt.Errorf("request: %w", err)
 		}
 		if req.Op == wire.OpShutdown {
@@ -59,7 +62,6 @@ func serve(port io.ReadWriter) error {
 			}
 		}()
 	}
-	return fmt.Errorf("the host hung up: %w", errors.Join(io.EOF, lines.Err()))
 }
 
 func (s *server) answer(id uint64, result any, err error) error {

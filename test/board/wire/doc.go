@@ -3,6 +3,6 @@
 // one way, responses the other, matched by their number. Responses may come in
 // any order.
 //
-// It holds types only. Every request carries its own time limit, which the
+// It holds types and the reading of lines. Every request carries its own time limit, which the
 // agent enforces; the host waits a little longer before it gives up.
 package wire

@@ -18,6 +18,8 @@ const ConfigPath = "/board.json"
 const (
 	MaxLine = 8 << 20
 	MaxData = 4 << 20
+	// Piece is what a large file is cut into: memory is small on a board.
+	Piece = 1 << 20
 )
 
 // Config is what the agent needs before it can talk.

@@ -1,0 +1,121 @@
+//go:build board
+
+package board_test
+
+import (
+	"context"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"testing"
+
+	"uringhttpd/test/board"
+	"uringhttpd/test/board/client"
+	"uringhttpd/test/board/pattern"
+	"uringhttpd/test/wrong"
+)
+
+// wrongDownloads is how many downloads a wrong build gets to be caught by.
+const wrongDownloads = 48
+
+// testTeeth runs the daemon with unread input, and against its memory bound; and
+// the tests of these promises, and of the one in testSharp, against builds that
+// break them.
+func testTeeth(ctx context.Context, t *testing.T, m *board.Machine, b board.Board) {
+	build := func(t *testing.T, v wrong.Variant) string {
+		t.Helper()
+		root, err := filepath.Abs("../..")
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		overlay, err := v.Overlay(root, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		program := filepath.Join(dir, "uringhttpd")
+		if err := b.Build(ctx, board.Build{Output: program, Flags: []string{"-overlay", overlay}}); err != nil {
+			t.Fatal(err)
+		}
+		return program
+	}
+	sharp := func(t *testing.T, program string, extra int) client.Result {
+		t.Helper()
+		r, err := board.RunSharp(ctx, m, board.SharpOptions{
+			Daemon: board.Daemon{Program: program}, Downloads: wrongDownloads, Extra: extra,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%+v", r)
+		return r
+	}
+	const unread = 24 << 10
+	t.Run("unread input", func(t *testing.T) {
+		if r := sharp(t, "", unread); r.Complete != wrongDownloads {
+			t.Errorf("%d of %d downloads are complete", r.Complete, wrongDownloads)
+		}
+	})
+	t.Run("wrong: "+wrong.NoLinger.Name, func(t *testing.T) {
+		if r := sharp(t, build(t, wrong.NoLinger), unread); r.Truncated == 0 {
+			t.Error("not caught: no download is truncated")
+		}
+	})
+	t.Run("wrong: "+wrong.NoDrain.Name, func(t *testing.T) {
+		if r := sharp(t, build(t, wrong.NoDrain), 0); r.Truncated == 0 {
+			t.Error("not caught: no download is truncated")
+		}
+	})
+	t.Run("pending", func(t *testing.T) {
+		if n := pendingMax(ctx, t, m, ""); n > 256<<10 {
+			t.Errorf("%d bytes were inside kernel TLS, which is above 256 KiB", n)
+		}
+	})
+	t.Run("wrong: "+wrong.OnlyPOLLOUT.Name, func(t *testing.T) {
+		if n := pendingMax(ctx, t, m, build(t, wrong.OnlyPOLLOUT)); n < 1<<20 {
+			t.Errorf("not caught: at most %d bytes were inside kernel TLS", n)
+		}
+	})
+}
+
+// pendingMax downloads 8 MiB over the board's loopback and returns the most that
+// the daemon saw inside kernel TLS, by its access log.
+func pendingMax(ctx context.Context, t *testing.T, m *board.Machine, program string) int64 {
+	t.Helper()
+	content := pattern.Content{Seed: 0x9e4d, Size: 8 << 20}
+	const name = "/pending.bin"
+	if err := m.MakeFile(ctx, board.Root+name, content); err != nil {
+		t.Fatal(err)
+	}
+	p, err := m.StartDaemon(ctx, board.Daemon{Program: program})
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots, err := m.Roots()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := m.Download(ctx, client.Options{
+		Address: "127.0.0.1:" + strconv.Itoa(board.TLSPort), Path: name, Roots: roots, Content: &content,
+	})
+	if err != nil || r.Complete != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if err := p.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	e, err := p.Output(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`path=` + name + ` .*pending_max=(\d+)`).FindSubmatch(e.Stderr)
+	if found == nil {
+		t.Fatalf("no pending_max for %s in the log:\n%s", name, e.Stderr)
+	}
+	n, err := strconv.ParseInt(string(found[1]), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("pending_max %d", n)
+	return n
+}
