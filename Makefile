@@ -7,7 +7,7 @@ PREFIX := /usr
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 export CGO_ENABLED := 0
 
-.PHONY: all arm64 arm run test test-unit test-oracle test-oldest test-netns test-board test-yocto packages lint fuzz board bench install deb clean
+.PHONY: all arm64 arm run test test-unit test-oracle test-oldest test-netns test-board test-debian packages lint fuzz board bench install deb clean
 
 all:
 	go build $(GOFLAGS_BUILD) -o build/uringhttpd .
@@ -23,7 +23,7 @@ run: all
 	test/run build/uringhttpd build/run
 
 # Everything that must hold; the parts can be run alone.
-test: packages test-unit lint test-oldest test-oracle test-netns test-board
+test: packages test-unit lint test-oldest test-oracle test-netns test-board test-debian
 
 # Without root, without a network, in under a minute.
 test-unit:
@@ -47,6 +47,10 @@ test-netns:
 test-board:
 	go test -count=1 -tags board -timeout 40m -v ./test/board/...
 
+# Debian with systemd: make install, systemctl start, curl.
+test-debian:
+	go test -count=1 -tags debian -timeout 30m -v ./test/debian
+
 packages:
 	test/packages
 
@@ -56,15 +60,17 @@ lint:
 	go vet -tags oracle ./uring
 	go vet -tags netns ./ktls ./test/netns
 	go vet -tags board ./test/board/...
+	go vet -tags debian ./test/debian
+	go vet -tags yocto ./test/yocto
 	go run $(STATICCHECK) ./...
-	go run $(STATICCHECK) -tags board,netns ./test/... ./ktls
+	go run $(STATICCHECK) -tags board,debian,netns,yocto ./test/... ./ktls
 
 # One minute for each parser; FUZZTIME=10m for more.
 FUZZTIME := 1m
 fuzz:
 	for package in $$(go list ./...); do \
 	  for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
-	    CGO_ENABLED=1 go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+	    CGO_ENABLED=1 go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$package || exit 1; \
 	  done; \
 	done
 

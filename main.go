@@ -9,10 +9,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -124,15 +126,26 @@ func serve(args []string, stdout, stderr io.Writer) int {
 	}
 	cfg, opened, err := load(*path)
 	if err != nil {
-		fmt.Fprintln(stderr, err)
+		complain(stderr, err)
 		return exitUsage
 	}
 	defer opened.Close()
 	if err := serveConfig(cfg, opened, stderr); err != nil {
-		fmt.Fprintln(stderr, err)
+		complain(stderr, err)
 		return exitFailed
 	}
 	return exitOK
+}
+
+// complain writes the service's last words, as errors if the journal reads them.
+func complain(stderr io.Writer, err error) {
+	prefix := ""
+	if systemd.Journal() {
+		prefix = systemd.LevelPrefix(slog.LevelError)
+	}
+	for line := range strings.Lines(err.Error() + "\n") {
+		fmt.Fprint(stderr, prefix+line)
+	}
 }
 
 func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) error {

@@ -115,6 +115,9 @@ type Spec struct {
 	// Program is the host's path of the program under test, built for the
 	// board; it becomes ProgramPath. Build builds one.
 	Program string
+	// Wrong are further programs to start by StartDaemon: names for
+	// Daemon.Wrong, and host's paths.
+	Wrong map[string]string
 	// Cache is the folder kernels are kept in; DefaultCache is a good one.
 	Cache string
 	// MemoryMiB defaults to 512, what the boards in the field have.

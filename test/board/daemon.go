@@ -42,9 +42,9 @@ tls:
 // A Daemon says what to start. The zero value starts Spec.Program with
 // DefaultConfig.
 type Daemon struct {
-	Program string   // on the host, built for the board; "" is Spec.Program
-	Config  string   // YAML
-	Env     []string // beyond what the board needs
+	Wrong  string   // a program of Spec.Wrong; "" is Spec.Program
+	Config string   // YAML
+	Env    []string // beyond what the board needs
 }
 
 // StartDaemon starts a daemon and returns once it listens on both ports.
@@ -54,19 +54,8 @@ func (m *Machine) StartDaemon(ctx context.Context, d Daemon) (*Process, error) {
 		return nil, err
 	}
 	path := ProgramPath
-	if d.Program != "" {
-		path = "/tmp/daemon"
-		// Another program may run from that file: a new one takes its name.
-		program, err := os.ReadFile(d.Program)
-		if err != nil {
-			return nil, fmt.Errorf("board: %w", err)
-		}
-		if err := m.Remove(ctx, path); err != nil {
-			return nil, err
-		}
-		if err := m.WriteFile(ctx, path, program, 0o755); err != nil {
-			return nil, err
-		}
+	if d.Wrong != "" {
+		path = wrongPath(d.Wrong)
 	}
 	config := d.Config
 	if config == "" {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"uringhttpd/test/board/cpio"
@@ -57,6 +58,11 @@ func buildInitramfs(ctx context.Context, dir string, spec Spec, m machine, k *de
 	if err != nil {
 		return "", fmt.Errorf("board: %w", err)
 	}
+	for name, path := range spec.Wrong {
+		if err := addFile(w, wrongPath(name), path); err != nil {
+			return "", fmt.Errorf("board: root file system: %w", err)
+		}
+	}
 	// The kernel opens /dev/console for the first process, before any mount.
 	err = errors.Join(
 		w.CharDevice("/dev/console", 0o600, 5, 1),
@@ -72,6 +78,9 @@ func buildInitramfs(ctx context.Context, dir string, spec Spec, m machine, k *de
 	}
 	return name, nil
 }
+
+// wrongPath is where a program of Spec.Wrong is on the board.
+func wrongPath(name string) string { return ProgramPath + "-" + strings.ReplaceAll(name, " ", "-") }
 
 // addFile puts the host's file src into the archive as an executable.
 func addFile(w *cpio.Writer, dst, src string) error {

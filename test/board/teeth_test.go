@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 
 	"uringhttpd/test/board"
@@ -16,33 +17,37 @@ import (
 )
 
 // wrongDownloads is how many downloads a wrong build gets to be caught by.
-const wrongDownloads = 48
+const wrongDownloads = 24
+
+// wrongBuilds builds the programs that testTeeth starts into the folder dir.
+func wrongBuilds(ctx context.Context, b board.Board, dir string) (map[string]string, error) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		return nil, err
+	}
+	programs := map[string]string{}
+	for _, v := range []wrong.Variant{wrong.NoDrain, wrong.NoLinger, wrong.OnlyPOLLOUT} {
+		overlay, err := v.Overlay(root, dir)
+		if err != nil {
+			return nil, err
+		}
+		programs[v.Name] = strings.TrimSuffix(overlay, ".json")
+		err = b.Build(ctx, board.Build{Output: programs[v.Name], Flags: []string{"-overlay", overlay}})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return programs, nil
+}
 
 // testTeeth runs the daemon with unread input, and against its memory bound; and
 // the tests of these promises, and of the one in testSharp, against builds that
 // break them.
-func testTeeth(ctx context.Context, t *testing.T, m *board.Machine, b board.Board) {
-	build := func(t *testing.T, v wrong.Variant) string {
-		t.Helper()
-		root, err := filepath.Abs("../..")
-		if err != nil {
-			t.Fatal(err)
-		}
-		dir := t.TempDir()
-		overlay, err := v.Overlay(root, dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		program := filepath.Join(dir, "uringhttpd")
-		if err := b.Build(ctx, board.Build{Output: program, Flags: []string{"-overlay", overlay}}); err != nil {
-			t.Fatal(err)
-		}
-		return program
-	}
+func testTeeth(ctx context.Context, t *testing.T, m *board.Machine) {
 	sharp := func(t *testing.T, program string, extra int) client.Result {
 		t.Helper()
 		r, err := board.RunSharp(ctx, m, board.SharpOptions{
-			Daemon: board.Daemon{Program: program}, Downloads: wrongDownloads, Extra: extra,
+			Daemon: board.Daemon{Wrong: program}, Downloads: wrongDownloads, Extra: extra,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -57,12 +62,12 @@ func testTeeth(ctx context.Context, t *testing.T, m *board.Machine, b board.Boar
 		}
 	})
 	t.Run("wrong: "+wrong.NoLinger.Name, func(t *testing.T) {
-		if r := sharp(t, build(t, wrong.NoLinger), unread); r.Truncated == 0 {
+		if r := sharp(t, wrong.NoLinger.Name, unread); r.Truncated == 0 {
 			t.Error("not caught: no download is truncated")
 		}
 	})
 	t.Run("wrong: "+wrong.NoDrain.Name, func(t *testing.T) {
-		if r := sharp(t, build(t, wrong.NoDrain), 0); r.Truncated == 0 {
+		if r := sharp(t, wrong.NoDrain.Name, 0); r.Truncated == 0 {
 			t.Error("not caught: no download is truncated")
 		}
 	})
@@ -72,7 +77,7 @@ func testTeeth(ctx context.Context, t *testing.T, m *board.Machine, b board.Boar
 		}
 	})
 	t.Run("wrong: "+wrong.OnlyPOLLOUT.Name, func(t *testing.T) {
-		if n := pendingMax(ctx, t, m, build(t, wrong.OnlyPOLLOUT)); n < 1<<20 {
+		if n := pendingMax(ctx, t, m, wrong.OnlyPOLLOUT.Name); n < 1<<20 {
 			t.Errorf("not caught: at most %d bytes were inside kernel TLS", n)
 		}
 	})
@@ -87,7 +92,7 @@ func pendingMax(ctx context.Context, t *testing.T, m *board.Machine, program str
 	if err := m.MakeFile(ctx, board.Root+name, content); err != nil {
 		t.Fatal(err)
 	}
-	p, err := m.StartDaemon(ctx, board.Daemon{Program: program})
+	p, err := m.StartDaemon(ctx, board.Daemon{Wrong: program})
 	if err != nil {
 		t.Fatal(err)
 	}

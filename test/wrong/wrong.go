@@ -16,52 +16,64 @@ import (
 
 // A Variant is one way to be wrong.
 type Variant struct {
-	Name string
-	File string // from the module's root
-	Old  string // stands there exactly once
-	New  string
+	Name  string
+	Edits []Edit
 }
 
-// NoDrain ends a connection without waiting until kernel TLS is empty.
-var NoDrain = Variant{
-	Name: "no drain",
-	File: "service/closing.go",
-	Old:  "case r.Pending > 0:\n\t\treturn c.waitForClient(r, now)\n\t}\n\treturn then(now)",
-	New:  "case r.Pending > 1<<40:\n\t}\n\treturn then(now)",
+// An Edit replaces a passage of a file.
+type Edit struct {
+	File     string // from the module's root
+	Old, New string // Old stands there exactly once
 }
+
+// NoDrain sends the end of a response, and ends the connection, without waiting
+// for what is inside kernel TLS. It tries close_notify once, as many servers do.
+var NoDrain = Variant{"no drain", []Edit{
+	{
+		File: "service/closing.go",
+		Old:  "case r.Pending > 0:\n\t\treturn c.waitForClient(r, now)\n\t}\n\treturn then(now)",
+		New:  "case r.Pending > 1<<40:\n\t}\n\treturn then(now)",
+	},
+	{
+		File: "service/transfer.go",
+		Old:  "if r.Pending > 0 || c.transport == plain && r.Unacked > 0 {",
+		New:  "if c.transport == plain && r.Unacked > 0 {",
+	},
+	{
+		File: "service/closing.go",
+		Old:  "c.state = stNotifyRoom\n\t\treturn operation{kind: opRoom, deadline: ev.now.Add(c.stallTimeout)}",
+		New:  "return c.shutdown(ev.now)",
+	},
+}}
 
 // OnlyPOLLOUT pushes whenever the socket takes bytes, however much is pending.
-var OnlyPOLLOUT = Variant{
-	Name: "POLLOUT is the only gate",
+var OnlyPOLLOUT = Variant{"POLLOUT is the only gate", []Edit{{
 	File: "service/transfer.go",
 	Old:  "if r.Pending > maxPending {\n\t\t\treturn c.waitForClient(r, now)\n\t\t}\n",
 	New:  "",
-}
+}}}
 
 // WrongMeter computes what TCP was given from what TCP says it has sent. A
 // packet that is dropped in a queue of this machine counts twice there.
-var WrongMeter = Variant{
-	Name: "wrong meter",
+var WrongMeter = Variant{"wrong meter", []Edit{{
 	File: "ktls/meter.go",
 	Old:  "return int64(info.Bytes_acked), int64(queued), nil",
 	New:  "_ = queued\n\treturn int64(info.Bytes_sent - info.Bytes_retrans), int64(info.Notsent_bytes), nil",
-}
+}}}
 
 // NoLinger closes with input unread, and so resets the connection.
-var NoLinger = Variant{
-	Name: "close with unread input",
+var NoLinger = Variant{"close with unread input", []Edit{{
 	File: "service/closing.go",
 	Old:  "return c.discard(now)\n}\n\n// discard",
 	New:  "return c.closeSocket()\n}\n\n// discard",
-}
+}}}
 
 // NoSeal sends the end of a file whatever became of the file meanwhile.
-var NoSeal = Variant{
-	Name: "no seal",
+var NoSeal = Variant{"no seal", []Edit{{
 	File: "service/transfer.go",
 	Old:  "if err := p.file.Unchanged(); err != nil {\n\t\treturn c.reset(err.Error())\n\t}\n",
 	New:  "_ = p\n",
-}
+}}}
 
 // Variants are all of them.
 func Variants() []Variant { return []Variant{NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoSeal} }
@@ -69,20 +81,27 @@ func Variants() []Variant { return []Variant{NoDrain, OnlyPOLLOUT, WrongMeter, N
 // Overlay writes what `go build -overlay` needs into the folder dir, and returns
 // the file to name there. root is the module's root.
 func (v Variant) Overlay(root, dir string) (string, error) {
-	path := filepath.Join(root, v.File)
-	source, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("wrong: %w", err)
-	}
-	if n := strings.Count(string(source), v.Old); n != 1 {
-		return "", fmt.Errorf("wrong: %s: its passage stands %d times in %s, not once; it has to follow the source", v.Name, n, v.File)
-	}
 	name := strings.ReplaceAll(v.Name, " ", "-")
-	changed := filepath.Join(dir, name+".go")
-	if err := os.WriteFile(changed, []byte(strings.Replace(string(source), v.Old, v.New, 1)), 0o600); err != nil {
-		return "", fmt.Errorf("wrong: %w", err)
+	replace := map[string]string{} // the changed file for each of the source
+	for _, e := range v.Edits {
+		path := filepath.Join(root, e.File)
+		from := path
+		if changed, ok := replace[path]; ok {
+			from = changed
+		}
+		source, err := os.ReadFile(from)
+		if err != nil {
+			return "", fmt.Errorf("wrong: %w", err)
+		}
+		if n := strings.Count(string(source), e.Old); n != 1 {
+			return "", fmt.Errorf("wrong: %s: its passage stands %d times in %s, not once; it has to follow the source", v.Name, n, e.File)
+		}
+		replace[path] = filepath.Join(dir, name+"-"+filepath.Base(e.File))
+		if err := os.WriteFile(replace[path], []byte(strings.Replace(string(source), e.Old, e.New, 1)), 0o600); err != nil {
+			return "", fmt.Errorf("wrong: %w", err)
+		}
 	}
-	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {path: changed}})
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": replace})
 	if err != nil {
 		return "", fmt.Errorf("wrong: %w", err)
 	}
