@@ -21,7 +21,7 @@ const (
 	// SocketPrefix starts the addresses that name a socket passed by systemd.
 	SocketPrefix = "systemd:"
 
-	maxFileBytes = 1 << 20
+	maxFileBytes = 64 << 10
 )
 
 // Config is a checked configuration. It is read-only after Parse and may be

@@ -207,14 +207,14 @@ func TestLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = Load(file)
-	if want := file + ":1: file: is larger than 1 MiB; name a configuration file"; err == nil || err.Error() != want {
+	if want := file + ":1: file: is larger than 64 KiB; name a configuration file"; err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %v", err, want)
 	}
 	if err := os.WriteFile(file, large[:maxFileBytes], 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err = Load(file); err != nil {
-		t.Errorf("1 MiB: %v", err)
+		t.Errorf("64 KiB: %v", err)
 	}
 }
 

@@ -22,7 +22,7 @@ const (
 // is none.
 func (r *reader) document(data []byte) *yaml.Node {
 	if len(data) > maxFileBytes {
-		r.add(1, keyFile, "is larger than 1 MiB", "name a configuration file")
+		r.add(1, keyFile, "is larger than 64 KiB", "name a configuration file")
 		return nil
 	}
 	if line, wrong, right := checkText(data); line != 0 {

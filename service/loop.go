@@ -180,20 +180,15 @@ func (l *loop) stop() {
 }
 
 // accept asks for a connection on each listener, while there is room for one.
+// The limit may be passed by one for each listener but the first: an accept
+// that is in the ring is not taken back.
 func (l *loop) accept() {
-	if l.stopping || l.now.Before(l.resumeAt) {
+	if l.stopping || l.live >= l.connections || l.now.Before(l.resumeAt) {
 		return
 	}
-	asked := 0
-	for _, h := range l.accepts {
-		if h != 0 {
-			asked++
-		}
-	}
 	for i, ln := range l.listeners {
-		if l.accepts[i] == 0 && l.live+asked < max(l.connections, len(l.listeners)) {
+		if l.accepts[i] == 0 {
 			l.accepts[i] = l.push(uring.Accept(ln.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC), tokenBase+uint64(i))
-			asked++
 		}
 	}
 }
