@@ -55,7 +55,7 @@ packages:
 	test/packages
 
 lint:
-	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
 	go vet ./...
 	go vet -tags oracle ./uring
 	go vet -tags netns ./ktls ./test/netns

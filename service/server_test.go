@@ -2,9 +2,6 @@ package service
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -12,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -23,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"uringhttpd/keygen"
 )
 
 // testFile is a source over a plain file.
@@ -78,24 +76,19 @@ func (b *lockedBuffer) String() string {
 
 func startServer(t *testing.T, h http.Handler, change func(*Options)) *testServer {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	made, err := keygen.Create(t.TempDir(), []string{"board"}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"board"}, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
+	pair, err := tls.LoadX509KeyPair(made.Certificate, made.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ts := &testServer{pool: x509.NewCertPool(), log: &lockedBuffer{mu: make(chan struct{}, 1)}, ended: make(chan error, 1)}
-	ts.pool.AddCert(leaf)
+	ts.pool.AddCert(pair.Leaf)
 	opts := Options{
 		Handler:       h,
-		TLS:           &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}},
+		TLS:           &tls.Config{Certificates: []tls.Certificate{pair}},
 		Connections:   64,
 		HeaderTimeout: 10 * time.Second, IdleTimeout: 20 * time.Second, StallTimeout: 20 * time.Second,
 		Log:    slog.New(slog.NewTextHandler(ts.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
