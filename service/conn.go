@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/ktls"
-	"uringhttpd/uring"
 )
 
 // state is what a connection waits for. In the order of a connection's life.
@@ -43,55 +42,6 @@ const (
 
 func (t transport) String() string {
 	return [...]string{"plain", "kernel TLS", "user-space TLS", "handshake"}[t]
-}
-
-// opKind is one thing that a connection asks the loop for.
-type opKind uint8
-
-const (
-	opRecv      opKind = iota // into buf
-	opSend                    // buf; more: something follows at once
-	opNotify                  // msg
-	opRead                    // into buf, from file at off
-	opSpliceIn                // n bytes of file at off into pipe
-	opSpliceOut               // n bytes of pipe into the socket
-	opRoom                    // until the socket takes bytes again
-	opWait                    // until the deadline
-	opJob                     // job, on a worker
-	opClose                   // of the socket; the connection's last
-)
-
-// An operation is what a connection's step answers.
-type operation struct {
-	kind     opKind
-	buf      []byte
-	msg      *uring.Message
-	file     source
-	off      int64
-	n        int
-	more     bool
-	pipe     *pipe
-	job      func()
-	deadline time.Time // zero: none. When it passes, the event is late
-}
-
-// An event is the end of an operation.
-type event struct {
-	n    int        // its result
-	err  unix.Errno // 0 if it succeeded
-	late bool       // its deadline passed before it completed, and nothing was done
-	now  time.Time
-}
-
-// A socket is what a connection asks of its TCP socket besides the operations
-// above: system calls that do not wait for anything.
-type socket interface {
-	Offload(*ktls.Session) error // to kernel TLS, ErrUnsupported where the kernel refuses
-	Sent(n int)                  // the kernel accepted n bytes
-	Reading() (ktls.Reading, error)
-	Pipe() (*pipe, error) // an empty one
-	Shutdown() error      // FIN after what is queued; from here on, close no longer resets
-	Abort()               // close resets again
 }
 
 // settings are what all connections of a server share.
