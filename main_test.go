@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"uringhttpd/config"
+	"uringhttpd/platform"
 )
 
 // program builds the command.
@@ -153,6 +155,33 @@ func TestDoctor(t *testing.T) {
 	}
 	if status != want || report.Status != status || report.Verdict == "" {
 		t.Errorf("status %d, want %d, in %+v", status, want, report)
+	}
+}
+
+// TestRequire: without kernel TLS, require is a refusal that says what to do;
+// with it, the daemon starts.
+func TestRequire(t *testing.T) {
+	_, configure := site(t)
+	path := configure(strings.Replace(good, "tls: {", "tls: {kernel: require, ", 1))
+	report, err := platform.Probe(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.KernelTLS.Usable {
+		startDaemon(t, path)
+		return
+	}
+	var errs bytes.Buffer
+	if status := run([]string{"serve", "-config", path}, io.Discard, &errs); status != exitFailed {
+		t.Errorf("status %d", status)
+	}
+	for _, want := range []string{"tls.kernel is require", report.KernelTLS.Reason, report.KernelTLS.Remedy} {
+		if !strings.Contains(errs.String(), want) {
+			t.Errorf("%q lacks %q", errs.String(), want)
+		}
+	}
+	if strings.Count(errs.String(), "\n") != 1 {
+		t.Errorf("%q is not one line", errs.String())
 	}
 }
 

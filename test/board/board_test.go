@@ -75,11 +75,34 @@ func TestBoards(t *testing.T) {
 				}
 			}()
 			t.Run("downloads", func(t *testing.T) { testDownloads(ctx, t, m) })
+			t.Run("refusal", func(t *testing.T) { testRefusal(ctx, t, m) })
 			t.Run("sharp", func(t *testing.T) { testSharp(ctx, t, m) })
 			if e.engine == board.Cryptd {
 				t.Run("teeth", func(t *testing.T) { testTeeth(ctx, t, m) })
 			}
 		})
+	}
+}
+
+// testRefusal: a kernel whose administrator has switched io_uring off is named as
+// that, and the daemon does not start.
+func testRefusal(ctx context.Context, t *testing.T, m *board.Machine) {
+	const sysctl = "kernel.io_uring_disabled"
+	if err := m.Sysctl(ctx, sysctl, "2"); err != nil {
+		t.Fatal(err)
+	}
+	p, err := m.StartDaemon(ctx, board.Daemon{})
+	switch {
+	case err == nil:
+		t.Error("the daemon started")
+		if err := p.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	case !strings.Contains(err.Error(), "status 1 ") || !strings.Contains(err.Error(), sysctl):
+		t.Errorf("got %v; want status 1, and the sysctl's name", err)
+	}
+	if err := m.Sysctl(ctx, sysctl, "0"); err != nil {
+		t.Fatal(err)
 	}
 }
 
