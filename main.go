@@ -153,6 +153,7 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
+	signal.Ignore(syscall.SIGPIPE) // whoever read the log is gone, the clients are not
 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	report, err := platform.Probe(ctx)
@@ -318,7 +319,7 @@ func createKey(args []string, stdout, stderr io.Writer) int {
 		return nil
 	})
 	if status, ok := parse(flags, args, stdout, stderr); !ok {
-		return status
+		return min(status, exitFailed)
 	}
 	if *dir == "" {
 		fmt.Fprintln(stderr, "uringhttpd keygen: -out DIR is needed: where to write cert.pem and key.pem")

@@ -75,7 +75,12 @@ func (c *conn) notifyDone(ev event) operation {
 
 func (c *conn) notifyRoom(ev event) operation {
 	if ev.late {
-		return c.reset("the client took nothing for stall_timeout")
+		if _, op, ok := c.measure(ev.now); !ok {
+			return op
+		}
+		if c.stalled(ev.now) {
+			return c.reset("the client took nothing for stall_timeout")
+		}
 	}
 	return c.drain(ev.now, c.notify)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -55,7 +56,8 @@ type settings struct {
 	stallTimeout  time.Duration
 	log           *slog.Logger
 	access        bool
-	stopping      bool // no further requests; only the loop changes it
+	sameHost      func(a, b netip.Addr) bool // are these addresses of one machine
+	stopping      bool                       // no further requests; only the loop changes it
 }
 
 // A conn is one connection. Only one goroutine at a time has it: the loop, or a
@@ -66,6 +68,7 @@ type conn struct {
 	remote    string
 	state     state
 	transport transport
+	local     bool          // the client is on this machine
 	session   *ktls.Session // nil on a plain connection
 
 	in       []byte    // received and not yet used: decrypted
@@ -108,7 +111,7 @@ func newConn(s *settings, sock socket, remote string, session *ktls.Session) *co
 func (c *conn) start(now time.Time) operation {
 	c.since, c.progressed = now, now
 	if c.session != nil {
-		return c.receiveHandshake()
+		return c.receiveHandshake(now)
 	}
 	return c.nextRequest(now)
 }
@@ -143,12 +146,19 @@ func (c *conn) idle() bool { return c.state == stRequest && c.requests > 0 && c.
 
 const wireBuffer = 4 << 10
 
-func (c *conn) receiveHandshake() operation {
+// receiveHandshake waits for more of the handshake. Its deadline is looked at
+// here too: a client that has always sent something more is never waited for,
+// and a wait that does not happen is never late.
+func (c *conn) receiveHandshake(now time.Time) operation {
 	c.state = stHandshakeInput
 	if c.wire == nil {
 		c.wire = make([]byte, wireBuffer)
 	}
-	return operation{kind: opRecv, buf: c.wire, deadline: c.since.Add(c.headerTimeout)}
+	deadline := c.since.Add(c.headerTimeout)
+	if !now.Before(deadline) {
+		return c.reset("no TLS handshake within header_timeout")
+	}
+	return operation{kind: opRecv, buf: c.wire, deadline: deadline}
 }
 
 func (c *conn) handshakeInput(ev event) operation {
@@ -156,7 +166,7 @@ func (c *conn) handshakeInput(ev event) operation {
 	case ev.late:
 		return c.reset("no TLS handshake within header_timeout")
 	case ev.err == unix.ECANCELED || ev.err == unix.EINTR:
-		return c.receiveHandshake()
+		return c.receiveHandshake(ev.now)
 	case ev.err != 0:
 		return c.reset(ev.err.Error())
 	case ev.n == 0:
@@ -169,7 +179,7 @@ func (c *conn) handshakeInput(ev event) operation {
 
 // handshakeWorked sends what the handshake made, and goes on by its outcome.
 func (c *conn) handshakeWorked(now time.Time) operation {
-	next := func(time.Time) operation { return c.receiveHandshake() }
+	next := c.receiveHandshake
 	switch {
 	case c.jobErr != nil:
 		err := c.jobErr
@@ -219,7 +229,7 @@ func (c *conn) nextRequest(now time.Time) operation {
 		}
 		c.scanned = len(c.in)
 		if c.session == nil {
-			return c.receiveRequest(c.spare())
+			return c.receiveRequest(now)
 		}
 		more := c.spare()
 		got, err := c.session.Read(more)
@@ -227,7 +237,13 @@ func (c *conn) nextRequest(now time.Time) operation {
 		switch {
 		case got > 0:
 		case err == ktls.ErrWouldBlock:
-			return c.receiveRequest(c.wire)
+			// The session may have something to send, the answer to a key
+			// update. It goes out before more is received: a client that makes
+			// us answer and does not read must not fill our memory.
+			if out := c.session.Output(); len(out) > 0 {
+				return c.sendRaw(out, now, c.receiveRequest)
+			}
+			return c.receiveRequest(now)
 		case err == io.EOF:
 			return c.finish(now)
 		case err != nil:
@@ -251,7 +267,9 @@ func (c *conn) spare() []byte {
 	return c.in[len(c.in):cap(c.in)]
 }
 
-func (c *conn) receiveRequest(buf []byte) operation {
+// receiveRequest waits for more of a request, within its time; see
+// receiveHandshake.
+func (c *conn) receiveRequest(now time.Time) operation {
 	c.state = stRequest
 	deadline := c.since.Add(c.headerTimeout)
 	switch {
@@ -260,7 +278,22 @@ func (c *conn) receiveRequest(buf []byte) operation {
 	case c.requests > 0:
 		deadline = c.since.Add(c.idleTimeout)
 	}
+	if !now.Before(deadline) {
+		return c.requestLate(now)
+	}
+	buf := c.wire
+	if c.session == nil {
+		buf = c.spare()
+	}
 	return operation{kind: opRecv, buf: buf, deadline: deadline}
+}
+
+// requestLate ends a connection whose next request did not come in time.
+func (c *conn) requestLate(now time.Time) operation {
+	if c.headAt.IsZero() {
+		return c.finish(now)
+	}
+	return c.refuse(http.StatusRequestTimeout, "the request's head did not come within header_timeout", now)
 }
 
 // received takes n more bytes of requests, which stand in spare.
@@ -273,10 +306,8 @@ func (c *conn) received(n int, now time.Time) {
 
 func (c *conn) requestInput(ev event) operation {
 	switch {
-	case ev.late && c.headAt.IsZero():
-		return c.finish(ev.now)
 	case ev.late:
-		return c.refuse(http.StatusRequestTimeout, "the request's head did not come within header_timeout", ev.now)
+		return c.requestLate(ev.now)
 	case ev.err == unix.ECANCELED || ev.err == unix.EINTR:
 		if c.stopping && c.idle() {
 			return c.finish(ev.now)
@@ -332,7 +363,8 @@ func (c *conn) refuse(status int, text string, now time.Time) operation {
 	}
 	c.close = true
 	c.in = nil
-	return c.respond(errorResponse(status, text), now)
+	head := c.request != nil && c.request.Method == http.MethodHead
+	return c.respond(errorResponse(head, status, text), now)
 }
 
 func (c *conn) respond(r *response, now time.Time) operation {
@@ -343,7 +375,7 @@ func (c *conn) respond(r *response, now time.Time) operation {
 	}
 	c.requests++
 	head := r.appendHead(make([]byte, 0, 512), now, minor, !c.close)
-	return c.send(plan(head, r.segments, c.transport), now, c.responded)
+	return c.send(plan(head, r.segments, c.splices()), now, c.responded)
 }
 
 // responded comes after the last byte of a response was taken by the kernel.
@@ -373,7 +405,7 @@ func (c *conn) endResponse(failure string, now time.Time) {
 	}
 	attrs := []slog.Attr{slog.String("remote", c.remote), slog.Int("status", r.status)}
 	if c.request != nil {
-		attrs = append(attrs, slog.String("method", c.request.Method), slog.String("path", c.request.URL.Path))
+		attrs = append(attrs, slog.String("method", c.request.Method), slog.String("path", clip(c.request.URL.Path)))
 	}
 	attrs = append(attrs, slog.Int64("bytes", r.length), slog.String("transport", c.transport.String()),
 		slog.Int64("pending_max", c.pendingMax))
@@ -386,6 +418,17 @@ func (c *conn) endResponse(failure string, now time.Time) {
 	}
 	c.log.LogAttrs(context.Background(), level, text, attrs...)
 }
+
+// splices tells whether files may go to the socket as pages of the page cache.
+// On a plain connection within this machine they may not: what the client's side
+// has acknowledged still are those pages, until it reads them, and a file that
+// changes then changes what it reads.
+func (c *conn) splices() bool {
+	return c.transport == kernel || c.transport == plain && !c.local
+}
+
+// clip bounds what of a client's text goes into the log.
+func clip(s string) string { return s[:min(len(s), 1<<10)] }
 
 // reset ends the connection so that the client can tell: SO_LINGER {1, 0} has
 // been set since it was accepted, and close sends RST.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 const logQueue = 1024 // lines that may wait for a reader of the log that is slow
@@ -46,10 +47,17 @@ func (l *Log) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// Close writes what is queued. No Write may follow.
+// closeTime is how long Close waits for a reader of the log that stands still.
+const closeTime = time.Second
+
+// Close writes what is queued, as far as that is read within a second. No Write
+// may follow.
 func (l *Log) Close() {
 	close(l.lines)
-	<-l.done
+	select {
+	case <-l.done:
+	case <-time.After(closeTime):
+	}
 }
 
 // Logger returns a logger of level and above. If prefix is not nil, each line

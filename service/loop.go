@@ -70,7 +70,7 @@ func (s *Server) Run(ready func()) error {
 
 func (s *Server) run(ready func()) (err error) {
 	defer s.closeListeners()
-	defer unix.Close(s.bell.fd)
+	defer s.bell.close()
 	ring, err := uring.New(ringEntries)
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func (s *Server) run(ready func()) (err error) {
 	l := &loop{Server: s, ring: ring, accepts: make([]uring.Handle, len(s.listeners))}
 	l.workers = newWorkers(max(4, 2*runtime.GOMAXPROCS(0)), s.connections+len(s.listeners), s.bell)
 	defer func() {
-		err = errors.Join(err, ring.Close())
+		err = errors.Join(err, ring.Close(l.discard))
 		l.workers.close()
 		l.abandon()
 	}()
@@ -100,6 +100,22 @@ func (s *Server) run(ready func()) (err error) {
 func (s *Server) closeListeners() {
 	for _, ln := range s.listeners {
 		ln.Close()
+	}
+}
+
+// discard takes the completions of a loop that has ended.
+func (l *loop) discard(c uring.Completion) {
+	n := uint64(len(l.listeners))
+	switch {
+	case c.Token < tokenBase:
+	case c.Token < tokenBase+n:
+		if c.Result >= 0 {
+			unix.Close(int(c.Result))
+		}
+	default:
+		if s := l.slots[c.Token-tokenBase-n]; s.conn.state == stClosed {
+			l.closed(s)
+		}
 	}
 }
 
@@ -231,7 +247,9 @@ func (l *loop) open(fd int, ln *Listener) {
 		unix.Close(fd)
 		return
 	}
-	s := &slot{fd: fd, place: -1, conn: newConn(&l.settings, sock, remoteAddr(fd), session)}
+	remote := address(unix.Getpeername(fd))
+	s := &slot{fd: fd, place: -1, conn: newConn(&l.settings, sock, remote.String(), session)}
+	s.conn.local = l.sameHost(remote.Addr(), address(unix.Getsockname(fd)).Addr())
 	i := len(l.slots)
 	if n := len(l.free); n > 0 {
 		i, l.free = l.free[n-1], l.free[:n-1]
@@ -334,17 +352,21 @@ func (l *loop) expire() {
 	}
 }
 
-// remoteAddr is the client's address and port, for the log.
-func remoteAddr(fd int) string {
-	sa, err := unix.Getpeername(fd)
+// address turns what getpeername(2) and getsockname(2) say into an address; the
+// zero AddrPort if they failed.
+func address(sa unix.Sockaddr, err error) netip.AddrPort {
 	if err != nil {
-		return "unknown"
+		return netip.AddrPort{}
 	}
 	switch a := sa.(type) {
 	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)).String()
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
 	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port)).String()
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
 	}
-	return "unknown"
+	return netip.AddrPort{}
 }
+
+// sameHost tells whether a connection between these addresses stays inside this
+// network namespace.
+func sameHost(a, b netip.Addr) bool { return a == b || a.IsLoopback() }

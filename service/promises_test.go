@@ -219,12 +219,21 @@ func TestHandlerFailures(t *testing.T) {
 			w.Header().Set("Content-Length", "1")
 			io.WriteString(w, "long")
 		}},
+		{"too much", func(w http.ResponseWriter, _ *http.Request) { io.Copy(w, bytes.NewReader(make([]byte, 2*maxBody))) }},
+		{"too much at last", func(w http.ResponseWriter, _ *http.Request) {
+			for range 10 {
+				w.Write(make([]byte, maxBody/5))
+			}
+		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			ts := startServer(t, tc.h, nil)
 			got := talk(t, ts.plain, "GET / HTTP/1.1\r\nHost: b\r\n\r\n")
 			if !strings.HasPrefix(got, "HTTP/1.1 500 ") {
-				t.Errorf("got %q", got)
+				t.Errorf("got %q", got[:min(len(got), 200)])
+			}
+			if got := talk(t, ts.plain, "HEAD / HTTP/1.1\r\nHost: b\r\n\r\n"); !strings.HasSuffix(got, "\r\n\r\n") {
+				t.Errorf("HEAD has a body: %q", got)
 			}
 		})
 	}

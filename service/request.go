@@ -60,7 +60,7 @@ func headEnd(b []byte, from int) int {
 // http.ReadRequest does the parsing; checkFields has what net/http's server
 // checks besides, and what a server without request bodies can refuse.
 func parseRequest(head []byte) (*http.Request, error) {
-	host, err := checkFields(head)
+	fields, err := checkFields(head)
 	if err != nil {
 		return nil, err
 	}
@@ -71,60 +71,66 @@ func parseRequest(head []byte) (*http.Request, error) {
 	switch {
 	case req.ProtoMajor != 1:
 		return nil, &requestError{http.StatusHTTPVersionNotSupported, "only HTTP/1.0 and HTTP/1.1 are spoken here"}
-	case host > 1:
+	case fields.hosts > 1:
 		return nil, badRequest("more than one Host field")
-	case host == 0 && req.ProtoAtLeast(1, 1):
+	case fields.hosts == 0 && req.ProtoAtLeast(1, 1):
 		return nil, badRequest("no Host field")
 	case !validHost(req.Host):
 		return nil, badRequest("malformed Host field")
 	}
 	// A body is never read: the answer goes out, and the lingering close
 	// discards what the client sends. So no byte of a body is ever taken for
-	// the next request.
-	if req.ContentLength != 0 || len(req.TransferEncoding) > 0 {
+	// the next request. (net/http forgets a Transfer-Encoding of HTTP/1.0.)
+	if req.ContentLength != 0 || fields.encodings > 0 {
 		req.Close = true
 	}
 	req.Body, req.ContentLength, req.TransferEncoding = http.NoBody, 0, nil
 	return req, nil
 }
 
+// fieldCounts says how often a head has fields that net/http does not show.
+type fieldCounts struct{ hosts, encodings int }
+
 // checkFields looks at the bytes of a head, line by line: RFC 9112 sections 3
-// and 5. It returns how many Host fields there are.
-func checkFields(head []byte) (hosts int, err error) {
+// and 5.
+func checkFields(head []byte) (counts fieldCounts, err error) {
 	line, rest, _ := bytes.Cut(head, []byte("\n"))
 	line = bytes.TrimSuffix(line, []byte("\r"))
 	for _, c := range line {
 		if c < ' ' || c == 0x7f {
-			return 0, badRequest("control character in the request line")
+			return counts, badRequest("control character in the request line")
 		}
 	}
 	if bytes.Count(line, []byte(" ")) != 2 {
-		return 0, badRequest("malformed request line")
+		return counts, badRequest("malformed request line")
 	}
 	fields := 0
 	for len(rest) > 0 {
 		line, rest, _ = bytes.Cut(rest, []byte("\n"))
 		line = bytes.TrimSuffix(line, []byte("\r"))
 		if len(line) == 0 {
-			return hosts, nil
+			return counts, nil
 		}
 		if fields++; fields > maxFields {
-			return 0, &requestError{http.StatusRequestHeaderFieldsTooLarge, "too many header fields"}
+			return counts, &requestError{http.StatusRequestHeaderFieldsTooLarge, "too many header fields"}
 		}
 		name, value, ok := bytes.Cut(line, []byte(":"))
 		if !ok || len(name) == 0 || !isToken(name) { // a folded line fails here too
-			return 0, badRequest("malformed header field")
+			return counts, badRequest("malformed header field")
 		}
 		for _, c := range value {
 			if c < ' ' && c != '\t' || c == 0x7f {
-				return 0, badRequest("control character in a header field")
+				return counts, badRequest("control character in a header field")
 			}
 		}
-		if bytes.EqualFold(name, []byte("Host")) {
-			hosts++
+		switch {
+		case bytes.EqualFold(name, []byte("Host")):
+			counts.hosts++
+		case bytes.EqualFold(name, []byte("Transfer-Encoding")):
+			counts.encodings++
 		}
 	}
-	return hosts, nil
+	return counts, nil
 }
 
 // isToken: RFC 9110 section 5.6.2.

@@ -47,6 +47,7 @@ type response struct {
 	segments []segment
 	length   int64 // bytes in segments
 	inMemory int
+	err      error // of a Write: the response is not whole
 }
 
 func newResponse(head bool) *response { return &response{head: head, header: make(http.Header)} }
@@ -71,7 +72,8 @@ func (r *response) Write(p []byte) (int, error) {
 	case !bodyAllowed(r.status):
 		return 0, http.ErrBodyNotAllowed
 	case r.inMemory+len(p) > maxBody:
-		return 0, errBodyTooLarge
+		r.err = errBodyTooLarge
+		return 0, r.err
 	}
 	r.inMemory += len(p)
 	r.length += int64(len(p))
@@ -152,6 +154,9 @@ func serve(h http.Handler, req *http.Request) (res *response, err error) {
 	}()
 	h.ServeHTTP(res, req)
 	res.WriteHeader(http.StatusOK)
+	if res.err != nil {
+		return res, res.err
+	}
 	if s := res.sent.Get("Content-Length"); s != "" && bodyAllowed(res.status) {
 		n, perr := strconv.ParseInt(s, 10, 64)
 		// The body of a HEAD response need not be written.
@@ -163,8 +168,8 @@ func serve(h http.Handler, req *http.Request) (res *response, err error) {
 }
 
 // errorResponse is a short text for a person.
-func errorResponse(status int, text string) *response {
-	r := newResponse(false)
+func errorResponse(head bool, status int, text string) *response {
+	r := newResponse(head)
 	r.header.Set("Content-Type", "text/plain; charset=utf-8")
 	r.WriteHeader(status)
 	r.Write([]byte(text + "\n"))

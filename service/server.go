@@ -108,6 +108,7 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 			stallTimeout:  opts.StallTimeout,
 			log:           opts.Log,
 			access:        opts.Access,
+			sameHost:      sameHost,
 		},
 		connections: opts.Connections,
 		async:       opts.AsyncCipher,

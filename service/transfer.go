@@ -34,21 +34,23 @@ type piece struct {
 }
 
 // plan cuts a response into pieces. Small files are read and sent with the head
-// in one go; of a large one all but the end is spliced, except to user-space TLS.
-func plan(head []byte, segments []segment, t transport) []piece {
+// in one go; of a large one all but the end is spliced, if splice is true.
+func plan(head []byte, segments []segment, splice bool) []piece {
 	var pieces []piece
 	mem := head
 	for _, s := range segments {
 		switch {
 		case s.file == nil:
 			mem = append(mem[:len(mem):len(mem)], s.mem...)
-		case s.n <= chunk || t == user:
+		case s.n <= chunk || !splice:
 			pieces = append(pieces, piece{mem: mem, file: s.file, off: s.off, n: s.n, last: true})
 			mem = nil
 		default:
+			if len(mem) > 0 {
+				pieces = append(pieces, piece{mem: mem})
+			}
 			cut := s.n - lastPiece
 			pieces = append(pieces,
-				piece{mem: mem},
 				piece{file: s.file, off: s.off, n: cut, splice: true},
 				piece{file: s.file, off: s.off + cut, n: lastPiece, last: true})
 			mem = nil

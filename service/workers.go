@@ -59,19 +59,35 @@ func (w *workers) close() {
 }
 
 // A bell wakes the loop from other goroutines: an eventfd that the ring reads.
-type bell struct{ fd int }
+type bell struct {
+	mu sync.Mutex
+	fd int // -1: closed
+}
 
 func newBell() (*bell, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC) // blocking: the ring then waits for it
 	if err != nil {
 		return nil, fmt.Errorf("service: %w", os.NewSyscallError("eventfd", err))
 	}
-	return &bell{fd}, nil
+	return &bell{fd: fd}, nil
 }
 
-// ring adds one to the counter; it would only wait at 2^64-1.
+// ring adds one to the counter; it would only wait at 2^64-1. After close it
+// does nothing.
 func (b *bell) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fd < 0 {
+		return
+	}
 	var one [8]byte
 	binary.NativeEndian.PutUint64(one[:], 1)
 	unix.Write(b.fd, one[:])
+}
+
+func (b *bell) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	unix.Close(b.fd)
+	b.fd = -1
 }

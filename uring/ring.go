@@ -167,18 +167,26 @@ func (r *Ring) probe() error {
 	return nil
 }
 
+const (
+	pushTries  = 20 // before Push gives up on a kernel that takes nothing
+	pushPause  = 10 * time.Millisecond
+	rawEntries = 4 // submitted at most by a call that the scheduler is not told of
+)
+
 // InFlight is the number of operations pushed and not yet completed.
 func (r *Ring) InFlight() int { return r.inFlight }
 
 // Push queues op. The kernel sees it at the next Wait, or now when the queue is
 // full; an error can only come of that. The token comes back in the Completion.
 func (r *Ring) Push(op Op, token uint64) (Handle, error) {
-	if r.queued == r.sqEntries {
-		if err := r.Submit(); err != nil {
-			return 0, err
-		}
-		if r.queued == r.sqEntries {
+	for try := 0; r.queued == r.sqEntries; try++ {
+		if try == pushTries {
 			return 0, fmt.Errorf("uring: the submission queue is full and the kernel takes nothing: %w", unix.EBUSY)
+		}
+		// The first try takes no time. If the kernel has no memory for more
+		// entries, the others give it some.
+		if err := r.enter(time.Duration(try) * pushPause); err != nil {
+			return 0, err
 		}
 	}
 	i := r.free
@@ -199,22 +207,6 @@ func (r *Ring) Push(op Op, token uint64) (Handle, error) {
 	r.queued++
 	r.inFlight++
 	return h, nil
-}
-
-// Submit hands what was pushed to the kernel without waiting.
-func (r *Ring) Submit() error {
-	if r.queued == 0 {
-		return nil
-	}
-	atomic.StoreUint32(r.sqTail, r.tail)
-	// A raw call: it does not block, so telling the scheduler is only a cost.
-	_, _, errno := unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(r.queued), 0, 0, 0, 0)
-	r.queued = r.tail - atomic.LoadUint32(r.sqHead)
-	switch errno {
-	case 0, unix.EINTR, unix.EAGAIN, unix.EBUSY: // what was not taken stays queued
-		return nil
-	}
-	return fmt.Errorf("uring: %w", os.NewSyscallError("io_uring_enter", errno))
 }
 
 // Wait submits what was pushed, waits until at least one operation completes or
@@ -257,8 +249,11 @@ func (r *Ring) enter(timeout time.Duration) error {
 		r.ts = *timespec(timeout)
 		r.arg.ts = uint64(uintptr(unsafe.Pointer(&r.ts)))
 	}
+	// A raw call is cheaper, but the scheduler does not know of it, and the
+	// garbage collector waits for its end: only for what is short. Each entry
+	// may encrypt some 64 KiB.
 	call := unix.Syscall6
-	if want == 0 {
+	if want == 0 && r.queued <= rawEntries {
 		call = unix.RawSyscall6
 	}
 	_, _, errno := call(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(r.queued), want,
@@ -289,11 +284,12 @@ func (r *Ring) complete(e cqe) Completion {
 // closeTime is how long Close waits for operations that it cancelled.
 const closeTime = 5 * time.Second
 
-// Close cancels what is in flight, waits for it, and frees the ring. If an
+// Close cancels what is in flight, waits for it, and frees the ring. It calls fn
+// for each completion: an accept or a close may have succeeded. If an
 // operation does not end in five seconds (a disk that hangs), Close returns an
 // error and the ring and the memory of that operation stay as they are, since
 // the kernel may still write to it.
-func (r *Ring) Close() error {
+func (r *Ring) Close(fn func(Completion)) error {
 	if r.inFlight > 0 {
 		if _, err := r.Push(Op{sqe: sqe{opcode: opAsyncCancel, fd: -1, opFlags: cancelAll | cancelAny}}, 0); err != nil {
 			return err
@@ -303,7 +299,7 @@ func (r *Ring) Close() error {
 			if left <= 0 {
 				return fmt.Errorf("uring: %d operations did not end when cancelled: %w", r.inFlight, os.ErrDeadlineExceeded)
 			}
-			if err := r.Wait(left, func(Completion) {}); err != nil {
+			if err := r.Wait(left, fn); err != nil {
 				return err
 			}
 		}

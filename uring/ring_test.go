@@ -28,7 +28,7 @@ func onRing(t *testing.T, entries uint32, f func(r *Ring) error) {
 			if n := r.InFlight(); err == nil && n != 0 {
 				err = fmt.Errorf("%d operations in flight at the end", n)
 			}
-			err = errors.Join(err, r.Close())
+			err = errors.Join(err, r.Close(func(Completion) {}))
 		}
 		result <- err
 	}()
@@ -339,7 +339,7 @@ func TestCloseCancels(t *testing.T) {
 				return
 			}
 		}
-		err = r.Close()
+		err = r.Close(func(Completion) {})
 		if r.InFlight() != 0 {
 			err = fmt.Errorf("%d in flight after Close", r.InFlight())
 		}
@@ -378,7 +378,7 @@ func BenchmarkRing(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer r.Close()
+	defer r.Close(func(Completion) {})
 	f, err := os.Open("/dev/zero")
 	if err != nil {
 		b.Fatal(err)

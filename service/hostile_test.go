@@ -1,0 +1,296 @@
+package service
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uringhttpd/ktls"
+	"uringhttpd/service/files"
+)
+
+// TestBlankFlood: a client that always has sent something more, which never
+// becomes a request, is not kept beyond header_timeout, and does not hold up
+// the end of the service.
+func TestBlankFlood(t *testing.T) {
+	for _, withTLS := range []bool{false, true} {
+		ts := startServer(t, http.NotFoundHandler(), func(o *Options) { o.HeaderTimeout = 500 * time.Millisecond })
+		ended := make(chan error, 2)
+		for range cap(ended) {
+			c := ts.dial(t, withTLS)
+			go func() {
+				blank := bytes.Repeat([]byte("\r\n"), 8<<10)
+				for {
+					if _, err := c.Write(blank); err != nil {
+						ended <- err
+						return
+					}
+				}
+			}()
+		}
+		for range cap(ended) {
+			if err := <-ended; os.IsTimeout(err) {
+				t.Errorf("tls %v: the client is still there: %v", withTLS, err)
+			}
+		}
+		ts.Shutdown()
+		select {
+		case err := <-ts.ended:
+			ts.ended <- err
+		case <-time.After(20 * time.Second):
+			t.Errorf("tls %v: Run does not end", withTLS)
+		}
+	}
+}
+
+// scriptedSocket is a socket whose meter says what the test wants.
+type scriptedSocket struct {
+	reading  ktls.Reading
+	shutdown bool
+}
+
+func (s *scriptedSocket) Offload(*ktls.Session) error    { return errors.ErrUnsupported }
+func (s *scriptedSocket) Sent(int)                       {}
+func (s *scriptedSocket) Reading() (ktls.Reading, error) { return s.reading, nil }
+func (s *scriptedSocket) Pipe() (*pipe, error)           { return nil, unix.EMFILE }
+func (s *scriptedSocket) Abort()                         {}
+
+func (s *scriptedSocket) Shutdown() error {
+	s.shutdown = true
+	return nil
+}
+
+// TestSlowNotify: a client that takes what is before close_notify, if slowly, is
+// not reset for it; one that takes nothing is.
+func TestSlowNotify(t *testing.T) {
+	ts := startServer(t, http.NotFoundHandler(), nil)
+	for _, tc := range []struct {
+		name  string
+		taken int64 // bytes during one stall_timeout
+		want  opKind
+	}{{"slow", 100 << 10, opNotify}, {"stalled", 0, opClose}} {
+		sock := &scriptedSocket{reading: ktls.Reading{Unacked: 1 << 20, Acked: 1000}}
+		c := newConn(&ts.settings, sock, "client", nil)
+		c.transport = kernel
+		now := time.Now()
+		if op := c.finish(now); op.kind != opNotify {
+			t.Fatalf("finish asks for %d", op.kind)
+		}
+		if op := c.step(event{err: unix.EAGAIN, now: now}); op.kind != opRoom {
+			t.Fatalf("EAGAIN leads to %d", op.kind)
+		}
+		sock.reading.Acked += tc.taken
+		op := c.step(event{err: unix.ECANCELED, late: true, now: now.Add(ts.stallTimeout)})
+		if op.kind != tc.want || sock.shutdown {
+			t.Errorf("%s: got operation %d, shutdown %v, want operation %d", tc.name, op.kind, sock.shutdown, tc.want)
+		}
+	}
+}
+
+// TestKeyUpdates: what a session wants to say by itself is sent before more is
+// received, so a client cannot pile it up.
+func TestKeyUpdates(t *testing.T) {
+	ts := startServer(t, http.NotFoundHandler(), nil)
+	session, err := ts.sessions.Session()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	client := tls.Client(near, &tls.Config{RootCAs: ts.pool, ServerName: "board"})
+	handshake := make(chan error, 1)
+	go func() { handshake <- client.HandshakeContext(context.Background()) }()
+	buf := make([]byte, 16<<10)
+	for done, n := false, 0; !done; {
+		if done, err = session.Handshake(buf[:n]); err != nil {
+			t.Fatal(err)
+		}
+		if out := session.Output(); len(out) > 0 {
+			if _, err := far.Write(out); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !done {
+			if n, err = far.Read(buf); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := <-handshake; err != nil {
+		t.Fatal(err)
+	}
+	c := newConn(&ts.settings, &scriptedSocket{}, "client", session)
+	c.transport, c.wire = user, make([]byte, wireBuffer)
+	now := time.Now()
+	c.since = now
+	if op := c.nextRequest(now); op.kind != opRecv {
+		t.Fatalf("operation %d", op.kind)
+	}
+	// crypto/tls's client has no key update to send. Any record that the
+	// session makes by itself stands for its answer.
+	if _, err := session.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	op := c.nextRequest(now)
+	if op.kind != opSend || len(op.buf) == 0 {
+		t.Fatalf("operation %d with %d bytes, want them sent", op.kind, len(op.buf))
+	}
+	if op = c.step(event{n: len(op.buf), now: now}); op.kind != opRecv {
+		t.Errorf("operation %d after that", op.kind)
+	}
+}
+
+// TestOneHostOverwritten: on one machine, what the client's side acknowledged but
+// did not read must not change with the file.
+func TestOneHostOverwritten(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	old := bytes.Repeat([]byte{'A'}, 1<<20)
+	if err := os.WriteFile(path, old, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	ts := startServerOn(t, files.New(root, files.Options{}), nil, sameHost)
+	c, err := net.Dial("tcp", ts.plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.(*net.TCPConn).SetReadBuffer(4 << 20)
+	c.SetDeadline(time.Now().Add(30 * time.Second))
+	io.WriteString(c, "GET /f HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n")
+	ts.awaitLog(t, "msg=request")
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(bytes.Repeat([]byte{'B'}, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	got, err := io.ReadAll(c)
+	_, body, _ := bytes.Cut(got, []byte("\r\n\r\n"))
+	if err == nil && !bytes.Equal(body, old) {
+		t.Errorf("a clean end, and %d of %d bytes are of another file", bytes.Count(body, []byte("B")), len(body))
+	}
+}
+
+// TestAdjacentParts: parts of files without memory between them.
+func TestAdjacentParts(t *testing.T) {
+	h := &folder{dir: t.TempDir()}
+	data := h.file(t, "f", 200<<10)
+	ts := startServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f, err := os.Open(filepath.Join(h.dir, "f"))
+		if err != nil {
+			panic(err)
+		}
+		s := &testFile{File: f, held: &h.held}
+		s.Acquire()
+		defer s.Release()
+		for range 2 {
+			io.CopyN(w, io.NewSectionReader(s, 0, int64(len(data))), int64(len(data)))
+		}
+	}), nil)
+	for _, withTLS := range []bool{false, true} {
+		c, base := ts.client(t, withTLS)
+		res, err := c.Get(base + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || !bytes.Equal(got, append(data[:len(data):len(data)], data...)) {
+			t.Errorf("tls %v: %d bytes, %v", withTLS, len(got), err)
+		}
+	}
+}
+
+// TestAbortGivesBack: descriptors are closed once, and all of them, when the
+// server is aborted while clients come and go.
+func TestAbortGivesBack(t *testing.T) {
+	before := openFiles(t)
+	for range 10 {
+		ts := startServer(t, http.NotFoundHandler(), nil)
+		first, quit := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(quit)
+			for i := 0; ; i++ {
+				c, err := net.DialTimeout("tcp", ts.plain, time.Second)
+				if err != nil {
+					return
+				}
+				c.(*net.TCPConn).SetLinger(0)
+				c.Close()
+				if i == 5 {
+					close(first)
+				}
+			}
+		}()
+		<-first
+		ts.Abort()
+		err := <-ts.ended
+		ts.ended <- err
+		if !errors.Is(err, ErrAborted) {
+			t.Errorf("Run: %v", err)
+		}
+		<-quit
+	}
+	for end := time.Now().Add(20 * time.Second); openFiles(t) > before+2; {
+		if time.Now().After(end) {
+			t.Fatalf("%d descriptors, before %d", openFiles(t), before)
+		}
+		time.Sleep(10 * time.Millisecond) // a goroutine's dial may be on its way out
+	}
+}
+
+// TestShutdownAfterEnd: the bell's descriptor belongs to others by then.
+func TestShutdownAfterEnd(t *testing.T) {
+	ts := startServer(t, http.NotFoundHandler(), nil)
+	ts.Shutdown()
+	err := <-ts.ended
+	ts.ended <- err
+	path := filepath.Join(t.TempDir(), "f")
+	var opened []*os.File
+	for range 8 { // one of them gets the number
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened = append(opened, f)
+	}
+	ts.Shutdown()
+	for _, f := range opened {
+		f.Close()
+	}
+	if data, err := os.ReadFile(path); err != nil || len(data) > 0 {
+		t.Errorf("somebody's file holds %q, %v", data, err)
+	}
+}
+
+// awaitLog waits for a line of the log.
+func (ts *testServer) awaitLog(t *testing.T, text string) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(ts.log.String(), text); {
+		if time.Now().After(end) {
+			t.Fatalf("%q is not in the log", text)
+		}
+		time.Sleep(time.Millisecond) // the log is the only sign
+	}
+}
