@@ -54,6 +54,24 @@ func TestBlankFlood(t *testing.T) {
 	}
 }
 
+// TestLateInput: bytes that come after the deadline do not make it later, though
+// no operation was late.
+func TestLateInput(t *testing.T) {
+	ts := startServer(t, http.NotFoundHandler(), nil)
+	c := newConn(&ts.settings, &scriptedSocket{}, "client", nil)
+	now := time.Now()
+	op := c.start(now)
+	for _, at := range []time.Duration{1, ts.headerTimeout / 2, ts.headerTimeout - 1} {
+		if op.kind != opRecv {
+			t.Fatalf("operation %d before %v", op.kind, at)
+		}
+		op = c.step(event{n: copy(op.buf, "\r\n"), now: now.Add(at)})
+	}
+	if op = c.step(event{n: copy(op.buf, "\r\n"), now: now.Add(ts.headerTimeout + 1)}); op.kind != opSend {
+		t.Errorf("operation %d after header_timeout, want a response", op.kind)
+	}
+}
+
 // scriptedSocket is a socket whose meter says what the test wants.
 type scriptedSocket struct {
 	reading  ktls.Reading
