@@ -49,7 +49,8 @@ func TestMeterPlain(t *testing.T) {
 			t.Fatalf("%+v, %v", r, err)
 		}
 	}
-	if r.Pending != 0 || r.Acked < int64(total) {
+	// An acknowledgement between the calls of the last reading overstates it.
+	if r, err = m.Read(); err != nil || r.Pending != 0 || r.Acked < int64(total) {
 		t.Errorf("after the client read %d bytes: %+v", total, r)
 	}
 	client.Close()
