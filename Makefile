@@ -5,6 +5,7 @@ GOFLAGS_BUILD := -trimpath -ldflags='-s -w -X main.Version=$(VERSION)'
 DESTDIR :=
 PREFIX := /usr
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+TAGS := board,debian,netns,oracle,yocto
 export CGO_ENABLED := 0
 
 .PHONY: all arm64 arm run test test-unit test-oracle test-oldest test-netns test-board test-debian packages lint fuzz board bench install deb clean
@@ -57,13 +58,9 @@ packages:
 lint:
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
 	go vet ./...
-	go vet -tags oracle ./uring
-	go vet -tags netns ./ktls ./test/netns
-	go vet -tags board ./test/board/...
-	go vet -tags debian ./test/debian
-	go vet -tags yocto ./test/yocto
+	go vet -tags $(TAGS) ./...
 	go run $(STATICCHECK) ./...
-	go run $(STATICCHECK) -tags board,debian,netns,yocto ./test/... ./ktls
+	go run $(STATICCHECK) -tags $(TAGS) ./...
 
 # One minute for each parser; FUZZTIME=10m for more.
 FUZZTIME := 1m

@@ -17,7 +17,7 @@ import (
 )
 
 // wrongDownloads is how many downloads a wrong build gets to be caught by.
-const wrongDownloads = 24
+const wrongDownloads = 16
 
 // wrongBuilds builds the programs that testTeeth starts into the folder dir.
 func wrongBuilds(ctx context.Context, b board.Board, dir string) (map[string]string, error) {
