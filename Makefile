@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 TAGS := board,debian,netns,oracle,yocto
 export CGO_ENABLED := 0
 
-.PHONY: all arm64 arm run test test-unit test-oracle test-oldest test-netns test-board test-debian packages lint fuzz board bench install deb clean
+.PHONY: all arm64 arm run test test-unit test-oracle test-simulation test-oldest test-netns test-board test-debian packages lint fuzz board bench install deb clean
 
 all:
 	go build $(GOFLAGS_BUILD) -o build/uringhttpd .
@@ -24,7 +24,7 @@ run: all
 	test/run build/uringhttpd build/run
 
 # Everything that must hold; the parts can be run alone.
-test: packages test-unit lint test-oldest test-oracle test-netns test-board test-debian
+test: packages test-unit lint test-oldest test-oracle test-simulation test-netns test-board test-debian
 
 # Without root, without a network, in under a minute.
 test-unit:
@@ -37,6 +37,10 @@ test-oldest:
 # giouring uses runtime internals that a current Go does not link.
 test-oracle:
 	go test -count=1 -tags oracle -ldflags=-checklinkname=0 ./uring
+
+# Connections against kernels and clients that do what a seed says.
+test-simulation:
+	go test -count=1 -run '^TestSimulation$$' ./service -sim.seeds 20000
 
 test-netns:
 	go test -count=1 -tags netns ./test/netns

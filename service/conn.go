@@ -399,7 +399,7 @@ func (c *conn) endResponse(failure string, now time.Time) {
 	}
 	c.response = nil
 	release(r.segments)
-	c.transfer.end()
+	c.endTransfer()
 	if !c.access && failure == "" {
 		return
 	}
@@ -444,7 +444,7 @@ func (c *conn) reset(reason string) operation {
 // closeSocket is the last step, in order or not.
 func (c *conn) closeSocket() operation {
 	c.state = stClosed
-	c.transfer.end()
+	c.endTransfer()
 	if c.session != nil {
 		c.session.Close()
 	}

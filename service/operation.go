@@ -54,6 +54,7 @@ type socket interface {
 	Sent(n int)                  // the kernel accepted n bytes
 	Reading() (ktls.Reading, error)
 	Pipe() (*pipe, error) // an empty one
+	ClosePipe(*pipe)      // with whatever it holds
 	Shutdown() error      // FIN after what is queued; from here on, close no longer resets
 	Abort()               // close resets again
 }

@@ -47,6 +47,11 @@ func (s *tcpSocket) Reading() (ktls.Reading, error) { return s.meter.Read() }
 
 func (s *tcpSocket) Pipe() (*pipe, error) { return newPipe() }
 
+func (s *tcpSocket) ClosePipe(p *pipe) {
+	unix.Close(p.r)
+	unix.Close(p.w)
+}
+
 func (s *tcpSocket) Shutdown() error {
 	if err := unix.Shutdown(s.fd, unix.SHUT_WR); err != nil {
 		return fmt.Errorf("service: %w", os.NewSyscallError("shutdown", err))
@@ -70,9 +75,4 @@ func newPipe() (*pipe, error) {
 		return nil, fmt.Errorf("service: %w", os.NewSyscallError("pipe2", err))
 	}
 	return &pipe{p[0], p[1]}, nil
-}
-
-func (p *pipe) Close() {
-	unix.Close(p.r)
-	unix.Close(p.w)
 }

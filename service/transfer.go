@@ -90,13 +90,13 @@ type transfer struct {
 	refused bool    // the socket took nothing although poll said it would
 }
 
-// end gives back what the transfer holds. A pipe that may hold bytes is
+// endTransfer gives back what the transfer holds. A pipe that may hold bytes is
 // destroyed; so no byte of one file can reach the client of another.
-func (t *transfer) end() {
-	if t.pipe != nil {
-		t.pipe.Close()
+func (c *conn) endTransfer() {
+	if c.transfer.pipe != nil {
+		c.sock.ClosePipe(c.transfer.pipe)
 	}
-	*t = transfer{}
+	c.transfer = transfer{}
 }
 
 // send starts a transfer of pieces, and goes on with then.

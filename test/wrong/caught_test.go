@@ -16,21 +16,26 @@ func TestCaught(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		variant Variant
-		test    string
+		tests   []string
 	}{
-		{NoSeal, "TestFileChangesWhileSent"},
-		{NoLinger, "TestUnreadInput"},
+		{NoDrain, []string{"TestSimulation"}},
+		{OnlyPOLLOUT, []string{"TestSimulation"}},
+		{NoLinger, []string{"TestSimulation", "TestUnreadInput"}},
+		{NoSeal, []string{"TestSimulation", "TestFileChangesWhileSent"}},
 	} {
 		t.Run(tc.variant.Name, func(t *testing.T) {
 			overlay, err := tc.variant.Overlay(root, t.TempDir())
 			if err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.Command("go", "test", "-count=1", "-overlay", overlay, "-run", "^"+tc.test+"$", "./service")
+			run := "^(" + strings.Join(tc.tests, "|") + ")$"
+			cmd := exec.Command("go", "test", "-count=1", "-overlay", overlay, "-run", run, "./service")
 			cmd.Dir = root
 			out, err := cmd.CombinedOutput()
-			if err == nil || !strings.Contains(string(out), "--- FAIL: "+tc.test) {
-				t.Errorf("%s does not catch it: %v\n%s", tc.test, err, out)
+			for _, name := range tc.tests {
+				if err == nil || !strings.Contains(string(out), "--- FAIL: "+name) {
+					t.Errorf("%s does not catch it: %v\n%s", name, err, out)
+				}
 			}
 		})
 	}
