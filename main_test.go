@@ -4,11 +4,16 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -187,9 +192,10 @@ func TestRequire(t *testing.T) {
 
 // daemon is a running `uringhttpd serve`.
 type daemon struct {
-	cmd   *exec.Cmd
-	lines *bufio.Reader
-	addrs []string
+	cmd    *exec.Cmd
+	stderr io.Closer
+	lines  *bufio.Reader
+	addrs  []string
 }
 
 func startDaemon(t *testing.T, path string) *daemon {
@@ -204,7 +210,7 @@ func startDaemon(t *testing.T, path string) *daemon {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { d.cmd.Process.Kill(); d.cmd.Wait() })
-	d.lines = bufio.NewReader(stderr)
+	d.stderr, d.lines = stderr, bufio.NewReader(stderr)
 	for len(d.addrs) < 2 {
 		line, err := d.lines.ReadString('\n')
 		if err != nil {
@@ -300,6 +306,74 @@ func TestSecondSignal(t *testing.T) {
 	}
 	if n, err := io.Copy(io.Discard, conn); err == nil {
 		t.Errorf("the client had a clean end after %d bytes", n)
+	}
+}
+
+// TestClosedLog: who reads the log may go; the service stays.
+func TestClosedLog(t *testing.T) {
+	dir, configure := site(t)
+	if err := os.WriteFile(filepath.Join(dir, "files", "f"), []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d := startDaemon(t, configure(good))
+	if err := d.stderr.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // each is a line of the access log
+		res, err := http.Get("http://" + d.addrs[1] + "/f")
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+	}
+	d.cmd.Process.Signal(syscall.SIGTERM)
+	if err := d.cmd.Wait(); err != nil {
+		t.Errorf("after SIGTERM: %v", err)
+	}
+}
+
+// TestTLSSettings: client_ca asks for a certificate that it signed, and
+// minimum_version refuses what is older.
+func TestTLSSettings(t *testing.T) {
+	dir, configure := site(t)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), ca, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d := startDaemon(t, configure(strings.Replace(good, "tls: {", `tls: {client_ca: ca.pem, minimum_version: "1.3", `, 1)))
+	own := []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}
+	for _, tc := range []struct {
+		name string
+		cfg  *tls.Config
+		ok   bool
+	}{
+		{"certificate", &tls.Config{Certificates: own}, true},
+		{"no certificate", &tls.Config{}, false},
+		{"old version", &tls.Config{Certificates: own, MaxVersion: tls.VersionTLS12}, false},
+	} {
+		tc.cfg.InsecureSkipVerify = true // the server's certificate is not what is tested
+		tr := &http.Transport{TLSClientConfig: tc.cfg}
+		res, err := (&http.Client{Transport: tr, Timeout: time.Minute}).Get("https://" + d.addrs[0] + "/")
+		if err == nil {
+			res.Body.Close()
+		}
+		tr.CloseIdleConnections()
+		if (err == nil) != tc.ok {
+			t.Errorf("%s: %v", tc.name, err)
+		}
 	}
 }
 
