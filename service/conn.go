@@ -174,7 +174,7 @@ func (c *conn) handshakeInput(ev event) operation {
 	}
 	c.state = stHandshakeWork
 	input := c.wire[:ev.n]
-	return operation{kind: opJob, job: func() { c.jobDone, c.jobErr = c.session.Handshake(input) }}
+	return operation{kind: opHandshake, job: func() { c.jobDone, c.jobErr = c.session.Handshake(input) }}
 }
 
 // handshakeWorked sends what the handshake made, and goes on by its outcome.

@@ -17,6 +17,10 @@ const (
 	ringEntries = 256
 	acceptPause = 100 * time.Millisecond // after a failure that only time or a close mends
 
+	// maxHandshakes is how many may wait for their computing, or be computed,
+	// when one more TLS connection is accepted.
+	maxHandshakes = 64
+
 	// Tokens of the ring's operations: these, then the listeners, then the
 	// connections' slots.
 	tokenNone = 0 // nobody waits for the completion
@@ -40,18 +44,19 @@ type slot struct {
 // that a worker has.
 type loop struct {
 	*Server
-	ring      *uring.Ring
-	workers   *workers
-	slots     []*slot
-	free      []int
-	live      int
-	accepts   []uring.Handle // by listener: the accept in the ring, or 0
-	resumeAt  time.Time
-	deadlines deadlines
-	now       time.Time
-	rung      [8]byte
-	finished  []uint64
-	fatal     error
+	sys         system
+	workers     pool // for handlers, and for sealing in user space
+	handshakers pool // for handshakes alone: a flood of them holds up nothing else
+	handshakes  int  // with handshakers
+	slots       []*slot
+	free        []int
+	live        int
+	accepts     []uring.Handle // by listener: the accept in the ring, or 0
+	resumeAt    time.Time
+	deadlines   deadlines
+	now         time.Time
+	finished    []uint64
+	fatal       error
 }
 
 // Run serves until Shutdown, and returns nil when the last connection is closed.
@@ -68,29 +73,42 @@ func (s *Server) Run(ready func()) error {
 	return <-result
 }
 
-func (s *Server) run(ready func()) (err error) {
+func (s *Server) run(ready func()) error {
 	defer s.closeListeners()
 	defer s.bell.close()
-	ring, err := uring.New(ringEntries)
+	sys, err := newRingSystem(s.bell)
 	if err != nil {
 		return err
 	}
-	l := &loop{Server: s, ring: ring, accepts: make([]uring.Handle, len(s.listeners))}
-	l.workers = newWorkers(max(4, 2*runtime.GOMAXPROCS(0)), s.connections+len(s.listeners), s.bell)
+	// Half of the processors for handshakes: on a board's only one they share
+	// it with the loop, which sleeps most of the time.
+	n, room := runtime.GOMAXPROCS(0), s.connections+len(s.listeners)
+	l := &loop{
+		Server:      s,
+		sys:         sys,
+		workers:     newWorkers(max(4, 2*n), room, s.bell),
+		handshakers: newWorkers(max(1, n/2), room, s.bell),
+	}
+	return l.run(ready)
+}
+
+func (l *loop) run(ready func()) (err error) {
 	defer func() {
-		err = errors.Join(err, ring.Close(l.discard))
+		err = errors.Join(err, l.sys.end(l.discard))
 		l.workers.close()
+		l.handshakers.close()
 		l.abandon()
 	}()
-	l.now = time.Now()
-	l.listenBell()
+	l.accepts = make([]uring.Handle, len(l.listeners))
+	l.now = l.sys.now()
+	l.started(l.sys.awaitBell(tokenBell))
 	l.accept()
 	ready()
 	for l.fatal == nil && !(l.stopping && l.live == 0) {
-		if err := ring.Wait(l.deadlines.next(time.Now()), l.complete); err != nil {
+		if err := l.sys.wait(l.deadlines.next(l.sys.now()), l.complete); err != nil {
 			return err
 		}
-		l.now = time.Now()
+		l.now = l.sys.now()
 		l.expire()
 		l.accept()
 	}
@@ -110,7 +128,7 @@ func (l *loop) discard(c uring.Completion) {
 	case c.Token < tokenBase:
 	case c.Token < tokenBase+n:
 		if c.Result >= 0 {
-			unix.Close(int(c.Result))
+			l.sys.close(int(c.Result))
 		}
 	default:
 		if s := l.slots[c.Token-tokenBase-n]; s.conn.state == stClosed {
@@ -122,33 +140,31 @@ func (l *loop) discard(c uring.Completion) {
 // abandon resets what is still there when the loop ends; SO_LINGER does it.
 func (l *loop) abandon() {
 	for _, s := range l.slots {
-		if s.conn != nil {
+		if s.conn != nil && s.conn.state != stClosed {
 			s.conn.reset("the service was ended")
-			unix.Close(s.fd)
+			l.sys.close(s.fd)
 		}
 	}
 }
 
-// push queues an operation; a ring that takes nothing any more ends the loop.
-func (l *loop) push(op uring.Op, token uint64) uring.Handle {
-	h, err := l.ring.Push(op, token)
+// started takes the outcome of queueing an operation. A ring that takes nothing
+// any more ends the loop.
+func (l *loop) started(h uring.Handle, err error) uring.Handle {
 	if err != nil && l.fatal == nil {
 		l.fatal = err
 	}
 	return h
 }
 
-func (l *loop) listenBell() {
-	l.push(uring.Read(l.bell.fd, l.rung[:], -1), tokenBell)
-}
+func (l *loop) cancel(h uring.Handle) { l.started(0, l.sys.cancel(h)) }
 
 // complete takes one completion of the ring.
 func (l *loop) complete(c uring.Completion) {
-	l.now = time.Now()
+	l.now = l.sys.now()
 	switch n := uint64(len(l.listeners)); {
 	case c.Token == tokenNone:
 	case c.Token == tokenBell:
-		l.listenBell()
+		l.started(l.sys.awaitBell(tokenBell))
 		l.rang()
 	case c.Token < tokenBase+n:
 		l.accepted(int(c.Token-tokenBase), c)
@@ -161,6 +177,8 @@ func (l *loop) complete(c uring.Completion) {
 
 // rang looks at why the bell was rung.
 func (l *loop) rang() {
+	l.finished = l.handshakers.finished(l.finished[:0])
+	l.handshakes -= len(l.finished)
 	l.finished = l.workers.finished(l.finished)
 	for _, token := range l.finished {
 		s := l.slots[token]
@@ -183,19 +201,21 @@ func (l *loop) stop() {
 	l.log.Info("stopping", "connections", l.live)
 	for i, ln := range l.listeners {
 		if l.accepts[i] != 0 {
-			l.push(uring.Cancel(l.accepts[i]), tokenNone)
+			l.cancel(l.accepts[i])
 		} else {
 			ln.Close()
 		}
 	}
 	for _, s := range l.slots {
 		if s.conn != nil && s.inRing && s.conn.idle() {
-			l.push(uring.Cancel(s.handle), tokenNone)
+			l.cancel(s.handle)
 		}
 	}
 }
 
 // accept asks for a connection on each listener, while there is room for one.
+// While many handshakes wait to be computed, further clients of TLS wait in the
+// listen queue, where they cost nothing.
 // The limit may be passed by one for each listener but the first: an accept
 // that is in the ring is not taken back.
 func (l *loop) accept() {
@@ -203,8 +223,8 @@ func (l *loop) accept() {
 		return
 	}
 	for i, ln := range l.listeners {
-		if l.accepts[i] == 0 {
-			l.accepts[i] = l.push(uring.Accept(ln.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC), tokenBase+uint64(i))
+		if l.accepts[i] == 0 && !(ln.TLS && l.handshakes >= maxHandshakes) {
+			l.accepts[i] = l.started(l.sys.accept(ln.fd, tokenBase+uint64(i)))
 		}
 	}
 }
@@ -237,19 +257,18 @@ func (l *loop) pauseAccept() {
 
 // open makes a connection of an accepted socket.
 func (l *loop) open(fd int, ln *Listener) {
-	sock, err := newTCPSocket(fd)
+	sock, peer, own, err := l.sys.take(fd)
 	var session *ktls.Session
 	if err == nil && ln.TLS {
 		session, err = l.sessions.Session()
 	}
 	if err != nil {
 		l.log.Debug("connection lost at accept", "reason", err)
-		unix.Close(fd)
+		l.sys.close(fd)
 		return
 	}
-	remote := address(unix.Getpeername(fd))
-	s := &slot{fd: fd, place: -1, conn: newConn(&l.settings, sock, remote.String(), session)}
-	s.conn.local = l.sameHost(remote.Addr(), address(unix.Getsockname(fd)).Addr())
+	s := &slot{fd: fd, place: -1, conn: newConn(&l.settings, sock, peer.String(), session)}
+	s.conn.local = l.sameHost(peer.Addr(), own.Addr())
 	i := len(l.slots)
 	if n := len(l.free); n > 0 {
 		i, l.free = l.free[n-1], l.free[:n-1]
@@ -290,51 +309,22 @@ func (l *loop) closed(s *slot) {
 // perform starts what a connection asks for.
 func (l *loop) perform(s *slot, op operation) {
 	l.deadlines.set(s, op.deadline)
-	async := l.async && s.conn.transport == kernel
-	var u uring.Op
 	switch op.kind {
 	case opWait:
 		return
 	case opJob:
-		l.workers.jobs <- job{s.token, op.job}
+		l.workers.submit(s.token, op.job)
 		return
-	case opRecv:
-		u = uring.Recv(s.fd, op.buf, 0)
-	case opSend:
-		flags := unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
-		if op.more {
-			flags |= unix.MSG_MORE
-		}
-		u = uring.Send(s.fd, op.buf, flags)
-		if async && !op.more {
-			u = u.Async()
-		}
-	case opNotify:
-		u = uring.SendMsg(s.fd, op.msg, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-		if async {
-			u = u.Async()
-		}
-	case opRead:
-		u = uring.Read(op.file.Fd(), op.buf, op.off)
-	case opSpliceIn:
-		u = uring.Splice(op.file.Fd(), op.off, op.pipe.w, -1, uint32(op.n), 0)
-	case opSpliceOut:
-		flags := 0
-		if op.more {
-			flags = unix.SPLICE_F_MORE
-		}
-		u = uring.Splice(op.pipe.r, -1, s.fd, -1, uint32(op.n), flags)
-	case opRoom:
-		u = uring.Poll(s.fd, unix.POLLOUT)
-	case opClose:
-		u = uring.Close(s.fd)
-		if async {
-			u = u.Async()
-		}
-	default:
-		panic(fmt.Sprintf("service: operation %d", op.kind))
+	case opHandshake:
+		l.handshakes++
+		l.handshakers.submit(s.token, op.job)
+		return
+	case opSend, opNotify, opClose:
+		// Without MSG_MORE these wait for an asynchronous cipher inside the
+		// kernel, whatever their flags say: not on the loop's thread.
+		op.async = l.async && s.conn.transport == kernel && !op.more
 	}
-	s.handle = l.push(u, tokenBase+uint64(len(l.listeners))+s.token)
+	s.handle = l.started(l.sys.start(s.fd, op, tokenBase+uint64(len(l.listeners))+s.token))
 	s.inRing = true
 }
 
@@ -345,26 +335,11 @@ func (l *loop) expire() {
 		case s.conn == nil: // of pauseAccept
 		case s.inRing:
 			s.late = true
-			l.push(uring.Cancel(s.handle), tokenNone)
+			l.cancel(s.handle)
 		default:
 			l.perform(s, s.conn.step(event{late: true, now: l.now}))
 		}
 	}
-}
-
-// address turns what getpeername(2) and getsockname(2) say into an address; the
-// zero AddrPort if they failed.
-func address(sa unix.Sockaddr, err error) netip.AddrPort {
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	switch a := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
-	}
-	return netip.AddrPort{}
 }
 
 // sameHost tells whether a connection between these addresses stays inside this

@@ -22,6 +22,7 @@ const (
 	opRoom                    // until the socket takes bytes again
 	opWait                    // until the deadline
 	opJob                     // job, on a worker
+	opHandshake               // job, on a worker for handshakes
 	opClose                   // of the socket; the connection's last
 )
 
@@ -34,6 +35,7 @@ type operation struct {
 	off      int64
 	n        int
 	more     bool
+	async    bool // on a thread of the kernel's; the loop decides
 	pipe     *pipe
 	job      func()
 	deadline time.Time // zero: none. When it passes, the event is late

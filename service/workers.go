@@ -9,8 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// workers run the jobs that would keep the loop from its other connections: a
+// A pool runs the jobs that would keep the loop from its other connections: a
 // handshake's arithmetic, a handler that opens a file, sealing in user space.
+// It rings the loop's bell at the end of each.
+type pool interface {
+	submit(token uint64, run func())
+	// finished appends the tokens of jobs that have ended since the last call.
+	finished(buf []uint64) []uint64
+	// close waits for the jobs that were submitted.
+	close()
+}
+
+// workers are a pool of goroutines.
 type workers struct {
 	jobs chan job
 	wg   sync.WaitGroup
@@ -25,7 +35,8 @@ type job struct {
 	run   func()
 }
 
-// newWorkers starts n workers; at most limit jobs may be with them at a time.
+// newWorkers starts n workers. Submit would wait if more than limit jobs were
+// with them at a time: one for each connection that there may be.
 func newWorkers(n, limit int, b *bell) *workers {
 	w := &workers{jobs: make(chan job, limit), bell: b}
 	w.wg.Add(n)
@@ -44,11 +55,12 @@ func newWorkers(n, limit int, b *bell) *workers {
 	return w
 }
 
-// finished returns the tokens of jobs that have ended since it was last called.
+func (w *workers) submit(token uint64, run func()) { w.jobs <- job{token, run} }
+
 func (w *workers) finished(buf []uint64) []uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	buf = append(buf[:0], w.done...)
+	buf = append(buf, w.done...)
 	w.done = w.done[:0]
 	return buf
 }
