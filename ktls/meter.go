@@ -1,9 +1,7 @@
 package ktls
 
 import (
-	"encoding/binary"
 	"fmt"
-	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -22,8 +20,8 @@ const recordOverhead = 22
 // made, is what TCP gets in the end; what TCP got so far is the bytes
 // acknowledged plus those in its queue.
 type Meter struct {
-	fd       int
-	infoSize uint32 // of the argument of TLS_TX; 0 on a plain socket
+	kernel   Kernel
+	infoSize int    // of the argument of TLS_TX; 0 on a plain socket
 	given    int64  // plaintext bytes that the kernel accepted
 	tcpBase  int64  // what TCP had been given before the meter started
 	seqBase  uint64 // record sequence number when the meter started
@@ -37,20 +35,20 @@ type Reading struct {
 }
 
 // NewMeter returns a Meter for a plain TCP socket.
-func NewMeter(fd int) (*Meter, error) {
-	m := &Meter{fd: fd}
+func NewMeter(k Kernel) (*Meter, error) {
+	m := &Meter{kernel: k}
 	acked, unacked, err := m.tcp()
 	m.tcpBase = acked + unacked
 	return m, err
 }
 
-func newTLSMeter(fd int, k *txKeys) (*Meter, error) {
-	m, err := NewMeter(fd)
+func newTLSMeter(kernel Kernel, k *txKeys) (*Meter, error) {
+	m, err := NewMeter(kernel)
 	if err != nil {
 		return nil, err
 	}
-	m.infoSize = uint32(len(k.suite.info(k)))
-	m.seqBase, err = m.sequence()
+	m.infoSize = len(k.suite.info(k))
+	m.seqBase, err = kernel.TXSequence(m.infoSize)
 	return m, err
 }
 
@@ -65,7 +63,7 @@ func (m *Meter) Read() (Reading, error) {
 	// between two of these calls can only make Pending too large.
 	overhead := int64(0)
 	if m.infoSize > 0 {
-		seq, err := m.sequence()
+		seq, err := m.kernel.TXSequence(m.infoSize)
 		if err != nil {
 			return Reading{}, err
 		}
@@ -84,30 +82,18 @@ func (m *Meter) Read() (Reading, error) {
 
 // tcp returns the bytes that the peer acknowledged and those TCP still queues.
 func (m *Meter) tcp() (acked, unacked int64, err error) {
-	info, err := unix.GetsockoptTCPInfo(m.fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	info, err := m.kernel.TCPInfo()
 	if err != nil {
-		return 0, 0, fmt.Errorf("ktls: %w", os.NewSyscallError("getsockopt TCP_INFO", err))
+		return 0, 0, err
 	}
 	if info.State == unix.BPF_TCP_CLOSE {
 		return 0, 0, fmt.Errorf("ktls: %w", unix.ECONNRESET)
 	}
-	queued, err := unix.IoctlGetInt(m.fd, unix.SIOCOUTQ)
+	queued, err := m.kernel.OutQueue()
 	if err != nil {
-		return 0, 0, fmt.Errorf("ktls: %w", os.NewSyscallError("ioctl SIOCOUTQ", err))
+		return 0, 0, err
 	}
 	return int64(info.Bytes_acked), int64(queued), nil
-}
-
-// sequence returns the number of the next record that the kernel will make.
-func (m *Meter) sequence() (uint64, error) {
-	var buf [unsafe.Sizeof(aesGCM256{})]byte
-	n := m.infoSize
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(m.fd), unix.SOL_TLS, tlsTX,
-		uintptr(unsafe.Pointer(&buf)), uintptr(unsafe.Pointer(&n)), 0)
-	if errno != 0 {
-		return 0, fmt.Errorf("ktls: %w", os.NewSyscallError("getsockopt TLS_TX", errno))
-	}
-	return binary.BigEndian.Uint64(buf[m.infoSize-8 : m.infoSize]), nil
 }
 
 // controlMessage makes the control data that gives a record its content type.

@@ -20,7 +20,7 @@ func TestMeterPlain(t *testing.T) {
 	defer file.Close()
 	fd := int(file.Fd())
 
-	m, err := NewMeter(fd)
+	m, err := NewMeter(FD(fd))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestMeterGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	if _, err := NewMeter(fd); err == nil {
+	if _, err := NewMeter(FD(fd)); err == nil {
 		t.Error("a meter on a socket without a connection")
 	}
 }

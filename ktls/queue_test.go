@@ -41,7 +41,7 @@ func TestMeterBehindQueue(t *testing.T) {
 	}
 	defer file.Close()
 	fd := int(file.Fd())
-	m, err := NewMeter(fd)
+	m, err := NewMeter(FD(fd))
 	if err != nil {
 		t.Fatal(err)
 	}

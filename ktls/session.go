@@ -11,8 +11,6 @@ import (
 	"os"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // ErrWouldBlock is what Session.Read answers when it needs more of what the
@@ -175,11 +173,11 @@ func (s *Session) Close() {
 }
 
 // Offload hands the sending keys to the kernel: from here on, what is sent on
-// the TCP socket fd is plaintext to the kernel. All Output must have been sent
-// to fd before. Where the kernel does not take it, the error says why,
+// k's TCP socket is plaintext to the kernel. All Output must have been sent
+// there before. Where the kernel does not take it, the error says why,
 // errors.Is(err, errors.ErrUnsupported) holds, and the session goes on in user
 // space as if nothing had been tried.
-func (s *Session) Offload(fd int) (*Meter, error) {
+func (s *Session) Offload(k Kernel) (*Meter, error) {
 	if s.keys == nil {
 		state := s.tls.ConnectionState()
 		return nil, fmt.Errorf("ktls: %s with %s is not handed to the kernel: %w", tls.VersionName(state.Version),
@@ -188,14 +186,14 @@ func (s *Session) Offload(fd int) (*Meter, error) {
 	if len(s.wire.out) > 0 || s.wire.written {
 		return nil, fmt.Errorf("ktls: sealed records are waiting or were made since the handshake: %w", errors.ErrUnsupported)
 	}
-	if err := unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_ULP, "tls"); err != nil {
+	if err := k.SetULP(); err != nil {
 		return nil, &OffloadError{"TCP_ULP", err}
 	}
-	if err := unix.SetsockoptString(fd, unix.SOL_TLS, tlsTX, string(s.keys.suite.info(s.keys))); err != nil {
+	if err := k.SetTX(s.keys.suite.info(s.keys)); err != nil {
 		return nil, &OffloadError{"TLS_TX", err}
 	}
 	s.wire.mode = wireSealed
-	m, err := newTLSMeter(fd, s.keys)
+	m, err := newTLSMeter(k, s.keys)
 	s.keys = nil
 	if err != nil {
 		return nil, err // nothing may be sent any more: not ErrUnsupported

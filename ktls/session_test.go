@@ -176,7 +176,7 @@ func TestNotHandedOver(t *testing.T) {
 	if err := l.handshake(4096); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.sess.Offload(-1); !errors.Is(err, errors.ErrUnsupported) {
+	if _, err := l.sess.Offload(FD(-1)); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("Offload of TLS 1.2: got %v, want ErrUnsupported", err)
 	}
 	// ... and the session goes on in user space, to a clean end.

@@ -26,7 +26,7 @@ func newTCPSocket(fd int) (*tcpSocket, error) {
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return nil, fmt.Errorf("service: %w", os.NewSyscallError("setsockopt TCP_NODELAY", err))
 	}
-	m, err := ktls.NewMeter(fd)
+	m, err := ktls.NewMeter(ktls.FD(fd))
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +34,7 @@ func newTCPSocket(fd int) (*tcpSocket, error) {
 }
 
 func (s *tcpSocket) Offload(session *ktls.Session) error {
-	m, err := session.Offload(s.fd)
+	m, err := session.Offload(ktls.FD(s.fd))
 	if err == nil {
 		s.meter = m
 	}
