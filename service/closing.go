@@ -63,6 +63,9 @@ func (c *conn) notify(time.Time) operation {
 
 func (c *conn) notifyDone(ev event) operation {
 	switch {
+	case passing(ev.err):
+		c.state = stNotifyRoom
+		return c.pause(ev.now)
 	case ev.err == unix.EAGAIN || ev.err == unix.EINTR:
 		c.state = stNotifyRoom
 		return operation{kind: opRoom, deadline: ev.now.Add(c.stallTimeout)}

@@ -1,520 +1,287 @@
 package service
 
 import (
-	"bufio"
 	"bytes"
+	"crypto/ed25519"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
+	"math/big"
 	"net/http"
+	"net/netip"
+	"os"
+	"runtime"
+	"runtime/debug"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"uringhttpd/ktls"
 )
 
 var (
-	simSeeds = flag.Int("sim.seeds", 1000, "how many seeds TestSimulation runs")
-	simFirst = flag.Uint64("sim.first", 1, "the first of them")
+	simSeeds  = flag.Int("sim.seeds", 300, "how many seeds TestSimulation runs")
+	simFirst  = flag.Uint64("sim.first", 1, "the first of them")
+	simShrink = flag.Duration("sim.shrink", 20*time.Second, "how long to look for a short script that fails")
+	simLog    = flag.Bool("sim.log", false, "print what the service logs")
+	simScript = flag.String("sim.script", "", "a script in hexadecimal that TestSimulation runs instead of seeds")
 )
 
-// simFile is a file that may change. Its bytes tell its version and offset, so
-// that a mixture of versions shows.
-type simFile struct {
-	version byte
-	size    int64
-	opened  byte // the version that the response was made from
-	refs    int
+// simIdentity is the key and certificate of all simulated servers. Its
+// signatures have one length, so that a script means the same each time.
+type simIdentity struct {
+	cert tls.Certificate
+	pool *x509.CertPool
 }
 
-func (f *simFile) at(off int64) byte { return byte(off)*3 ^ byte(off>>8) ^ f.version*0x55 }
-
-func (f *simFile) ReadAt(p []byte, off int64) (int, error) { panic("the ring reads, not the handler") }
-func (f *simFile) Fd() int                                 { return -1 }
-func (f *simFile) Name() string                            { return "sim" }
-func (f *simFile) Acquire()                                { f.refs++ }
-func (f *simFile) Release()                                { f.refs-- }
-
-func (f *simFile) Unchanged() error {
-	if f.version != f.opened {
-		return errors.New("sim changed")
+func newSimIdentity(t testing.TB) *simIdentity {
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"board"}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(nil, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return nil
-}
-
-// simPage is what the kernel holds of a send: bytes of its own, or a part of the
-// page cache, which changes with the file until it is copied.
-type simPage struct {
-	own  []byte
-	file *simFile
-	off  int64
-	n    int
-}
-
-func (p simPage) bytes() []byte {
-	if p.file == nil {
-		return p.own
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
 	}
-	b := make([]byte, p.n)
-	for i := range b {
-		b[i] = p.file.at(p.off + int64(i))
-	}
-	return b
+	id := &simIdentity{tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, x509.NewCertPool()}
+	id.pool.AddCert(leaf)
+	return id
 }
 
-// simRecord is a record inside kernel TLS.
-type simRecord struct {
-	data  []byte
-	alert bool
+func simLogger() *slog.Logger {
+	if *simLog {
+		return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	return slog.New(slog.DiscardHandler)
 }
 
-// simKernel is one connection's kernel and client, as a seed wants them: every
-// answer that the real one may give, at any time.
-type simKernel struct {
-	t    *testing.T
-	r    *rand.Rand
-	conn *conn
-	now  time.Time
-	tls  bool
-
-	// The client.
-	say     []byte // what it will send
-	closing bool   // it half-closes when all is said
-	dead    bool   // it has reset the connection
-	stuck   bool   // it takes nothing any more
-	got     []byte // plaintext that it has
-	notify  bool   // close_notify came
-	fin     bool   // FIN came
-	rst     bool   // RST came before that
-
-	// The sending side.
-	open      []byte      // plaintext of a record that waits for more
-	pending   []simRecord // made, not given to TCP
-	queue     []simPage   // given to TCP, not acknowledged
-	alerts    int         // of the queue's last bytes: close_notify is among them
-	finQueued bool
-	room      int // of TCP's buffer
-	sent      int64
-	acked     int64
-	shut      bool // SHUT_WR
-	linger    bool // close resets
-
-	pipes map[*pipe][]simPage
-	file  *simFile
-
-	excuse string // why a response need not arrive; "": all of them must
-}
-
-func (k *simKernel) chance(percent int) bool { return k.r.IntN(100) < percent }
-
-func (k *simKernel) queued() (n int) {
-	for _, p := range k.queue {
-		n += p.n
+// newWorld makes a world with a server and its clients.
+func newWorld(s *script, id *simIdentity) *world {
+	w := &world{
+		script: s, clock: time.Unix(1e9, 0),
+		sockets: map[int]*simSocket{}, pipes: map[*pipe][]simPage{},
 	}
-	return n
-}
-
-func (k *simKernel) pendingBytes() (n int) {
-	for _, r := range k.pending {
-		n += len(r.data)
+	sizes := []int64{1000, 0, 1, chunk - 1, chunk, chunk + 1, chunk + lastPiece, 3*chunk + 7, 300 << 10}
+	w.file = &simFile{size: sizes[w.choice(len(sizes))]}
+	w.kernelTLS = !w.chance(250)
+	w.async = !w.chance(300)
+	w.restless = w.chance(200)
+	local := w.chance(100)
+	server := &Server{
+		settings: settings{
+			handler:  http.HandlerFunc(w.handle),
+			sessions: ktls.NewServer(&tls.Config{Certificates: []tls.Certificate{id.cert}}),
+			offload:  true, require: w.chance(50),
+			headerTimeout: 10 * time.Second, idleTimeout: 20 * time.Second, stallTimeout: 30 * time.Second,
+			log:      simLogger(),
+			sameHost: func(_, _ netip.Addr) bool { return local },
+		},
+		connections: 1 + w.choice(4),
+		async:       w.async,
+		listeners:   []*Listener{{fd: -1}, {fd: -1, TLS: true}},
+		bell:        &bell{fd: -1},
 	}
-	return n + len(k.open)
-}
-
-// The socket's interface.
-
-func (k *simKernel) Offload(*ktls.Session) error { return errors.ErrUnsupported }
-func (k *simKernel) Sent(n int)                  { k.sent += int64(n) }
-func (k *simKernel) Abort()                      { k.linger = true }
-
-func (k *simKernel) Reading() (ktls.Reading, error) {
-	if k.dead {
-		return ktls.Reading{}, unix.ECONNRESET
+	w.loop = &loop{Server: server, sys: w, workers: simPool{w}, handshakers: simPool{w}}
+	for i := range 1 + w.choice(3) {
+		w.clients = append(w.clients, w.newClient(uint16(1000+i), id))
 	}
-	r := ktls.Reading{Pending: int64(k.pendingBytes()), Unacked: int64(k.queued()), Acked: k.acked}
-	if k.finQueued {
-		r.Unacked++
-	}
-	if k.tls && k.chance(10) {
-		r.Pending += int64(k.r.IntN(5000)) // between its calls something was acknowledged
-	}
-	return r, nil
-}
-
-func (k *simKernel) Pipe() (*pipe, error) {
-	if k.chance(5) {
-		return nil, unix.EMFILE
-	}
-	p := &pipe{-1, -1}
-	k.pipes[p] = nil
-	return p, nil
-}
-
-func (k *simKernel) ClosePipe(p *pipe) {
-	if _, ok := k.pipes[p]; !ok {
-		k.t.Error("a pipe is closed twice")
-	}
-	delete(k.pipes, p)
-}
-
-func (k *simKernel) Shutdown() error {
-	if k.dead {
-		return unix.ENOTCONN
-	}
-	k.shut, k.finQueued, k.linger = true, true, false
-	k.pending, k.open = nil, nil // what is inside kernel TLS is lost
-	return nil
-}
-
-// move lets the engine, TCP and the client go on a little.
-func (k *simKernel) move() {
-	if k.file.refs > 0 && k.chance(1) && k.r.IntN(20) == 0 {
-		k.file.version++ // overwritten
-		k.excuse = "the file has changed"
-		if k.chance(30) {
-			k.file.size /= 2
+	if server.require {
+		for _, c := range w.clients {
+			c.excused("kernel TLS is required, and need not be there")
 		}
 	}
-	if k.chance(1) && k.r.IntN(30) == 0 {
-		k.dead, k.excuse = true, "the client is dead"
+	return w
+}
+
+func (w *world) newClient(port uint16, id *simIdentity) *simClient {
+	c := &simClient{w: w, port: port}
+	c.sock = &simSocket{w: w, client: c, fd: -1, room: 4096 << w.choice(8)}
+	c.slow = []int{0, 300, 900}[w.choice(3)]
+	c.halfClose, c.hangUp = w.chance(200), !w.chance(300)
+	paths := []string{"/file", "/parts", "/memory", "/nothing"}
+	c.asked = 1 + w.choice(3)
+	for range c.asked {
+		method := "GET"
+		if w.chance(100) {
+			method = "HEAD"
+		}
+		c.requests = fmt.Appendf(c.requests, "%s %s HTTP/1.1\r\nHost: b\r\n", method, paths[w.choice(len(paths))])
+		if w.chance(100) {
+			c.requests = append(c.requests, "Connection: close\r\n"...)
+		}
+		c.requests = append(c.requests, "\r\n"...)
 	}
-	if k.chance(1) && k.r.IntN(30) == 0 {
-		k.stuck, k.excuse = true, "the client is stuck"
+	if w.chance(100) { // unread, or a bad request
+		c.requests = append(c.requests, strings.Repeat("x", w.choice(20<<10))...)
 	}
-	for len(k.pending) > 0 && k.chance(60) && k.queued() < k.room {
-		r := k.pending[0]
-		k.pending = k.pending[1:]
-		if r.alert {
-			k.alerts++
-			k.queue = append(k.queue, simPage{})
-			k.notifyAt()
+	if !w.chance(350) {
+		c.wire = &clientWire{need: make(chan struct{}), more: make(chan struct{}), quit: make(chan struct{})}
+		cfg := &tls.Config{RootCAs: id.pool, ServerName: "board", CurvePreferences: []tls.CurveID{tls.X25519}}
+		if w.chance(150) {
+			cfg.MaxVersion = tls.VersionTLS12
+		}
+		if w.chance(20) {
+			c.excused("it speaks HTTP to the TLS listener")
+			c.says, c.requests, c.finSaid = c.requests, nil, true
+		}
+		c.tls = tls.Client(c.wire, cfg)
+	}
+	return c
+}
+
+// handle is the http.Handler of a world.
+func (w *world) handle(rw http.ResponseWriter, r *http.Request) {
+	addr, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		panic(err)
+	}
+	c := w.clients[addr.Port()-1000]
+	f := &simOpen{w: w, version: w.file.version, size: w.file.size}
+	f.Acquire()
+	defer f.Release()
+	a := &simAnswer{version: f.version, head: r.Method == http.MethodHead}
+	memory := func(text string) { a.parts = append(a.parts, ownPage([]byte(text))) }
+	part := func(off, n int64) { a.parts = append(a.parts, simPage{file: w.file, off: off, n: int(n)}) }
+	switch r.URL.Path {
+	case "/file":
+		part(0, f.size)
+	case "/parts":
+		memory("first part")
+		part(f.size/3, f.size/2)
+		memory("second part")
+		part(0, f.size)
+		part(f.size/2, f.size-f.size/2)
+		memory("end")
+	case "/memory":
+		memory(strings.Repeat("memory", 5000))
+	}
+	rw.Header().Set("Answer", fmt.Sprint(len(c.answers)))
+	rw.Header().Set("Content-Length", fmt.Sprint(total(a.parts)))
+	c.answers = append(c.answers, a)
+	for _, p := range a.parts {
+		if p.file == nil {
+			rw.Write(p.own)
 			continue
 		}
-		k.queue = append(k.queue, simPage{own: r.data, n: len(r.data)})
-	}
-	for !k.stuck && !k.dead && k.chance(60) && (len(k.queue) > 0 || k.finQueued) {
-		k.deliver()
+		io.CopyN(rw, io.NewSectionReader(f, p.off, int64(p.n)), int64(p.n))
 	}
 }
 
-// notifyAt marks the queue's last page as the alert.
-func (k *simKernel) notifyAt() {
-	k.queue[len(k.queue)-1].own = []byte("close_notify")
-	k.queue[len(k.queue)-1].n = 2
-}
-
-// deliver has the client take one page, or the FIN behind the last.
-func (k *simKernel) deliver() {
-	if len(k.queue) == 0 {
-		k.finQueued, k.fin = false, true
-		return
+// simulate runs one script to its end and returns what is wrong, and how many of
+// the clients had no excuse.
+func simulate(s *script, id *simIdentity) (unexcused int, err error) {
+	w := newWorld(s, id)
+	runErr := w.loop.run(func() {})
+	for _, c := range w.clients {
+		for end := 0; end < 100_000 && c.sock.closed && c.sock.dead == 0 && !c.stuck && (len(c.sock.queue) > 0 || c.sock.fin); end++ {
+			c.sock.deliver() // TCP goes on after the close
+		}
+		c.settle()
 	}
-	p := k.queue[0]
-	k.queue = k.queue[1:]
-	k.acked += int64(p.n)
-	if string(p.own) == "close_notify" && p.n == 2 {
-		k.notify = true
-		return
-	}
-	k.got = append(k.got, p.bytes()...)
-}
-
-// accept takes bytes of a send or splice into the sending side.
-func (k *simKernel) accept(pages []simPage, more bool) {
-	if !k.tls {
-		k.queue = append(k.queue, pages...)
-		return
-	}
-	for _, p := range pages {
-		k.open = append(k.open, p.bytes()...) // encrypted: copied
-	}
-	for len(k.open) >= 16<<10 || len(k.open) > 0 && !more {
-		n := min(len(k.open), 16<<10)
-		k.pending = append(k.pending, simRecord{data: bytes.Clone(k.open[:n])})
-		k.open = k.open[n:]
-	}
-}
-
-// full tells whether the socket answers EAGAIN. With an asynchronous cipher it
-// does not care for what is pending.
-func (k *simKernel) full() bool { return k.queued() >= k.room }
-
-// perform answers an operation that is not a wait.
-func (k *simKernel) perform(op operation) event {
-	ev := event{now: k.now}
-	fail := func(e unix.Errno) event { ev.err = e; return ev }
-	if k.chance(3) && op.kind != opClose && op.kind != opJob && op.kind != opRecv {
-		return fail(unix.EINTR)
-	}
-	switch op.kind {
-	case opJob:
-		op.job()
-	case opSend, opSpliceOut:
-		switch {
-		case k.dead:
-			return fail(unix.EPIPE)
-		case k.full() || k.chance(10):
-			return fail(unix.EAGAIN)
-		}
-		if op.kind == opSend {
-			ev.n = len(op.buf)
-			if k.chance(30) {
-				ev.n = 1 + k.r.IntN(ev.n)
-			}
-			k.accept([]simPage{{own: bytes.Clone(op.buf[:ev.n]), n: ev.n}}, op.more || ev.n < len(op.buf))
-			return ev
-		}
-		held := k.pipes[op.pipe]
-		p := held[0]
-		ev.n = min(p.n, op.n)
-		if k.chance(30) {
-			ev.n = 1 + k.r.IntN(ev.n)
-		}
-		k.accept([]simPage{{file: p.file, off: p.off, n: ev.n}}, op.more || ev.n < p.n)
-		p.off, p.n = p.off+int64(ev.n), p.n-ev.n
-		if held[0] = p; p.n == 0 {
-			held = held[1:]
-		}
-		k.pipes[op.pipe] = held
-	case opNotify:
-		switch {
-		case k.dead:
-			return fail(unix.EPIPE)
-		case k.full() || k.chance(10):
-			return fail(unix.EAGAIN)
-		}
-		if len(k.open) > 0 {
-			k.accept(nil, false)
-		}
-		k.pending = append(k.pending, simRecord{data: []byte{1, 0}, alert: true})
-		ev.n = 2
-	case opRead, opSpliceIn:
-		if k.chance(5) {
-			return fail(unix.EAGAIN)
-		}
-		if k.chance(1) && k.chance(5) {
-			k.excuse = "the disk failed"
-			return fail(unix.EIO)
-		}
-		want := op.n
-		if op.kind == opRead {
-			want = len(op.buf)
-		}
-		ev.n = int(max(min(int64(want), k.file.size-op.off), 0))
-		if ev.n > 1 && k.chance(30) {
-			ev.n = 1 + k.r.IntN(ev.n)
-		}
-		if op.kind == opRead {
-			copy(op.buf, simPage{file: k.file, off: op.off, n: ev.n}.bytes())
-		} else if ev.n > 0 {
-			if len(k.pipes[op.pipe]) > 0 {
-				k.t.Error("a pipe is filled that is not empty")
-			}
-			k.pipes[op.pipe] = []simPage{{file: k.file, off: op.off, n: ev.n}}
-		}
-	case opClose:
-		unread := len(k.say) > 0
-		if k.linger || unread || k.dead || len(k.pending)+len(k.open) > 0 {
-			k.rst = !k.fin // what the client does not have yet, it will not get
-			k.queue, k.pending, k.finQueued = nil, nil, false
-		}
-	default:
-		panic(fmt.Sprint("operation ", op.kind))
-	}
-	return ev
-}
-
-// run drives a connection to its end, and returns why it did not get there.
-func (k *simKernel) run() error {
-	op := k.conn.start(k.now)
-	for step := 0; ; step++ {
-		if step > 200_000 {
-			return fmt.Errorf("no end in state %d, phase %d", k.conn.state, k.conn.transfer.phase)
-		}
-		k.move()
-		k.now = k.now.Add(time.Duration(k.r.IntN(2000)) * time.Microsecond)
-		if step == k.r.IntN(4000) {
-			k.conn.stopping = true
-		}
-		if n := k.pendingBytes(); k.tls && n > maxPending+chunk+8<<10 {
-			return fmt.Errorf("%d bytes are pending", n)
-		}
-		var ev event
-		switch op.kind {
-		case opWait:
-			k.now = op.deadline
-			ev = event{late: true, now: k.now}
-		case opRecv, opRoom:
-			var ok bool
-			if ev, ok = k.wait(op); !ok {
-				// Nothing has happened. Time goes on; sometimes to the deadline.
-				if k.chance(3) && k.r.IntN(3) == 0 || k.stuck || k.dead {
-					if op.kind == opRoom && k.excuse == "" {
-						k.excuse = "the client took nothing for long"
-					}
-					k.now = op.deadline
-				}
-				if k.now.Before(op.deadline) {
-					continue
-				}
-				ev = event{late: true, err: unix.ECANCELED, now: k.now}
-			}
-		default:
-			ev = k.perform(op)
-		}
-		if op.kind == opClose {
-			return nil
-		}
-		op = k.conn.step(ev)
-	}
-}
-
-// wait answers an operation that waits, if what it waits for is there.
-func (k *simKernel) wait(op operation) (event, bool) {
-	ev := event{now: k.now}
 	switch {
-	case k.dead:
-		ev.err = unix.ECONNRESET
-		return ev, true
-	case op.kind == opRoom:
-		ev.n = unix.POLLOUT
-		return ev, k.chance(5) || !k.full()
-	case len(k.say) > 0 && k.chance(50):
-		ev.n = copy(op.buf[:min(len(op.buf), 1+k.r.IntN(3000))], k.say)
-		k.say = k.say[ev.n:]
-		return ev, true
-	case len(k.say) == 0 && (k.closing || k.fin) && k.chance(30):
-		return ev, true // end of file
+	case len(w.faults) > 0:
+		return 0, errors.New(w.faults[0])
+	case runErr != nil && !errors.Is(runErr, ErrAborted):
+		return 0, fmt.Errorf("run: %w", runErr)
+	case len(w.sockets)+len(w.pipes)+w.refs+len(w.flights)+len(w.jobs) != 0:
+		return 0, fmt.Errorf("%d descriptors, %d pipes, %d references to files, %d operations, %d jobs are left",
+			len(w.sockets), len(w.pipes), w.refs, len(w.flights), len(w.jobs))
 	}
-	return ev, false
+	for _, c := range w.clients {
+		if !c.sock.taken {
+			continue // the service had stopped accepting
+		}
+		if c.excuse == "" {
+			unexcused++
+		}
+		if err := c.verdict(); err != nil {
+			return unexcused, err
+		}
+	}
+	return unexcused, nil
 }
 
-// simulate runs one seed and returns what is wrong.
-func simulate(t *testing.T, seed uint64) error {
-	k := &simKernel{
-		t: t, r: rand.New(rand.NewPCG(seed, 0)), now: time.Unix(1e9, 0),
-		pipes: map[*pipe][]simPage{}, linger: true,
-	}
-	sizes := []int64{0, 1, 1000, chunk - 1, chunk, chunk + 1, chunk + lastPiece, 3*chunk + 7, 300 << 10}
-	k.file = &simFile{size: sizes[k.r.IntN(len(sizes))]}
-	k.tls = k.chance(60)
-	k.room = 4096 << k.r.IntN(8)
-	k.closing = k.chance(30)
-	type answer struct {
-		file byte
-		size int64
-	}
-	var answers []answer
-	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		k.file.opened = k.file.version
-		answers = append(answers, answer{k.file.version, k.file.size})
-		k.file.Acquire()
-		defer k.file.Release()
-		w.Header().Set("Content-Length", fmt.Sprint(k.file.size))
-		io.CopyN(w, io.NewSectionReader(k.file, 0, k.file.size), k.file.size)
-	})
-	requests := 1 + k.r.IntN(3)
-	for i := range requests {
-		k.say = append(k.say, "GET / HTTP/1.1\r\nHost: b\r\n"...)
-		if i == requests-1 && k.chance(50) {
-			k.say = append(k.say, "Connection: close\r\n"...)
-		}
-		k.say = append(k.say, "\r\n"...)
-	}
-	if k.chance(30) {
-		k.say = append(k.say, strings.Repeat("x", k.r.IntN(20<<10))...) // unread, or a bad request
-	}
-	k.conn = newConn(&settings{
-		handler: handler, headerTimeout: 10 * time.Second, idleTimeout: 20 * time.Second, stallTimeout: 30 * time.Second,
-		log: slog.New(slog.DiscardHandler),
-	}, k, "sim", nil)
-	if k.tls {
-		k.conn.transport = kernel
-	}
-	if err := k.run(); err != nil {
-		return err
-	}
-	if len(k.pipes) > 0 || k.file.refs != 0 {
-		return fmt.Errorf("%d pipes and %d references are left", len(k.pipes), k.file.refs)
-	}
-	for !k.rst && !k.stuck && !k.dead && (len(k.queue) > 0 || k.finQueued) {
-		k.deliver() // TCP goes on after the close
-	}
-	clean := k.fin && (k.notify || !k.tls)
-	if k.excuse == "" && !clean {
-		return fmt.Errorf("the connection did not end in order, for no reason: FIN %v, close_notify %v, reset %v", k.fin, k.notify, k.rst)
-	}
-	whole, err := check(k.got, clean, func(i int) (byte, int64, bool) {
-		if i >= len(answers) {
-			return 0, 0, false
-		}
-		return answers[i].file, answers[i].size, true
-	})
-	if err == nil && k.excuse == "" && whole < len(answers) {
-		return fmt.Errorf("%d of %d responses arrived, for no reason", whole, len(answers))
-	}
-	return err
-}
-
-// check reads responses as a client does. One that is whole, by its
-// Content-Length, must be one version of the file; and a clean end must be
-// behind a whole response. It returns how many of the file's are whole.
-func check(got []byte, clean bool, answer func(int) (version byte, size int64, ok bool)) (whole int, err error) {
-	in := bufio.NewReader(bytes.NewReader(got))
-	for i := 0; ; i++ {
-		if _, err := in.Peek(1); err != nil {
-			return whole, nil
-		}
-		res, err := http.ReadResponse(in, nil)
-		if err != nil {
-			if clean {
-				return whole, fmt.Errorf("a clean end within the head of response %d", i)
-			}
-			return whole, nil
-		}
-		body, err := io.ReadAll(res.Body)
-		if err != nil {
-			if clean {
-				return whole, fmt.Errorf("a clean end after %d bytes of %d of response %d", len(body), res.ContentLength, i)
-			}
-			return whole, nil
-		}
-		if res.StatusCode != http.StatusOK {
-			continue
-		}
-		version, size, ok := answer(i)
-		if !ok || size != int64(len(body)) {
-			return whole, fmt.Errorf("response %d has %d bytes, the file %d", i, len(body), size)
-		}
-		want := simFile{version: version}
-		for off, b := range body {
-			if b != want.at(int64(off)) {
-				return whole, fmt.Errorf("response %d is whole, and wrong at %d of %d", i, off, len(body))
-			}
-		}
-		whole++
-	}
-}
-
-// TestSimulation runs connections against kernels and clients that do whatever a
-// seed says. A failing seed runs again with
-//
-//	go test ./service -run TestSimulation -sim.first SEED -sim.seeds 1
+// TestSimulation runs the loop and its connections against kernels and clients
+// that do whatever a seed says: every answer that the real ones may give, at any
+// time and in any order. A seed that fails is shrunk to a short script.
 func TestSimulation(t *testing.T) {
-	seeds := *simSeeds
-	for i := range seeds {
-		seed := *simFirst + uint64(i)
-		if err := simulate(t, seed); err != nil {
-			t.Errorf("seed %d: %v", seed, err)
+	id := newSimIdentity(t)
+	if *simScript != "" {
+		data, err := hex.DecodeString(*simScript)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if t.Failed() {
-			t.Fatalf("again: go test ./service -run TestSimulation -sim.first %d -sim.seeds 1", seed)
+		if _, err := simulate(&script{data: data}, id); err != nil {
+			t.Fatal(err)
 		}
+		return
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // worlds are short, and much is thrown away
+	goroutines := runtime.NumGoroutine()
+	var unexcused atomic.Int64
+	var next atomic.Uint64
+	var wait sync.WaitGroup
+	var once sync.Once
+	for range runtime.GOMAXPROCS(0) {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			for i := next.Add(1) - 1; i < uint64(*simSeeds) && !t.Failed(); i = next.Add(1) - 1 {
+				s := seeded(*simFirst + i)
+				n, err := simulate(s, id)
+				unexcused.Add(int64(n))
+				if err != nil {
+					once.Do(func() { failed(t, *simFirst+i, s.data, err, id) })
+				}
+			}
+		}()
+	}
+	wait.Wait()
+	t.Logf("%d seeds; %d clients had no excuse and got everything", *simSeeds, unexcused.Load())
+	if *simSeeds >= 100 && unexcused.Load() < int64(*simSeeds)/2 && !t.Failed() {
+		t.Error("in these worlds too many clients have an excuse: they prove little")
+	}
+	if n := runtime.NumGoroutine(); n > goroutines {
+		t.Errorf("%d goroutines, before %d: sessions are not closed", n, goroutines)
+	}
+}
+
+// failed reports a seed, with the command that runs it again, and the shortest
+// script that fails too.
+func failed(t *testing.T, seed uint64, data []byte, err error, id *simIdentity) {
+	t.Errorf("seed %d: %v\nagain: go test ./service -run TestSimulation -sim.first %d -sim.seeds 1", seed, err, seed)
+	last := err
+	short := shrink(data, time.Now().Add(*simShrink), func(d []byte) bool {
+		_, err := simulate(&script{data: bytes.Clone(d)}, id)
+		if err != nil {
+			last = err
+		}
+		return err != nil
+	})
+	t.Errorf("shrunk from %d to %d bytes: %v\nagain: go test ./service -run TestSimulation -sim.script %x", len(data), len(short), last, short)
+}
+
+// FuzzSimulation lets the fuzzer write the script.
+func FuzzSimulation(f *testing.F) {
+	id := newSimIdentity(f)
+	f.Add([]byte{})
+	for seed := range uint64(20) {
+		s := seeded(seed)
+		simulate(s, id)
+		f.Add(s.data[:min(len(s.data), 4<<10)])
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if _, err := simulate(&script{data: data}, id); err != nil {
+			t.Error(err)
+		}
+	})
 }

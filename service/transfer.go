@@ -174,8 +174,10 @@ func (c *conn) readDone(ev event) operation {
 	t := &c.transfer
 	p := &t.pieces[0]
 	switch {
-	case ev.err == unix.EAGAIN:
+	case ev.err == unix.EAGAIN || ev.late:
 		return c.readMore()
+	case passing(ev.err):
+		return c.pause(ev.now)
 	case ev.err != 0:
 		return c.reset(fmt.Sprintf("reading %s: %v", p.file.Name(), ev.err))
 	case ev.n == 0:
@@ -283,8 +285,9 @@ func (c *conn) push(time.Time) operation {
 func (c *conn) pushed(ev event) operation {
 	t := &c.transfer
 	switch {
-	case ev.err == unix.EAGAIN && t.refused:
-		// poll(2) and the socket disagree about room: do not spin on it.
+	case ev.err == unix.EAGAIN && t.refused || passing(ev.err):
+		// poll(2) and the socket disagree about room, or there is room and no
+		// memory: do not spin on it.
 		t.refused = false
 		r, op, ok := c.measure(ev.now)
 		if !ok {
@@ -359,8 +362,10 @@ func (c *conn) filled(ev event) operation {
 	t := &c.transfer
 	p := &t.pieces[0]
 	switch {
-	case ev.err == unix.EAGAIN:
+	case ev.err == unix.EAGAIN || ev.late:
 		return c.fill(ev.now)
+	case passing(ev.err):
+		return c.pause(ev.now)
 	case ev.err == unix.EINVAL: // a file system without splice
 		return c.copyInstead(ev.now)
 	case ev.err != 0:
@@ -412,14 +417,21 @@ func (c *conn) stalled(now time.Time) bool { return now.Sub(c.progressed) >= c.s
 // waitForClient looks again a little later; nothing wakes a poller when records
 // leave kernel TLS. r is the reading that was not good enough.
 func (c *conn) waitForClient(r ktls.Reading, now time.Time) operation {
+	if r != c.lastWait {
+		c.backoff = 0
+	}
+	c.lastWait = r
+	return c.pause(now)
+}
+
+// pause waits, longer each time, for what nothing tells of.
+func (c *conn) pause(now time.Time) operation {
 	if c.stalled(now) {
 		return c.reset("the client took nothing for stall_timeout")
 	}
-	if r != c.lastWait {
-		c.backoff = minWait
-	} else {
-		c.backoff = min(2*c.backoff, maxWait)
-	}
-	c.lastWait = r
+	c.backoff = max(minWait, min(2*c.backoff, maxWait))
 	return operation{kind: opWait, deadline: now.Add(c.backoff)}
 }
+
+// passing tells an error that time mends: the kernel has no memory to spare now.
+func passing(err unix.Errno) bool { return err == unix.ENOMEM || err == unix.ENOBUFS }

@@ -88,6 +88,12 @@ func NewMessage(payload, control []byte) *Message {
 	return m
 }
 
+// Payload and Control are what NewMessage was given.
+func (m *Message) Payload() []byte { return m.payload }
+
+// Control is the control data.
+func (m *Message) Control() []byte { return m.control }
+
 // SendMsg sends m: sendmsg(2).
 func SendMsg(fd int, m *Message, flags int) Op {
 	p := unsafe.Pointer(&m.hdr)

@@ -22,16 +22,23 @@ func TestCaught(t *testing.T) {
 		{OnlyPOLLOUT, []string{"TestSimulation"}},
 		{NoLinger, []string{"TestSimulation", "TestUnreadInput"}},
 		{NoSeal, []string{"TestSimulation", "TestFileChangesWhileSent"}},
+		{WrongMeter, []string{"TestSimulation"}},
+		{ShortSplice, []string{"TestSimulation"}},
+		{DirtyPipe, []string{"TestSimulation"}},
+		{EarlyBuffer, []string{"TestSimulation"}},
+		{DoubleClose, []string{"TestSimulation"}},
 	} {
 		t.Run(tc.variant.Name, func(t *testing.T) {
+			t.Parallel()
 			overlay, err := tc.variant.Overlay(root, t.TempDir())
 			if err != nil {
 				t.Fatal(err)
 			}
 			run := "^(" + strings.Join(tc.tests, "|") + ")$"
-			cmd := exec.Command("go", "test", "-count=1", "-overlay", overlay, "-run", run, "./service")
+			cmd := exec.Command("go", "test", "-count=1", "-timeout", "100s", "-overlay", overlay, "-run", run, "./service", "-sim.shrink", "0s", "-sim.seeds", "5000")
 			cmd.Dir = root
 			out, err := cmd.CombinedOutput()
+			t.Logf("%s", out[:min(len(out), 2000)])
 			for _, name := range tc.tests {
 				if err == nil || !strings.Contains(string(out), "--- FAIL: "+name) {
 					t.Errorf("%s does not catch it: %v\n%s", name, err, out)

@@ -75,8 +75,58 @@ var NoSeal = Variant{"no seal", []Edit{{
 	New:  "_ = p\n",
 }}}
 
+// ShortSplice takes a splice into the pipe that brought less than was asked for
+// as if it had brought all.
+var ShortSplice = Variant{"a short splice is lost", []Edit{{
+	File: "service/transfer.go",
+	Old:  "t.held = ev.n\n\tp.off += int64(ev.n)\n\tp.n -= int64(ev.n)",
+	New:  "t.held = ev.n\n\tev.n = int(min(p.n, chunk))\n\tp.off += int64(ev.n)\n\tp.n -= int64(ev.n)",
+}}}
+
+// DirtyPipe keeps pipes for the next transfer, with whatever is left in them.
+var DirtyPipe = Variant{"a dirty pipe is reused", []Edit{
+	{
+		File: "service/conn.go",
+		Old:  "type settings struct {",
+		New:  "type settings struct {\n\toldPipes []*pipe\n\tlast socket",
+	},
+	{
+		File: "service/transfer.go",
+		Old:  "c.sock.ClosePipe(c.transfer.pipe)\n",
+		New:  "c.oldPipes, c.last = append(c.oldPipes, c.transfer.pipe), c.sock\n",
+	},
+	{
+		File: "service/transfer.go",
+		Old:  "\tif t.pipe == nil {\n",
+		New:  "\tif n := len(c.oldPipes); t.pipe == nil && n > 0 {\n\t\tt.pipe, c.oldPipes = c.oldPipes[n-1], c.oldPipes[:n-1]\n\t}\n\tif t.pipe == nil {\n",
+	},
+	{
+		File: "service/loop.go",
+		Old:  "\t\tl.abandon()\n",
+		New:  "\t\tl.abandon()\n\t\tfor _, p := range l.oldPipes {\n\t\t\tl.last.ClosePipe(p)\n\t\t}\n",
+	},
+}}
+
+// EarlyBuffer goes on when a deadline has passed, though the operation that was
+// cancelled may still write to the connection's buffer.
+var EarlyBuffer = Variant{"a buffer is used under an operation", []Edit{{
+	File: "service/loop.go",
+	Old:  "s.late = true\n\t\t\tl.cancel(s.handle)\n",
+	New:  "l.cancel(s.handle)\n\t\t\tl.perform(s, s.conn.step(event{late: true, now: l.now}))\n",
+}}}
+
+// DoubleClose closes a descriptor that the ring has closed, and that may be
+// somebody else's by now.
+var DoubleClose = Variant{"double close", []Edit{{
+	File: "service/loop.go",
+	Old:  "\ti := int(s.token)\n\t*s = slot{",
+	New:  "\ti := int(s.token)\n\tl.sys.close(s.fd)\n\t*s = slot{",
+}}}
+
 // Variants are all of them.
-func Variants() []Variant { return []Variant{NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoSeal} }
+func Variants() []Variant {
+	return []Variant{NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoSeal, ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose}
+}
 
 // Overlay writes what `go build -overlay` needs into the folder dir, and returns
 // the file to name there. root is the module's root.

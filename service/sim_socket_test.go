@@ -1,0 +1,428 @@
+package service
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/binary"
+	"errors"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"uringhttpd/ktls"
+)
+
+// simFile is the file of a simulated world. Its bytes tell its version and
+// offset, so that a mixture of versions shows.
+type simFile struct {
+	version byte
+	size    int64
+}
+
+func (f *simFile) at(off int64) byte { return byte(off)*3 ^ byte(off>>8) ^ f.version*0x55 }
+
+// simOpen is the file, opened: the source of a response.
+type simOpen struct {
+	w       *world
+	version byte // when it was opened
+	size    int64
+	refs    int
+}
+
+func (f *simOpen) ReadAt(p []byte, off int64) (int, error) { panic("the ring reads, not the handler") }
+func (f *simOpen) Fd() int                                 { return -1 }
+func (f *simOpen) Name() string                            { return "sim" }
+func (f *simOpen) Acquire()                                { f.refs++; f.w.refs++ }
+
+func (f *simOpen) Release() {
+	f.refs--
+	f.w.refs--
+	if f.refs == 0 {
+		for _, fl := range f.w.flights {
+			if s, ok := fl.op.file.(*simOpen); ok && s == f {
+				f.w.fault("a file is closed under a read of it")
+			}
+		}
+	}
+}
+
+func (f *simOpen) Unchanged() error {
+	if f.version != f.w.file.version {
+		return errors.New("sim changed")
+	}
+	return nil
+}
+
+// simPage is what the kernel holds of a send: bytes of its own, or a part of the
+// page cache, which changes with the file until it is copied.
+type simPage struct {
+	own  []byte
+	file *simFile
+	off  int64
+	n    int
+}
+
+func ownPage(b []byte) simPage { return simPage{own: bytes.Clone(b), n: len(b)} }
+
+func (p simPage) appendTo(b []byte) []byte {
+	if p.file == nil {
+		return append(b, p.own[:p.n]...)
+	}
+	b = slices.Grow(b, p.n)
+	for i := range p.n {
+		b = append(b, p.file.at(p.off+int64(i)))
+	}
+	return b
+}
+
+// cut takes the first n bytes off p.
+func (p *simPage) cut(n int) simPage {
+	first := *p
+	first.n = n
+	if p.file == nil {
+		first.own, p.own = p.own[:n], p.own[n:]
+	}
+	p.off += int64(n)
+	p.n -= n
+	return first
+}
+
+func total(pages []simPage) (n int) {
+	for _, p := range pages {
+		n += p.n
+	}
+	return n
+}
+
+// simTLS is the sending side of a socket that the kernel encrypts for.
+type simTLS struct {
+	aead cipher.AEAD
+	iv   [12]byte
+	size int    // of the cipher's struct
+	seq  uint64 // of the next record
+	open []simPage
+	made []simRecord // not, or not wholly, in TCP's queue
+}
+
+// simRecord is a record inside kernel TLS.
+type simRecord struct {
+	kind   byte // RFC 8446 content type
+	seq    uint64
+	plain  []simPage
+	sealed []byte // nil while the engine has it
+}
+
+const maxPlain = 16 << 10 // bytes of a record
+
+// simSocket is the server's end of a connection, and TCP between it and the
+// client. It answers the calls of ktls, and those of a conn.
+type simSocket struct {
+	w      *world
+	client *simClient
+	meter  *ktls.Meter
+	fd     int // -1: not accepted yet, or closed
+
+	in     []byte // sent by the client, not received
+	inFIN  bool
+	dead   unix.Errno // the connection is gone, for this reason
+	queue  []simPage  // sent, not acknowledged
+	room   int        // bytes that queue may hold
+	acked  int64
+	again  int64 // bytes that TCP has sent more than once, on this machine's account
+	shut   bool  // SHUT_WR
+	fin    bool  // FIN is in the queue, behind all bytes
+	gotFIN bool  // the client has it
+	linger bool  // close resets
+	closed bool
+	taken  bool // the loop has made a connection of it
+	ulp    bool
+	tls    *simTLS // nil: not in the kernel
+}
+
+// ktls.Kernel.
+
+func (s *simSocket) SetULP() error {
+	switch {
+	case s.dead != 0 || s.inFIN:
+		return unix.ENOTCONN
+	case !s.w.kernelTLS:
+		return unix.ENOENT
+	}
+	s.ulp = true
+	return nil
+}
+
+func (s *simSocket) SetTX(info []byte) error {
+	const gcm128, gcm256 = 51, 52
+	keyLen := map[uint16]int{gcm128: 16, gcm256: 32}[binary.NativeEndian.Uint16(info[2:])]
+	switch {
+	case !s.ulp:
+		return unix.ENOPROTOOPT
+	case keyLen == 0 || len(info) != 4+8+keyLen+4+8:
+		return unix.ENOENT
+	case total(s.queue) == 0 && s.w.chance(10):
+		return unix.ENOMEM
+	}
+	block, err := aes.NewCipher(info[12 : 12+keyLen])
+	if err != nil {
+		panic(err)
+	}
+	t := &simTLS{size: len(info), seq: binary.BigEndian.Uint64(info[len(info)-8:])}
+	if t.aead, err = cipher.NewGCM(block); err != nil {
+		panic(err)
+	}
+	copy(t.iv[:], info[12+keyLen:16+keyLen]) // salt
+	copy(t.iv[4:], info[4:12])
+	s.tls = t
+	return nil
+}
+
+func (s *simSocket) TXSequence(infoSize int) (uint64, error) {
+	if s.tls == nil || infoSize != s.tls.size {
+		s.w.fault("TLS_TX is asked for %d bytes", infoSize)
+		return 0, unix.EINVAL
+	}
+	seq := s.tls.seq
+	s.slip()
+	return seq, nil
+}
+
+// TCPInfo has the counters right, and those that mislead as they do on a host
+// that drops packets itself.
+func (s *simSocket) TCPInfo() (*unix.TCPInfo, error) {
+	info := &unix.TCPInfo{State: 1, Bytes_acked: uint64(s.acked)}
+	if s.dead != 0 {
+		info.State = unix.BPF_TCP_CLOSE
+	}
+	info.Bytes_sent = uint64(s.acked + int64(total(s.queue)) + s.again)
+	s.slip()
+	return info, nil
+}
+
+func (s *simSocket) OutQueue() (int, error) {
+	n := total(s.queue)
+	if s.fin {
+		n++
+	}
+	return n, nil
+}
+
+// slip lets something happen between two calls of a meter.
+func (s *simSocket) slip() {
+	if s.w.chance(100) {
+		s.encrypt()
+	}
+	if s.w.chance(100) {
+		s.deliver()
+	}
+}
+
+// A conn's socket.
+
+func (s *simSocket) Offload(session *ktls.Session) error {
+	m, err := session.Offload(s)
+	if err == nil {
+		s.meter = m
+	}
+	return err
+}
+
+func (s *simSocket) Sent(n int)                     { s.meter.Sent(n) }
+func (s *simSocket) Reading() (ktls.Reading, error) { return s.meter.Read() }
+func (s *simSocket) Abort()                         { s.linger = true }
+
+func (s *simSocket) Pipe() (*pipe, error) {
+	if s.w.chance(50) {
+		return nil, unix.EMFILE
+	}
+	p := &pipe{-1, -1}
+	s.w.pipes[p] = nil
+	return p, nil
+}
+
+func (s *simSocket) ClosePipe(p *pipe) {
+	if _, ok := s.w.pipes[p]; !ok {
+		s.w.fault("a pipe is closed twice")
+	}
+	for _, f := range s.w.flights {
+		if f.op.pipe == p {
+			s.w.fault("a pipe is closed under a splice")
+		}
+	}
+	delete(s.w.pipes, p)
+}
+
+func (s *simSocket) Shutdown() error {
+	if s.dead != 0 {
+		return unix.ENOTCONN
+	}
+	s.shut, s.fin, s.linger = true, true, false
+	s.drop()
+	return nil
+}
+
+// drop throws away what is inside kernel TLS.
+func (s *simSocket) drop() {
+	if s.tls != nil {
+		s.tls.open, s.tls.made = nil, nil
+	}
+}
+
+// pendingBytes is what is inside kernel TLS.
+func (s *simSocket) pendingBytes() (n int) {
+	if s.tls == nil {
+		return 0
+	}
+	n = total(s.tls.open)
+	for _, r := range s.tls.made {
+		n += total(r.plain)
+	}
+	return n
+}
+
+// full tells whether the socket answers EAGAIN. With an asynchronous cipher it
+// does not care for what is inside kernel TLS.
+func (s *simSocket) full() bool {
+	return total(s.queue) >= s.room || s.tls != nil && !s.w.async && len(s.tls.made) > 0
+}
+
+// send takes bytes from a send or splice.
+func (s *simSocket) send(p simPage, more bool) {
+	if s.tls == nil {
+		s.queue = append(s.queue, p)
+		return
+	}
+	for p.n > 0 {
+		n := min(p.n, maxPlain-total(s.tls.open))
+		s.tls.open = append(s.tls.open, p.cut(n))
+		if total(s.tls.open) == maxPlain {
+			s.record(ktlsApplicationData)
+		}
+	}
+	if !more && len(s.tls.open) > 0 {
+		s.record(ktlsApplicationData)
+	}
+}
+
+const ktlsApplicationData = 23
+
+// record closes the open record and hands it to the engine.
+func (s *simSocket) record(kind byte) {
+	t := s.tls
+	t.made = append(t.made, simRecord{kind: kind, seq: t.seq, plain: t.open})
+	t.open = nil
+	t.seq++
+	if !s.w.async {
+		s.seal(&t.made[len(t.made)-1])
+		s.toTCP()
+	}
+}
+
+// message sends a record of another type than data.
+func (s *simSocket) message(kind byte, payload []byte) {
+	if len(s.tls.open) > 0 {
+		s.record(ktlsApplicationData)
+	}
+	s.tls.open = []simPage{ownPage(payload)}
+	s.record(kind)
+}
+
+// seal is what the engine does: RFC 8446 section 5.2. The pages of a file are
+// read now, not when they were sent.
+func (s *simSocket) seal(r *simRecord) {
+	t := s.tls
+	inner := make([]byte, 0, maxPlain+1)
+	for _, p := range r.plain {
+		inner = p.appendTo(inner)
+	}
+	inner = append(inner, r.kind)
+	nonce := t.iv
+	for i, b := range binary.BigEndian.AppendUint64(nil, r.seq) {
+		nonce[4+i] ^= b
+	}
+	r.sealed = make([]byte, 5, 5+len(inner)+t.aead.Overhead())
+	copy(r.sealed, []byte{ktlsApplicationData, 3, 3})
+	binary.BigEndian.PutUint16(r.sealed[3:], uint16(len(inner)+t.aead.Overhead()))
+	r.sealed = t.aead.Seal(r.sealed, nonce[:], inner, r.sealed[:5])
+}
+
+// encrypt lets the engine finish a record, not always the oldest.
+func (s *simSocket) encrypt() {
+	if s.tls == nil || len(s.tls.made) == 0 {
+		return
+	}
+	if i := s.w.choice(len(s.tls.made)); s.tls.made[i].sealed == nil {
+		s.seal(&s.tls.made[i])
+	}
+	s.toTCP()
+}
+
+// toTCP moves sealed records into TCP's queue, in order, as far as there is room.
+func (s *simSocket) toTCP() {
+	t := s.tls
+	for t != nil && len(t.made) > 0 && t.made[0].sealed != nil {
+		r := &t.made[0]
+		n := min(len(r.sealed), s.room-total(s.queue))
+		if n <= 0 {
+			return
+		}
+		s.queue = append(s.queue, ownPage(r.sealed[:n]))
+		if r.sealed = r.sealed[n:]; len(r.sealed) > 0 {
+			return
+		}
+		t.made = t.made[1:]
+	}
+}
+
+// deliver has the client's TCP take bytes, or the FIN behind the last.
+func (s *simSocket) deliver() {
+	if s.dead != 0 || s.client.stuck {
+		return
+	}
+	if len(s.queue) == 0 {
+		if s.fin {
+			s.fin, s.gotFIN = false, true
+			s.client.received(nil)
+		}
+		return
+	}
+	if s.w.chance(20) {
+		s.again += int64(s.w.choice(3000)) // dropped in a queue of this host
+	}
+	n := s.w.upTo(s.queue[0].n)
+	p := s.queue[0].cut(n)
+	if s.queue[0].n == 0 {
+		s.queue = s.queue[1:]
+	}
+	s.acked += int64(n)
+	s.client.received(p.appendTo(nil))
+	s.toTCP()
+}
+
+// reset ends the connection at once, as RST does.
+func (s *simSocket) reset(why unix.Errno) {
+	if s.dead == 0 {
+		s.dead = why
+	}
+	s.queue, s.fin, s.in = nil, false, nil
+	s.drop()
+}
+
+// closeSocket is close(2): RST, if it has to be; else TCP goes on by itself.
+func (s *simSocket) closeSocket() {
+	s.fd, s.closed = -1, true
+	if s.dead != 0 {
+		return
+	}
+	if s.linger || len(s.in) > 0 || s.pendingBytes() > 0 {
+		s.reset(unix.ECONNRESET)
+		if !s.gotFIN {
+			s.client.wasReset()
+		}
+		return
+	}
+	if !s.gotFIN {
+		s.fin = true
+	}
+}
