@@ -211,6 +211,39 @@ func TestOneHostOverwritten(t *testing.T) {
 	}
 }
 
+// TestHandshakesApart: handshakes, however many wait for their turn, do not hold
+// up what other connections need workers for.
+func TestHandshakesApart(t *testing.T) {
+	h := &folder{dir: t.TempDir()}
+	want := h.file(t, "f", 1<<20)
+	turn := make(chan struct{})
+	ts := startServer(t, h, func(o *Options) {
+		o.TLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			<-turn
+			return nil, nil
+		}
+	})
+	handshakes := make(chan error)
+	const clients = 40 // more than there are workers of any kind
+	for range clients {
+		c := ts.dial(t, true).(*tls.Conn)
+		go func() { handshakes <- c.Handshake() }()
+	}
+	c := ts.dial(t, false)
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	io.WriteString(c, "GET /f HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n")
+	got, err := io.ReadAll(c)
+	if err != nil || !bytes.HasSuffix(got, want) {
+		t.Errorf("beside %d handshakes: %d bytes, %v", clients, len(got), err)
+	}
+	close(turn)
+	for range clients {
+		if err := <-handshakes; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestAdjacentParts: parts of files without memory between them.
 func TestAdjacentParts(t *testing.T) {
 	h := &folder{dir: t.TempDir()}

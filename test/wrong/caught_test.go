@@ -27,6 +27,7 @@ func TestCaught(t *testing.T) {
 		{DirtyPipe, []string{"TestSimulation"}},
 		{EarlyBuffer, []string{"TestSimulation"}},
 		{DoubleClose, []string{"TestSimulation"}},
+		{SharedWorkers, []string{"TestHandshakesApart"}},
 	} {
 		t.Run(tc.variant.Name, func(t *testing.T) {
 			t.Parallel()

@@ -123,9 +123,18 @@ var DoubleClose = Variant{"double close", []Edit{{
 	New:  "\ti := int(s.token)\n\tl.sys.close(s.fd)\n\t*s = slot{",
 }}}
 
+// SharedWorkers computes handshakes on the workers that run handlers.
+var SharedWorkers = Variant{"shared workers", []Edit{{
+	File: "service/conn.go",
+	Old:  "kind: opHandshake, job",
+	New:  "kind: opJob, job",
+}}}
+
 // Variants are all of them.
 func Variants() []Variant {
-	return []Variant{NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoSeal, ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose}
+	return []Variant{
+		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoSeal, ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers,
+	}
 }
 
 // Overlay writes what `go build -overlay` needs into the folder dir, and returns
