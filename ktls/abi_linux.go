@@ -10,8 +10,9 @@ const (
 
 	tls13Version = 0x0304 // TLS_1_3_VERSION
 
-	cipherAESGCM128 = 51 // TLS_CIPHER_AES_GCM_128
-	cipherAESGCM256 = 52 // TLS_CIPHER_AES_GCM_256
+	cipherAESGCM128        = 51 // TLS_CIPHER_AES_GCM_128
+	cipherAESGCM256        = 52 // TLS_CIPHER_AES_GCM_256
+	cipherChaCha20Poly1305 = 54 // TLS_CIPHER_CHACHA20_POLY1305
 )
 
 // cryptoInfo is struct tls_crypto_info.
@@ -35,5 +36,14 @@ type aesGCM256 struct {
 	iv     [8]byte
 	key    [32]byte
 	salt   [4]byte
+	recSeq [8]byte
+}
+
+// chaCha20Poly1305 is struct tls12_crypto_info_chacha20_poly1305, 56 bytes. Its
+// salt has no bytes: all of the nonce is in iv.
+type chaCha20Poly1305 struct {
+	info   cryptoInfo
+	iv     [12]byte
+	key    [32]byte
 	recSeq [8]byte
 }

@@ -11,7 +11,16 @@
 // path of the socket.
 //
 // A connection that the kernel does not take (no tls module, a cipher it does
-// not have, TLS 1.2) goes on in user space: Write seals, Output hands out.
+// not have, TLS 1.2) goes on in user space: Write seals, Output hands out. That
+// holds too where the kernel took the upper layer protocol and refused the key: a
+// socket in that state passes bytes through (TLS_BASE in net/tls/tls_main.c).
+//
+// What crypto/tls wants to tell the client by itself after the hand-over, an
+// alert or the answer to a key update, is opened again with the keys it was
+// sealed with, and offered as a Message for the kernel to send.
+//
+// PreferTLS13 and Server.PreferTLS12 choose the cipher, for crypto/tls by itself
+// looks at processors only, and not at who encrypts.
 //
 // # Closing
 //
@@ -23,6 +32,6 @@
 // # Debugging
 //
 // /proc/net/tls_stat counts what was handed over (TlsTxSw, or TlsTxDevice);
-// /proc/crypto lists which gcm(aes) the kernel takes, the one with the highest
-// priority; `ss -tie` shows the cipher of each connection.
+// /proc/crypto lists which gcm(aes) or rfc7539(chacha20,poly1305) the kernel
+// takes, the one with the highest priority; `ss -tie` shows the cipher of each connection.
 package ktls

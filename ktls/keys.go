@@ -21,25 +21,34 @@ type suite struct {
 	hash   func() hash.Hash
 	keyLen int
 	info   func(k *txKeys) []byte // the argument of setsockopt(SOL_TLS, TLS_TX)
+	opener func(key []byte) (opener, error)
 }
+
+// An opener returns the inner plaintext of a TLS 1.3 record, header included, or
+// nil if it sees that the record is under another key or nonce.
+type opener func(nonce *[12]byte, record []byte) []byte
 
 // suiteOf returns what Offload can hand over.
 func suiteOf(id uint16) (suite, bool) {
 	switch id {
 	case tls.TLS_AES_128_GCM_SHA256:
-		return suite{sha256.New, 16, infoAESGCM128}, true
+		return suite{sha256.New, 16, infoAESGCM128, openAESGCM}, true
 	case tls.TLS_AES_256_GCM_SHA384:
-		return suite{sha512.New384, 32, infoAESGCM256}, true
+		return suite{sha512.New384, 32, infoAESGCM256, openAESGCM}, true
+	case tls.TLS_CHACHA20_POLY1305_SHA256:
+		return suite{sha256.New, chacha20KeySize, infoChaCha20Poly1305, openChaCha20Poly1305}, true
 	}
 	return suite{}, false
 }
 
 // txKeys are the sending keys of one direction of a TLS 1.3 connection.
 type txKeys struct {
-	suite suite
-	key   []byte
-	iv    [12]byte
-	seq   uint64 // of the next record
+	suite  suite
+	secret []byte // the traffic secret they come from
+	key    []byte
+	iv     [12]byte
+	seq    uint64 // of the next record
+	open   opener
 }
 
 // deriveKeys makes the keys of a traffic secret: RFC 8446 section 7.3.
@@ -48,7 +57,11 @@ func deriveKeys(cipherSuite uint16, secret []byte) (*txKeys, error) {
 	if !ok {
 		return nil, fmt.Errorf("ktls: cipher suite %s: %w", tls.CipherSuiteName(cipherSuite), errors.ErrUnsupported)
 	}
-	k := &txKeys{suite: s}
+	return s.keys(secret)
+}
+
+func (s suite) keys(secret []byte) (*txKeys, error) {
+	k := &txKeys{suite: s, secret: secret}
 	var err error
 	if k.key, err = expandLabel(s.hash, secret, "key", s.keyLen); err != nil {
 		return nil, err
@@ -58,7 +71,19 @@ func deriveKeys(cipherSuite uint16, secret []byte) (*txKeys, error) {
 		return nil, err
 	}
 	copy(k.iv[:], iv)
+	if k.open, err = s.opener(k.key); err != nil {
+		return nil, fmt.Errorf("ktls: %w", err)
+	}
 	return k, nil
+}
+
+// next are the keys after a key update: RFC 8446 section 7.2.
+func (k *txKeys) next() (*txKeys, error) {
+	secret, err := expandLabel(k.suite.hash, k.secret, "traffic upd", len(k.secret))
+	if err != nil {
+		return nil, err
+	}
+	return k.suite.keys(secret)
 }
 
 // expandLabel is HKDF-Expand-Label of RFC 8446 section 7.1 with an empty context.
@@ -81,44 +106,85 @@ func expandLabel(h func() hash.Hash, secret []byte, label string, n int) ([]byte
 // tickets go out under the same keys as the application's data, and the kernel
 // must go on where crypto/tls stopped.
 func (k *txKeys) countRecords(flight []byte) (uint64, error) {
-	const header = 5
-	open, err := k.opener()
-	if err != nil {
-		return 0, err
-	}
 	seq := uint64(0)
 	for len(flight) > 0 {
-		if len(flight) < header || len(flight)-header < int(binary.BigEndian.Uint16(flight[3:])) {
+		var record []byte
+		if record, flight = cutRecord(flight); record == nil {
 			return 0, errors.New("ktls: the handshake's last record is not whole")
 		}
-		n := header + int(binary.BigEndian.Uint16(flight[3:]))
-		record := flight[:n]
-		flight = flight[n:]
-		if record[0] == recordApplicationData && open(seq, record) {
-			seq++
+		if record[0] != recordApplicationData {
+			continue // ServerHello, or a change_cipher_spec that stands for nothing
+		}
+		if seq > 0 {
+			seq++ // there is no way back to the handshake's keys
+		} else if m, ok := k.message(0, record); ok && m.isTicket() {
+			seq = 1
 		}
 	}
 	return seq, nil
 }
 
-// opener returns a function that tells whether a record, header included, opens
-// under k with the sequence number seq: RFC 8446 section 5.3.
-func (k *txKeys) opener() (func(seq uint64, record []byte) bool, error) {
-	block, err := aes.NewCipher(k.key)
+// cutRecord returns the first record of stream, header included, and what is
+// after it; record is nil if it is not whole.
+func cutRecord(stream []byte) (record, rest []byte) {
+	const header = 5
+	if len(stream) < header {
+		return nil, stream
+	}
+	n := header + int(binary.BigEndian.Uint16(stream[3:]))
+	if len(stream) < n {
+		return nil, stream
+	}
+	return stream[:n], stream[n:]
+}
+
+// message opens a record: RFC 8446 sections 5.2 and 5.3. It is for records that
+// this program made, and asks what they say, not whether they are genuine.
+func (k *txKeys) message(seq uint64, record []byte) (Message, bool) {
+	nonce := k.iv
+	for i, b := range binary.BigEndian.AppendUint64(nil, seq) {
+		nonce[4+i] ^= b
+	}
+	inner := bytes.TrimRight(k.open(&nonce, record), "\x00") // the padding
+	if len(inner) == 0 {
+		return Message{}, false
+	}
+	last := len(inner) - 1
+	return Message{Type: inner[last], Payload: inner[:last]}, true
+}
+
+const tagSize = 16 // of every AEAD of RFC 8446 that is used here
+
+func openAESGCM(key []byte) (opener, error) {
+	block, err := aes.NewCipher(key)
 	if err != nil {
-		return nil, fmt.Errorf("ktls: %w", err)
+		return nil, err
 	}
 	aead, err := cipher.NewGCM(block)
 	if err != nil {
-		return nil, fmt.Errorf("ktls: %w", err)
+		return nil, err
 	}
-	return func(seq uint64, record []byte) bool {
-		nonce := k.iv
-		for i, b := range binary.BigEndian.AppendUint64(nil, seq) {
-			nonce[4+i] ^= b
+	return func(nonce *[12]byte, record []byte) []byte {
+		inner, err := aead.Open(nil, nonce[:], record[5:], record[:5])
+		if err != nil {
+			return nil
 		}
-		_, err := aead.Open(nil, nonce[:], record[5:], record[:5])
-		return err == nil
+		return inner
+	}, nil
+}
+
+// openChaCha20Poly1305 does not look at the tag: the standard library has no
+// ChaCha20-Poly1305 to call, and reading back one's own records needs but the
+// stream. A record under another key comes out as noise, which no ticket is.
+func openChaCha20Poly1305(key []byte) (opener, error) {
+	k := [chacha20KeySize]byte(key)
+	return func(nonce *[12]byte, record []byte) []byte {
+		if len(record) < 5+tagSize {
+			return nil
+		}
+		inner := bytes.Clone(record[5 : len(record)-tagSize])
+		chacha20XOR(&k, nonce, 1, inner) // block 0 makes the tag's key: RFC 8439 section 2.8
+		return inner
 	}, nil
 }
 
@@ -153,6 +219,13 @@ func infoAESGCM256(k *txKeys) []byte {
 	copy(c.key[:], k.key)
 	copy(c.salt[:], k.iv[:4])
 	copy(c.iv[:], k.iv[4:])
+	binary.BigEndian.PutUint64(c.recSeq[:], k.seq)
+	return unsafe.Slice((*byte)(unsafe.Pointer(&c)), unsafe.Sizeof(c))
+}
+
+func infoChaCha20Poly1305(k *txKeys) []byte {
+	c := chaCha20Poly1305{info: cryptoInfo{tls13Version, cipherChaCha20Poly1305}, iv: k.iv}
+	copy(c.key[:], k.key)
 	binary.BigEndian.PutUint64(c.recSeq[:], k.seq)
 	return unsafe.Slice((*byte)(unsafe.Pointer(&c)), unsafe.Sizeof(c))
 }

@@ -17,14 +17,15 @@ import (
 // client sends: feed it and read again.
 var ErrWouldBlock = errors.New("ktls: more input is needed")
 
-// errSealed ends a connection on which crypto/tls wants to send after the
-// kernel has taken over: an alert, or the answer to a key update.
+// errSealed is for what crypto/tls cannot want to send by itself once the kernel
+// has the sending keys.
 var errSealed = errors.New("ktls: the kernel has the sending keys")
 
 // A Server makes sessions that share a configuration and the keys of session
 // tickets, which it replaces daily. Its methods may be called concurrently.
 type Server struct {
-	base *tls.Config
+	base     *tls.Config
+	prefer12 []uint16 // cipher suites of TLS 1.2
 
 	mu      sync.Mutex
 	keys    [][32]byte // newest first
@@ -53,6 +54,9 @@ func (s *Server) Session() (*Session, error) {
 	}
 	ss := &Session{wire: wire{need: make(chan struct{}), more: make(chan struct{}), quit: make(chan struct{})}}
 	cfg.KeyLogWriter = &ss.secrets
+	if len(s.prefer12) > 0 {
+		limit(cfg, s.prefer12)
+	}
 	ss.tls = tls.Server(&ss.wire, cfg)
 	return ss, nil
 }
@@ -81,6 +85,8 @@ type Session struct {
 	result  chan error // the end of the handshake's goroutine; nil before it starts
 	done    bool       // the handshake is complete
 	keys    *txKeys    // what Offload hands over; nil if it cannot
+	own     *txKeys    // after Offload: what crypto/tls still seals with
+	wants   []Message  // see Message
 }
 
 // Handshake takes what the client sent (nothing at first) and goes as far as it
@@ -138,11 +144,13 @@ func (s *Session) Feed(ciphertext []byte) { s.wire.in = append(s.wire.in, cipher
 
 // Read returns decrypted data of the client, ErrWouldBlock when Feed must come
 // first, and io.EOF after the client's close_notify. Any other error ends the
-// connection.
+// connection. After Offload see Message too, whatever Read returned.
 func (s *Session) Read(p []byte) (int, error) {
 	n, err := s.tls.Read(p)
-	if s.wire.refused {
-		return 0, errSealed
+	if len(s.wire.sealed) > 0 {
+		if err := s.openSealed(); err != nil {
+			return 0, err
+		}
 	}
 	var ne net.Error
 	if errors.As(err, &ne) && ne.Timeout() {
@@ -151,12 +159,63 @@ func (s *Session) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Message returns what the last Read wants to have sent to the client, in order;
+// false: nothing more. It is for sessions that are offloaded, where Output has
+// nothing: an alert, if the client broke the protocol, or the KeyUpdate that the
+// client asked for. The KeyUpdate must go out before any further application
+// data, and all that follows it under the next keys; a kernel that cannot change
+// its keys (before Linux 6.14, net/tls/tls_main.c) leaves only to send no more
+// data, and to close.
+func (s *Session) Message() (m Message, ok bool) {
+	if len(s.wants) == 0 {
+		return Message{}, false
+	}
+	m, s.wants = s.wants[0], s.wants[1:]
+	return m, true
+}
+
+// openSealed reads back the records that crypto/tls made for itself. It counts
+// them where it stopped at the hand-over, so they never leave this program.
+func (s *Session) openSealed() error {
+	stream := s.wire.sealed
+	s.wire.sealed = nil
+	for len(stream) > 0 {
+		var record []byte
+		if record, stream = cutRecord(stream); record == nil {
+			return errSealed
+		}
+		m, ok := s.own.message(s.own.seq, record)
+		if !ok || !m.IsAlert() && !m.IsKeyUpdate() {
+			return errSealed
+		}
+		s.own.seq++
+		if m.IsKeyUpdate() {
+			var err error
+			if s.own, err = s.own.next(); err != nil {
+				return err
+			}
+		}
+		s.wants = append(s.wants, m)
+	}
+	return nil
+}
+
 // Write seals p in user space. It is for sessions that are not offloaded.
-func (s *Session) Write(p []byte) (int, error) { return s.tls.Write(p) }
+func (s *Session) Write(p []byte) (int, error) {
+	if s.wire.mode == wireSealed {
+		return 0, errSealed
+	}
+	return s.tls.Write(p)
+}
 
 // CloseNotify puts a close_notify alert into Output. It is for sessions that are
 // not offloaded; for the others see the function CloseNotify.
-func (s *Session) CloseNotify() error { return s.tls.CloseWrite() }
+func (s *Session) CloseNotify() error {
+	if s.wire.mode == wireSealed {
+		return errSealed
+	}
+	return s.tls.CloseWrite()
+}
 
 // State describes the connection; it is valid after the handshake.
 func (s *Session) State() tls.ConnectionState { return s.tls.ConnectionState() }
@@ -192,13 +251,18 @@ func (s *Session) Offload(k Kernel) (*Meter, error) {
 	if err := k.SetTX(s.keys.suite.info(s.keys)); err != nil {
 		return nil, &OffloadError{"TLS_TX", err}
 	}
-	s.wire.mode = wireSealed
-	m, err := newTLSMeter(k, s.keys)
-	s.keys = nil
+	s.sealOff()
+	m, err := newTLSMeter(k, s.own)
 	if err != nil {
 		return nil, err // nothing may be sent any more: not ErrUnsupported
 	}
 	return m, nil
+}
+
+// sealOff keeps back all that crypto/tls makes from here on.
+func (s *Session) sealOff() {
+	s.wire.mode = wireSealed
+	s.keys, s.own = nil, s.keys
 }
 
 // An OffloadError is the kernel's refusal to take a connection.
@@ -223,18 +287,13 @@ func CloseNotify() (payload, control []byte) {
 	return []byte{alertWarning, closeNotify}, controlMessage(recordAlert)
 }
 
-const (
-	recordAlert           = 21 // ContentType, RFC 8446 section 5.1
-	recordApplicationData = 23
-)
-
 // wireMode is what the session's net.Conn does when it is asked for I/O.
 type wireMode uint8
 
 const (
 	wireHandshake wireMode = iota // Read waits for Handshake to be called again
 	wireFed                       // Read answers "would block"
-	wireSealed                    // the same, and Write is an error
+	wireSealed                    // the same, and what is written is kept back
 )
 
 // wire is the net.Conn under a session's tls.Conn: two buffers. While the
@@ -245,7 +304,7 @@ type wire struct {
 	in, out []byte
 	flight  []byte // all that was written during the handshake
 	written bool   // since the handshake
-	refused bool   // a Write while sealed
+	sealed  []byte // written while sealed
 
 	need chan struct{} // the handshake wants more input
 	more chan struct{} // there is more input
@@ -279,8 +338,9 @@ func (w *wire) Read(p []byte) (int, error) {
 func (w *wire) Write(p []byte) (int, error) {
 	switch w.mode {
 	case wireSealed:
-		w.refused = true
-		return 0, errSealed
+		// An error would keep crypto/tls from going on to the client's next keys.
+		w.sealed = append(w.sealed, p...)
+		return len(p), nil
 	case wireHandshake:
 		w.flight = append(w.flight, p...)
 	case wireFed:

@@ -2,14 +2,12 @@ package ktls
 
 import (
 	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -25,8 +23,13 @@ func testConfig(t *testing.T) (*tls.Config, *x509.CertPool) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return configFor(t, key)
+}
+
+func configFor(t *testing.T, key crypto.Signer) (*tls.Config, *x509.CertPool) {
+	t.Helper()
 	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"board"}, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +46,8 @@ func testConfig(t *testing.T) (*tls.Config, *x509.CertPool) {
 type laptop struct {
 	t    *testing.T
 	tls  *tls.Conn
-	far  net.Conn // the server's end of the wire
+	near net.Conn // the client's end of the wire
+	far  net.Conn // the server's
 	sess *Session
 }
 
@@ -54,7 +58,7 @@ func newLaptop(t *testing.T, srv *Server, cfg *tls.Config) *laptop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &laptop{t: t, tls: tls.Client(near, cfg), far: far, sess: sess}
+	l := &laptop{t: t, tls: tls.Client(near, cfg), near: near, far: far, sess: sess}
 	t.Cleanup(sess.Close)
 	for _, c := range []net.Conn{near, far} {
 		c.SetDeadline(time.Now().Add(20 * time.Second))
@@ -83,6 +87,11 @@ func socketPair(t *testing.T) (near, far net.Conn) {
 func (l *laptop) handshake(step int) error {
 	client := make(chan error, 1)
 	go func() { client <- l.tls.Handshake() }()
+	return l.serve(client, step)
+}
+
+// serve runs the session's side; client gets the end of the other.
+func (l *laptop) serve(client <-chan error, step int) error {
 	in := make([]byte, step)
 	var input []byte
 	for {
@@ -106,67 +115,66 @@ func (l *laptop) handshake(step int) error {
 	}
 }
 
-// seal does what the kernel does with k: one record of data, RFC 8446 section 5.2.
-func seal(t *testing.T, k *txKeys, contentType byte, data []byte) []byte {
+// withPreference sets the order of cipher suites for one test. The tests of this
+// package do not run in parallel.
+func withPreference(t *testing.T, suites []uint16) {
 	t.Helper()
-	block, err := aes.NewCipher(k.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		t.Fatal(err)
-	}
-	nonce := k.iv
-	for i, b := range binary.BigEndian.AppendUint64(nil, k.seq) {
-		nonce[4+i] ^= b
-	}
-	k.seq++
-	inner := append(bytes.Clone(data), contentType)
-	head := []byte{recordApplicationData, 3, 3, 0, 0}
-	binary.BigEndian.PutUint16(head[3:], uint16(len(inner)+aead.Overhead()))
-	return append(head, aead.Seal(nil, nonce[:], inner, head)...)
+	before, beforeNoAES := defaultCipherSuitesTLS13, defaultCipherSuitesTLS13NoAES
+	t.Cleanup(func() { defaultCipherSuitesTLS13, defaultCipherSuitesTLS13NoAES = before, beforeNoAES })
+	defaultCipherSuitesTLS13, defaultCipherSuitesTLS13NoAES = suites, suites
 }
 
 // TestHandOver lets the test be the kernel: what it seals with the keys and the
 // sequence number of the session must open at the client.
 func TestHandOver(t *testing.T) {
-	for _, tc := range []struct {
-		name    string
-		tickets bool
-		step    int // bytes the session is fed at a time
-		wantSeq uint64
-	}{
-		{"no tickets", false, 4096, 0},
-		{"one ticket", true, 4096, 1},
-		{"one ticket, byte by byte", true, 1, 1},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			cfg, pool := testConfig(t)
-			cfg.SessionTicketsDisabled = !tc.tickets
-			// A client asks for tickets only if it has a place for them.
-			cache := tls.NewLRUClientSessionCache(1)
-			l := newLaptop(t, NewServer(cfg), &tls.Config{RootCAs: pool, ServerName: "board", ClientSessionCache: cache})
-			if err := l.handshake(tc.step); err != nil {
-				t.Fatal(err)
-			}
-			k := l.sess.keys
-			if k == nil {
-				t.Fatalf("no keys for %s", tls.CipherSuiteName(l.sess.State().CipherSuite))
-			}
-			if k.seq != tc.wantSeq {
-				t.Errorf("sequence number: got %d, want %d", k.seq, tc.wantSeq)
-			}
-			go func() {
-				l.far.Write(seal(t, k, recordApplicationData, []byte("firmware")))
-				payload, _ := CloseNotify()
-				l.far.Write(seal(t, k, recordAlert, payload))
-			}()
-			got, err := io.ReadAll(l.tls)
-			if err != nil || string(got) != "firmware" {
-				t.Errorf("client: got %q, %v; want firmware and a clean end", got, err)
-			}
-		})
+	aes256 := []uint16{tls.TLS_AES_256_GCM_SHA384, tls.TLS_AES_128_GCM_SHA256, tls.TLS_CHACHA20_POLY1305_SHA256}
+	for _, suites := range [][]uint16{AESGCM.suites13(), ChaCha20Poly1305.suites13(), aes256} {
+		for _, tc := range []struct {
+			name    string
+			tickets bool
+			certs   bool // of clients: the ticket is then a flight of its own
+			step    int  // bytes the session is fed at a time
+			wantSeq uint64
+		}{
+			{"no tickets", false, false, 4096, 0},
+			{"one ticket", true, false, 4096, 1},
+			{"one ticket, byte by byte", true, false, 1, 1},
+			{"one ticket, after the client's certificate", true, true, 4096, 1},
+		} {
+			t.Run(tls.CipherSuiteName(suites[0])+"/"+tc.name, func(t *testing.T) {
+				withPreference(t, suites)
+				cfg, pool := testConfig(t)
+				cfg.SessionTicketsDisabled = !tc.tickets
+				// A client asks for tickets only if it has a place for them.
+				client := &tls.Config{RootCAs: pool, ServerName: "board", ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+				if tc.certs {
+					cfg.ClientAuth, client.Certificates = tls.RequireAnyClientCert, cfg.Certificates
+				}
+				l := newLaptop(t, NewServer(cfg), client)
+				if err := l.handshake(tc.step); err != nil {
+					t.Fatal(err)
+				}
+				if got := l.sess.State().CipherSuite; got != suites[0] {
+					t.Errorf("cipher suite: got %s, want %s", tls.CipherSuiteName(got), tls.CipherSuiteName(suites[0]))
+				}
+				k := l.sess.keys
+				if k == nil {
+					t.Fatal("no keys")
+				}
+				if k.seq != tc.wantSeq {
+					t.Errorf("sequence number: got %d, want %d", k.seq, tc.wantSeq)
+				}
+				go func() {
+					l.far.Write(seal(t, k, recordApplicationData, []byte("firmware")))
+					payload, _ := CloseNotify()
+					l.far.Write(seal(t, k, recordAlert, payload))
+				}()
+				got, err := io.ReadAll(l.tls)
+				if err != nil || string(got) != "firmware" {
+					t.Errorf("client: got %q, %v; want firmware and a clean end", got, err)
+				}
+			})
+		}
 	}
 }
 
@@ -252,16 +260,22 @@ func TestResumption(t *testing.T) {
 	}
 }
 
-// TestSealedWrite: once the kernel has the keys, a session that would send by
-// itself must fail instead, and put nothing on the wire.
-func TestSealedWrite(t *testing.T) {
+// TestSealedOff: once the kernel has the keys, nothing that a session makes goes
+// out by itself.
+func TestSealedOff(t *testing.T) {
 	cfg, pool := testConfig(t)
 	l := newLaptop(t, NewServer(cfg), &tls.Config{RootCAs: pool, ServerName: "board"})
 	if err := l.handshake(4096); err != nil {
 		t.Fatal(err)
 	}
-	l.sess.wire.mode = wireSealed
-	l.sess.Feed([]byte{recordApplicationData, 3, 3, 0, 17, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 6, 7})
+	l.sess.sealOff()
+	if _, err := l.sess.Write([]byte("x")); err == nil {
+		t.Error("Write: no error")
+	}
+	if err := l.sess.CloseNotify(); err == nil {
+		t.Error("CloseNotify: no error")
+	}
+	l.sess.Feed([]byte{recordApplicationData, 3, 3, 0, 17, 21: 7})
 	if _, err := l.sess.Read(make([]byte, 16)); err == nil || err == ErrWouldBlock {
 		t.Errorf("Read of a forged record: got %v, want an error", err)
 	}

@@ -1,0 +1,99 @@
+package ktls
+
+import (
+	"crypto"
+	"crypto/fips140"
+	"crypto/rsa"
+	"crypto/tls"
+	"slices"
+	_ "unsafe" // for go:linkname
+)
+
+// crypto/tls has no setting for the cipher suites of TLS 1.3. It marks these two
+// lists for go:linkname, with the promise not to remove or change them
+// (crypto/tls/defaults.go, go.dev/issue/67401); should one go, this package no
+// longer links. The first is for two sides with AES instructions, the second for
+// all others. Both are the order in which a server chooses.
+
+//go:linkname defaultCipherSuitesTLS13 crypto/tls.defaultCipherSuitesTLS13
+var defaultCipherSuitesTLS13 []uint16
+
+//go:linkname defaultCipherSuitesTLS13NoAES crypto/tls.defaultCipherSuitesTLS13NoAES
+var defaultCipherSuitesTLS13NoAES []uint16
+
+// A Cipher is an AEAD that clients and the kernel know.
+type Cipher uint8
+
+// The ciphers.
+const (
+	AnyCipher Cipher = iota // as crypto/tls chooses: by the instructions of both sides' processors
+	AESGCM
+	ChaCha20Poly1305
+)
+
+func (c Cipher) String() string {
+	return [...]string{"any cipher", "AES-GCM", "ChaCha20-Poly1305"}[c]
+}
+
+// suites13 are the cipher suites of TLS 1.3 in the order of preference.
+func (c Cipher) suites13() []uint16 {
+	if c == ChaCha20Poly1305 {
+		return []uint16{tls.TLS_CHACHA20_POLY1305_SHA256, tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384}
+	}
+	return []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384, tls.TLS_CHACHA20_POLY1305_SHA256}
+}
+
+// PreferTLS13 has all TLS 1.3 servers and clients of this process choose, and
+// offer, c first, whatever the processors of both sides prefer; AnyCipher changes
+// nothing. Who knows only the other cipher is served with that. Call it before
+// the first handshake of the process: crypto/tls reads the lists without a lock.
+// In FIPS 140-3 mode it has no effect: crypto/tls then knows only AES-GCM.
+func PreferTLS13(c Cipher) {
+	if c == AnyCipher || fips140.Enabled() {
+		return
+	}
+	defaultCipherSuitesTLS13, defaultCipherSuitesTLS13NoAES = c.suites13(), c.suites13()
+}
+
+// PreferTLS12 has the TLS 1.2 connections of s use c where the client and the
+// certificate's key can. crypto/tls has an order of its own there, but takes a
+// list of what is allowed at all: a client that offers c finds nothing else.
+// Call it before the first Session.
+func (s *Server) PreferTLS12(c Cipher) {
+	for _, cert := range s.base.Certificates {
+		key, _ := cert.PrivateKey.(crypto.Signer)
+		if key != nil {
+			s.prefer12 = append(s.prefer12, c.suites12(key.Public())...)
+		}
+	}
+}
+
+// suites12 are the cipher suites of TLS 1.2 with c, for a certificate's key.
+func (c Cipher) suites12(key crypto.PublicKey) []uint16 {
+	_, isRSA := key.(*rsa.PublicKey)
+	switch {
+	case c == AESGCM && isRSA:
+		return []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384}
+	case c == AESGCM:
+		return []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384}
+	case c == ChaCha20Poly1305 && isRSA:
+		return []uint16{tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256}
+	case c == ChaCha20Poly1305:
+		return []uint16{tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256}
+	}
+	return nil
+}
+
+// limit has one connection's configuration allow clients that offer one of
+// suites no others. They are of TLS 1.2: TLS 1.3 does not look at them.
+func limit(cfg *tls.Config, suites []uint16) {
+	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		offered := func(id uint16) bool { return slices.Contains(hello.CipherSuites, id) }
+		if !slices.ContainsFunc(suites, offered) {
+			return nil, nil
+		}
+		limited := cfg.Clone()
+		limited.CipherSuites = suites
+		return limited, nil
+	}
+}
