@@ -29,6 +29,12 @@ type Message struct {
 // in the kernel.
 func (m Message) Control() []byte { return controlMessage(m.Type) }
 
+// CloseNotify is the alert that ends what is sent: RFC 8446 section 6.1.
+func CloseNotify() Message {
+	const alertWarning, closeNotify = 1, 0
+	return Message{recordAlert, []byte{alertWarning, closeNotify}}
+}
+
 // IsAlert tells whether m is an alert: RFC 8446 section 6. Nothing may be sent
 // after it.
 func (m Message) IsAlert() bool { return m.Type == recordAlert && len(m.Payload) == 2 }

@@ -279,14 +279,6 @@ func (e *OffloadError) Is(target error) bool { return target == errors.ErrUnsupp
 
 func (e *OffloadError) Unwrap() error { return e.Err }
 
-// CloseNotify returns the close_notify alert (RFC 8446 section 6.1) to give to
-// sendmsg(2) on a socket whose sending side is in the kernel: the payload, and
-// the control message that makes it an alert.
-func CloseNotify() (payload, control []byte) {
-	const alertWarning, closeNotify = 1, 0
-	return []byte{alertWarning, closeNotify}, controlMessage(recordAlert)
-}
-
 // wireMode is what the session's net.Conn does when it is asked for I/O.
 type wireMode uint8
 

@@ -166,8 +166,7 @@ func TestHandOver(t *testing.T) {
 				}
 				go func() {
 					l.far.Write(seal(t, k, recordApplicationData, []byte("firmware")))
-					payload, _ := CloseNotify()
-					l.far.Write(seal(t, k, recordAlert, payload))
+					l.far.Write(seal(t, k, recordAlert, CloseNotify().Payload))
 				}()
 				got, err := io.ReadAll(l.tls)
 				if err != nil || string(got) != "firmware" {

@@ -29,7 +29,7 @@ func (c *conn) finish(now time.Time) operation {
 	c.progressed = now
 	switch c.transport {
 	case kernel:
-		return c.drain(now, c.notify)
+		return c.sayLast(ktls.CloseNotify(), now)
 	case user:
 		if err := c.session.CloseNotify(); err != nil {
 			return c.reset(err.Error())
@@ -39,6 +39,32 @@ func (c *conn) finish(now time.Time) operation {
 		return c.reset("the TLS handshake is not complete")
 	}
 	return c.shutdown(now)
+}
+
+// sayLast sends an alert through the kernel, and closes in order.
+func (c *conn) sayLast(m ktls.Message, now time.Time) operation {
+	c.progressed, c.lastWord = now, m
+	return c.drain(now, c.notify)
+}
+
+// unasked ends a connection in kernel TLS on which crypto/tls has something to
+// say by itself: an alert, since the client broke the protocol (cause), or a
+// KeyUpdate, since the client asked for one. Before Linux 6.14 the kernel cannot
+// change its keys, and without that no more data may be sent (RFC 8446 section
+// 4.6.3); close_notify may.
+func (c *conn) unasked(m ktls.Message, cause error, now time.Time) operation {
+	for ok := true; ok && !m.IsAlert(); {
+		var next ktls.Message
+		if next, ok = c.session.Message(); ok {
+			m = next
+		}
+	}
+	if !m.IsAlert() {
+		c.log.Debug("closing, since kernel TLS cannot change its keys", "remote", c.remote)
+		return c.finish(now)
+	}
+	c.log.Debug("the client broke TLS", "remote", c.remote, "alert", m.String(), "reason", cause)
+	return c.sayLast(m, now)
 }
 
 // drain goes on with then once nothing is inside kernel TLS: what shutdown(2) or
@@ -55,10 +81,10 @@ func (c *conn) drain(now time.Time, then func(time.Time) operation) operation {
 	return then(now)
 }
 
-// notify sends close_notify, as a record of its own.
+// notify sends the last word, as a record of its own.
 func (c *conn) notify(time.Time) operation {
 	c.state = stNotify
-	return operation{kind: opNotify, msg: uring.NewMessage(ktls.CloseNotify())}
+	return operation{kind: opNotify, msg: uring.NewMessage(c.lastWord.Payload, c.lastWord.Control())}
 }
 
 func (c *conn) notifyDone(ev event) operation {

@@ -2,12 +2,14 @@ package service
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,9 +26,9 @@ const (
 	stRequest                     // a request's head, or its rest
 	stHandler                     // a worker, running the handler
 	stTransfer                    // a step of sending, see transfer.go
-	stDrain                       // kernel TLS to be empty, before and after close_notify
-	stNotify                      // close_notify to be taken
-	stNotifyRoom                  // room for close_notify
+	stDrain                       // kernel TLS to be empty, before and after the last word
+	stNotify                      // the last word, an alert, to be taken
+	stNotifyRoom                  // room for it
 	stLinger                      // the client to have it all
 	stClosed                      // the descriptor's close
 )
@@ -51,6 +53,7 @@ type settings struct {
 	sessions      *ktls.Server // nil: no TLS
 	offload       bool         // try kernel TLS
 	require       bool         // and take nothing else
+	ciphers       []uint16     // cipher suites that the kernel takes; nil: try each
 	headerTimeout time.Duration
 	idleTimeout   time.Duration
 	stallTimeout  time.Duration
@@ -94,8 +97,9 @@ type conn struct {
 	pendingMax int64
 	room       int64 // bytes that may be pushed before the meter must be read again
 
-	drained func(now time.Time) operation // what follows the drain
-	linger  lingering
+	drained  func(now time.Time) operation // what follows the drain
+	lastWord ktls.Message                  // the alert before FIN, in kernel TLS
+	linger   lingering
 }
 
 // newConn takes a connection that the loop accepted.
@@ -199,7 +203,7 @@ func (c *conn) offloadSession(now time.Time) operation {
 	c.since = now
 	c.transport = user
 	if c.offload {
-		err := c.sock.Offload(c.session)
+		err := c.tryKernel()
 		switch {
 		case err == nil:
 			c.transport = kernel
@@ -212,6 +216,15 @@ func (c *conn) offloadSession(now time.Time) operation {
 		}
 	}
 	return c.nextRequest(now)
+}
+
+// tryKernel gives the session to the kernel, if that has the cipher.
+func (c *conn) tryKernel() error {
+	suite := c.session.State().CipherSuite
+	if c.ciphers != nil && !slices.Contains(c.ciphers, suite) {
+		return fmt.Errorf("the kernel does not take %s: %w", tls.CipherSuiteName(suite), errors.ErrUnsupported)
+	}
+	return c.sock.Offload(c.session)
 }
 
 // nextRequest looks for a whole request head in what has come, and waits for
@@ -234,6 +247,9 @@ func (c *conn) nextRequest(now time.Time) operation {
 		more := c.spare()
 		got, err := c.session.Read(more)
 		c.received(got, now)
+		if m, ok := c.session.Message(); ok {
+			return c.unasked(m, err, now)
+		}
 		switch {
 		case got > 0:
 		case err == ktls.ErrWouldBlock:
@@ -247,9 +263,8 @@ func (c *conn) nextRequest(now time.Time) operation {
 		case err == io.EOF:
 			return c.finish(now)
 		case err != nil:
-			// The session may have an alert to send. With the keys in the
-			// kernel it cannot, and the connection is reset.
-			if out := c.session.Output(); c.transport == user && len(out) > 0 {
+			if out := c.session.Output(); len(out) > 0 { // an alert
+				c.log.Debug("the client broke TLS", "remote", c.remote, "reason", err)
 				return c.sendRaw(out, now, c.shutdown)
 			}
 			return c.reset(err.Error())

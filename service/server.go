@@ -21,9 +21,11 @@ type Options struct {
 	Handler http.Handler // may be called on several goroutines; response bodies from memory are limited to 64 KiB
 	TLS     *tls.Config  // nil if no listener has TLS
 
-	Offload     bool // give connections to kernel TLS where the kernel takes them
-	Require     bool // reset connections that the kernel does not take
-	AsyncCipher bool // the kernel's cipher is asynchronous: sends and closes may wait for it, and leave the loop
+	Offload     bool        // give connections to kernel TLS where the kernel takes them
+	Require     bool        // reset connections that the kernel does not take
+	Ciphers     []uint16    // cipher suites that the kernel takes, no others are tried; nil: each is
+	Prefer      ktls.Cipher // first, of the whole process; see ktls.PreferTLS13
+	AsyncCipher bool        // the kernel's cipher is asynchronous: sends and closes may wait for it, and leave the loop
 
 	Connections   int           // at a time; above it, clients wait in the listen queue
 	HeaderTimeout time.Duration // for a handshake, and for a request's head
@@ -103,6 +105,7 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 			handler:       opts.Handler,
 			offload:       opts.Offload,
 			require:       opts.Require,
+			ciphers:       opts.Ciphers,
 			headerTimeout: opts.HeaderTimeout,
 			idleTimeout:   opts.IdleTimeout,
 			stallTimeout:  opts.StallTimeout,
@@ -116,7 +119,9 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 		bell:        b,
 	}
 	if opts.TLS != nil {
+		ktls.PreferTLS13(opts.Prefer)
 		s.sessions = ktls.NewServer(opts.TLS)
+		s.sessions.PreferTLS12(opts.Prefer)
 	}
 	return s, nil
 }
