@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -187,6 +188,8 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 		TLS:           opened.TLS,
 		Offload:       choice.Offload,
 		Require:       cfg.TLS.Kernel == config.KernelRequire,
+		Ciphers:       choice.Ciphers,
+		Prefer:        choice.Prefer,
 		AsyncCipher:   choice.Async,
 		Connections:   cfg.Limits.Connections,
 		HeaderTimeout: cfg.Limits.HeaderTimeout,
@@ -300,12 +303,25 @@ func printReport(w io.Writer, r *platform.Report) {
 			fmt.Fprintf(w, "%s: no: %s; %s\n", f.name, f.Reason, f.Remedy)
 		}
 	}
-	for _, a := range r.GCM {
+	for _, c := range r.Ciphers {
+		switch {
+		case c.Usable:
+			fmt.Fprintf(w, "kernel TLS, %s: yes\n", c.Name)
+		case r.KernelTLS.Usable: // else the reason stands above
+			fmt.Fprintf(w, "kernel TLS, %s: no: %s; %s\n", c.Name, c.Reason, c.Remedy)
+		}
+	}
+	for _, a := range slices.Concat(r.GCM, r.ChaCha20) {
 		how := "synchronous"
 		if a.Async {
 			how = "asynchronous"
 		}
-		fmt.Fprintf(w, "gcm(aes): %s, priority %d, %s, module %s, self-test %s\n", a.Driver, a.Priority, how, a.Module, a.SelfTest)
+		fmt.Fprintf(w, "%s: %s, priority %d, %s, module %s, self-test %s\n", a.Name, a.Driver, a.Priority, how, a.Module, a.SelfTest)
+	}
+	if r.AESInstructions {
+		fmt.Fprintln(w, "AES instructions: yes")
+	} else {
+		fmt.Fprintln(w, "AES instructions: no")
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"uringhttpd/config"
+	"uringhttpd/ktls"
 	"uringhttpd/platform"
 )
 
@@ -163,6 +164,28 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
+// TestCipherAndFIPS: in FIPS mode there is no ChaCha20, and check says so.
+func TestCipherAndFIPS(t *testing.T) {
+	_, configure := site(t)
+	path := program(t)
+	for _, tc := range []struct {
+		godebug, cipher string
+		status          int
+	}{
+		{"", "chacha20", exitOK},
+		{"fips140=on", "chacha20", exitUsage},
+		{"fips140=on", "aes-gcm", exitOK},
+		{"fips140=on", "auto", exitOK},
+	} {
+		cmd := exec.Command(path, "check", "-config", configure(strings.Replace(good, "tls: {", "tls: {cipher: "+tc.cipher+", ", 1)))
+		cmd.Env = append(os.Environ(), "GODEBUG="+tc.godebug)
+		out, _ := cmd.CombinedOutput()
+		if got := cmd.ProcessState.ExitCode(); got != tc.status || tc.status != exitOK && !strings.Contains(string(out), "tls.cipher: chacha20 does not exist in FIPS") {
+			t.Errorf("GODEBUG=%s, %s: status %d, want %d: %s", tc.godebug, tc.cipher, got, tc.status, out)
+		}
+	}
+}
+
 // TestRequire: without kernel TLS, require is a refusal that says what to do;
 // with it, the daemon starts.
 func TestRequire(t *testing.T) {
@@ -268,6 +291,42 @@ func TestServe(t *testing.T) {
 	io.Copy(io.Discard, d.lines)
 	if err := d.cmd.Wait(); err != nil {
 		t.Errorf("after SIGTERM: %v", err)
+	}
+}
+
+// TestCipherChoice: tls.cipher is what a client gets that prefers the other, with
+// TLS 1.3, with TLS 1.2, and with a second connection of the same session.
+func TestCipherChoice(t *testing.T) {
+	_, configure := site(t)
+	for _, tc := range []struct {
+		cipher       string
+		client       ktls.Cipher // what this process, the client, prefers
+		tls13, tls12 uint16
+	}{
+		{"aes-gcm", ktls.ChaCha20Poly1305, tls.TLS_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
+		{"chacha20", ktls.AESGCM, tls.TLS_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256},
+	} {
+		ktls.PreferTLS13(tc.client)
+		d := startDaemon(t, configure(strings.Replace(good, "tls: {", "tls: {cipher: "+tc.cipher+", ", 1)))
+		for version, want := range map[uint16]uint16{tls.VersionTLS13: tc.tls13, tls.VersionTLS12: tc.tls12} {
+			cfg := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", MaxVersion: version, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+			for _, resumed := range []bool{false, true} {
+				c, err := tls.Dial("tcp", d.addrs[0], cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				io.WriteString(c, "GET / HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n")
+				body, err := io.ReadAll(c)
+				state := c.ConnectionState()
+				if c.Close(); err != nil || !bytes.HasPrefix(body, []byte("HTTP/1.1 200")) {
+					t.Errorf("%s, %s: %q, %v", tc.cipher, tls.VersionName(version), body, err)
+				}
+				if state.CipherSuite != want || state.DidResume != resumed {
+					t.Errorf("%s, %s: got %s, resumed %v, want %s, %v", tc.cipher, tls.VersionName(version),
+						tls.CipherSuiteName(state.CipherSuite), state.DidResume, tls.CipherSuiteName(want), resumed)
+				}
+			}
+		}
 	}
 }
 

@@ -53,7 +53,7 @@ type TLS struct {
 	Key            string
 	ClientCA       string // "": clients need no certificate
 	Kernel         KernelTLS
-	Cipher         string // "auto"
+	Cipher         Cipher
 	MinimumVersion uint16 // as in crypto/tls: 0x0303 is TLS 1.2, 0x0304 TLS 1.3
 }
 
@@ -65,6 +65,17 @@ const (
 	KernelAuto    KernelTLS = "auto"    // the kernel where it can, else user space
 	KernelRequire KernelTLS = "require" // the kernel, or refuse to serve
 	KernelOff     KernelTLS = "off"     // user space
+)
+
+// Cipher is what clients are offered first; who knows only the other is served
+// with that.
+type Cipher string
+
+// The values of Cipher.
+const (
+	CipherAuto     Cipher = "auto" // what is best on this machine
+	CipherAESGCM   Cipher = "aes-gcm"
+	CipherChaCha20 Cipher = "chacha20" // ChaCha20-Poly1305
 )
 
 // Crypto says which of the kernel's drivers is to do gcm(aes).
@@ -152,7 +163,7 @@ func Parse(data []byte, file string) (*Config, error) {
 func defaults(file string) *Config {
 	return &Config{
 		File:   file,
-		TLS:    TLS{Kernel: KernelAuto, Cipher: "auto", MinimumVersion: versionTLS12},
+		TLS:    TLS{Kernel: KernelAuto, Cipher: CipherAuto, MinimumVersion: versionTLS12},
 		Crypto: Crypto{Prefer: "keep"},
 		Limits: Limits{
 			Connections:   1024,

@@ -239,7 +239,6 @@ listen:
 
 		{"not built yet", minimal + "crypto: {prefer: hardware}\ntls: {cipher: chacha20}\nlimits: {rate: 512KiB}\nmetrics: {address: \":9100\"}\n", []string{
 			"3: crypto.prefer: not built yet; write keep",
-			"4: tls.cipher: not built yet; write auto",
 			"5: limits.rate: not built yet; write 0, which is unlimited",
 			`6: metrics.address: not built yet; write "", which is none`}},
 	} {
@@ -371,7 +370,10 @@ func checkValid(t *testing.T, c *Config) {
 	if c.Limits.Connections < 1 || c.Limits.Connections > 1_000_000 {
 		t.Errorf("connections %d", c.Limits.Connections)
 	}
-	if c.TLS.MinimumVersion != versionTLS12 && c.TLS.MinimumVersion != versionTLS13 || c.TLS.Cipher != "auto" ||
+	if c.TLS.Cipher != CipherAuto && c.TLS.Cipher != CipherAESGCM && c.TLS.Cipher != CipherChaCha20 {
+		t.Errorf("cipher %q", c.TLS.Cipher)
+	}
+	if c.TLS.MinimumVersion != versionTLS12 && c.TLS.MinimumVersion != versionTLS13 ||
 		c.Crypto.Prefer != "keep" || c.Limits.Rate != 0 || c.Metrics.Address != "" {
 		t.Errorf("not built: %+v", c)
 	}

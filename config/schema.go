@@ -90,8 +90,8 @@ func (r *reader) tls(e entry) {
 				{"auto", KernelAuto}, {"require", KernelRequire}, {"off", KernelOff}})
 		}},
 		{"cipher", func(e entry) {
-			choose(r, e, &tls.Cipher, words("auto", "aes-gcm", "chacha20"))
-			r.notBuilt(e, tls.Cipher != "auto", "write auto")
+			choose(r, e, &tls.Cipher, []option[Cipher]{
+				{"auto", CipherAuto}, {"aes-gcm", CipherAESGCM}, {"chacha20", CipherChaCha20}})
 		}},
 		{"minimum_version", func(e entry) {
 			choose(r, e, &tls.MinimumVersion, []option[uint16]{{"1.2", versionTLS12}, {"1.3", versionTLS13}})

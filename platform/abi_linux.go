@@ -26,24 +26,28 @@ type uringParams struct {
 
 // include/uapi/linux/tls.h, include/linux/socket.h
 const (
-	solTLS             = 282    // SOL_TLS
-	tlsTX              = 1      // TLS_TX
-	tls13Version       = 0x0304 // TLS_1_3_VERSION
-	cipherAESGCM128    = 51     // TLS_CIPHER_AES_GCM_128
-	ulpTLS             = "tls"
-	sizeofCryptoAESGCM = 40
+	solTLS                 = 282    // SOL_TLS
+	tlsTX                  = 1      // TLS_TX
+	tls13Version           = 0x0304 // TLS_1_3_VERSION
+	cipherAESGCM128        = 51     // TLS_CIPHER_AES_GCM_128
+	cipherAESGCM256        = 52     // TLS_CIPHER_AES_GCM_256
+	cipherChaCha20Poly1305 = 54     // TLS_CIPHER_CHACHA20_POLY1305
+	ulpTLS                 = "tls"
 )
 
-// cryptoInfoAESGCM128 is struct tls12_crypto_info_aes_gcm_128, which serves
-// TLS 1.2 and 1.3 alike.
-type cryptoInfoAESGCM128 struct {
-	version    uint16 // tls_crypto_info.version, host byte order
-	cipherType uint16 // tls_crypto_info.cipher_type, host byte order
-	iv         [8]byte
-	key        [16]byte
-	salt       [4]byte
-	recSeq     [8]byte
+// cryptoInfo is struct tls_crypto_info, which starts the argument of TLS_TX. What
+// follows is bytes: initialization vector, key, salt and sequence number.
+type cryptoInfo struct {
+	version    uint16 // host byte order
+	cipherType uint16 // host byte order
 }
+
+// Sizes of the arguments of TLS_TX.
+const (
+	sizeofAESGCM128        = 4 + 8 + 16 + 4 + 8  // struct tls12_crypto_info_aes_gcm_128
+	sizeofAESGCM256        = 4 + 8 + 32 + 4 + 8  // struct tls12_crypto_info_aes_gcm_256
+	sizeofChaCha20Poly1305 = 4 + 12 + 32 + 0 + 8 // struct tls12_crypto_info_chacha20_poly1305
+)
 
 // include/uapi/linux/capability.h
 const (

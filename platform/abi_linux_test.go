@@ -7,7 +7,7 @@ import (
 
 func TestLayout(t *testing.T) {
 	var p uringParams
-	var c cryptoInfoAESGCM128
+	var c cryptoInfo
 	for _, tt := range []struct {
 		name      string
 		got, want uintptr
@@ -18,11 +18,11 @@ func TestLayout(t *testing.T) {
 		{"io_uring_params.wq_fd", unsafe.Offsetof(p.wqFD), 24},
 		{"io_uring_params.sq_off", unsafe.Offsetof(p.sqOff), 40},
 		{"io_uring_params.cq_off", unsafe.Offsetof(p.cqOff), 80},
-		{"sizeof tls12_crypto_info_aes_gcm_128", unsafe.Sizeof(c), sizeofCryptoAESGCM},
-		{"tls12_crypto_info_aes_gcm_128.iv", unsafe.Offsetof(c.iv), 4},
-		{"tls12_crypto_info_aes_gcm_128.key", unsafe.Offsetof(c.key), 12},
-		{"tls12_crypto_info_aes_gcm_128.salt", unsafe.Offsetof(c.salt), 28},
-		{"tls12_crypto_info_aes_gcm_128.rec_seq", unsafe.Offsetof(c.recSeq), 32},
+		{"sizeof tls_crypto_info", unsafe.Sizeof(c), 4},
+		{"tls_crypto_info.cipher_type", unsafe.Offsetof(c.cipherType), 2},
+		{"sizeof tls12_crypto_info_aes_gcm_128", sizeofAESGCM128, 40},
+		{"sizeof tls12_crypto_info_aes_gcm_256", sizeofAESGCM256, 56},
+		{"sizeof tls12_crypto_info_chacha20_poly1305", sizeofChaCha20Poly1305, 56},
 	} {
 		if tt.got != tt.want {
 			t.Errorf("%s = %d, want %d", tt.name, tt.got, tt.want)

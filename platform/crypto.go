@@ -123,12 +123,18 @@ func (a *Algorithm) set(line string) error {
 	return nil
 }
 
-// gcm returns the entries for gcm(aes), in the order that [Report] promises.
-// The sort is stable because the kernel takes the first of equals.
-func gcm(all []Algorithm) []Algorithm {
+// Names of the crypto API.
+const (
+	gcmAES           = "gcm(aes)"
+	chaCha20Poly1305 = "rfc7539(chacha20,poly1305)"
+)
+
+// named returns the entries for name, in the order that [Report] promises. The
+// sort is stable because the kernel takes the first of equals.
+func named(all []Algorithm, name string) []Algorithm {
 	var found []Algorithm
 	for _, a := range all {
-		if a.Name == "gcm(aes)" && a.Type != "larval" {
+		if a.Name == name && a.Type != "larval" {
 			found = append(found, a)
 		}
 	}

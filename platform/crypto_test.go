@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"crypto/tls"
 	"errors"
 	"os"
 	"slices"
@@ -33,7 +34,7 @@ func TestParseCrypto(t *testing.T) {
 		t.Errorf("%s: Internal = false, want true", all[4].Driver)
 	}
 
-	r := Report{GCM: gcm(all)}
+	r := Report{GCM: named(all, gcmAES)}
 	var drivers []string
 	for _, a := range r.GCM {
 		drivers = append(drivers, a.Driver)
@@ -47,7 +48,7 @@ func TestParseCrypto(t *testing.T) {
 	if !slices.Equal(drivers, wantDrivers) {
 		t.Errorf("gcm\n got %q\nwant %q", drivers, wantDrivers)
 	}
-	if a, ok := r.Picked(); !ok || a.Driver != wantDrivers[0] || !a.Async {
+	if a, ok := r.Picked(tls.TLS_AES_128_GCM_SHA256); !ok || a.Driver != wantDrivers[0] || !a.Async {
 		t.Errorf("Picked() = %+v, %v, want %s, async", a, ok, wantDrivers[0])
 	}
 }
@@ -62,8 +63,8 @@ func TestPickedNone(t *testing.T) {
 		{"internal", []Algorithm{{Name: "gcm(aes)", Type: "aead", SelfTest: "passed", Internal: true}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := Report{GCM: gcm(tt.gcm)}
-			if a, ok := r.Picked(); ok {
+			r := Report{GCM: named(tt.gcm, gcmAES)}
+			if a, ok := r.Picked(tls.TLS_AES_128_GCM_SHA256); ok {
 				t.Errorf("Picked() = %+v, want none", a)
 			}
 		})
@@ -136,7 +137,7 @@ func FuzzParseCrypto(f *testing.F) {
 				}
 			}
 		}
-		sorted := gcm(all)
+		sorted := named(all, gcmAES)
 		for i := 1; i < len(sorted); i++ {
 			a, b := sorted[i-1], sorted[i]
 			if !a.eligible() && b.eligible() || a.eligible() == b.eligible() && a.Priority < b.Priority {

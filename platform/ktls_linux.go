@@ -3,6 +3,8 @@ package platform
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -34,9 +36,33 @@ type tlsAnswer struct {
 	err  error
 }
 
-// tlsSetup turns kernel TLS on for one end of a connection from the machine to
-// itself. No byte is sent over it, and the key is random and thrown away.
-func tlsSetup(ctx context.Context) tlsAnswer {
+// kernelCipher is one that kernel TLS may take.
+type kernelCipher struct {
+	suite      uint16 // of TLS 1.3
+	cipherType uint16
+	size       int    // of TLS_TX's argument
+	algorithm  string // of the crypto API
+	options    string // of the kernel's configuration
+}
+
+var kernelCiphers = []kernelCipher{
+	{tls.TLS_AES_128_GCM_SHA256, cipherAESGCM128, sizeofAESGCM128, gcmAES, "CONFIG_CRYPTO_GCM and CONFIG_CRYPTO_AES"},
+	{tls.TLS_AES_256_GCM_SHA384, cipherAESGCM256, sizeofAESGCM256, gcmAES, "CONFIG_CRYPTO_GCM and CONFIG_CRYPTO_AES"},
+	{tls.TLS_CHACHA20_POLY1305_SHA256, cipherChaCha20Poly1305, sizeofChaCha20Poly1305, chaCha20Poly1305, "CONFIG_CRYPTO_CHACHA20POLY1305"},
+}
+
+// tlsSetup turns kernel TLS on, with each cipher, for one end of a connection from
+// the machine to itself. No byte is sent over it, and the key is random and thrown
+// away. The answers are in the order of kernelCiphers.
+func tlsSetup(ctx context.Context) []tlsAnswer {
+	answers := make([]tlsAnswer, len(kernelCiphers))
+	for i, c := range kernelCiphers {
+		answers[i] = tlsSetupWith(ctx, c)
+	}
+	return answers
+}
+
+func tlsSetupWith(ctx context.Context, c kernelCipher) tlsAnswer {
 	client, server, err := loopback(ctx)
 	if err != nil {
 		return tlsAnswer{stepLoopback, err}
@@ -54,7 +80,7 @@ func tlsSetup(ctx context.Context) tlsAnswer {
 			answer = tlsAnswer{stepULP, err}
 			return
 		}
-		if err := setThrowAwayKey(int(fd)); err != nil {
+		if err := setThrowAwayKey(int(fd), c); err != nil {
 			answer = tlsAnswer{stepKey, err}
 		}
 	})
@@ -64,13 +90,13 @@ func tlsSetup(ctx context.Context) tlsAnswer {
 	return answer
 }
 
-func setThrowAwayKey(fd int) error {
-	info := cryptoInfoAESGCM128{version: tls13Version, cipherType: cipherAESGCM128}
-	rand.Read(info.key[:]) // never fails (crypto/rand, since Go 1.24)
-	rand.Read(info.iv[:])
-	rand.Read(info.salt[:])
-	value := unsafe.String((*byte)(unsafe.Pointer(&info)), unsafe.Sizeof(info))
-	return unix.SetsockoptString(fd, solTLS, tlsTX, value)
+func setThrowAwayKey(fd int, c kernelCipher) error {
+	value := make([]byte, c.size)
+	rand.Read(value) // never fails (crypto/rand, since Go 1.24)
+	info := cryptoInfo{version: tls13Version, cipherType: c.cipherType}
+	binary.NativeEndian.PutUint16(value[unsafe.Offsetof(info.version):], info.version)
+	binary.NativeEndian.PutUint16(value[unsafe.Offsetof(info.cipherType):], info.cipherType)
+	return unix.SetsockoptString(fd, solTLS, tlsTX, string(value))
 }
 
 // loopback returns the two ends of a new TCP connection over the loopback
@@ -165,7 +191,7 @@ func tlsModule(proc, sys, modules string) presence {
 
 // tlsFeature explains the answer. The errnos are those of tcp_set_ulp() in
 // net/ipv4/tcp_ulp.c and do_tls_setsockopt_conf() in net/tls/tls_main.c.
-func tlsFeature(a tlsAnswer, f tlsFacts) Feature {
+func tlsFeature(a tlsAnswer, c kernelCipher, f tlsFacts) Feature {
 	var errno unix.Errno
 	errors.As(a.err, &errno)
 	switch a.step {
@@ -174,7 +200,7 @@ func tlsFeature(a tlsAnswer, f tlsFacts) Feature {
 	case stepULP:
 		return ulpFeature(errno, f)
 	case stepKey:
-		return keyFeature(errno)
+		return keyFeature(errno, c)
 	}
 	return Feature{
 		Inconclusive: true,
@@ -241,21 +267,21 @@ func moduleMissing(f tlsFacts) Feature {
 	}
 }
 
-func keyFeature(errno unix.Errno) Feature {
+func keyFeature(errno unix.Errno, c kernelCipher) Feature {
 	switch errno {
 	case unix.ENOENT:
 		return Feature{
-			Reason: "the kernel has no gcm(aes), the cipher of the records",
-			Remedy: "build the kernel with CONFIG_CRYPTO_GCM and CONFIG_CRYPTO_AES (m or y), and install the modules with it",
+			Reason: "the kernel has no " + c.algorithm + ", the cipher of the records",
+			Remedy: "build the kernel with " + c.options + " (m or y), and install the modules with it",
 		}
 	case unix.ELIBBAD:
 		return Feature{
-			Reason: "every gcm(aes) of the kernel failed the kernel's self-test",
+			Reason: "every " + c.algorithm + " of the kernel failed the kernel's self-test",
 			Remedy: "see \"alg: \" lines in the kernel's log for the driver at fault, and keep it from loading",
 		}
 	case unix.EINVAL, unix.ENOTSUP:
 		return Feature{
-			Reason: "the kernel's TLS does not take TLS 1.3 with AES-128-GCM: it is older than Linux 5.1",
+			Reason: "the kernel's TLS does not take " + tls.CipherSuiteName(c.suite) + ": it is older than Linux 5.11",
 			Remedy: "use Linux 6.1 or later",
 		}
 	}

@@ -2,11 +2,13 @@ package platform
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 
+	"golang.org/x/sys/cpu"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,23 +17,53 @@ type Report struct {
 	Kernel    string  `json:"kernel"`     // release, as uname -r prints it
 	Machine   string  `json:"machine"`    // hardware name, as uname -m prints it
 	IOURing   Feature `json:"io_uring"`   // io_uring with SINGLE_ISSUER and DEFER_TASKRUN
-	KernelTLS Feature `json:"kernel_tls"` // sending TLS 1.3 with AES-128-GCM from the kernel
+	KernelTLS Feature `json:"kernel_tls"` // sending TLS 1.3 from the kernel, with at least one of Ciphers
+
+	Ciphers []Cipher `json:"ciphers"` // each that kernel TLS may take
+
+	// AESInstructions tells whether the processor has instructions for AES-GCM,
+	// and the kernel lets programs of this architecture use them.
+	AESInstructions bool `json:"aes_instructions"`
 
 	// GCM lists every gcm(aes) in /proc/crypto. Those that the kernel may
 	// pick come first, by falling priority, so that GCM[0] is the one it picks
 	// (see [Report.Picked]); those it may not (internal, or not passed by the
 	// kernel's self-test) follow.
 	GCM []Algorithm `json:"gcm"`
+
+	// ChaCha20 is the same for rfc7539(chacha20,poly1305).
+	ChaCha20 []Algorithm `json:"chacha20"`
 }
 
-// Picked returns the gcm(aes) that a kernel TLS connection set up now would
-// use, and false if the kernel has none that it may use. Where KernelTLS is not
-// usable, a module not loaded yet may still bring a better one.
-func (r *Report) Picked() (Algorithm, bool) {
-	if len(r.GCM) == 0 || !r.GCM[0].eligible() {
+// A Cipher is one of TLS 1.3, and whether kernel TLS takes it.
+type Cipher struct {
+	Suite uint16 `json:"-"`    // as in crypto/tls
+	Name  string `json:"name"` // of the cipher suite
+	Feature
+}
+
+// Takes tells whether kernel TLS takes a cipher suite.
+func (r *Report) Takes(suite uint16) bool {
+	for _, c := range r.Ciphers {
+		if c.Suite == suite {
+			return c.Usable
+		}
+	}
+	return false
+}
+
+// Picked returns the implementation that a kernel TLS connection set up now with
+// a cipher suite would use, and false if the kernel has none that it may use.
+// Where the suite is not usable, a module not loaded yet may still bring one.
+func (r *Report) Picked(suite uint16) (Algorithm, bool) {
+	list := r.GCM
+	if suite == tls.TLS_CHACHA20_POLY1305_SHA256 {
+		list = r.ChaCha20
+	}
+	if len(list) == 0 || !list[0].eligible() {
 		return Algorithm{}, false
 	}
-	return r.GCM[0], true
+	return list[0], true
 }
 
 // Feature is the answer to: can this process, now, use it?
@@ -42,8 +74,8 @@ type Feature struct {
 	Remedy       string `json:"remedy,omitempty"`       // what to do about it, one line; empty if usable
 }
 
-// Probe asks the kernel. It sets up one small ring and one TCP connection
-// on the loopback interface and closes both. What the kernel refuses is in the
+// Probe asks the kernel. It sets up one small ring and a TCP connection for each
+// cipher on the loopback interface, and closes all. What the kernel refuses is in the
 // report, not an error; an error means that no report could be made: ctx ended,
 // or /proc could not be read.
 //
@@ -62,15 +94,17 @@ func Probe(ctx context.Context) (*Report, error) {
 	r := &Report{
 		Kernel:  unix.ByteSliceToString(uts.Release[:]),
 		Machine: unix.ByteSliceToString(uts.Machine[:]),
+		AESInstructions: cpu.X86.HasAES && cpu.X86.HasPCLMULQDQ ||
+			cpu.ARM64.HasAES && cpu.ARM64.HasPMULL || cpu.ARM.HasAES && cpu.ARM.HasPMULL,
 	}
 
 	r.IOURing = uringFeature(uringSetup(), readUringFacts())
 
-	answer := make(chan tlsAnswer, 1)
+	answer := make(chan []tlsAnswer, 1)
 	go func() { answer <- tlsSetup(ctx) }()
 	select {
-	case a := <-answer:
-		r.KernelTLS = tlsFeature(a, readTLSFacts(r.Kernel))
+	case answers := <-answer:
+		r.setCiphers(answers, readTLSFacts(r.Kernel))
 	case <-ctx.Done():
 		return nil, fmt.Errorf("platform: kernel TLS did not answer: %w", ctx.Err())
 	}
@@ -80,8 +114,20 @@ func Probe(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.GCM = gcm(all)
+	r.GCM, r.ChaCha20 = named(all, gcmAES), named(all, chaCha20Poly1305)
 	return r, nil
+}
+
+// setCiphers explains the answers of tlsSetup. Where the kernel takes no cipher,
+// the first one's reason is that of kernel TLS.
+func (r *Report) setCiphers(answers []tlsAnswer, facts tlsFacts) {
+	for i, c := range kernelCiphers {
+		f := tlsFeature(answers[i], c, facts)
+		r.Ciphers = append(r.Ciphers, Cipher{c.suite, tls.CipherSuiteName(c.suite), f})
+		if i == 0 || f.Usable && !r.KernelTLS.Usable {
+			r.KernelTLS = f
+		}
+	}
 }
 
 // readCrypto reads /proc/crypto. A kernel without the file, or a process that

@@ -76,15 +76,15 @@ func TestTLSFeature(t *testing.T) {
 		{"ULP, unheard of", stepULP, unix.ENOTCONN, tlsFacts{}, true, "ENOTCONN", "dmesg"},
 		{"no cipher", stepKey, unix.ENOENT, tlsFacts{module: moduleLoaded}, false, "no gcm(aes)", "CONFIG_CRYPTO_GCM"},
 		{"self-test failed", stepKey, unix.ELIBBAD, tlsFacts{module: moduleLoaded}, false, "self-test", "alg: "},
-		{"no TLS 1.3", stepKey, unix.EINVAL, tlsFacts{module: moduleLoaded}, false, "TLS 1.3", "6.1"},
+		{"no TLS 1.3", stepKey, unix.EINVAL, tlsFacts{module: moduleLoaded}, false, "does not take TLS_AES_128_GCM_SHA256", "6.1"},
 		{"key, unheard of", stepKey, unix.ENOMEM, tlsFacts{module: moduleLoaded}, true, "ENOMEM", "dmesg"},
 		{"no loopback", stepLoopback, errors.New("connect: network is unreachable"), tlsFacts{}, true, "network is unreachable", "lo up"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			check(t, tlsFeature(tlsAnswer{tt.step, tt.err}, tt.facts), tt.inconclusive, tt.reason, tt.remedy)
+			check(t, tlsFeature(tlsAnswer{tt.step, tt.err}, kernelCiphers[0], tt.facts), tt.inconclusive, tt.reason, tt.remedy)
 		})
 	}
-	if got := tlsFeature(tlsAnswer{step: stepDone}, tlsFacts{}); got != (Feature{Usable: true}) {
+	if got := tlsFeature(tlsAnswer{step: stepDone}, kernelCiphers[0], tlsFacts{}); got != (Feature{Usable: true}) {
 		t.Errorf("success: %+v, want usable and no more", got)
 	}
 }
@@ -99,6 +99,41 @@ func check(t *testing.T, got Feature, inconclusive bool, reason, remedy string) 
 	}
 	if got.Remedy == "" || !strings.Contains(got.Remedy, remedy) || strings.Contains(got.Remedy, "\n") {
 		t.Errorf("remedy %q, want one line with %q", got.Remedy, remedy)
+	}
+}
+
+// TestCiphers: kernel TLS is usable with any one cipher, and a missing one is named.
+func TestCiphers(t *testing.T) {
+	done, noCipher := tlsAnswer{step: stepDone}, tlsAnswer{stepKey, unix.ENOENT}
+	noModule := tlsAnswer{stepULP, unix.ENOENT}
+	for _, tt := range []struct {
+		name    string
+		answers []tlsAnswer
+		usable  bool
+		chacha  string // part of its reason
+	}{
+		{"all", []tlsAnswer{done, done, done}, true, ""},
+		{"no ChaCha20", []tlsAnswer{done, done, noCipher}, true, "no rfc7539(chacha20,poly1305)"},
+		{"ChaCha20 alone", []tlsAnswer{noCipher, noCipher, done}, true, ""},
+		{"before 5.11", []tlsAnswer{done, done, {stepKey, unix.EINVAL}}, true, "does not take TLS_CHACHA20_POLY1305_SHA256"},
+		{"no cipher", []tlsAnswer{noCipher, noCipher, noCipher}, false, "no rfc7539"},
+		{"no module", []tlsAnswer{noModule, noModule, noModule}, false, "CONFIG_TLS"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var r Report
+			r.setCiphers(tt.answers, tlsFacts{module: moduleAbsent})
+			if r.KernelTLS.Usable != tt.usable {
+				t.Errorf("kernel TLS: %+v, want usable %v", r.KernelTLS, tt.usable)
+			}
+			for i, c := range r.Ciphers {
+				if c.Usable != (tt.answers[i] == done) || c.Name == "" {
+					t.Errorf("%+v for %+v", c, tt.answers[i])
+				}
+			}
+			if got := r.Ciphers[2].Reason; !strings.Contains(got, tt.chacha) || tt.chacha == "" && got != "" {
+				t.Errorf("ChaCha20: %q, want %q in it", got, tt.chacha)
+			}
+		})
 	}
 }
 
@@ -157,8 +192,17 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%s could not be asked: %s", name, f.Reason)
 		}
 	}
-	if _, picked := r.Picked(); r.KernelTLS.Usable && !picked {
-		t.Error("kernel TLS took a key, and /proc/crypto has no gcm(aes) that it could use")
+	any := false
+	for _, c := range r.Ciphers {
+		if any = any || c.Usable; c.Usable != r.Takes(c.Suite) {
+			t.Errorf("%s: usable %v, taken %v", c.Name, c.Usable, r.Takes(c.Suite))
+		}
+		if _, picked := r.Picked(c.Suite); c.Usable && !picked {
+			t.Errorf("kernel TLS took a key for %s, and /proc/crypto has nothing that it could use", c.Name)
+		}
+	}
+	if any != r.KernelTLS.Usable || len(r.Ciphers) != len(kernelCiphers) {
+		t.Errorf("kernel TLS: %+v, but its ciphers %+v", r.KernelTLS, r.Ciphers)
 	}
 	if after := descriptors(t); after != before {
 		t.Errorf("%d file descriptors open, want %d as before", after, before)

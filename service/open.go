@@ -1,6 +1,7 @@
 package service
 
 import (
+	"crypto/fips140"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"syscall"
 
 	"uringhttpd/config"
+	"uringhttpd/ktls"
 	"uringhttpd/platform"
 	"uringhttpd/systemd"
 )
@@ -73,6 +75,10 @@ func openTLS(cfg *config.Config) (*tls.Config, config.Problems) {
 			problems = append(problems, cfg.Problem(key, "cannot be read: "+cause(err), right))
 		}
 		return data
+	}
+	if cfg.TLS.Cipher == config.CipherChaCha20 && fips140.Enabled() {
+		problems = append(problems, cfg.Problem("tls.cipher", "chacha20 does not exist in FIPS 140-3 mode, which is on",
+			"aes-gcm or auto, or the program without fips140 in GODEBUG"))
 	}
 	t := &tls.Config{
 		MinVersion: cfg.TLS.MinimumVersion,
@@ -177,9 +183,11 @@ func bindFailure(address string, err error) (wrong, right string) {
 
 // A Choice is how TLS connections will be served on this machine, and why.
 type Choice struct {
-	Offload bool   // to kernel TLS
-	Async   bool   // and its cipher is asynchronous
-	Reason  string // one line, for a person
+	Offload bool        // to kernel TLS
+	Ciphers []uint16    // cipher suites that it takes
+	Async   bool        // one of them asynchronously
+	Prefer  ktls.Cipher // to be used first
+	Reason  string      // one line, for a person
 }
 
 // Choose decides by the configuration and what the machine can do. The error
@@ -192,24 +200,30 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 	for _, l := range cfg.Listen {
 		withTLS = withTLS || l.TLS
 	}
-	f := report.KernelTLS
-	switch {
-	case !withTLS:
+	if !withTLS {
 		return Choice{Reason: "no listener has TLS"}, nil
+	}
+	var c Choice
+	switch f := report.KernelTLS; {
 	case cfg.TLS.Kernel == config.KernelOff:
-		return Choice{Reason: "kernel TLS is not used: tls.kernel is off"}, nil
+		c.Reason = "kernel TLS is not used: tls.kernel is off"
 	case f.Usable:
-		c := Choice{Offload: true, Reason: "kernel TLS is used"}
-		if a, ok := report.Picked(); ok {
-			how := "synchronous"
-			if c.Async = a.Async; c.Async {
-				how = "asynchronous"
-			}
-			c.Reason += fmt.Sprintf(", with gcm(aes) by %s (%s)", a.Driver, how)
+		c = Choice{Offload: true, Ciphers: taken(report), Reason: "kernel TLS is used"}
+		var names string
+		if names, c.Async = drivers(report); names != "" {
+			c.Reason += ", with " + names
 		}
-		return c, nil
+		if err := missing(cfg, report); err != nil && cfg.TLS.Kernel == config.KernelRequire {
+			return Choice{}, err
+		}
 	case cfg.TLS.Kernel == config.KernelRequire:
 		return Choice{}, fmt.Errorf("kernel TLS cannot be used, and tls.kernel is require: %s; %s", f.Reason, f.Remedy)
+	default:
+		c.Reason = fmt.Sprintf("kernel TLS is not used: %s; %s", f.Reason, f.Remedy)
 	}
-	return Choice{Reason: fmt.Sprintf("kernel TLS is not used: %s; %s", f.Reason, f.Remedy)}, nil
+	var why string
+	if c.Prefer, why = prefer(cfg, report, c.Offload); c.Prefer != ktls.AnyCipher {
+		c.Reason += fmt.Sprintf("; %v is preferred: %s", c.Prefer, why)
+	}
+	return c, nil
 }

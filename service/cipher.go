@@ -1,0 +1,84 @@
+package service
+
+import (
+	"crypto/fips140"
+	"crypto/tls"
+	"fmt"
+	"strings"
+
+	"uringhttpd/config"
+	"uringhttpd/ktls"
+	"uringhttpd/platform"
+)
+
+const (
+	suiteGCM    = tls.TLS_AES_128_GCM_SHA256
+	suiteChaCha = tls.TLS_CHACHA20_POLY1305_SHA256
+)
+
+// prefer decides which cipher clients are offered first, and says why. offload:
+// connections go to the kernel where it takes them.
+func prefer(cfg *config.Config, report *platform.Report, offload bool) (c ktls.Cipher, why string) {
+	switch {
+	case cfg.TLS.Cipher == config.CipherAESGCM:
+		return ktls.AESGCM, "tls.cipher is aes-gcm"
+	case cfg.TLS.Cipher == config.CipherChaCha20:
+		return ktls.ChaCha20Poly1305, "tls.cipher is chacha20"
+	case fips140.Enabled():
+		return ktls.AESGCM, "FIPS 140-3 mode has no other"
+	case !offload:
+		return ktls.AnyCipher, "" // crypto/tls encrypts, and knows what it is good at
+	}
+	gcm, chacha := report.Takes(suiteGCM), report.Takes(suiteChaCha)
+	engine, picked := report.Picked(suiteGCM)
+	switch {
+	case gcm && picked && engine.Async:
+		return ktls.AESGCM, "the kernel has an asynchronous engine for it"
+	case gcm && report.AESInstructions:
+		return ktls.AESGCM, "the processor has AES instructions"
+	case gcm && !chacha && cfg.TLS.Kernel == config.KernelRequire:
+		return ktls.AESGCM, "the kernel takes no other"
+	}
+	return ktls.ChaCha20Poly1305, "there is neither an engine nor an AES instruction for the other"
+}
+
+// taken are the cipher suites that kernel TLS takes; never nil.
+func taken(report *platform.Report) []uint16 {
+	suites := []uint16{}
+	for _, c := range report.Ciphers {
+		if c.Usable {
+			suites = append(suites, c.Suite)
+		}
+	}
+	return suites
+}
+
+// drivers names who encrypts in the kernel, and tells whether any does it
+// asynchronously.
+func drivers(report *platform.Report) (names string, async bool) {
+	var parts []string
+	for _, suite := range []uint16{suiteGCM, suiteChaCha} {
+		a, ok := report.Picked(suite)
+		if !ok || !report.Takes(suite) {
+			continue
+		}
+		how := "synchronous"
+		if a.Async {
+			how, async = "asynchronous", true
+		}
+		parts = append(parts, fmt.Sprintf("%s by %s (%s)", a.Name, a.Driver, how))
+	}
+	return strings.Join(parts, ", "), async
+}
+
+// missing is why kernel TLS cannot be required with the cipher of the
+// configuration; nil if it can.
+func missing(cfg *config.Config, report *platform.Report) error {
+	suite := map[config.Cipher]uint16{config.CipherAESGCM: suiteGCM, config.CipherChaCha20: suiteChaCha}[cfg.TLS.Cipher]
+	for _, c := range report.Ciphers {
+		if c.Suite == suite && !c.Usable {
+			return fmt.Errorf("tls.kernel is require, and it does not take tls.cipher %s: %s; %s", cfg.TLS.Cipher, c.Reason, c.Remedy)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+package service
+
+import (
+	"crypto/tls"
+	"slices"
+	"strings"
+	"testing"
+
+	"uringhttpd/config"
+	"uringhttpd/ktls"
+	"uringhttpd/platform"
+)
+
+func TestChoose(t *testing.T) {
+	yes := platform.Feature{Usable: true}
+	no := platform.Feature{Reason: "no such cipher", Remedy: "build it"}
+	gcm := platform.Algorithm{Name: "gcm(aes)", Driver: "generic", Type: "aead", SelfTest: "passed"}
+	engine := platform.Algorithm{Name: "gcm(aes)", Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true}
+	chacha := platform.Algorithm{Name: "rfc7539(chacha20,poly1305)", Driver: "neon", Type: "aead", SelfTest: "passed"}
+	asyncChacha := chacha
+	asyncChacha.Driver, asyncChacha.Async = "caam", true
+	// report of a kernel that takes what it has a driver for.
+	report := func(aes bool, all ...platform.Algorithm) *platform.Report {
+		r := &platform.Report{IOURing: yes, KernelTLS: no, AESInstructions: aes}
+		for _, a := range all {
+			r.KernelTLS = yes
+			if a.Name == "gcm(aes)" {
+				r.GCM = append(r.GCM, a)
+			} else {
+				r.ChaCha20 = append(r.ChaCha20, a)
+			}
+		}
+		for _, suite := range []uint16{suiteGCM, suiteChaCha} {
+			c := platform.Cipher{Suite: suite, Name: tls.CipherSuiteName(suite), Feature: no}
+			if _, ok := r.Picked(suite); ok {
+				c.Feature = yes
+			}
+			r.Ciphers = append(r.Ciphers, c)
+		}
+		return r
+	}
+	for _, tc := range []struct {
+		name   string
+		kernel config.KernelTLS
+		cipher config.Cipher
+		report *platform.Report
+		prefer ktls.Cipher
+		takes  []uint16 // nil: nothing is offloaded
+		async  bool
+		reason string // part of it, or of the error
+		err    bool
+	}{
+		{"an engine", "auto", "auto", report(false, engine, chacha), ktls.AESGCM, []uint16{suiteGCM, suiteChaCha}, true, "AES-GCM is preferred: the kernel has an asynchronous engine", false},
+		{"AES instructions", "auto", "auto", report(true, gcm, chacha), ktls.AESGCM, []uint16{suiteGCM, suiteChaCha}, false, "gcm(aes) by generic (synchronous), rfc7539(chacha20,poly1305) by neon (synchronous)", false},
+		{"neither", "auto", "auto", report(false, gcm, chacha), ktls.ChaCha20Poly1305, []uint16{suiteGCM, suiteChaCha}, false, "ChaCha20-Poly1305 is preferred: there is neither", false},
+		{"neither, and ChaCha20 not in the kernel", "auto", "auto", report(false, gcm), ktls.ChaCha20Poly1305, []uint16{suiteGCM}, false, "", false},
+		{"the same, required", "require", "auto", report(false, gcm), ktls.AESGCM, []uint16{suiteGCM}, false, "the kernel takes no other", false},
+		{"ChaCha20 alone in the kernel", "auto", "auto", report(true, chacha), ktls.ChaCha20Poly1305, []uint16{suiteChaCha}, false, "", false},
+		{"an engine for ChaCha20", "auto", "auto", report(false, gcm, asyncChacha), ktls.ChaCha20Poly1305, []uint16{suiteGCM, suiteChaCha}, true, "caam (asynchronous)", false},
+		{"no kernel TLS", "auto", "auto", report(false), ktls.AnyCipher, nil, false, "no such cipher; build it", false},
+		{"no kernel TLS, ChaCha20", "auto", "chacha20", report(true), ktls.ChaCha20Poly1305, nil, false, "tls.cipher is chacha20", false},
+		{"switched off", "off", "aes-gcm", report(true, gcm), ktls.AESGCM, nil, false, "tls.kernel is off; AES-GCM is preferred: tls.cipher is aes-gcm", false},
+		{"as configured", "auto", "chacha20", report(true, engine, chacha), ktls.ChaCha20Poly1305, []uint16{suiteGCM, suiteChaCha}, true, "", false},
+		{"as configured, not in the kernel", "auto", "chacha20", report(true, gcm), ktls.ChaCha20Poly1305, []uint16{suiteGCM}, false, "", false},
+		{"the same, required", "require", "chacha20", report(true, gcm), 0, nil, false, "does not take tls.cipher chacha20: no such cipher; build it", true},
+		{"required, none", "require", "auto", report(true), 0, nil, false, "tls.kernel is require: no such cipher", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg := &config.Config{Listen: []config.Listen{{TLS: true}}, TLS: config.TLS{Kernel: tc.kernel, Cipher: tc.cipher}}
+			c, err := Choose(cfg, tc.report)
+			text := c.Reason
+			if err != nil {
+				text = err.Error()
+			}
+			if (err != nil) != tc.err || !strings.Contains(text, tc.reason) || strings.Contains(text, "\n") {
+				t.Errorf("got %q, error %v; want %q in it", text, err != nil, tc.reason)
+			}
+			if c.Prefer != tc.prefer || c.Async != tc.async || c.Offload != (tc.takes != nil) || !slices.Equal(c.Ciphers, tc.takes) {
+				t.Errorf("got %+v", c)
+			}
+		})
+	}
+	plain := &config.Config{Listen: []config.Listen{{}}}
+	if c, err := Choose(plain, report(true, gcm)); err != nil || c.Offload || c.Prefer != ktls.AnyCipher {
+		t.Errorf("without TLS: %+v, %v", c, err)
+	}
+}
