@@ -29,7 +29,7 @@ func handedOver(t *testing.T) (*Session, *rawtls.Client) {
 	}
 	made := make(chan result, 1)
 	go func() {
-		c, err := rawtls.New(near, &tls.Config{RootCAs: pool, ServerName: "board"})
+		c, err := rawtls.New(near, clientConfig(pool))
 		made <- result{c, err}
 	}()
 	buf := make([]byte, 16<<10)

@@ -49,10 +49,10 @@ func TestPreferTLS13(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			withPreference(t, tc.offered)
 			cfg, pool := testConfig(t)
-			l := newLaptop(t, NewServer(cfg), &tls.Config{RootCAs: pool, ServerName: "board"})
+			l := newLaptop(t, NewServer(cfg), clientConfig(pool))
 			conn := &afterHello{Conn: l.near, made: make(chan struct{})}
 			made := conn.made
-			l.tls = tls.Client(conn, &tls.Config{RootCAs: pool, ServerName: "board"})
+			l.tls = tls.Client(conn, clientConfig(pool))
 			ended := make(chan error, 1)
 			go func() { ended <- l.tls.Handshake() }()
 			<-made

@@ -42,6 +42,10 @@ func configFor(t *testing.T, key crypto.Signer) (*tls.Config, *x509.CertPool) {
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, pool
 }
 
+func clientConfig(pool *x509.CertPool) *tls.Config {
+	return &tls.Config{RootCAs: pool, ServerName: "board"}
+}
+
 // laptop is a crypto/tls client whose peer is a Session that the test moves.
 type laptop struct {
 	t    *testing.T
@@ -263,7 +267,7 @@ func TestResumption(t *testing.T) {
 // out by itself.
 func TestSealedOff(t *testing.T) {
 	cfg, pool := testConfig(t)
-	l := newLaptop(t, NewServer(cfg), &tls.Config{RootCAs: pool, ServerName: "board"})
+	l := newLaptop(t, NewServer(cfg), clientConfig(pool))
 	if err := l.handshake(4096); err != nil {
 		t.Fatal(err)
 	}

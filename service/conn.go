@@ -251,7 +251,6 @@ func (c *conn) nextRequest(now time.Time) operation {
 			return c.unasked(m, err, now)
 		}
 		switch {
-		case got > 0:
 		case err == ktls.ErrWouldBlock:
 			// The session may have something to send, the answer to a key
 			// update. It goes out before more is received: a client that makes
@@ -260,14 +259,14 @@ func (c *conn) nextRequest(now time.Time) operation {
 				return c.sendRaw(out, now, c.receiveRequest)
 			}
 			return c.receiveRequest(now)
-		case err == io.EOF:
-			return c.finish(now)
-		case err != nil:
+		case err != nil && err != io.EOF: // also with data before it
 			if out := c.session.Output(); len(out) > 0 { // an alert
 				c.log.Debug("the client broke TLS", "remote", c.remote, "reason", err)
 				return c.sendRaw(out, now, c.shutdown)
 			}
 			return c.reset(err.Error())
+		case got == 0 && err == io.EOF:
+			return c.finish(now)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -63,23 +62,33 @@ func answer(t *testing.T, c *rawtls.Client) (updated bool) {
 }
 
 // TestBrokenTLS: a client that breaks TLS gets the alert that is due and then the
-// end of the stream, at once and as a second request.
+// end of the stream: at once, as a second request, and together with a request,
+// which may be answered before.
 func TestBrokenTLS(t *testing.T) {
 	preferAES(t)
 	ts := startServer(t, hello, nil)
 	for _, v := range rawtls.Violations() {
-		for _, second := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s,second=%v", v.Name, second), func(t *testing.T) {
+		for _, when := range []string{"first", "after a request", "with a request"} {
+			t.Run(v.Name+", "+when, func(t *testing.T) {
 				c := ts.dialRaw(t)
-				if second {
-					c.Conn.Write(c.Seal(rawtls.ApplicationData, []byte(getRequest), 0))
+				var stream []byte
+				if when != "first" {
+					stream = c.Seal(rawtls.ApplicationData, []byte(getRequest), 0)
+				}
+				if when == "after a request" {
+					c.Conn.Write(stream)
+					stream = nil
 					answer(t, c)
 				}
-				if _, err := c.Conn.Write(v.Make(c)); err != nil {
+				if _, err := c.Conn.Write(append(stream, v.Make(c)...)); err != nil {
 					t.Fatal(err)
 				}
-				if data, alert, err := c.ReadAll(); err != nil || alert != v.Alert || len(data) > 0 {
-					t.Errorf("got %q, alert %d, %v; want alert %d and the end", data, alert, err, v.Alert)
+				data, alert, err := c.ReadAll()
+				if err != nil || alert != v.Alert {
+					t.Errorf("got alert %d, %v; want alert %d and the end", alert, err, v.Alert)
+				}
+				if answered := strings.HasSuffix(string(data), "hello"); len(data) > 0 && (!answered || when != "with a request") {
+					t.Errorf("got %q", data)
 				}
 			})
 		}

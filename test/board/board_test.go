@@ -53,6 +53,9 @@ func TestBoards(t *testing.T) {
 				t.Fatal(err)
 			}
 			spec := board.Spec{Board: e.board, Engine: e.engine, Program: program, Cache: cache}
+			if e.engine == board.Sync {
+				spec.Modules = chaChaModules
+			}
 			if e.engine == board.Cryptd {
 				var err error
 				if spec.Wrong, err = wrongBuilds(ctx, e.board, t.TempDir()); err != nil {
@@ -76,6 +79,7 @@ func TestBoards(t *testing.T) {
 			}()
 			t.Run("downloads", func(t *testing.T) { testDownloads(ctx, t, m) })
 			t.Run("refusal", func(t *testing.T) { testRefusal(ctx, t, m) })
+			t.Run("ciphers", func(t *testing.T) { testCiphers(ctx, t, m) })
 			t.Run("sharp", func(t *testing.T) { testSharp(ctx, t, m) })
 			if e.engine == board.Cryptd {
 				t.Run("teeth", func(t *testing.T) { testTeeth(ctx, t, m) })
