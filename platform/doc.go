@@ -1,6 +1,6 @@
 // Package platform asks the running kernel what it can do for a server of
-// HTTPS: io_uring, kernel TLS, and which implementation of gcm(aes) a kernel
-// TLS connection would use.
+// HTTPS: io_uring, kernel TLS and its ciphers, and which implementation of them
+// a kernel TLS connection would use.
 //
 // It asks and reports; it decides nothing and sets nothing. Asking can make the
 // kernel load modules on demand: crypto drivers for anybody, the tls module for
