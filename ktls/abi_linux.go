@@ -8,6 +8,7 @@ const (
 	tlsTX            = 1 // TLS_TX, a socket option of SOL_TLS
 	tlsSetRecordType = 1 // TLS_SET_RECORD_TYPE, a control message of SOL_TLS
 
+	tls12Version = 0x0303 // TLS_1_2_VERSION
 	tls13Version = 0x0304 // TLS_1_3_VERSION
 
 	cipherAESGCM128        = 51 // TLS_CIPHER_AES_GCM_128

@@ -1,6 +1,6 @@
-// Package ktls moves the sending side of a TLS 1.3 connection into the Linux
-// kernel (Documentation/networking/tls.rst) and knows, to the byte, what the
-// kernel has not sent yet.
+// Package ktls moves the sending side of a TLS connection into the Linux kernel
+// (Documentation/networking/tls.rst) and knows, to the byte, what the kernel has
+// not sent yet.
 //
 // It is for programs with an event loop: nothing here reads or writes a socket.
 // A Session is fed what the client sent and hands out what must be sent. After
@@ -10,10 +10,12 @@
 // and this way no control message, alert or key update can confuse the receive
 // path of the socket.
 //
-// A connection that the kernel does not take (no tls module, a cipher it does
-// not have, TLS 1.2) goes on in user space: Write seals, Output hands out. That
-// holds too where the kernel took the upper layer protocol and refused the key: a
-// socket in that state passes bytes through (TLS_BASE in net/tls/tls_main.c).
+// The kernel gets TLS 1.3 with each of its ciphers, and TLS 1.2 with the same
+// ones. A connection that it does not take (no tls module, a cipher it does not
+// have, a resumed session of TLS 1.2) goes on in user space: Write seals, Output
+// hands out. That holds too where the kernel took the upper layer protocol and
+// refused the key: a socket in that state passes bytes through (TLS_BASE in
+// net/tls/tls_main.c).
 //
 // What crypto/tls wants to tell the client by itself after the hand-over, an
 // alert or the answer to a key update, is opened again with the keys it was

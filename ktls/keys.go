@@ -16,35 +16,42 @@ import (
 	"unsafe"
 )
 
-// A suite is a TLS 1.3 cipher suite as the kernel's interface has it.
+// A suite is a cipher suite as the kernel's interface has it.
 type suite struct {
-	hash   func() hash.Hash
-	keyLen int
-	info   func(k *txKeys) []byte // the argument of setsockopt(SOL_TLS, TLS_TX)
-	opener func(key []byte) (opener, error)
+	hash     func() hash.Hash
+	keyLen   int
+	info     func(k *txKeys) []byte // the argument of setsockopt(SOL_TLS, TLS_TX)
+	opener   func(key []byte) (opener, error)
+	gcm      bool
+	version  uint16
+	overhead int64 // what a record adds to its plaintext
 }
 
-// An opener returns the inner plaintext of a TLS 1.3 record, header included, or
-// nil if it sees that the record is under another key or nonce.
-type opener func(nonce *[12]byte, record []byte) []byte
+// An opener returns what was sealed, or nil if it sees that it is under another
+// key or nonce.
+type opener func(nonce *[12]byte, additional, sealed []byte) []byte
 
-// suiteOf returns what Offload can hand over.
+// suiteOf returns what Offload can hand over of TLS 1.3.
 func suiteOf(id uint16) (suite, bool) {
+	s := suite{hash: sha256.New, version: tls13Version, overhead: 5 + 1 + tagSize} // header, content type, tag
 	switch id {
 	case tls.TLS_AES_128_GCM_SHA256:
-		return suite{sha256.New, 16, infoAESGCM128, openAESGCM}, true
+		s.keyLen, s.info, s.opener, s.gcm = 16, infoAESGCM128, openAESGCM, true
 	case tls.TLS_AES_256_GCM_SHA384:
-		return suite{sha512.New384, 32, infoAESGCM256, openAESGCM}, true
+		s.hash = sha512.New384
+		s.keyLen, s.info, s.opener, s.gcm = 32, infoAESGCM256, openAESGCM, true
 	case tls.TLS_CHACHA20_POLY1305_SHA256:
-		return suite{sha256.New, chacha20KeySize, infoChaCha20Poly1305, openChaCha20Poly1305}, true
+		s.keyLen, s.info, s.opener = chacha20KeySize, infoChaCha20Poly1305, openChaCha20Poly1305
+	default:
+		return suite{}, false
 	}
-	return suite{}, false
+	return s, true
 }
 
-// txKeys are the sending keys of one direction of a TLS 1.3 connection.
+// txKeys are the sending keys of one direction of a connection.
 type txKeys struct {
 	suite  suite
-	secret []byte // the traffic secret they come from
+	secret []byte // the traffic secret they come from; nil with TLS 1.2
 	key    []byte
 	iv     [12]byte
 	seq    uint64 // of the next record
@@ -141,11 +148,14 @@ func cutRecord(stream []byte) (record, rest []byte) {
 // message opens a record: RFC 8446 sections 5.2 and 5.3. It is for records that
 // this program made, and asks what they say, not whether they are genuine.
 func (k *txKeys) message(seq uint64, record []byte) (Message, bool) {
-	nonce := k.iv
-	for i, b := range binary.BigEndian.AppendUint64(nil, seq) {
-		nonce[4+i] ^= b
+	if len(record) < 5+tagSize {
+		return Message{}, false
 	}
-	inner := bytes.TrimRight(k.open(&nonce, record), "\x00") // the padding
+	if k.suite.version == tls12Version {
+		return k.message12(seq, record)
+	}
+	nonce := k.nonce(seq)
+	inner := bytes.TrimRight(k.open(&nonce, record[:5], record[5:]), "\x00") // the padding
 	if len(inner) == 0 {
 		return Message{}, false
 	}
@@ -153,7 +163,15 @@ func (k *txKeys) message(seq uint64, record []byte) (Message, bool) {
 	return Message{Type: inner[last], Payload: inner[:last]}, true
 }
 
-const tagSize = 16 // of every AEAD of RFC 8446 that is used here
+func (k *txKeys) nonce(seq uint64) [12]byte {
+	nonce := k.iv
+	for i, b := range binary.BigEndian.AppendUint64(nil, seq) {
+		nonce[4+i] ^= b
+	}
+	return nonce
+}
+
+const tagSize = 16 // of every AEAD here
 
 func openAESGCM(key []byte) (opener, error) {
 	block, err := aes.NewCipher(key)
@@ -164,8 +182,8 @@ func openAESGCM(key []byte) (opener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(nonce *[12]byte, record []byte) []byte {
-		inner, err := aead.Open(nil, nonce[:], record[5:], record[:5])
+	return func(nonce *[12]byte, additional, sealed []byte) []byte {
+		inner, err := aead.Open(nil, nonce[:], sealed, additional)
 		if err != nil {
 			return nil
 		}
@@ -178,35 +196,40 @@ func openAESGCM(key []byte) (opener, error) {
 // stream. A record under another key comes out as noise, which no ticket is.
 func openChaCha20Poly1305(key []byte) (opener, error) {
 	k := [chacha20KeySize]byte(key)
-	return func(nonce *[12]byte, record []byte) []byte {
-		if len(record) < 5+tagSize {
-			return nil
-		}
-		inner := bytes.Clone(record[5 : len(record)-tagSize])
+	return func(nonce *[12]byte, _, sealed []byte) []byte {
+		inner := bytes.Clone(sealed[:len(sealed)-tagSize])
 		chacha20XOR(&k, nonce, 1, inner) // block 0 makes the tag's key: RFC 8439 section 2.8
 		return inner
 	}, nil
 }
 
-// secretLog is the KeyLogWriter of one connection. It keeps the server's first
-// application traffic secret, which is all that Offload needs, and logs nothing.
-type secretLog struct{ secret []byte }
+// secretLog is the KeyLogWriter of one connection. It keeps what Offload needs,
+// and logs nothing.
+type secretLog struct {
+	secret       []byte // the server's first application traffic secret; TLS 1.2: the master secret
+	clientRandom []byte
+}
 
 // Write takes one line of the NSS key log format: label, client random, secret.
 func (l *secretLog) Write(line []byte) (int, error) {
 	fields := bytes.Fields(line)
-	if len(fields) == 3 && string(fields[0]) == "SERVER_TRAFFIC_SECRET_0" {
-		secret := make([]byte, hex.DecodedLen(len(fields[2])))
-		if _, err := hex.Decode(secret, fields[2]); err != nil {
-			return 0, fmt.Errorf("ktls: key log: %w", err)
-		}
-		l.secret = secret
+	if len(fields) != 3 || string(fields[0]) != "SERVER_TRAFFIC_SECRET_0" && string(fields[0]) != "CLIENT_RANDOM" {
+		return len(line), nil
 	}
+	random, err := hex.DecodeString(string(fields[1]))
+	if err != nil {
+		return 0, fmt.Errorf("ktls: key log: %w", err)
+	}
+	secret, err := hex.DecodeString(string(fields[2]))
+	if err != nil {
+		return 0, fmt.Errorf("ktls: key log: %w", err)
+	}
+	l.clientRandom, l.secret = random, secret
 	return len(line), nil
 }
 
 func infoAESGCM128(k *txKeys) []byte {
-	c := aesGCM128{info: cryptoInfo{tls13Version, cipherAESGCM128}}
+	c := aesGCM128{info: cryptoInfo{k.suite.version, cipherAESGCM128}}
 	copy(c.key[:], k.key)
 	copy(c.salt[:], k.iv[:4])
 	copy(c.iv[:], k.iv[4:])
@@ -215,7 +238,7 @@ func infoAESGCM128(k *txKeys) []byte {
 }
 
 func infoAESGCM256(k *txKeys) []byte {
-	c := aesGCM256{info: cryptoInfo{tls13Version, cipherAESGCM256}}
+	c := aesGCM256{info: cryptoInfo{k.suite.version, cipherAESGCM256}}
 	copy(c.key[:], k.key)
 	copy(c.salt[:], k.iv[:4])
 	copy(c.iv[:], k.iv[4:])
@@ -224,7 +247,7 @@ func infoAESGCM256(k *txKeys) []byte {
 }
 
 func infoChaCha20Poly1305(k *txKeys) []byte {
-	c := chaCha20Poly1305{info: cryptoInfo{tls13Version, cipherChaCha20Poly1305}, iv: k.iv}
+	c := chaCha20Poly1305{info: cryptoInfo{k.suite.version, cipherChaCha20Poly1305}, iv: k.iv}
 	copy(c.key[:], k.key)
 	binary.BigEndian.PutUint64(c.recSeq[:], k.seq)
 	return unsafe.Slice((*byte)(unsafe.Pointer(&c)), unsafe.Sizeof(c))

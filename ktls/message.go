@@ -14,6 +14,7 @@ const (
 
 // Handshake message types, RFC 8446 section 4.
 const (
+	handshakeServerHello      = 2
 	handshakeNewSessionTicket = 4
 	handshakeKeyUpdate        = 24
 )

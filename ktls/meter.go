@@ -7,10 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// recordOverhead is what a TLS 1.3 record adds to its plaintext with any AEAD of
-// RFC 8446: a header of 5 bytes, the content type, a tag of 16.
-const recordOverhead = 22
-
 // A Meter tells how much of what was given to a socket has not left yet. It
 // works on a socket whose sending side is in the kernel, and on a plain one,
 // where nothing is ever Pending. It does not own the socket.
@@ -22,6 +18,7 @@ const recordOverhead = 22
 type Meter struct {
 	kernel   Kernel
 	infoSize int    // of the argument of TLS_TX; 0 on a plain socket
+	overhead int64  // what a record adds to its plaintext
 	given    int64  // plaintext bytes that the kernel accepted
 	tcpBase  int64  // what TCP had been given before the meter started
 	seqBase  uint64 // record sequence number when the meter started
@@ -47,7 +44,7 @@ func newTLSMeter(kernel Kernel, k *txKeys) (*Meter, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.infoSize = len(k.suite.info(k))
+	m.infoSize, m.overhead = len(k.suite.info(k)), k.suite.overhead
 	m.seqBase, err = kernel.TXSequence(m.infoSize)
 	return m, err
 }
@@ -67,7 +64,7 @@ func (m *Meter) Read() (Reading, error) {
 		if err != nil {
 			return Reading{}, err
 		}
-		overhead = int64(seq-m.seqBase) * recordOverhead
+		overhead = int64(seq-m.seqBase) * m.overhead
 	}
 	acked, unacked, err := m.tcp()
 	if err != nil {

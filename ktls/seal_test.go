@@ -20,17 +20,22 @@ func seal(t *testing.T, k *txKeys, contentType byte, data []byte) []byte {
 // sealPadded adds n bytes of padding, RFC 8446 section 5.4.
 func sealPadded(t *testing.T, k *txKeys, contentType byte, data []byte, n int) []byte {
 	t.Helper()
-	nonce := k.iv
-	for i, b := range binary.BigEndian.AppendUint64(nil, k.seq) {
-		nonce[4+i] ^= b
-	}
+	nonce := k.nonce(k.seq)
 	k.seq++
+	if k.suite.version == tls12Version {
+		return seal12(t, k, nonce, contentType, data)
+	}
 	inner := append(bytes.Clone(data), contentType)
 	inner = append(inner, make([]byte, n)...)
 	head := []byte{recordApplicationData, 3, 3, 0, 0}
 	binary.BigEndian.PutUint16(head[3:], uint16(len(inner)+tagSize))
-	if cipherType := binary.NativeEndian.Uint16(k.suite.info(k)[2:]); cipherType == cipherChaCha20Poly1305 {
-		return append(head, sealChaCha20Poly1305([32]byte(k.key), nonce, inner, head)...)
+	return append(head, sealAEAD(t, k, nonce, inner, head)...)
+}
+
+func sealAEAD(t *testing.T, k *txKeys, nonce [12]byte, plaintext, additional []byte) []byte {
+	t.Helper()
+	if !k.suite.gcm {
+		return sealChaCha20Poly1305([32]byte(k.key), nonce, plaintext, additional)
 	}
 	block, err := aes.NewCipher(k.key)
 	if err != nil {
@@ -40,7 +45,28 @@ func sealPadded(t *testing.T, k *txKeys, contentType byte, data []byte, n int) [
 	if err != nil {
 		t.Fatal(err)
 	}
-	return append(head, aead.Seal(nil, nonce[:], inner, head)...)
+	return aead.Seal(nil, nonce[:], plaintext, additional)
+}
+
+// seal12 makes a record of TLS 1.2 as the kernel does: it counts in the explicit
+// nonce, from what it was given.
+func seal12(t *testing.T, k *txKeys, nonce [12]byte, contentType byte, data []byte) []byte {
+	t.Helper()
+	head := []byte{contentType, 3, 3}
+	additional := append(binary.BigEndian.AppendUint64(nil, k.seq-1), head...)
+	additional = binary.BigEndian.AppendUint16(additional, uint16(len(data)))
+	var explicit []byte
+	if k.suite.gcm {
+		nonce = k.iv
+		explicit = bytes.Clone(nonce[4:])
+		binary.BigEndian.PutUint64(k.iv[4:], binary.BigEndian.Uint64(explicit)+1)
+	}
+	sealed := append(explicit, sealAEAD(t, k, nonce, data, additional)...)
+	record := append(binary.BigEndian.AppendUint16(head, uint16(len(sealed))), sealed...)
+	if got := int64(len(record) - len(data)); got != k.suite.overhead {
+		t.Errorf("a record adds %d bytes, want %d", got, k.suite.overhead)
+	}
+	return record
 }
 
 // sealChaCha20Poly1305 is the AEAD of RFC 8439 section 2.8.

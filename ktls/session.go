@@ -114,22 +114,43 @@ func (s *Session) Handshake(input []byte) (done bool, err error) {
 	s.done = true
 	s.wire.mode = wireFed
 	s.keys, err = s.sendingKeys()
-	s.wire.flight, s.secrets.secret = nil, nil
+	s.wire.flight, s.secrets = nil, secretLog{}
 	return true, err
 }
 
 // sendingKeys are what the kernel needs to go on; nil where it cannot.
 func (s *Session) sendingKeys() (*txKeys, error) {
-	state := s.tls.ConnectionState()
-	if _, ok := suiteOf(state.CipherSuite); state.Version != tls.VersionTLS13 || !ok {
+	state, flight := s.tls.ConnectionState(), s.wire.flight
+	switch {
+	case s.Suite() == 0 || s.secrets.secret == nil: // crypto/tls logs no secret of a resumed TLS 1.2 session
 		return nil, nil
+	case state.Version == tls.VersionTLS12:
+		random, err := serverRandom(flight)
+		if err != nil {
+			return nil, err
+		}
+		return deriveKeys12(state.CipherSuite, s.secrets.secret, s.secrets.clientRandom, random)
 	}
 	k, err := deriveKeys(state.CipherSuite, s.secrets.secret)
 	if err != nil {
 		return nil, err
 	}
-	k.seq, err = k.countRecords(s.wire.flight)
+	k.seq, err = k.countRecords(flight)
 	return k, err
+}
+
+// Suite names the connection's cipher by the cipher suite of TLS 1.3 that has the
+// same, also if the version is 1.2; 0: Offload cannot hand it over.
+func (s *Session) Suite() uint16 {
+	state := s.tls.ConnectionState()
+	id := state.CipherSuite
+	if state.Version == tls.VersionTLS12 {
+		id = suites12[id]
+	}
+	if _, ok := suiteOf(id); !ok {
+		return 0
+	}
+	return id
 }
 
 // Output returns what must be sent to the client, and forgets it.
@@ -239,6 +260,9 @@ func (s *Session) Close() {
 func (s *Session) Offload(k Kernel) (*Meter, error) {
 	if s.keys == nil {
 		state := s.tls.ConnectionState()
+		if state.DidResume {
+			return nil, fmt.Errorf("ktls: a resumed session of %s is not handed to the kernel: %w", tls.VersionName(state.Version), errors.ErrUnsupported)
+		}
 		return nil, fmt.Errorf("ktls: %s with %s is not handed to the kernel: %w", tls.VersionName(state.Version),
 			tls.CipherSuiteName(state.CipherSuite), errors.ErrUnsupported)
 	}

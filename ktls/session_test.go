@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -178,26 +177,6 @@ func TestHandOver(t *testing.T) {
 				}
 			})
 		}
-	}
-}
-
-func TestNotHandedOver(t *testing.T) {
-	cfg, pool := testConfig(t)
-	l := newLaptop(t, NewServer(cfg), &tls.Config{RootCAs: pool, ServerName: "board", MaxVersion: tls.VersionTLS12})
-	if err := l.handshake(4096); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := l.sess.Offload(FD(-1)); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("Offload of TLS 1.2: got %v, want ErrUnsupported", err)
-	}
-	// ... and the session goes on in user space, to a clean end.
-	go func() {
-		l.sess.Write([]byte("firmware"))
-		l.sess.CloseNotify()
-		l.far.Write(l.sess.Output())
-	}()
-	if got, err := io.ReadAll(l.tls); err != nil || string(got) != "firmware" {
-		t.Errorf("client: got %q, %v; want firmware and a clean end", got, err)
 	}
 }
 

@@ -220,8 +220,8 @@ func (c *conn) offloadSession(now time.Time) operation {
 
 // tryKernel gives the session to the kernel, if that has the cipher.
 func (c *conn) tryKernel() error {
-	suite := c.session.State().CipherSuite
-	if c.ciphers != nil && !slices.Contains(c.ciphers, suite) {
+	suite := c.session.Suite() // 0: Offload says why not
+	if c.ciphers != nil && suite != 0 && !slices.Contains(c.ciphers, suite) {
 		return fmt.Errorf("the kernel does not take %s: %w", tls.CipherSuiteName(suite), errors.ErrUnsupported)
 	}
 	return c.sock.Offload(c.session)

@@ -85,7 +85,7 @@ func openTLS(cfg *config.Config) (*tls.Config, config.Problems) {
 		NextProtos: []string{"http/1.1"},
 	}
 	if cfg.TLS.Kernel == config.KernelRequire {
-		t.MinVersion = tls.VersionTLS13 // the kernel gets nothing older
+		t.MinVersion = tls.VersionTLS13 // of TLS 1.2 it does not get resumed sessions
 	}
 	cert := read("tls.certificate", cfg.TLS.Certificate, "a PEM file that this user may read; `uringhttpd keygen` makes one")
 	key := read("tls.key", cfg.TLS.Key, "the certificate's private key as a PEM file that this user may read")

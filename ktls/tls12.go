@@ -1,0 +1,94 @@
+package ktls
+
+import (
+	"crypto/hmac"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+)
+
+// suites12 maps the cipher suites of TLS 1.2 that the kernel can do to those of
+// TLS 1.3 with the same AEAD and hash.
+var suites12 = map[uint16]uint16{
+	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256:         tls.TLS_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256:       tls.TLS_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384:         tls.TLS_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384:       tls.TLS_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256:   tls.TLS_CHACHA20_POLY1305_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256: tls.TLS_CHACHA20_POLY1305_SHA256,
+}
+
+// deriveKeys12 makes the server's keys of a TLS 1.2 connection: RFC 5246 section
+// 6.3, without MAC keys. Its first record was Finished.
+func deriveKeys12(cipherSuite uint16, master, clientRandom, serverRandom []byte) (*txKeys, error) {
+	s, ok := suiteOf(suites12[cipherSuite])
+	if !ok {
+		return nil, fmt.Errorf("ktls: cipher suite %s: %w", tls.CipherSuiteName(cipherSuite), errors.ErrUnsupported)
+	}
+	ivLen := 12 // RFC 7905 section 2: as in TLS 1.3
+	s.version, s.overhead = tls12Version, 5+tagSize
+	if s.gcm {
+		ivLen = 4 // RFC 5288 section 3: the salt; each record carries the rest
+		s.overhead += 8
+	}
+	seed := append(append([]byte("key expansion"), serverRandom...), clientRandom...)
+	block := prf12(s.hash, master, seed, 2*s.keyLen+2*ivLen) // keys of client and server, then their IVs
+	k := &txKeys{suite: s, seq: 1, key: block[s.keyLen : 2*s.keyLen]}
+	copy(k.iv[:], block[2*s.keyLen+ivLen:])
+	if s.gcm {
+		// crypto/tls counts in the explicit part of the nonce, and so does the
+		// kernel from here (tls_advance_record_sn in net/tls/tls.h).
+		binary.BigEndian.PutUint64(k.iv[4:], k.seq)
+	}
+	var err error
+	if k.open, err = s.opener(k.key); err != nil {
+		return nil, fmt.Errorf("ktls: %w", err)
+	}
+	return k, nil
+}
+
+// prf12 is P_hash of RFC 5246 section 5.
+func prf12(h func() hash.Hash, secret, seed []byte, n int) []byte {
+	sum := func(parts ...[]byte) []byte {
+		m := hmac.New(h, secret)
+		for _, p := range parts {
+			m.Write(p)
+		}
+		return m.Sum(nil)
+	}
+	var out []byte
+	for a := sum(seed); len(out) < n; a = sum(a) {
+		out = append(out, sum(a, seed)...)
+	}
+	return out[:n]
+}
+
+// message12 opens a record of TLS 1.2, see message.
+func (k *txKeys) message12(seq uint64, record []byte) (Message, bool) {
+	nonce, sealed := k.nonce(seq), record[5:]
+	if k.suite.gcm {
+		if len(sealed) < 8+tagSize {
+			return Message{}, false
+		}
+		copy(nonce[4:], sealed)
+		sealed = sealed[8:]
+	}
+	// RFC 5246 section 6.2.3.3
+	additional := append(binary.BigEndian.AppendUint64(nil, seq), record[:3]...)
+	additional = binary.BigEndian.AppendUint16(additional, uint16(len(sealed)-tagSize))
+	payload := k.open(&nonce, additional, sealed)
+	return Message{Type: record[0], Payload: payload}, payload != nil
+}
+
+// serverRandom finds the server's random in its first flight: RFC 5246 section
+// 7.4.1.3.
+func serverRandom(flight []byte) ([]byte, error) {
+	const at, size = 5 + 4 + 2, 32 // after the headers of record and message, and the version
+	record, _ := cutRecord(flight)
+	if len(record) < at+size || record[0] != recordHandshake || record[5] != handshakeServerHello {
+		return nil, errors.New("ktls: the handshake does not begin with ServerHello")
+	}
+	return record[at : at+size], nil
+}
