@@ -36,7 +36,7 @@ func prefer(cfg *config.Config, report *platform.Report, offload bool) (c ktls.C
 		return ktls.AESGCM, "the kernel has an asynchronous engine for it"
 	case gcm && report.AESInstructions:
 		return ktls.AESGCM, "the processor has AES instructions"
-	case gcm && !chacha && cfg.TLS.Kernel == config.KernelRequire:
+	case gcm && !chacha:
 		return ktls.AESGCM, "the kernel takes no other"
 	}
 	return ktls.ChaCha20Poly1305, "there is neither an engine nor an AES instruction for the other"

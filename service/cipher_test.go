@@ -53,7 +53,7 @@ func TestChoose(t *testing.T) {
 		{"an engine", "auto", "auto", report(false, engine, chacha), ktls.AESGCM, []uint16{suiteGCM, suiteChaCha}, true, "AES-GCM is preferred: the kernel has an asynchronous engine", false},
 		{"AES instructions", "auto", "auto", report(true, gcm, chacha), ktls.AESGCM, []uint16{suiteGCM, suiteChaCha}, false, "gcm(aes) by generic (synchronous), rfc7539(chacha20,poly1305) by neon (synchronous)", false},
 		{"neither", "auto", "auto", report(false, gcm, chacha), ktls.ChaCha20Poly1305, []uint16{suiteGCM, suiteChaCha}, false, "ChaCha20-Poly1305 is preferred: there is neither", false},
-		{"neither, and ChaCha20 not in the kernel", "auto", "auto", report(false, gcm), ktls.ChaCha20Poly1305, []uint16{suiteGCM}, false, "", false},
+		{"neither, and ChaCha20 not in the kernel", "auto", "auto", report(false, gcm), ktls.AESGCM, []uint16{suiteGCM}, false, "the kernel takes no other", false},
 		{"the same, required", "require", "auto", report(false, gcm), ktls.AESGCM, []uint16{suiteGCM}, false, "the kernel takes no other", false},
 		{"ChaCha20 alone in the kernel", "auto", "auto", report(true, chacha), ktls.ChaCha20Poly1305, []uint16{suiteChaCha}, false, "", false},
 		{"an engine for ChaCha20", "auto", "auto", report(false, gcm, asyncChacha), ktls.ChaCha20Poly1305, []uint16{suiteGCM, suiteChaCha}, true, "caam (asynchronous)", false},

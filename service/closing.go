@@ -49,18 +49,19 @@ func (c *conn) sayLast(m ktls.Message, now time.Time) operation {
 
 // unasked ends a connection in kernel TLS on which crypto/tls has something to
 // say by itself: an alert, since the client broke the protocol (cause), or a
-// KeyUpdate, since the client asked for one. Before Linux 6.14 the kernel cannot
-// change its keys, and without that no more data may be sent (RFC 8446 section
-// 4.6.3); close_notify may.
+// KeyUpdate, since the client asked for one. The kernel's keys stay as they are
+// (docs/decisions/0008-key-updates.md), and without new ones no more data may be
+// sent (RFC 8446 section 4.6.3); close_notify may.
 func (c *conn) unasked(m ktls.Message, cause error, now time.Time) operation {
-	for ok := true; ok && !m.IsAlert(); {
-		var next ktls.Message
-		if next, ok = c.session.Message(); ok {
-			m = next
+	for !m.IsAlert() {
+		next, ok := c.session.Message()
+		if !ok {
+			break
 		}
+		m = next
 	}
 	if !m.IsAlert() {
-		c.log.Debug("closing, since kernel TLS cannot change its keys", "remote", c.remote)
+		c.log.Debug("closing, since the client asked for a key update", "remote", c.remote)
 		return c.finish(now)
 	}
 	c.log.Debug("the client broke TLS", "remote", c.remote, "alert", m.String(), "reason", cause)

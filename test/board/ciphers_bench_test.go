@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"uringhttpd/test/board"
+	"uringhttpd/test/board/client"
+	"uringhttpd/test/board/pattern"
 )
 
 // BenchmarkFIPS is what docs/decisions/0006-choosing-the-cipher.md compares: the
@@ -87,5 +89,59 @@ func BenchmarkFIPS(b *testing.B) {
 			b.ReportMetric(ms(first), "first-handshake-ms")
 			b.ReportMetric(ms(next), "next-handshake-ms")
 		})
+	}
+}
+
+// BenchmarkCiphers downloads from the 32-bit ARM board, which has neither an engine
+// nor AES instructions, with each cipher in the kernel and in user space. It is
+// emulated: the figures compare with each other only.
+func BenchmarkCiphers(b *testing.B) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	cache, err := board.DefaultCache()
+	if err != nil {
+		b.Fatal(err)
+	}
+	program := filepath.Join(b.TempDir(), "uringhttpd")
+	if err := board.ARMv7_612.Build(ctx, board.Build{Output: program}); err != nil {
+		b.Fatal(err)
+	}
+	m, err := board.Boot(ctx, board.Spec{Board: board.ARMv7_612, Program: program, Cache: cache, Modules: chaChaModules})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer m.Close()
+	content := pattern.Content{Seed: 9, Size: 16 << 20}
+	if err := m.MakeFile(ctx, board.Root+"/bench.bin", content); err != nil {
+		b.Fatal(err)
+	}
+	roots, err := m.Roots()
+	if err != nil {
+		b.Fatal(err)
+	}
+	addr, err := m.Forward(ctx, board.TLSPort)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, cipher := range []string{"aes-gcm", "chacha20"} {
+		for _, kernel := range []string{"require", "off"} {
+			b.Run("cipher="+cipher+"/kernel="+kernel, func(b *testing.B) {
+				config := fmt.Sprintf(cipherConfig, cipher+"\n  kernel: "+kernel)
+				p, err := m.StartDaemon(ctx, board.Daemon{Config: config, Env: noFIPS})
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.SetBytes(content.Size)
+				for b.Loop() {
+					r, err := client.Run(ctx, client.Options{Address: addr, Path: "/bench.bin", Roots: roots, Content: &content})
+					if err != nil || r.Complete != 1 {
+						b.Fatalf("%+v, %v", r, err)
+					}
+				}
+				if err := p.Stop(ctx); err != nil {
+					b.Fatal(err)
+				}
+			})
+		}
 	}
 }
