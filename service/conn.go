@@ -82,6 +82,7 @@ type conn struct {
 	requests int       // answered
 
 	request  *http.Request // nil when it could not be parsed
+	bodiless bool          // its method is HEAD, though it may not have been parsed
 	response *response
 	started  time.Time
 	close    bool  // no request after this one
@@ -233,10 +234,10 @@ func (c *conn) nextRequest(now time.Time) operation {
 	for {
 		c.in = trimBlankLines(c.in)
 		c.scanned = min(c.scanned, len(c.in))
-		n := headEnd(c.in, c.scanned)
+		n, bad := findHead(c.in, c.scanned)
 		switch {
-		case n > maxHead || n < 0 && len(c.in) >= maxHead:
-			return c.refuse(http.StatusRequestHeaderFieldsTooLarge, "the request's head is larger than 16 KiB", now)
+		case bad != nil:
+			return c.refuse(bad.status, bad.text, now)
 		case n > 0:
 			return c.handle(n, now)
 		}
@@ -266,7 +267,7 @@ func (c *conn) nextRequest(now time.Time) operation {
 			}
 			return c.reset(err.Error())
 		case got == 0 && err == io.EOF:
-			return c.finish(now)
+			return c.inputEnded(now)
 		}
 	}
 }
@@ -330,7 +331,7 @@ func (c *conn) requestInput(ev event) operation {
 	case ev.err != 0:
 		return c.reset(ev.err.Error())
 	case ev.n == 0:
-		return c.finish(ev.now)
+		return c.inputEnded(ev.now)
 	case c.session != nil:
 		c.session.Feed(c.wire[:ev.n])
 	default:
@@ -339,12 +340,23 @@ func (c *conn) requestInput(ev event) operation {
 	return c.nextRequest(ev.now)
 }
 
+// inputEnded comes when the client has closed its side. What it asked for before
+// has been answered; it may have stopped in the middle of a request, and still
+// listen.
+func (c *conn) inputEnded(now time.Time) operation {
+	if len(c.in) > 0 {
+		return c.refuse(http.StatusBadRequest, "the request's head is not whole", now)
+	}
+	return c.finish(now)
+}
+
 // handle runs the handler for the request whose head is the first n bytes of in.
 func (c *conn) handle(n int, now time.Time) operation {
 	c.state = stHandler
 	c.started = now
 	c.request, c.response, c.jobErr = nil, nil, nil
 	head := c.in[:n]
+	c.bodiless = isHead(head)
 	return operation{kind: opJob, job: func() {
 		c.request, c.jobErr = parseRequest(head)
 		if c.jobErr == nil {
@@ -374,11 +386,11 @@ func (c *conn) handled(now time.Time) operation {
 func (c *conn) refuse(status int, text string, now time.Time) operation {
 	if c.state != stHandler {
 		c.request, c.started = nil, now
+		c.bodiless = isHead(c.in)
 	}
 	c.close = true
 	c.in = nil
-	head := c.request != nil && c.request.Method == http.MethodHead
-	return c.respond(errorResponse(head, status, text), now)
+	return c.respond(errorResponse(c.bodiless, status, text), now)
 }
 
 func (c *conn) respond(r *response, now time.Time) operation {
