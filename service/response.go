@@ -180,7 +180,9 @@ func errorResponse(head bool, status int, text string) *response {
 func (r *response) appendHead(b []byte, now time.Time, minor int, keepAlive bool) []byte {
 	h := r.sent
 	if bodyAllowed(r.status) {
-		if h.Get("Content-Length") == "" {
+		// A handler that writes nothing to HEAD has not said how long the
+		// response to GET is: RFC 9110 section 8.6.
+		if h.Get("Content-Length") == "" && !(r.head && r.length == 0) {
 			h.Set("Content-Length", strconv.FormatInt(r.length, 10))
 		}
 	} else if r.status != http.StatusNotModified {
