@@ -19,7 +19,7 @@ import (
 
 // dial opens a connection to one of the server's listeners, with a small window,
 // so that a transfer of some MiB is not over before the test has looked at it.
-func (ts *testServer) dial(t *testing.T, withTLS bool) net.Conn {
+func (ts *testServer) dial(t testing.TB, withTLS bool) net.Conn {
 	t.Helper()
 	addr := ts.plain
 	if withTLS {

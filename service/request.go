@@ -126,7 +126,7 @@ func checkRequestLine(line []byte) *requestError {
 		return badRequest("malformed method")
 	case !complete && len(target) > 0:
 		return badRequest("no version in the request line; HTTP/0.9 is not spoken here")
-	case len(target) == 0 || bytes.ContainsFunc(target, isControl):
+	case !complete:
 		return badRequest("malformed request line")
 	}
 	digits, named := bytes.CutPrefix(version, []byte("HTTP/"))
@@ -135,6 +135,8 @@ func checkRequestLine(line []byte) *requestError {
 		return badRequest("malformed version in the request line")
 	case digits[0] != '1': // HTTP/2 begins with "PRI * HTTP/2.0"
 		return &requestError{http.StatusHTTPVersionNotSupported, "only HTTP/1.1 and HTTP/1.0 are spoken here"}
+	case len(target) == 0 || bytes.ContainsFunc(target, isControl):
+		return badRequest("malformed target")
 	case string(method) == http.MethodConnect:
 		// Not for handlers: what they take for success makes a tunnel, and what
 		// follows is not a request (RFC 9110 section 9.3.6).

@@ -2,23 +2,28 @@ package service
 
 import (
 	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
 	"testing"
 )
 
 // FuzzRequest: no input panics, the head's end does not depend on how the input
-// came in pieces, and a request that is taken has what the rest relies on.
+// came in pieces, a request that is taken has what the rest relies on, and
+// net/http's server would have answered the same, but for the table of
+// differences.
 func FuzzRequest(f *testing.F) {
-	for _, s := range []string{
-		"GET / HTTP/1.1\r\nHost: b\r\n\r\n",
-		"GET /a?b HTTP/1.0\n\n",
-		"OPTIONS * HTTP/1.1\r\nHost: b\r\n\r\n",
-		"CONNECT b:443 HTTP/1.1\r\nHost: b\r\n\r\n",
-		"GET http://b/ HTTP/1.1\r\nHost: b\r\nContent-Length: 5\r\n\r\nhello",
-		"GET / HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\n\r\n",
-		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-	} {
+	for _, s := range hostile {
 		f.Add([]byte(s), uint(3))
 	}
+	for seed := range uint64(100) {
+		f.Add(generate(seed), uint(seed))
+	}
+	h := oldFiles(f)
+	s := driveSettings(h)
+	c := &compared{oracle: startOracle(f, h), seen: map[string]int{}, status: map[int]int{}}
 	f.Fuzz(func(t *testing.T, input []byte, cut uint) {
 		end := headEnd(input, 0)
 		n := int(cut % uint(len(input)+1))
@@ -27,21 +32,118 @@ func FuzzRequest(f *testing.F) {
 		} else if first < 0 && headEnd(input, n) != end {
 			t.Fatalf("head ends at %d, or at %d if the search goes on at %d", end, headEnd(input, n), n)
 		}
-		if end < 0 {
-			return
+		if end >= 0 {
+			checkParsed(t, input[:end])
 		}
-		req, err := parseRequest(input[:end])
-		if err != nil {
-			if _, ok := err.(*requestError); !ok {
-				t.Fatalf("%T: %v", err, err)
-			}
-			return
+		stream := drive(t, s, input, func() int { return n })
+		if whole := drive(t, s, input, func() int { return len(input) }); !alike(stream, whole) {
+			t.Fatalf("in pieces of %d: %q, in one: %q", n, stream, whole)
 		}
-		if req.URL == nil || req.ProtoMajor != 1 || req.Body == nil || req.ContentLength != 0 {
-			t.Fatalf("%+v", req)
-		}
-		if bytes.Contains(bytes.ToLower(input[:end]), []byte("\ntransfer-encoding:")) && !req.Close {
-			t.Fatal("a body was announced, and the connection is kept")
+		if err := c.compare(t, input, stream); err != nil {
+			t.Fatal(err)
 		}
 	})
+}
+
+// alike compares streams but for their times and boundaries.
+func alike(a, b []byte) bool {
+	x, errx := readOutcome(a)
+	y, erry := readOutcome(b)
+	return errx == nil && erry == nil && fmt.Sprint(x) == fmt.Sprint(y)
+}
+
+func checkParsed(t *testing.T, head []byte) {
+	req, err := parseRequest(head)
+	if err != nil {
+		if bad, ok := err.(*requestError); !ok || bad.status < 400 || bad.text == "" {
+			t.Fatalf("%T: %v", err, err)
+		}
+		return
+	}
+	if req.URL == nil || req.ProtoMajor != 1 || req.Body == nil || req.ContentLength != 0 {
+		t.Fatalf("%+v", req)
+	}
+	if bytes.Contains(bytes.ToLower(head), []byte("\ntransfer-encoding:")) && !req.Close {
+		t.Fatal("a body was announced, and the connection is kept")
+	}
+}
+
+// TestPipeline: a client that has asked for everything, closed its side, and then
+// reads slowly, gets it all in order.
+func TestPipeline(t *testing.T) {
+	h := &folder{dir: t.TempDir()}
+	const requests = 40
+	var say strings.Builder
+	var want [requests][]byte
+	for i := range want {
+		want[i] = h.file(t, fmt.Sprint(i), 1+i*i*100) // the last are spliced
+		method := "GET"
+		if i%7 == 3 {
+			method, want[i] = "HEAD", nil
+		}
+		fmt.Fprintf(&say, "%s /%d HTTP/1.1\r\nHost: b\r\nX-Padding: %0*d\r\n\r\n", method, i, 10*i, 0)
+	}
+	ts := startServer(t, h, nil)
+	for _, withTLS := range []bool{false, true} {
+		c := ts.dial(t, withTLS)
+		go func() {
+			for rest := say.String(); len(rest) > 0; {
+				n := min(len(rest), 777)
+				if _, err := io.WriteString(c, rest[:n]); err != nil {
+					return // the reader will see
+				}
+				rest = rest[n:]
+			}
+			c.(interface{ CloseWrite() error }).CloseWrite()
+		}()
+		r := &slowReader{c: c}
+		for i, want := range want {
+			var head []byte
+			for !bytes.HasSuffix(head, []byte("\r\n\r\n")) {
+				b := make([]byte, 1)
+				if _, err := io.ReadFull(r, b); err != nil {
+					t.Fatalf("tls %v: response %d: %v", withTLS, i, err)
+				}
+				head = append(head, b...)
+			}
+			body := make([]byte, len(want))
+			if _, err := io.ReadFull(r, body); err != nil || !bytes.HasPrefix(head, []byte("HTTP/1.1 200 ")) || !bytes.Equal(body, want) {
+				t.Fatalf("tls %v: response %d is wrong: %q, %v", withTLS, i, head, err)
+			}
+		}
+		if rest, err := io.ReadAll(r); err != nil || len(rest) > 0 {
+			t.Errorf("tls %v: after the last: %d bytes, %v", withTLS, len(rest), err)
+		}
+	}
+	if n := h.held.Load(); n != 0 {
+		t.Errorf("%d references to files are left", n)
+	}
+}
+
+// slowReader reads little at a time.
+type slowReader struct{ c net.Conn }
+
+func (r *slowReader) Read(p []byte) (int, error) { return r.c.Read(p[:min(len(p), 1000)]) }
+
+// TestRefusedWhileSending: a client that is refused in the middle of what it
+// sends gets the answer, and an end in order.
+func TestRefusedWhileSending(t *testing.T) {
+	ts := startServer(t, http.NotFoundHandler(), nil)
+	for _, tc := range []struct{ start, status string }{
+		{"GET /", "414"},
+		{"GET / HTTP/1.1\r\nHost: b\r\nX: ", "431"},
+		{"HEAD / HTTP/1.1\r\nHost: b\r\nX: ", "431"},
+		{"GET / HTTP/1.1\r\nHost: b\r\nExpect: tea\r\n\r\n", "417"},
+		{"PUT / HTTP/1.1\r\nHost: b\r\nContent-Length: 1000000\r\n\r\n", "404"},
+	} {
+		for _, withTLS := range []bool{false, true} {
+			got := ts.exchange(t, withTLS, []byte(tc.start+strings.Repeat("x", 600<<10)))
+			head, body, _ := strings.Cut(string(got), "\r\n\r\n")
+			if !strings.HasPrefix(head, "HTTP/1.1 "+tc.status+" ") || !strings.Contains(head, "\r\nConnection: close\r\n") ||
+				!strings.Contains(head+"\r\n", fmt.Sprintf("\r\nContent-Length: %d\r\n", len(body))) && !strings.HasPrefix(tc.start, "HEAD") ||
+				strings.HasPrefix(tc.start, "HEAD") && body != "" {
+				t.Errorf("tls %v, after %q: %q", withTLS, tc.start, got)
+			}
+		}
+	}
 }
