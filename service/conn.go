@@ -60,6 +60,7 @@ type settings struct {
 	log           *slog.Logger
 	access        bool
 	sameHost      func(a, b netip.Addr) bool // are these addresses of one machine
+	lifetime      context.Context            // of requests; nil: without end
 	stopping      bool                       // no further requests; only the loop changes it
 }
 
@@ -361,6 +362,9 @@ func (c *conn) handle(n int, now time.Time) operation {
 		c.request, c.jobErr = parseRequest(head)
 		if c.jobErr == nil {
 			c.request.RemoteAddr = c.remote
+			if c.lifetime != nil {
+				c.request = c.request.WithContext(c.lifetime)
+			}
 			c.response, c.jobErr = serve(c.handler, c.request)
 		}
 		c.in = c.in[:copy(c.in, c.in[n:])]

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -85,7 +86,8 @@ type Server struct {
 	async       bool
 	listeners   []*Listener
 	bell        *bell
-	request     atomic.Uint32 // what Shutdown and Abort asked for
+	cancel      context.CancelFunc // of the requests' context
+	request     atomic.Uint32      // what Shutdown and Abort asked for
 }
 
 const (
@@ -118,6 +120,7 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 		listeners:   listeners,
 		bell:        b,
 	}
+	s.lifetime, s.cancel = context.WithCancel(context.Background())
 	if opts.TLS != nil {
 		ktls.PreferTLS13(opts.Prefer)
 		s.sessions = ktls.NewServer(opts.TLS)
@@ -131,7 +134,11 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 func (s *Server) Shutdown() { s.ask(askedShutdown) }
 
 // Abort has Run reset all connections, and return ErrAborted.
-func (s *Server) Abort() { s.ask(askedAbort) }
+// Handlers that still run learn it from their requests' context.
+func (s *Server) Abort() {
+	s.cancel()
+	s.ask(askedAbort)
+}
 
 // ErrAborted is what Run returns after Abort.
 var ErrAborted = errors.New("service: connections were reset")

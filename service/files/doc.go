@@ -24,10 +24,24 @@
 // # Validators
 //
 // The ETag is strong: inode, size, and the times of the last change of content
-// (mtime) and of inode (ctime), which cannot be set back. Kernels before 6.13
-// take both times from a clock that ticks every 1 to 10 ms; two writes within
-// one tick look like one. Whoever replaces a file should write a new one and
-// rename it over the old.
+// (mtime) and of inode (ctime), which cannot be set back. Kernels take both from
+// a clock that ticks every 1 to 10 ms, and some file systems keep whole seconds;
+// two writes within one tick look like one. So a file that was changed just now
+// is not served, nor named by a tag, before its tick is over: the handler waits,
+// some 20 ms, or up to 2 s on FAT and the like. A file that keeps changing, and
+// one on such a file system while others are waited for, is answered with 503 and
+// Retry-After.
+//
+// What is not seen: stores into a shared mapping (mmap) after the first to each
+// page, until the kernel writes the page back; the rest of a single write(2) or
+// copy that began before the file was opened and still goes on; a file system or
+// a device that changes below this kernel; and a change made while the clock, set
+// back, shows the very tick of the last one. Whoever replaces a file should write
+// a new one and rename it over the old: then none of this matters.
+//
+// Last-Modified is a second validator, for those who have no tag. A tool can set
+// it back. It resumes a download (If-Range) only when its second is over, and
+// never for a file from the future. Listings have no validator.
 //
 // # Bodies
 //
@@ -44,5 +58,7 @@
 // # Debugging
 //
 // Each error has a one-line body that says what happened. File.Unchanged names
-// what changed about a file while it was sent.
+// what changed about a file while it was sent. "The file is being written" for a
+// file at rest means that the clock of stamps stands still, or that ctime does
+// not: stat(1) and date(1) tell which.
 package files

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,11 +21,12 @@ var errNotServed = errors.New("files: neither a regular file nor a folder")
 // File is an open regular file. It is closed when its last holder releases it.
 // All its methods may be called by several goroutines at the same time.
 type File struct {
-	file    *os.File
-	fd      int
-	name    string
-	stat    identity
-	holders atomic.Int32
+	file     *os.File
+	fd       int
+	name     string
+	stat     identity
+	identify func(fd int) (identity, error)
+	holders  atomic.Int32
 }
 
 // identity is what tells a file from another, and from itself after a change.
@@ -82,9 +84,9 @@ func (f *File) Size() int64 { return f.stat.size }
 // link added or removed changes ctime as well: a file that was replaced by a
 // rename is changed, though its old bytes are still whole.
 //
-// See the package comment, Validators, for what the times cannot tell.
+// See the package comment, Validators, for what this cannot tell.
 func (f *File) Unchanged() error {
-	now, err := identify(f.fd, "", unix.AT_EMPTY_PATH)
+	now, err := f.identify(f.fd)
 	if err != nil {
 		return fmt.Errorf("files: %s: %w", f.name, err)
 	}
@@ -150,17 +152,18 @@ func (was identity) isRegular() bool { return was.mode&unix.S_IFMT == unix.S_IFR
 func (was identity) isFolder() bool  { return was.mode&unix.S_IFMT == unix.S_IFDIR }
 func (was identity) isLink() bool    { return was.mode&unix.S_IFMT == unix.S_IFLNK }
 
-// open opens name below root: either a file, with one holder, or a folder, which
-// the caller closes.
-func open(root *os.Root, name string) (file *File, folder *os.File, err error) {
+// open opens name below the root: either a file, with one holder, or a folder,
+// which the caller closes. It waits for a file that was changed just now, see
+// settled.
+func (h *handler) open(ctx context.Context, name string) (file *File, folder *os.File, err error) {
 	// O_NONBLOCK: opening a FIFO must not wait for its writer. O_LARGEFILE: os.Root
 	// leaves it out, and 32-bit kernels then refuse files of 2 GiB.
-	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_LARGEFILE, 0)
+	f, err := h.root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_LARGEFILE, 0)
 	if err != nil {
 		return nil, nil, err
 	}
 	fd := int(f.Fd())
-	stat, err := identify(fd, "", unix.AT_EMPTY_PATH)
+	stat, err := h.settled(ctx, fd)
 	switch {
 	case err != nil:
 	case stat.isFolder():
@@ -177,7 +180,7 @@ func open(root *os.Root, name string) (file *File, folder *os.File, err error) {
 		f.Close()
 		return nil, nil, err
 	}
-	file = &File{file: f, fd: fd, name: name, stat: stat}
+	file = &File{file: f, fd: fd, name: name, stat: stat, identify: h.system.identify}
 	file.holders.Store(1)
 	return file, nil, nil
 }

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -25,12 +26,18 @@ type Options struct {
 // New returns the handler that serves what is below root, which has to stay open
 // for as long. The handler may serve several requests at the same time.
 func New(root *os.Root, opts Options) http.Handler {
-	return &handler{root: root, options: opts}
+	return newHandler(root, opts, kernel())
+}
+
+func newHandler(root *os.Root, opts Options, s system) *handler {
+	return &handler{root: root, options: opts, system: s, slow: make(chan struct{}, maxSlow)}
 }
 
 type handler struct {
 	root    *os.Root
 	options Options
+	system  system
+	slow    chan struct{} // full: no more may wait for whole seconds
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -81,7 +88,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string) {
 	if name == "" {
 		name = "."
 	}
-	file, folder, err := open(h.root, name)
+	file, folder, err := h.open(r.Context(), name)
 	if err != nil {
 		failWith(w, r, err)
 		return
@@ -105,7 +112,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string) {
 
 // serveFolder answers with the folder's index.html, or else its listing.
 func (h *handler) serveFolder(w http.ResponseWriter, r *http.Request, name string, folder *os.File) {
-	index, other, err := open(h.root, path.Join(name, "index.html"))
+	index, other, err := h.open(r.Context(), path.Join(name, "index.html"))
 	if other != nil {
 		other.Close()
 	}
@@ -150,8 +157,12 @@ func failWith(w http.ResponseWriter, r *http.Request, err error) {
 	case http.StatusForbidden:
 		fail(w, r, status, "the server may not read this file")
 	case http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", "1") // seconds
-		fail(w, r, status, "too many files are open; try again")
+		after, text := "1", "too many files are open; try again"
+		if !errors.As(err, new(syscall.Errno)) {
+			after, text = "2", "the file is being written; try again when that is done"
+		}
+		w.Header().Set("Retry-After", after) // seconds
+		fail(w, r, status, text)
 	default:
 		fail(w, r, status, "the server cannot read this file")
 	}
@@ -163,6 +174,8 @@ func statusOf(err error) int {
 	switch {
 	case errors.Is(err, errNotServed):
 		return http.StatusNotFound
+	case errors.Is(err, errUnsettled), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return http.StatusServiceUnavailable
 	case errors.Is(err, fs.ErrClosed):
 		return http.StatusInternalServerError
 	case !errors.As(err, &errno):

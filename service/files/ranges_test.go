@@ -204,6 +204,36 @@ func TestConditions(t *testing.T) {
 	}
 }
 
+// A date that may come to name two contents does not resume a download.
+func TestMayResume(t *testing.T) {
+	now := time.Unix(1_700_000_000, 500_000_000)
+	for _, test := range []struct {
+		name, ifRange string
+		modified      time.Time
+		want          bool
+	}{
+		{"none", "", now, true},
+		{"tag", `"x"`, now, true},
+		{"weak tag", `W/"x"`, now, true}, // never matches, but that is net/http's
+		{"date of a second that is over", "Tue, 14 Nov 2023 22:13:19 GMT", now.Add(-501 * time.Millisecond), true},
+		{"date of this second", "Tue, 14 Nov 2023 22:13:20 GMT", now.Add(-time.Millisecond), false},
+		{"date of a file from the future", "Tue, 14 Nov 2023 22:13:20 GMT", lastModified(now.Add(time.Hour), now), false},
+	} {
+		if got := mayResume(test.ifRange, test.modified, now); got != test.want {
+			t.Errorf("%s: %v", test.name, got)
+		}
+	}
+	root, dir := tree(t)
+	must(t, os.Chtimes(filepath.Join(dir, "a.txt"), time.Time{}, time.Now().Add(time.Hour)))
+	for range 2 { // the second may begin within
+		h := New(root, Options{})
+		modified := do(t, h, request("HEAD", "/a.txt")).Header().Get("Last-Modified")
+		if w := do(t, h, request("GET", "/a.txt", "If-Range", modified, "Range", "bytes=1-2")); w.Code != 200 {
+			t.Errorf("a file from the future: %d", w.Code)
+		}
+	}
+}
+
 // Times that net/http or RFC 9110 leave out.
 func TestLastModified(t *testing.T) {
 	root, dir := tree(t)

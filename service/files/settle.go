@@ -1,0 +1,132 @@
+package files
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A kernel stamps a file with a clock that stands still for a tick. Two changes
+// within one tick leave the same stamps, so an identity with a stamp of the tick
+// that is not over yet may come to name two contents. (Git has the same trouble
+// with its index, and calls such entries racily clean.)
+const (
+	// tick is the longest that the clock of stamps stands still: CONFIG_HZ=100.
+	tick = 10 * time.Millisecond
+
+	// longTick is the same for file systems that keep no fractions: FAT
+	// counts in 2 s, ext4 with inodes of 128 bytes and JFFS2 in 1 s.
+	longTick = 2 * time.Second
+
+	// maxSettles bounds how often a file is waited for.
+	maxSettles = 3
+
+	// maxSlow bounds how many requests wait for whole seconds at a time. Each has
+	// a goroutine of the server, of which there may be few.
+	maxSlow = 2
+)
+
+// errUnsettled is the error for a file that is being changed all the time.
+var errUnsettled = errors.New("files: the file is being changed")
+
+// A system is what settling a file asks of the kernel. Tests have their own.
+type system struct {
+	// now reads the clock that the kernel stamps files with.
+	now func() time.Time
+	// identify returns the identity of a descriptor.
+	identify func(fd int) (identity, error)
+	// wait returns after d, or with an error when ctx ends.
+	wait func(ctx context.Context, d time.Duration) error
+}
+
+func kernel() system {
+	return system{
+		now:      coarseTime,
+		identify: func(fd int) (identity, error) { return identify(fd, "", unix.AT_EMPTY_PATH) },
+		wait:     wait,
+	}
+}
+
+// coarseTime reads CLOCK_REALTIME_COARSE, which current_time in fs/inode.c is
+// taken from.
+func coarseTime() time.Time {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &ts); err != nil {
+		panic("files: " + err.Error()) // the clock is as old as Linux 2.6.32
+	}
+	return time.Unix(ts.Unix())
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// settled returns the identity of a descriptor once another change of the file
+// could not have the same. The error is errUnsettled if that does not come, the
+// context's if it ends before, or that of identify.
+func (h *handler) settled(ctx context.Context, fd int) (identity, error) {
+	for try := 0; ; try++ {
+		// The clock comes first, so that a change between the two is young.
+		now := h.system.now()
+		stat, err := h.system.identify(fd)
+		if err != nil || !stat.isRegular() {
+			return stat, err
+		}
+		left := stat.unsettled(now)
+		switch {
+		case left == 0:
+			return stat, nil
+		case try == maxSettles:
+			return stat, errUnsettled
+		}
+		if err := h.pause(ctx, left); err != nil {
+			return stat, err
+		}
+	}
+}
+
+// pause waits until the clock of stamps has gone on by d, unless too many wait
+// for seconds already.
+func (h *handler) pause(ctx context.Context, d time.Duration) error {
+	if d > 2*tick {
+		select {
+		case h.slow <- struct{}{}:
+			defer func() { <-h.slow }()
+		default:
+			return errUnsettled
+		}
+	}
+	// That clock may be behind by a tick when the wait begins or ends.
+	return h.system.wait(ctx, d+tick)
+}
+
+// unsettled returns for how long after now the identity must not be trusted.
+func (was identity) unsettled(now time.Time) time.Duration {
+	granule := tick
+	// Of mtime that says nothing: tools set it, and many to whole seconds.
+	if was.changed.nanoseconds == 0 {
+		granule = longTick
+	}
+	return max(was.modified.youth(now, granule), was.changed.youth(now, granule))
+}
+
+// youth returns for how long after now a stamp is younger than granule. One from
+// the future is not: a board without a clock starts in the past, and what is
+// written there has other stamps. Only up to a granule ahead it is: since Linux
+// 6.13 a stamp may be ahead of the coarse clock, within the same tick.
+func (m moment) youth(now time.Time, granule time.Duration) time.Duration {
+	age := now.Sub(m.time())
+	if age >= granule || age <= -granule {
+		return 0
+	}
+	return granule - age
+}
