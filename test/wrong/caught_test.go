@@ -21,7 +21,9 @@ func TestCaught(t *testing.T) {
 		{NoDrain, []string{"TestSimulation"}},
 		{OnlyPOLLOUT, []string{"TestSimulation"}},
 		{NoLinger, []string{"TestSimulation", "TestUnreadInput"}},
-		{NoSeal, []string{"TestSimulation", "TestFileChangesWhileSent"}},
+		{NoSeal, []string{"TestSimulation", "TestFileChangesWhileSent", "TestSeal"}},
+		{Unsealed, []string{"TestFileChangesWhileSent"}},
+		{NoSettle, []string{"TestTwoWritesInOneTick", "TestNoMixtureInOneTick"}},
 		{WrongMeter, []string{"TestSimulation"}},
 		{ShortSplice, []string{"TestSimulation"}},
 		{DirtyPipe, []string{"TestSimulation"}},
@@ -36,7 +38,13 @@ func TestCaught(t *testing.T) {
 				t.Fatal(err)
 			}
 			run := "^(" + strings.Join(tc.tests, "|") + ")$"
-			cmd := exec.Command("go", "test", "-count=1", "-timeout", "100s", "-overlay", overlay, "-run", run, "./service", "-sim.shrink", "0s", "-sim.seeds", "5000")
+			args := []string{"test", "-count=1", "-timeout", "100s", "-overlay", overlay, "-run", run, "./service"}
+			if tc.variant.Name == NoSettle.Name {
+				args[len(args)-1] += "/files"
+			} else {
+				args = append(args, "-sim.shrink", "0s", "-sim.seeds", "5000")
+			}
+			cmd := exec.Command("go", args...)
 			cmd.Dir = root
 			out, err := cmd.CombinedOutput()
 			t.Logf("%s", out[:min(len(out), 2000)])

@@ -130,10 +130,27 @@ var SharedWorkers = Variant{"shared workers", []Edit{{
 	New:  "kind: opJob, job",
 }}}
 
+// NoSettle trusts a file's stamps while their tick is not over.
+var NoSettle = Variant{"no settling", []Edit{{
+	File: "service/files/settle.go",
+	Old:  "left := stat.unsettled(now)",
+	New:  "left := 0 * stat.unsettled(now)",
+}}}
+
+// Unsealed sends a whole file as pages of the page cache, and neither waits for
+// them to leave nor looks at the file again. It is what the seal's cost is
+// measured against.
+var Unsealed = Variant{"unsealed", []Edit{{
+	File: "service/transfer.go",
+	Old:  "cut := s.n - lastPiece\n\t\t\tpieces = append(pieces,\n\t\t\t\tpiece{file: s.file, off: s.off, n: cut, splice: true},\n\t\t\t\tpiece{file: s.file, off: s.off + cut, n: lastPiece, last: true})\n",
+	New:  "pieces = append(pieces, piece{file: s.file, off: s.off, n: s.n, splice: true})\n",
+}}}
+
 // Variants are all of them.
 func Variants() []Variant {
 	return []Variant{
-		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoSeal, ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers,
+		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoSeal, NoSettle, Unsealed,
+		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers,
 	}
 }
 

@@ -18,7 +18,7 @@ func TestVariantsBuild(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.Command("go", "build", "-overlay", overlay, "./ktls", "./service") // no linking: nothing is run
+			cmd := exec.Command("go", "build", "-overlay", overlay, "./ktls", "./service/...") // no linking: nothing is run
 			cmd.Dir = root
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Errorf("%v\n%s", err, out)
