@@ -74,7 +74,12 @@ fuzz:
 	  done; \
 	done
 
-board bench deb:
+# What the daemon costs, next to builds of it without a part; needs root and a
+# machine that does little else.
+bench:
+	go test -tags netns -run '^$$' -bench . -benchtime 80x -timeout 30m ./test/netns
+
+board deb:
 	@echo "make $@ is not built yet" >&2; exit 1
 
 install: all
