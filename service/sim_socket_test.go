@@ -99,6 +99,7 @@ func total(pages []simPage) (n int) {
 type simTLS struct {
 	aead cipher.AEAD
 	iv   [12]byte
+	v12  bool   // TLS 1.2
 	size int    // of the cipher's struct
 	seq  uint64 // of the next record
 	open []simPage
@@ -168,7 +169,7 @@ func (s *simSocket) SetTX(info []byte) error {
 	if err != nil {
 		panic(err)
 	}
-	t := &simTLS{size: len(info), seq: binary.BigEndian.Uint64(info[len(info)-8:])}
+	t := &simTLS{size: len(info), seq: binary.BigEndian.Uint64(info[len(info)-8:]), v12: info[0] == 3}
 	if t.aead, err = cipher.NewGCM(block); err != nil {
 		panic(err)
 	}
@@ -328,17 +329,27 @@ func (s *simSocket) message(kind byte, payload []byte) {
 	s.record(kind)
 }
 
-// seal is what the engine does: RFC 8446 section 5.2. The pages of a file are
-// read now, not when they were sent.
+// seal is what the engine does: RFC 8446 section 5.2, or RFC 5288 section 3. The
+// pages of a file are read now, not when they were sent.
 func (s *simSocket) seal(r *simRecord) {
 	t := s.tls
 	inner := make([]byte, 0, maxPlain+1)
 	for _, p := range r.plain {
 		inner = p.appendTo(inner)
 	}
+	nonce, seq := t.iv, binary.BigEndian.AppendUint64(nil, r.seq)
+	if t.v12 {
+		// Finished was record 0; the explicit part of the nonce counts on.
+		copy(nonce[4:], seq)
+		additional := append(bytes.Clone(seq), r.kind, 3, 3)
+		additional = binary.BigEndian.AppendUint16(additional, uint16(len(inner)))
+		r.sealed = []byte{r.kind, 3, 3, 0, 0}
+		binary.BigEndian.PutUint16(r.sealed[3:], uint16(8+len(inner)+t.aead.Overhead()))
+		r.sealed = t.aead.Seal(append(r.sealed, nonce[4:]...), nonce[:], inner, additional)
+		return
+	}
 	inner = append(inner, r.kind)
-	nonce := t.iv
-	for i, b := range binary.BigEndian.AppendUint64(nil, r.seq) {
+	for i, b := range seq {
 		nonce[4+i] ^= b
 	}
 	r.sealed = make([]byte, 5, 5+len(inner)+t.aead.Overhead())
