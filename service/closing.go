@@ -179,3 +179,24 @@ func (c *conn) abandon(reason string) operation {
 	c.sock.Abort()
 	return c.closeSocket()
 }
+
+// reset ends the connection so that the client can tell: SO_LINGER {1, 0} has
+// been set since it was accepted, and close sends RST.
+func (c *conn) reset(reason string) operation {
+	if c.response != nil {
+		c.endResponse(reason, time.Time{})
+	} else {
+		c.log.Debug("connection reset", "remote", c.remote, "reason", reason)
+	}
+	return c.closeSocket()
+}
+
+// closeSocket is the last step, in order or not.
+func (c *conn) closeSocket() operation {
+	c.state = stClosed
+	c.endTransfer()
+	if c.session != nil {
+		c.session.Close()
+	}
+	return operation{kind: opClose}
+}

@@ -448,35 +448,3 @@ func (c *conn) endResponse(failure string, now time.Time) {
 	}
 	c.log.LogAttrs(context.Background(), level, text, attrs...)
 }
-
-// splices tells whether files may go to the socket as pages of the page cache.
-// On a plain connection within this machine they may not: what the client's side
-// has acknowledged still are those pages, until it reads them, and a file that
-// changes then changes what it reads.
-func (c *conn) splices() bool {
-	return c.transport == kernel || c.transport == plain && !c.local
-}
-
-// clip bounds what of a client's text goes into the log.
-func clip(s string) string { return s[:min(len(s), 1<<10)] }
-
-// reset ends the connection so that the client can tell: SO_LINGER {1, 0} has
-// been set since it was accepted, and close sends RST.
-func (c *conn) reset(reason string) operation {
-	if c.response != nil {
-		c.endResponse(reason, time.Time{})
-	} else {
-		c.log.Debug("connection reset", "remote", c.remote, "reason", reason)
-	}
-	return c.closeSocket()
-}
-
-// closeSocket is the last step, in order or not.
-func (c *conn) closeSocket() operation {
-	c.state = stClosed
-	c.endTransfer()
-	if c.session != nil {
-		c.session.Close()
-	}
-	return operation{kind: opClose}
-}

@@ -114,3 +114,6 @@ func (h *prefixHandler) WithGroup(name string) slog.Handler {
 	c.text = h.text.WithGroup(name)
 	return &c
 }
+
+// clip bounds what of a client's text goes into the log.
+func clip(s string) string { return s[:min(len(s), 1<<10)] }

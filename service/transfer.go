@@ -62,6 +62,14 @@ func plan(head []byte, segments []segment, splice bool) []piece {
 	return pieces
 }
 
+// splices tells whether files may go to the socket as pages of the page cache.
+// On a plain connection within this machine they may not: what the client's side
+// has acknowledged still are those pages, until it reads them, and a file that
+// changes then changes what it reads.
+func (c *conn) splices() bool {
+	return c.transport == kernel || c.transport == plain && !c.local
+}
+
 // phase is what a transfer waits for.
 type phase uint8
 
