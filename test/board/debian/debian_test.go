@@ -85,6 +85,7 @@ func TestPick(t *testing.T) {
 		{"another flavour", names, Want{Series: "6.12", Flavour: "armmp"}, "linux-image-6.12.94+deb12-armmp"},
 		{"unsigned if newer", append([]string{"linux-image-6.12.99+deb12-amd64-unsigned"}, names...), Want{Series: "6.12", Flavour: "amd64"}, "linux-image-6.12.99+deb12-amd64-unsigned"},
 		{"none", names, Want{Series: "6.1", Flavour: "amd64"}, ""},
+		{"numbered builds", []string{"linux-image-6.1.0-9-amd64", "linux-image-6.1.0-47-amd64", "linux-image-6.1.0-48-rt-amd64", "linux-image-6.1.0-48-amd64-dbg"}, Want{Series: "6.1", Flavour: "amd64"}, "linux-image-6.1.0-47-amd64"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -106,6 +107,8 @@ func TestKeep(t *testing.T) {
 		{"usr/lib/modules/6.12.1/kernel/net/tls/tls.ko.xz", true},
 		{"lib/modules/6.12.1/kernel/drivers/gpu/drm/drm.ko.xz", false},
 		{"usr/share/doc/linux-image/copyright", false},
+		{"usr/lib/linux-image-6.12.1-arm64/freescale/imx8mp-evk.dtb", true},
+		{"usr/lib/linux-image-6.12.1-arm64/freescale/imx8mq-evk.dtb", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -28,6 +28,7 @@ type Kernel struct {
 	Package string // name and version, such as linux-image-6.12.95+deb12-amd64_6.12.95-1~bpo12+1
 	Release string // as uname -r has it
 	Image   string // path of the image QEMU boots
+	root    string // folder of the package
 	modules string // folder of the modules, named after the release
 }
 
@@ -37,7 +38,7 @@ var suites = []string{"bookworm-backports", "trixie", "bookworm"}
 
 // layout numbers the choice of kept: a change of that must change this, so
 // that a cache filled before is not taken for complete.
-const layout = "1"
+const layout = "2"
 
 // kept are the folders of modules worth keeping, of some hundred megabytes.
 var kept = []string{
@@ -45,7 +46,12 @@ var kept = []string{
 	"kernel/drivers/crypto/", "kernel/drivers/virtio/", "kernel/drivers/char/hw_random/",
 	"kernel/drivers/char/virtio_console", "kernel/drivers/net/virtio_net", "kernel/drivers/net/net_failover",
 	"kernel/drivers/net/veth", "kernel/drivers/net/ifb", "kernel/drivers/dma/", "kernel/drivers/soc/", "kernel/drivers/bus/",
+	"kernel/drivers/net/ethernet/freescale/fec.ko", "kernel/drivers/net/mdio/", "kernel/drivers/net/phy/",
+	"kernel/drivers/pci/controller/", "kernel/drivers/phy/freescale/", "kernel/drivers/regulator/", "kernel/drivers/reset/",
 }
+
+// deviceTrees are the ones worth keeping.
+var deviceTrees = []string{"imx8mp-evk.dtb"}
 
 // FetchKernel returns the newest cached kernel that is wanted, or gets one into
 // the folder cache first. Several processes may do so at once: one fetches, the
@@ -95,8 +101,18 @@ func newest(shelf string) (*Kernel, error) {
 		Package: filepath.Base(root),
 		Release: release,
 		Image:   image,
+		root:    root,
 		modules: filepath.Join(root, "lib", "modules", release),
 	}, nil
+}
+
+// DeviceTree returns the path of a device tree, such as freescale/imx8mp-evk.dtb.
+func (k *Kernel) DeviceTree(name string) (string, error) {
+	path := filepath.Join(k.root, "usr", "lib", "linux-image-"+k.Release, name)
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("debian: %s: device tree: %w; if the package has it, add it to what is kept", k.Package, err)
+	}
+	return path, nil
 }
 
 // fetch downloads a kernel onto the shelf.
@@ -157,9 +173,10 @@ func fetchFrom(ctx context.Context, shelf string, want Want, m mirror, suite str
 }
 
 // pick chooses the newest kernel of the flavour; at the same version the signed
-// package, which is the one users install. Neither -rt, -cloud nor -dbg match.
+// package, which is the one users install. Some releases number a series' builds,
+// as in 6.1.0-47. Neither -rt, -cloud nor -dbg match.
 func pick(names []string, want Want) (string, bool) {
-	match := regexp.MustCompile(`^linux-image-` + regexp.QuoteMeta(want.Series) + `\.[^-]+-` + regexp.QuoteMeta(want.Flavour) + `(-unsigned)?$`)
+	match := regexp.MustCompile(`^linux-image-` + regexp.QuoteMeta(want.Series) + `\.[^-]+(-[0-9]+)?-` + regexp.QuoteMeta(want.Flavour) + `(-unsigned)?$`)
 	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !match.MatchString(name) })
 	if len(names) == 0 {
 		return "", false
@@ -251,6 +268,9 @@ func keep(name string) bool {
 		return true
 	}
 	name = strings.TrimPrefix(name, "usr/") // merged /usr
+	if strings.HasPrefix(name, "lib/linux-image-") {
+		return slices.Contains(deviceTrees, filepath.Base(name))
+	}
 	rest, ok := strings.CutPrefix(name, "lib/modules/")
 	if !ok {
 		return false
