@@ -11,8 +11,11 @@ type Board int
 
 // The boards.
 const (
-	AMD64_612 Board = iota // PC, 64-bit, Linux 6.12
-	ARMv7_612              // 32-bit ARM, Cortex-A7, Linux 6.12
+	AMD64_612   Board = iota // PC, 64-bit, Linux 6.12
+	AMD64_61                 // the same with Linux 6.1, the oldest supported
+	ARM64_612                // 64-bit ARM, Cortex-A53, Linux 6.12
+	AArch32_612              // the same board and kernel with 32-bit programs
+	ARMv7_612                // 32-bit ARM, Cortex-A7, Linux 6.12
 )
 
 // An Engine is who does gcm(aes) for the kernel.
@@ -25,6 +28,9 @@ const (
 	// Cryptd wraps that in a kernel thread: it returns at once and completes
 	// later, as a hardware engine does.
 	Cryptd
+	// Pcrypt hands it to the kernel's parallel workers, in order; it stands in
+	// where there is no cryptd that passes the kernel's self-test.
+	Pcrypt
 )
 
 func (e Engine) String() string {
@@ -33,16 +39,35 @@ func (e Engine) String() string {
 		return "sync"
 	case Cryptd:
 		return "cryptd"
+	case Pcrypt:
+		return "pcrypt"
 	}
 	return fmt.Sprintf("Engine(%d)", int(e))
 }
 
-// template is the algorithm to instantiate so that the engine is there.
-func (e Engine) template() string {
-	if e == Cryptd {
+// Async tells whether the kernel completes records after the call that gave
+// them to it.
+func (e Engine) Async() bool { return e != Sync }
+
+// template is the algorithm to instantiate so that the engine is there; driver
+// does gcm(aes) without it.
+func (e Engine) template(driver string) string {
+	switch e {
+	case Cryptd:
 		return "cryptd(gcm(aes))"
+	case Pcrypt:
+		// Of the algorithm's name it would make a dozen layers.
+		return "pcrypt(" + driver + ")"
 	}
 	return "gcm(aes)"
+}
+
+// module is what the engine needs beyond the modules of every board.
+func (e Engine) module() []string {
+	if e == Sync {
+		return nil
+	}
+	return []string{e.String()}
 }
 
 // machine is what QEMU, Debian and Go call a board.
@@ -68,35 +93,81 @@ var modules = []string{
 	"tls", "gcm", "ctr", "ghash_generic", "algif_aead",
 }
 
+// The kernels, as Debian calls them.
+var (
+	amd64Kernel = debian.Want{Architecture: "amd64", Series: "6.12", Flavour: "amd64"}
+	amd64Oldest = debian.Want{Architecture: "amd64", Series: "6.1", Flavour: "amd64"}
+	arm64Kernel = debian.Want{Architecture: "arm64", Series: "6.12", Flavour: "arm64"}
+	armv7Kernel = debian.Want{Architecture: "armhf", Series: "6.12", Flavour: "armmp"}
+)
+
 func (b Board) machine() (machine, error) {
 	switch b {
 	case AMD64_612:
-		return machine{
-			name:    "amd64",
-			kernel:  debian.Want{Architecture: "amd64", Series: "6.12", Flavour: "amd64"},
-			qemu:    "qemu-system-x86_64",
-			args:    []string{"-machine", "q35", "-cpu", "max"},
-			console: "ttyS0",
-			bus:     "pci",
-			modules: []string{"virtio_pci", "aes_generic"},
-			goarch:  "amd64",
-		}, nil
+		return amd64("amd64", amd64Kernel), nil
+	case AMD64_61:
+		return amd64("amd64-6.1", amd64Oldest), nil
+	case ARM64_612:
+		return arm64(), nil
+	case AArch32_612:
+		return aarch32(), nil
 	case ARMv7_612:
-		return machine{
-			name:    "armv7",
-			kernel:  debian.Want{Architecture: "armhf", Series: "6.12", Flavour: "armmp"},
-			qemu:    "qemu-system-arm",
-			args:    []string{"-machine", "virt", "-cpu", "cortex-a7"},
-			console: "ttyAMA0",
-			bus:     "device",
-			modules: []string{"virtio_mmio", "aes_arm"},
-			goarch:  "arm",
-			goenv:   []string{"GOARM=7"},
-			// crypto/tls prefers ChaCha20 on 32-bit ARM, except in FIPS mode.
-			serveEnv: []string{"GODEBUG=fips140=on"},
-		}, nil
+		return armv7(), nil
 	}
 	return machine{}, fmt.Errorf("board: no board has number %d", int(b))
+}
+
+func amd64(name string, kernel debian.Want) machine {
+	return machine{
+		name:    name,
+		kernel:  kernel,
+		qemu:    "qemu-system-x86_64",
+		args:    []string{"-machine", "q35", "-cpu", "max"},
+		console: "ttyS0",
+		bus:     "pci",
+		modules: []string{"virtio_pci", "aes_generic"},
+		goarch:  "amd64",
+	}
+}
+
+func arm64() machine {
+	return machine{
+		name:    "arm64",
+		kernel:  arm64Kernel,
+		qemu:    "qemu-system-aarch64",
+		args:    []string{"-machine", "virt", "-cpu", "cortex-a53"},
+		console: "ttyAMA0",
+		bus:     "device",
+		modules: []string{"virtio_mmio", "aes_generic"},
+		goarch:  "arm64",
+	}
+}
+
+func armv7() machine {
+	return arm32(machine{
+		name:    "armv7",
+		kernel:  armv7Kernel,
+		qemu:    "qemu-system-arm",
+		args:    []string{"-machine", "virt", "-cpu", "cortex-a7"},
+		console: "ttyAMA0",
+		bus:     "device",
+		modules: []string{"virtio_mmio", "aes_arm"},
+	})
+}
+
+// aarch32 is where the loss was first reported: a 32-bit system on a 64-bit kernel.
+func aarch32() machine {
+	m := arm32(arm64())
+	m.name = "aarch32"
+	return m
+}
+
+// arm32 runs 32-bit ARM programs on a machine.
+func arm32(m machine) machine {
+	m.goarch, m.goenv = "arm", []string{"GOARM=7"}
+	// crypto/tls prefers ChaCha20 on 32-bit ARM, except in FIPS mode.
+	m.serveEnv = []string{"GODEBUG=fips140=on"}
+	return m
 }
 
 func (b Board) String() string {

@@ -25,9 +25,17 @@ var matrix = []struct {
 	engine board.Engine
 }{
 	{board.ARMv7_612, board.Cryptd}, // the slow ones first: as many run at once as there are processors
+	{board.ARMv7_612, board.Pcrypt},
 	{board.ARMv7_612, board.Sync},
+	{board.AArch32_612, board.Pcrypt},
+	{board.AArch32_612, board.Sync},
+	{board.ARM64_612, board.Pcrypt},
+	{board.ARM64_612, board.Sync},
 	{board.AMD64_612, board.Cryptd},
+	{board.AMD64_612, board.Pcrypt},
 	{board.AMD64_612, board.Sync},
+	{board.AMD64_61, board.Pcrypt},
+	{board.AMD64_61, board.Sync},
 }
 
 // TestBoards boots each machine once and runs all tests of a board in it.
@@ -56,7 +64,7 @@ func TestBoards(t *testing.T) {
 			if e.engine == board.Sync {
 				spec.Modules = chaChaModules
 			}
-			if e.engine == board.Cryptd {
+			if e.engine.Async() {
 				var err error
 				if spec.Wrong, err = wrongBuilds(ctx, e.board, t.TempDir()); err != nil {
 					t.Fatal(err)
@@ -67,7 +75,7 @@ func TestBoards(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("Linux %s (%s), booted in %v", m.Hello.Kernel, m.Hello.Machine, time.Since(start).Round(time.Millisecond))
+			t.Logf("Linux %s (%s), %s, booted in %v", m.Hello.Kernel, m.Hello.Machine, m.Driver, time.Since(start).Round(time.Millisecond))
 			defer func() {
 				if t.Failed() {
 					log, err := m.KernelLog()
@@ -81,7 +89,7 @@ func TestBoards(t *testing.T) {
 			t.Run("refusal", func(t *testing.T) { testRefusal(ctx, t, m) })
 			t.Run("ciphers", func(t *testing.T) { testCiphers(ctx, t, m) })
 			t.Run("sharp", func(t *testing.T) { testSharp(ctx, t, m) })
-			if e.engine == board.Cryptd {
+			if e.engine.Async() {
 				t.Run("teeth", func(t *testing.T) { testTeeth(ctx, t, m) })
 			}
 		})
@@ -91,6 +99,9 @@ func TestBoards(t *testing.T) {
 // testRefusal: a kernel whose administrator has switched io_uring off is named as
 // that, and the daemon does not start.
 func testRefusal(ctx context.Context, t *testing.T, m *board.Machine) {
+	if m.Spec.Board == board.AMD64_61 {
+		t.Skip("Linux 6.1 has no switch for io_uring; it came with 6.6")
+	}
 	const sysctl = "kernel.io_uring_disabled"
 	if err := m.Sysctl(ctx, sysctl, "2"); err != nil {
 		t.Fatal(err)

@@ -20,8 +20,9 @@ const bootTimeout = 3 * time.Minute
 // A Machine is a board that runs. Its methods may be called concurrently;
 // nothing may be called after Close.
 type Machine struct {
-	Spec  Spec
-	Hello wire.Hello
+	Spec   Spec
+	Hello  wire.Hello
+	Driver string // what does gcm(aes) for the kernel
 
 	dir     string
 	qemu    *qemu
@@ -95,32 +96,53 @@ func Boot(ctx context.Context, spec Spec) (m *Machine, err error) {
 }
 
 // setEngine instantiates the engine's algorithm and checks that it is the one
-// the kernel prefers.
+// the kernel prefers. It must run once only: pcrypt would wrap itself.
 func (m *Machine) setEngine(ctx context.Context) error {
+	plain, err := m.gcm(ctx)
+	if err != nil {
+		return err
+	}
 	e := m.Spec.Engine
-	// Asking for a template may be answered while the kernel still tests the
-	// new instance; asking for the plain name then waits for that.
-	for _, name := range []string{e.template(), "gcm(aes)"} {
-		if err := m.agent.call(ctx, wire.OpAEAD, wire.AEAD{Name: name}, nil); err != nil {
-			return err
-		}
+	if err := m.instantiate(ctx, e.template(plain.driver)); err != nil {
+		return err
+	}
+	// That may be answered while the kernel still tests the new instance;
+	// asking for the plain name then waits for the test.
+	best, err := m.gcm(ctx)
+	if err != nil {
+		return err
+	}
+	if best.async != e.Async() || !best.passed {
+		return fmt.Errorf("board: engine %v is not what the kernel would use: %+v; leave out modules that outrank it", e, best)
+	}
+	m.Driver = best.driver
+	return nil
+}
+
+// instantiate makes the kernel build an AEAD of its templates.
+func (m *Machine) instantiate(ctx context.Context, name string) error {
+	return m.agent.call(ctx, wire.OpAEAD, wire.AEAD{Name: name}, nil)
+}
+
+// gcm is what the kernel uses for gcm(aes).
+func (m *Machine) gcm(ctx context.Context) (algorithm, error) {
+	const name = "gcm(aes)"
+	if err := m.instantiate(ctx, name); err != nil {
+		return algorithm{}, err
 	}
 	text, err := m.ReadFile(ctx, "/proc/crypto")
 	if err != nil {
-		return err
+		return algorithm{}, err
 	}
-	algs, err := parseCrypto(string(text))
+	all, err := parseCrypto(string(text))
 	if err != nil {
-		return err
+		return algorithm{}, err
 	}
-	best, ok := preferred(algs, "gcm(aes)")
+	best, ok := preferred(all, name)
 	if !ok {
-		return errors.New("board: the kernel has no gcm(aes)")
+		return algorithm{}, errors.New("board: the kernel has no gcm(aes)")
 	}
-	if async := e == Cryptd; best.async != async || !best.passed {
-		return fmt.Errorf("board: engine %v is not what the kernel would use: %+v; leave out modules that outrank it", e, best)
-	}
-	return nil
+	return best, nil
 }
 
 // lastWords is the end of what the kernel and QEMU wrote, for an error.

@@ -14,6 +14,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"uringhttpd/test/board/wire"
 )
 
 // Where StartDaemon puts the daemon's things, and where it listens.
@@ -45,6 +47,7 @@ type Daemon struct {
 	Wrong  string   // a program of Spec.Wrong; "" is Spec.Program
 	Config string   // YAML
 	Env    []string // beyond what the board needs
+	Nice   int      // priority, from -20 (first) to 19
 }
 
 // StartDaemon starts a daemon and returns once it listens on both ports.
@@ -78,7 +81,11 @@ func (m *Machine) StartDaemon(ctx context.Context, d Daemon) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := m.Start(ctx, append(append([]string(nil), b.serveEnv...), d.Env...), path, "serve", "-config", configPath)
+	p, err := m.start(ctx, wire.Command{
+		Argv: []string{path, "serve", "-config", configPath},
+		Env:  append(append([]string(nil), b.serveEnv...), d.Env...),
+		Nice: d.Nice,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -31,9 +31,7 @@ func buildInitramfs(ctx context.Context, dir string, spec Spec, m machine, k *de
 		return "", err
 	}
 	names := append(append([]string(nil), m.modules...), modules...)
-	if spec.Engine == Cryptd {
-		names = append(names, "cryptd")
-	}
+	names = append(names, spec.Engine.module()...)
 	mods, err := k.Modules(ctx, append(names, spec.Modules...)...)
 	if err != nil {
 		return "", err

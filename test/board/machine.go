@@ -50,6 +50,15 @@ func (m *Machine) Sysctl(ctx context.Context, name, value string) error {
 	return m.WriteFile(ctx, sysctlPath(name), []byte(value), 0o644)
 }
 
+// SetSysctl is Sysctl with a function to call when the old value is wanted back.
+func (m *Machine) SetSysctl(ctx context.Context, name, value string) (restore func() error, err error) {
+	before, err := m.ReadSysctl(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return func() error { return m.Sysctl(ctx, name, before) }, m.Sysctl(ctx, name, value)
+}
+
 // ReadSysctl reads a kernel parameter.
 func (m *Machine) ReadSysctl(ctx context.Context, name string) (string, error) {
 	b, err := m.ReadFile(ctx, sysctlPath(name))
@@ -115,8 +124,12 @@ type Process struct {
 
 // Start starts a program in the background.
 func (m *Machine) Start(ctx context.Context, env []string, argv ...string) (*Process, error) {
+	return m.start(ctx, wire.Command{Argv: argv, Env: env})
+}
+
+func (m *Machine) start(ctx context.Context, c wire.Command) (*Process, error) {
 	var s wire.Started
-	if err := m.agent.call(ctx, wire.OpStart, wire.Command{Argv: argv, Env: env}, &s); err != nil {
+	if err := m.agent.call(ctx, wire.OpStart, c, &s); err != nil {
 		return nil, err
 	}
 	return &Process{PID: s.PID, m: m, handle: s.Handle}, nil

@@ -39,15 +39,11 @@ type SharpOptions struct {
 // It starts a daemon of its own, so none may run; the daemon is stopped and
 // the kernel's parameters are as before when it returns.
 func RunSharp(ctx context.Context, m *Machine, o SharpOptions) (r client.Result, err error) {
-	const wmem, small = "net.ipv4.tcp_wmem", "4096 16384 16384"
-	before, err := m.ReadSysctl(ctx, wmem)
+	restore, err := m.SetSysctl(ctx, "net.ipv4.tcp_wmem", "4096 16384 16384")
 	if err != nil {
 		return r, err
 	}
-	if err := m.Sysctl(ctx, wmem, small); err != nil {
-		return r, err
-	}
-	defer func() { err = errors.Join(err, m.Sysctl(ctx, wmem, before)) }()
+	defer func() { err = errors.Join(err, restore()) }()
 
 	if o.Downloads == 0 {
 		o.Downloads = 96

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"uringhttpd/test/board/wire"
 )
@@ -42,7 +45,7 @@ func launch(ctx context.Context, a wire.Command) (*job, error) {
 	// A group of its own, so that the end of the time takes its children too.
 	j.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	j.cmd.Cancel = func() error { return syscall.Kill(-j.cmd.Process.Pid, syscall.SIGKILL) }
-	if err := j.cmd.Start(); err != nil {
+	if err := startNice(j.cmd, a.Nice); err != nil {
 		return nil, err
 	}
 	go func() {
@@ -54,6 +57,23 @@ func launch(ctx context.Context, a wire.Command) (*job, error) {
 		}
 	}()
 	return j, nil
+}
+
+// startNice starts a program with a priority. A process inherits that of the
+// thread that makes it, and so do its own threads; set from outside it would
+// miss some.
+func startNice(cmd *exec.Cmd, nice int) error {
+	if nice == 0 {
+		return cmd.Start()
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	thread := unix.Gettid()
+	if err := unix.Setpriority(unix.PRIO_PROCESS, thread, nice); err != nil {
+		return os.NewSyscallError("setpriority", err)
+	}
+	err := cmd.Start()
+	return errors.Join(err, os.NewSyscallError("setpriority", unix.Setpriority(unix.PRIO_PROCESS, thread, 0)))
 }
 
 // exit is how the job fared so far.

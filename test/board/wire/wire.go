@@ -97,10 +97,12 @@ type Data struct {
 	Data []byte `json:"data"`
 }
 
-// Command is a program to run. Env is added to an environment with PATH only.
+// Command is a program to run. Env is added to an environment with PATH only;
+// Nice is its priority, from -20 (first) to 19.
 type Command struct {
 	Argv []string `json:"argv"`
 	Env  []string `json:"env,omitempty"`
+	Nice int      `json:"nice,omitempty"`
 }
 
 // Handle names a program started in the background.
