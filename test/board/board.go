@@ -16,6 +16,7 @@ const (
 	ARM64_612                // 64-bit ARM, Cortex-A53, Linux 6.12
 	AArch32_612              // the same board and kernel with 32-bit programs
 	ARMv7_612                // 32-bit ARM, Cortex-A7, Linux 6.12
+	IMX8MP_612               // NXP's i.MX 8M Plus evaluation kit, Linux 6.12
 )
 
 // An Engine is who does gcm(aes) for the kernel.
@@ -75,9 +76,11 @@ type machine struct {
 	name    string
 	kernel  debian.Want
 	qemu    string
+	model   string // what QEMU calls it
 	args    []string
+	tree    string   // its device tree, if QEMU does not make one
 	console string   // the kernel's serial console
-	bus     string   // suffix of virtio devices
+	bus     string   // suffix of virtio devices; "" if it has none
 	modules []string // beyond those every board loads
 	goarch  string
 	goenv   []string
@@ -85,13 +88,13 @@ type machine struct {
 	serveEnv []string
 }
 
-// modules every board loads: the devices, kernel TLS, and what gcm(aes) is
-// made of. Accelerated ciphers stay out: their wrappers call themselves
-// asynchronous while they are not, and outrank cryptd.
-var modules = []string{
-	"virtio_net", "virtio_console", "virtio_rng",
-	"tls", "gcm", "ctr", "ghash_generic", "algif_aead",
-}
+// modules every board loads: kernel TLS, and what gcm(aes) is made of. Accelerated
+// ciphers stay out: their wrappers call themselves asynchronous while they are not,
+// and outrank cryptd.
+var modules = []string{"tls", "gcm", "ctr", "ghash_generic", "aes_generic", "algif_aead"}
+
+// devices are the modules for QEMU's own devices.
+var devices = []string{"virtio_net", "virtio_console", "virtio_rng"}
 
 // The kernels, as Debian calls them.
 var (
@@ -113,6 +116,8 @@ func (b Board) machine() (machine, error) {
 		return aarch32(), nil
 	case ARMv7_612:
 		return armv7(), nil
+	case IMX8MP_612:
+		return imx8mp(), nil
 	}
 	return machine{}, fmt.Errorf("board: no board has number %d", int(b))
 }
@@ -122,10 +127,11 @@ func amd64(name string, kernel debian.Want) machine {
 		name:    name,
 		kernel:  kernel,
 		qemu:    "qemu-system-x86_64",
-		args:    []string{"-machine", "q35", "-cpu", "max"},
+		model:   "q35",
+		args:    []string{"-cpu", "max"},
 		console: "ttyS0",
 		bus:     "pci",
-		modules: []string{"virtio_pci", "aes_generic"},
+		modules: append([]string{"virtio_pci"}, devices...),
 		goarch:  "amd64",
 	}
 }
@@ -135,10 +141,11 @@ func arm64() machine {
 		name:    "arm64",
 		kernel:  arm64Kernel,
 		qemu:    "qemu-system-aarch64",
-		args:    []string{"-machine", "virt", "-cpu", "cortex-a53"},
+		model:   "virt",
+		args:    []string{"-cpu", "cortex-a53"},
 		console: "ttyAMA0",
 		bus:     "device",
-		modules: []string{"virtio_mmio", "aes_generic"},
+		modules: append([]string{"virtio_mmio"}, devices...),
 		goarch:  "arm64",
 	}
 }
@@ -148,10 +155,11 @@ func armv7() machine {
 		name:    "armv7",
 		kernel:  armv7Kernel,
 		qemu:    "qemu-system-arm",
-		args:    []string{"-machine", "virt", "-cpu", "cortex-a7"},
+		model:   "virt",
+		args:    []string{"-cpu", "cortex-a7"},
 		console: "ttyAMA0",
 		bus:     "device",
-		modules: []string{"virtio_mmio", "aes_arm"},
+		modules: append([]string{"virtio_mmio", "aes_arm"}, devices...),
 	})
 }
 
@@ -160,6 +168,22 @@ func aarch32() machine {
 	m := arm32(arm64())
 	m.name = "aarch32"
 	return m
+}
+
+// imx8mp has nothing but what is on the real board: the network is its FEC.
+func imx8mp() machine {
+	return machine{
+		name:   "imx8mp",
+		kernel: arm64Kernel,
+		qemu:   "qemu-system-aarch64",
+		model:  "imx8mp-evk",
+		// The device tree has the PHY at address 1, and the console on the second port.
+		args:    []string{"-global", "fsl-imx8mp.fec1-phy-num=1", "-serial", "null"},
+		tree:    "freescale/imx8mp-evk.dtb",
+		console: "ttymxc1",
+		modules: []string{"nvmem_imx_ocotp", "fec"},
+		goarch:  "arm64",
+	}
 }
 
 // arm32 runs 32-bit ARM programs on a machine.
@@ -204,4 +228,5 @@ const (
 	ProgramPath  = "/bin/uringhttpd"
 	DownloadPath = "/bin/download" // the client of package client
 	Root         = "/srv"          // a tmpfs: the folder to serve
+	SoCPath      = "/sys/devices/soc0/soc_id"
 )

@@ -34,6 +34,7 @@ var matrix = []struct {
 	{board.AMD64_612, board.Cryptd},
 	{board.AMD64_612, board.Pcrypt},
 	{board.AMD64_612, board.Sync},
+	{board.IMX8MP_612, board.Sync},
 	{board.AMD64_61, board.Pcrypt},
 	{board.AMD64_61, board.Sync},
 }
@@ -85,6 +86,9 @@ func TestBoards(t *testing.T) {
 					t.Error(err)
 				}
 			}()
+			if e.board == board.IMX8MP_612 {
+				t.Run("soc", func(t *testing.T) { testSoC(ctx, t, m) })
+			}
 			t.Run("downloads", func(t *testing.T) { testDownloads(ctx, t, m) })
 			t.Run("refusal", func(t *testing.T) { testRefusal(ctx, t, m) })
 			t.Run("ciphers", func(t *testing.T) { testCiphers(ctx, t, m) })
@@ -93,6 +97,14 @@ func TestBoards(t *testing.T) {
 				t.Run("teeth", func(t *testing.T) { testTeeth(ctx, t, m) })
 			}
 		})
+	}
+}
+
+// testSoC: the kernel takes the board for what it stands for.
+func testSoC(ctx context.Context, t *testing.T, m *board.Machine) {
+	id, err := m.ReadFile(ctx, board.SoCPath)
+	if got, want := strings.TrimSpace(string(id)), "i.MX8MP"; err != nil || got != want {
+		t.Errorf("%s: got %q, %v, want %q", board.SoCPath, got, err, want)
 	}
 }
 

@@ -76,7 +76,7 @@ func Boot(ctx context.Context, spec Spec) (m *Machine, err error) {
 	if err != nil {
 		return m, err
 	}
-	if m.qemu, err = startQEMU(dir, spec, b, kernel, initramfs); err != nil {
+	if m.qemu, err = startQEMU(ctx, dir, spec, b, kernel, initramfs); err != nil {
 		return m, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, bootTimeout)

@@ -20,7 +20,7 @@ import (
 
 // Where StartDaemon puts the daemon's things, and where it listens.
 const (
-	configPath = "/etc/uringhttpd/uringhttpd.yaml"
+	ConfigPath = "/etc/uringhttpd/uringhttpd.yaml"
 	certPath   = "/etc/uringhttpd/cert.pem"
 	keyPath    = "/etc/uringhttpd/key.pem"
 	TLSPort    = 8443
@@ -69,7 +69,7 @@ func (m *Machine) StartDaemon(ctx context.Context, d Daemon) (*Process, error) {
 		data []byte
 		perm os.FileMode
 	}{
-		{configPath, []byte(config), 0o644},
+		{ConfigPath, []byte(config), 0o644},
 		{certPath, id.cert, 0o644},
 		{keyPath, id.key, 0o600},
 	} {
@@ -82,7 +82,7 @@ func (m *Machine) StartDaemon(ctx context.Context, d Daemon) (*Process, error) {
 		return nil, err
 	}
 	p, err := m.start(ctx, wire.Command{
-		Argv: []string{path, "serve", "-config", configPath},
+		Argv: []string{path, "serve", "-config", ConfigPath},
 		Env:  append(append([]string(nil), b.serveEnv...), d.Env...),
 		Nice: d.Nice,
 	})

@@ -16,8 +16,12 @@ import (
 	"uringhttpd/test/board/wire"
 )
 
-// address is what slirp, QEMU's user-mode network, expects of a guest.
-const address = "10.0.2.15/24"
+// What slirp, QEMU's user-mode network, expects of a guest; and an address of its
+// network that nobody has, for the agent's line where there is no virtio.
+const (
+	address      = "10.0.2.15/24"
+	agentAddress = "10.0.2.100:7"
+)
 
 // buildInitramfs writes the root file system of a board into dir. It is not
 // compressed: an emulated processor takes longer to unpack than the host to
@@ -37,6 +41,9 @@ func buildInitramfs(ctx context.Context, dir string, spec Spec, m machine, k *de
 		return "", err
 	}
 	cfg := wire.Config{Now: time.Now(), Address: address}
+	if m.bus == "" {
+		cfg.Host = agentAddress
+	}
 
 	name := filepath.Join(dir, "initramfs")
 	f, err := os.Create(name)

@@ -2,6 +2,7 @@ package board
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -33,10 +34,21 @@ type qemu struct {
 }
 
 // startQEMU starts the emulator. It dies with this process.
-func startQEMU(dir string, spec Spec, m machine, k *debian.Kernel, initramfs string) (*qemu, error) {
-	path, err := exec.LookPath(m.qemu)
+func startQEMU(ctx context.Context, dir string, spec Spec, m machine, k *debian.Kernel, initramfs string) (*qemu, error) {
+	e, err := debian.FetchEmulator(ctx, spec.Cache, m.qemu, m.model)
 	if err != nil {
-		return nil, fmt.Errorf("board: %w; install qemu-system-x86, qemu-system-arm and ipxe-qemu", err)
+		return nil, err
+	}
+	args := append([]string{"-machine", m.model}, m.args...)
+	if e.Data != "" {
+		args = append(args, "-L", e.Data)
+	}
+	if m.tree != "" {
+		tree, err := k.DeviceTree(m.tree)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, "-dtb", tree)
 	}
 	agent, agentFile, err := pair("agent")
 	if err != nil {
@@ -51,7 +63,6 @@ func startQEMU(dir string, spec Spec, m machine, k *debian.Kernel, initramfs str
 	defer qmpFile.Close()
 
 	// The first of ExtraFiles is descriptor 3 there.
-	args := append([]string{}, m.args...)
 	args = append(args,
 		"-accel", "tcg",
 		"-m", strconv.Itoa(spec.MemoryMiB),
@@ -63,19 +74,16 @@ func startQEMU(dir string, spec Spec, m machine, k *debian.Kernel, initramfs str
 		"-chardev", "file,id=console,path="+filepath.Join(dir, consoleName),
 		"-serial", "chardev:console",
 		"-chardev", "socket,id=agent,fd=3",
-		"-device", "virtio-serial-"+m.bus,
-		"-device", "virtserialport,chardev=agent,name="+wire.Port,
 		"-chardev", "socket,id=qmp,fd=4",
 		"-mon", "chardev=qmp,mode=control",
-		"-netdev", "user,id=net0,restrict=on",
-		"-device", "virtio-net-"+m.bus+",netdev=net0",
-		"-device", "virtio-rng-"+m.bus,
 	)
+	args = append(args, m.devices()...)
 	q := &qemu{agent: agent, qmp: qmp, stderr: &lockedBuffer{}, done: make(chan struct{})}
-	q.cmd = exec.Command(path, args...)
+	q.cmd = exec.Command(e.Path, args...)
 	q.cmd.Stderr = q.stderr
 	q.cmd.ExtraFiles = []*os.File{agentFile, qmpFile}
-	q.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// A group of its own: Ctrl-C is for us, who then shut the board down.
+	q.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 
 	started := make(chan error)
 	go func() {
@@ -96,6 +104,21 @@ func startQEMU(dir string, spec Spec, m machine, k *debian.Kernel, initramfs str
 		return nil, fmt.Errorf("board: %w", err)
 	}
 	return q, nil
+}
+
+// devices are the agent's line and the network. A board without virtio has its own
+// network device, and the line goes over that.
+func (m machine) devices() []string {
+	if m.bus == "" {
+		return []string{"-nic", "user,id=net0,restrict=on,guestfwd=tcp:" + agentAddress + "-chardev:agent"}
+	}
+	return []string{
+		"-device", "virtio-serial-" + m.bus,
+		"-device", "virtserialport,chardev=agent,name=" + wire.Port,
+		"-netdev", "user,id=net0,restrict=on",
+		"-device", "virtio-net-" + m.bus + ",netdev=net0",
+		"-device", "virtio-rng-" + m.bus,
+	}
 }
 
 // kill ends the emulator and waits for it. It may have ended already.

@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -54,7 +57,7 @@ func run() error {
 	if err := network(cfg.Address); err != nil {
 		return err
 	}
-	port, err := openPort(wire.Port)
+	port, err := openHost(cfg.Host)
 	if err != nil {
 		return err
 	}
@@ -96,6 +99,15 @@ func load(name string) error {
 		return fmt.Errorf("load module %s: %w (the kernel log says more)", name, err)
 	}
 	return nil
+}
+
+// openHost opens the line to the host.
+func openHost(address string) (io.ReadWriteCloser, error) {
+	if address == "" {
+		return openPort(wire.Port)
+	}
+	// The network's link may not be up yet; TCP tries again until it is.
+	return net.DialTimeout("tcp", address, time.Minute)
 }
 
 // openPort opens the virtio-serial port of that name, for blocking calls: the

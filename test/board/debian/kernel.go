@@ -46,8 +46,7 @@ var kept = []string{
 	"kernel/drivers/crypto/", "kernel/drivers/virtio/", "kernel/drivers/char/hw_random/",
 	"kernel/drivers/char/virtio_console", "kernel/drivers/net/virtio_net", "kernel/drivers/net/net_failover",
 	"kernel/drivers/net/veth", "kernel/drivers/net/ifb", "kernel/drivers/dma/", "kernel/drivers/soc/", "kernel/drivers/bus/",
-	"kernel/drivers/net/ethernet/freescale/fec.ko", "kernel/drivers/net/mdio/", "kernel/drivers/net/phy/",
-	"kernel/drivers/pci/controller/", "kernel/drivers/phy/freescale/", "kernel/drivers/regulator/", "kernel/drivers/reset/",
+	"kernel/drivers/net/ethernet/freescale/fec.ko", "kernel/drivers/net/mdio/", "kernel/drivers/net/phy/", "kernel/drivers/nvmem/",
 }
 
 // deviceTrees are the ones worth keeping.
@@ -161,7 +160,7 @@ func fetchFrom(ctx context.Context, shelf string, want Want, m mirror, suite str
 		return err
 	}
 	root := filepath.Join(dir, "root")
-	if err := unpack(ctx, deb, root); err != nil {
+	if err := unpack(ctx, deb, root, keep); err != nil {
 		return err
 	}
 	if images, err := filepath.Glob(filepath.Join(root, "boot", "vmlinuz-*")); err != nil || len(images) != 1 {
@@ -206,8 +205,8 @@ func compareVersions(a, b string) int {
 	return slices.Compare(numbers(a), numbers(b))
 }
 
-// unpack extracts what is worth keeping of a package into root.
-func unpack(ctx context.Context, deb, root string) error {
+// unpack extracts the files of a package that keep is true for into root.
+func unpack(ctx context.Context, deb, root string, keep func(name string) bool) error {
 	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", deb)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -218,7 +217,7 @@ func unpack(ctx context.Context, deb, root string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	untarErr := untar(out, root)
+	untarErr := untar(out, root, keep)
 	if untarErr != nil {
 		// Drain, so that dpkg-deb ends by itself and its own words are kept.
 		io.Copy(io.Discard, out)
@@ -229,7 +228,7 @@ func unpack(ctx context.Context, deb, root string) error {
 	return untarErr
 }
 
-func untar(r io.Reader, root string) error {
+func untar(r io.Reader, root string, keep func(name string) bool) error {
 	for tr := tar.NewReader(r); ; {
 		h, err := tr.Next()
 		if err == io.EOF {
@@ -249,7 +248,7 @@ func untar(r io.Reader, root string) error {
 		if err := os.MkdirAll(filepath.Dir(dst), 0o755); err != nil {
 			return err
 		}
-		f, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		f, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644|h.FileInfo().Mode()&0o111)
 		if err != nil {
 			return err
 		}

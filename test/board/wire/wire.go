@@ -24,9 +24,10 @@ const (
 
 // Config is what the agent needs before it can talk.
 type Config struct {
-	Modules []string  `json:"modules"` // paths, in the order to load them
-	Now     time.Time `json:"now"`     // boards without a clock start in 1970
-	Address string    `json:"address"` // of eth0, with its prefix length
+	Modules []string  `json:"modules"`        // paths, in the order to load them
+	Now     time.Time `json:"now"`            // boards without a clock start in 1970
+	Address string    `json:"address"`        // of eth0, with its prefix length
+	Host    string    `json:"host,omitempty"` // address to connect to; "" means the virtio-serial port
 }
 
 // Op names a request.

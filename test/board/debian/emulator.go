@@ -1,0 +1,110 @@
+package debian
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// An Emulator is a QEMU, the machine's own or one in the cache.
+type Emulator struct {
+	Path string
+	Data string // folder for its option -L; "" is where it looks anyway
+}
+
+// emulatorSuite has the QEMU that is fetched. It is built against Debian 12, so
+// it runs with the libraries of that release's own qemu-system-arm.
+const emulatorSuite = "bookworm-backports"
+
+// FetchEmulator returns a QEMU called program that knows a machine: the one
+// installed if it does, else a newer one, which goes into the folder cache.
+func FetchEmulator(ctx context.Context, cache, program, machine string) (*Emulator, error) {
+	if _, err := exec.LookPath(program); err != nil {
+		return nil, fmt.Errorf("debian: %w; install qemu-system-x86, qemu-system-arm and ipxe-qemu", err)
+	}
+	installed := &Emulator{Path: program}
+	if installed.knows(ctx, machine) == nil {
+		return installed, nil
+	}
+	shelf := filepath.Join(cache, "qemu-arm-"+layout)
+	if err := os.MkdirAll(shelf, 0o755); err != nil {
+		return nil, fmt.Errorf("debian: cache: %w; name another folder", err)
+	}
+	unlock, err := lock(filepath.Join(shelf, "lock"))
+	if err != nil {
+		return nil, fmt.Errorf("debian: cache: %w", err)
+	}
+	defer unlock()
+	root := filepath.Join(shelf, "root")
+	if _, err := os.Stat(root); err != nil {
+		if err := fetchEmulator(ctx, shelf, root); err != nil {
+			return nil, fmt.Errorf("debian: no newer QEMU could be had; is the network up?\n%w", err)
+		}
+	}
+	e := &Emulator{Path: filepath.Join(root, "usr", "bin", program), Data: filepath.Join(root, "usr", "share", "qemu")}
+	if err := e.knows(ctx, machine); err != nil {
+		return nil, fmt.Errorf("debian: %w; if a library is missing, apt-get install qemu-system-arm brings it", err)
+	}
+	return e, nil
+}
+
+// knows returns an error if the emulator does not run or lacks the machine.
+func (e *Emulator) knows(ctx context.Context, machine string) error {
+	cmd := exec.CommandContext(ctx, e.Path, "-machine", "help")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", e.Path, err, stderr.String())
+	}
+	for line := range strings.Lines(string(out)) {
+		if name, _, _ := strings.Cut(line, " "); name == machine {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s has no machine %s", e.Path, machine)
+}
+
+// fetchEmulator downloads QEMU for ARM into the folder root.
+func fetchEmulator(ctx context.Context, shelf, root string) error {
+	m, err := findMirror("/etc/apt")
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(shelf, "fetching-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	fetched := filepath.Join(dir, "root")
+	// Debian calls the architectures we build on as Go does.
+	a, err := newApt(filepath.Join(dir, "apt"), runtime.GOARCH, m, emulatorSuite)
+	if err != nil {
+		return err
+	}
+	if err := a.update(ctx); err != nil {
+		return err
+	}
+	for _, name := range []string{"qemu-system-arm", "qemu-system-data"} {
+		deb, err := a.download(ctx, name)
+		if err != nil {
+			return err
+		}
+		if err := unpack(ctx, deb, fetched, keepEmulator); err != nil {
+			return err
+		}
+		if err := os.Remove(deb); err != nil {
+			return err
+		}
+	}
+	return os.Rename(fetched, root)
+}
+
+func keepEmulator(name string) bool {
+	return path.Dir(name) == "usr/bin" || strings.HasPrefix(name, "usr/share/qemu/")
+}
