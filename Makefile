@@ -79,7 +79,11 @@ fuzz:
 bench:
 	go test -tags netns -run '^$$' -bench . -benchtime 80x -timeout 30m ./test/netns
 
-board deb:
+# An emulated i.MX 8M Plus that serves a sample file, until Ctrl-C.
+board:
+	go run ./test/board/emulate
+
+deb:
 	@echo "make $@ is not built yet" >&2; exit 1
 
 install: all
