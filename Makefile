@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 TAGS := board,debian,netns,oracle,yocto
 export CGO_ENABLED := 0
 
-.PHONY: all arm64 arm run test test-unit test-oracle test-simulation test-oldest test-netns test-board test-debian packages lint fuzz board bench install deb clean
+.PHONY: all arm64 arm run test test-all test-unit test-oracle test-simulation test-oldest test-netns test-board test-boards test-debian packages lint fuzz board bench install deb clean
 
 all:
 	go build $(GOFLAGS_BUILD) -o build/uringhttpd .
@@ -23,8 +23,11 @@ arm:
 run: all
 	test/run build/uringhttpd build/run
 
-# Everything that must hold; the parts can be run alone.
+# What must hold, in under half an hour; the parts can be run alone.
 test: packages test-unit lint test-oldest test-oracle test-simulation test-netns test-board test-debian
+
+# The same with every emulated board, every engine and full counts.
+test-all: packages test-unit lint test-oldest test-oracle test-simulation test-netns test-boards test-debian
 
 # Without root, without a network, in under a minute.
 test-unit:
@@ -45,9 +48,13 @@ test-simulation:
 test-netns:
 	go test -count=1 -tags netns ./test/netns
 
-# Emulated boards; kernels are kept in the user's cache folder.
+# Emulated boards, a part of the matrix; the log says what is left for test-boards.
+# Kernels are kept in the user's cache folder.
 test-board:
 	go test -count=1 -tags board -timeout 40m -v ./test/board/...
+
+test-boards:
+	go test -count=1 -tags board -timeout 90m -v ./test/board -board.full
 
 # Debian with systemd: make install, systemctl start, curl.
 test-debian:

@@ -16,27 +16,41 @@ import (
 var (
 	cacheFlag  = flag.String("board.cache", "", "folder that keeps kernels; default uringhttpd-boards in the user's cache folder")
 	sourceFlag = flag.String("board.source", "", "folder of a program to test in place of the module's own")
+	fullFlag   = flag.Bool("board.full", false, "boot every board with every engine, and test each in full; default a part of them")
 	onlyFlag   = flag.String("board.only", "", "the boards to boot, such as amd64-sync,armv7-cryptd; default all")
 )
 
-// matrix is every machine the suite boots.
+// An effort is what a machine is put through without -board.full.
+type effort int
+
+const (
+	left  effort = iota // not booted
+	brief               // fewer sharp downloads, and no wrong builds
+	whole               // as with -board.full
+)
+
+// matrix is every machine the suite can boot. Each board boots with an asynchronous
+// engine in any case.
 var matrix = []struct {
 	board  board.Board
 	engine board.Engine
+	effort effort
 }{
-	{board.ARMv7_612, board.Cryptd}, // the slow ones first: as many run at once as there are processors
-	{board.ARMv7_612, board.Pcrypt},
-	{board.ARMv7_612, board.Sync},
-	{board.AArch32_612, board.Pcrypt},
-	{board.AArch32_612, board.Sync},
-	{board.ARM64_612, board.Pcrypt},
-	{board.ARM64_612, board.Sync},
-	{board.AMD64_612, board.Cryptd},
-	{board.AMD64_612, board.Pcrypt},
-	{board.AMD64_612, board.Sync},
-	{board.IMX8MP_612, board.Sync},
-	{board.AMD64_61, board.Pcrypt},
-	{board.AMD64_61, board.Sync},
+	// The slow ones first: as many run at once as there are processors.
+	{board.AArch32_612, board.Pcrypt, whole},
+	{board.ARMv7_612, board.Cryptd, brief},
+	{board.ARMv7_612, board.Pcrypt, left},
+	{board.ARMv7_612, board.Sync, left},
+	{board.AArch32_612, board.Sync, left},
+	{board.ARM64_612, board.Pcrypt, brief},
+	{board.ARM64_612, board.Sync, left},
+	{board.IMX8MP_612, board.Pcrypt, left},
+	{board.IMX8MP_612, board.Sync, left},
+	{board.AMD64_612, board.Cryptd, whole},
+	{board.AMD64_612, board.Pcrypt, left},
+	{board.AMD64_612, board.Sync, brief},
+	{board.AMD64_61, board.Pcrypt, brief},
+	{board.AMD64_61, board.Sync, left},
 }
 
 // TestBoards boots each machine once and runs all tests of a board in it.
@@ -54,6 +68,17 @@ func TestBoards(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
+			effort := e.effort
+			if *fullFlag || *onlyFlag != "" {
+				effort = whole
+			}
+			if effort == left {
+				t.Skip("left for make test-all")
+			}
+			sharpDownloads := 96
+			if effort == brief {
+				sharpDownloads = 48
+			}
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 			defer cancel()
@@ -65,7 +90,7 @@ func TestBoards(t *testing.T) {
 			if e.engine == board.Sync {
 				spec.Modules = chaChaModules
 			}
-			if e.engine.Async() {
+			if e.engine.Async() && effort == whole {
 				var err error
 				if spec.Wrong, err = wrongBuilds(ctx, e.board, t.TempDir()); err != nil {
 					t.Fatal(err)
@@ -92,10 +117,16 @@ func TestBoards(t *testing.T) {
 			t.Run("downloads", func(t *testing.T) { testDownloads(ctx, t, m) })
 			t.Run("refusal", func(t *testing.T) { testRefusal(ctx, t, m) })
 			t.Run("ciphers", func(t *testing.T) { testCiphers(ctx, t, m) })
-			t.Run("sharp", func(t *testing.T) { testSharp(ctx, t, m) })
-			if e.engine.Async() {
-				t.Run("teeth", func(t *testing.T) { testTeeth(ctx, t, m) })
+			t.Run("sharp", func(t *testing.T) { testSharp(ctx, t, m, sharpDownloads) })
+			if !e.engine.Async() {
+				return
 			}
+			t.Run("teeth", func(t *testing.T) {
+				if effort == brief {
+					t.Skip("left for make test-all")
+				}
+				testTeeth(ctx, t, m)
+			})
 		})
 	}
 }
@@ -134,8 +165,7 @@ func testRefusal(ctx context.Context, t *testing.T, m *board.Machine) {
 }
 
 // testSharp: no download may be short, whatever the engine.
-func testSharp(ctx context.Context, t *testing.T, m *board.Machine) {
-	const downloads = 96
+func testSharp(ctx context.Context, t *testing.T, m *board.Machine, downloads int) {
 	r, err := board.RunSharp(ctx, m, board.SharpOptions{Downloads: downloads})
 	if err != nil {
 		t.Fatal(err)
