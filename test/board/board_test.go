@@ -164,9 +164,15 @@ func testRefusal(ctx context.Context, t *testing.T, m *board.Machine) {
 	}
 }
 
-// testSharp: no download may be short, whatever the engine.
+// testSharp: no download may be short, whatever the engine, and the daemon is back
+// at its base line after them.
 func testSharp(ctx context.Context, t *testing.T, m *board.Machine, downloads int) {
-	r, err := board.RunSharp(ctx, m, board.SharpOptions{Downloads: downloads})
+	p, err := m.StartDaemon(ctx, board.Daemon{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := warm(ctx, t, m, p)
+	r, err := board.RunSharp(ctx, m, board.SharpOptions{Process: p, Downloads: downloads})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,6 +181,11 @@ func testSharp(ctx context.Context, t *testing.T, m *board.Machine, downloads in
 	}
 	if n := r.Ends["close_notify"]; n != r.Connections {
 		t.Errorf("%d of %d connections ended with close_notify, want all", n, r.Connections)
+	}
+	leave(ctx, t, m, downloads/2)
+	t.Run("leaks", func(t *testing.T) { checkLeaks(ctx, t, p, base) })
+	if err := p.Stop(ctx); err != nil {
+		t.Error(err)
 	}
 }
 

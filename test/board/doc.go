@@ -15,6 +15,10 @@
 // The machine has no clock of its own, no disk and no way out; what the host
 // forwards is the only way in. Close fails if the kernel complained.
 //
+// A board without virtio (IMX8MP_612) is driven over its own network device, and
+// one whose kernel has no cryptd has Pcrypt for an asynchronous engine. Held and
+// AwaitHeld tell whether an idle daemon is back at its base line.
+//
 // The package needs QEMU (qemu-system-x86, qemu-system-arm, ipxe-qemu), apt,
 // dpkg-deb, xz and the go command; it runs without privileges. Its tests that
 // boot are behind the build tag board:

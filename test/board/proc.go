@@ -87,3 +87,29 @@ func parseTLSStat(text string) (map[string]int64, error) {
 	}
 	return stat, nil
 }
+
+// parseSlabInfo reads /proc/slabinfo (mm/slab_common.c): the objects in use of each
+// cache.
+func parseSlabInfo(text string) (map[string]int, error) {
+	const header = "slabinfo - version: 2.1\n"
+	rest, ok := strings.CutPrefix(text, header)
+	if !ok {
+		return nil, fmt.Errorf("board: /proc/slabinfo does not begin with %q", header)
+	}
+	active := map[string]int{}
+	for line := range strings.Lines(rest) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			return nil, fmt.Errorf("board: /proc/slabinfo: line %q has no number", line)
+		}
+		n, err := strconv.Atoi(f[1])
+		if err != nil {
+			return nil, fmt.Errorf("board: /proc/slabinfo: %s: %w", f[0], err)
+		}
+		active[f[0]] = n
+	}
+	return active, nil
+}

@@ -92,6 +92,19 @@ func TestParseTLSStat(t *testing.T) {
 	}
 }
 
+func TestParseSlabInfo(t *testing.T) {
+	const header = "slabinfo - version: 2.1\n# name            <active_objs> <num_objs> <objsize>\n"
+	got, err := parseSlabInfo(header + "TCP                    5     12   2560   12    8 : tunables    0    0    0 : slabdata      1      1      0\nfilp                 512    512    256   16    1 : tunables    0    0    0 : slabdata     32     32      0\n")
+	if want := map[string]int{"TCP": 5, "filp": 512}; err != nil || !maps.Equal(got, want) {
+		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+	for _, bad := range []string{"", "TCP 5 12\n", header + "TCP\n", header + "TCP many\n"} {
+		if _, err := parseSlabInfo(bad); err == nil {
+			t.Errorf("%q: no error", bad)
+		}
+	}
+}
+
 func TestHostPort(t *testing.T) {
 	const table = `Hub -1 (net0):
   Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ

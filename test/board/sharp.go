@@ -16,10 +16,11 @@ import (
 // SharpOptions vary RunSharp. The zero value is the setting in which servers
 // that lose data are known to lose some.
 type SharpOptions struct {
-	Daemon    Daemon // what to run; a wrong build shows that the test has teeth
-	Downloads int    // default 96
-	Parallel  int    // default 8
-	Size      int64  // of the file, default 256 KiB + 1
+	Daemon    Daemon   // what to run; a wrong build shows that the test has teeth
+	Process   *Process // set: that daemon, which runs already, and goes on
+	Downloads int      // default 96
+	Parallel  int      // default 8
+	Size      int64    // of the file, default 256 KiB + 1
 	KeepAlive bool
 	Extra     int // bytes sent after each request that the server leaves unread
 	Plain     bool
@@ -36,8 +37,8 @@ type SharpOptions struct {
 // out loses them. It returns what came of the downloads; its error means that
 // they could not be done, or that they did not go through kernel TLS, each once.
 //
-// It starts a daemon of its own, so none may run; the daemon is stopped and
-// the kernel's parameters are as before when it returns.
+// Unless there is a Process it starts a daemon of its own, so none may run; that is
+// stopped and the kernel's parameters are as before when it returns.
 func RunSharp(ctx context.Context, m *Machine, o SharpOptions) (r client.Result, err error) {
 	restore, err := m.SetSysctl(ctx, "net.ipv4.tcp_wmem", "4096 16384 16384")
 	if err != nil {
@@ -64,11 +65,13 @@ func RunSharp(ctx context.Context, m *Machine, o SharpOptions) (r client.Result,
 	}
 	defer func() { err = errors.Join(err, m.Remove(ctx, Root+name)) }()
 
-	p, err := m.StartDaemon(ctx, o.Daemon)
-	if err != nil {
-		return r, err
+	if o.Process == nil {
+		p, err := m.StartDaemon(ctx, o.Daemon)
+		if err != nil {
+			return r, err
+		}
+		defer func() { err = errors.Join(err, p.Stop(ctx)) }()
 	}
-	defer func() { err = errors.Join(err, p.Stop(ctx)) }()
 	roots, err := m.Roots()
 	if err != nil {
 		return r, err

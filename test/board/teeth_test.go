@@ -27,7 +27,7 @@ func wrongBuilds(ctx context.Context, b board.Board, dir string) (map[string]str
 		return nil, err
 	}
 	programs := map[string]string{}
-	for _, v := range []wrong.Variant{wrong.NoDrain, wrong.NoLinger, wrong.OnlyPOLLOUT} {
+	for _, v := range []wrong.Variant{wrong.NoDrain, wrong.NoLinger, wrong.OnlyPOLLOUT, wrong.PipesKept} {
 		overlay, err := v.Overlay(root, dir)
 		if err != nil {
 			return nil, err
@@ -77,6 +77,7 @@ func testTeeth(ctx context.Context, t *testing.T, m *board.Machine) {
 			t.Errorf("%d bytes were inside kernel TLS, which is above 256 KiB", n)
 		}
 	})
+	t.Run("wrong: "+wrong.PipesKept.Name, func(t *testing.T) { testWrongLeak(ctx, t, m) })
 	t.Run("wrong: "+wrong.OnlyPOLLOUT.Name, func(t *testing.T) {
 		if n := pendingMax(ctx, t, m, wrong.OnlyPOLLOUT.Name); n < 1<<20 {
 			t.Errorf("not caught: at most %d bytes were inside kernel TLS", n)

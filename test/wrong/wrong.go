@@ -146,11 +146,18 @@ var Unsealed = Variant{"unsealed", []Edit{{
 	New:  "pieces = append(pieces, piece{file: s.file, off: s.off, n: s.n, splice: true})\n",
 }}}
 
+// PipesKept never closes the pipe of a transfer.
+var PipesKept = Variant{"pipes are kept", []Edit{{
+	File: "service/transfer.go",
+	Old:  "c.sock.ClosePipe(c.transfer.pipe)",
+	New:  "_ = c.transfer.pipe",
+}}}
+
 // Variants are all of them.
 func Variants() []Variant {
 	return []Variant{
 		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoSeal, NoSettle, Unsealed,
-		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers,
+		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept,
 	}
 }
 

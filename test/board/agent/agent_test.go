@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,6 +24,16 @@ func TestListens(t *testing.T) {
 		if got := listens(table, port); got != want {
 			t.Errorf("port %d: got %t, want %t", port, got, want)
 		}
+	}
+}
+
+func TestLocked(t *testing.T) {
+	got, err := locked("Name:\tsleep\nVmLck:\t       8 kB\nVmPin:\t       4 kB\nVmHWM:\t     16 kB\n")
+	if want := int64(12 << 10); err != nil || got != want {
+		t.Errorf("got %d, %v, want %d", got, err, want)
+	}
+	if _, err := locked("VmLck:\tmany kB\n"); err == nil {
+		t.Error("a line without a number: no error")
 	}
 }
 
@@ -122,7 +133,7 @@ func TestServe(t *testing.T) {
 	}
 
 	st := get[wire.Started](s, wire.OpStart, wire.Command{Argv: []string{"/bin/sleep", "60"}})
-	if p := get[wire.Process](s, wire.OpProcess, wire.Handle{Handle: st.Handle}); p.Threads != 1 || p.RSS == 0 || len(p.FDs) < 3 {
+	if p := get[wire.Process](s, wire.OpProcess, wire.Handle{Handle: st.Handle}); !slices.Equal(p.Threads, []string{"sleep"}) || p.RSS == 0 || len(p.FDs) < 3 {
 		t.Errorf("process: %+v", p)
 	}
 	get[any](s, wire.OpSignal, wire.Signal{Handle: st.Handle, Signal: 9})

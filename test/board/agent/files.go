@@ -146,7 +146,20 @@ func (s *server) process(a wire.Handle) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Threads = len(threads)
+	for _, thread := range threads {
+		name, err := os.ReadFile(filepath.Join(dir, "task", thread.Name(), "comm"))
+		if err != nil {
+			continue // ended since
+		}
+		p.Threads = append(p.Threads, strings.TrimSpace(string(name)))
+	}
+	status, err := os.ReadFile(dir + "/status")
+	if err != nil {
+		return nil, err
+	}
+	if p.Locked, err = locked(string(status)); err != nil {
+		return nil, err
+	}
 	statm, err := os.ReadFile(dir + "/statm")
 	if err != nil {
 		return nil, err
@@ -159,4 +172,21 @@ func (s *server) process(a wire.Handle) (any, error) {
 		p.RSS = pages * int64(os.Getpagesize())
 	}
 	return p, nil
+}
+
+// locked adds up the locked and the pinned memory of /proc/PID/status, in bytes.
+func locked(status string) (int64, error) {
+	var sum int64
+	for line := range strings.Lines(status) {
+		f := strings.Fields(line)
+		if len(f) != 3 || f[0] != "VmLck:" && f[0] != "VmPin:" {
+			continue
+		}
+		n, err := strconv.ParseInt(f[1], 10, 64)
+		if err != nil || f[2] != "kB" {
+			return 0, fmt.Errorf("status: line %q is not a number of kB", line)
+		}
+		sum += n << 10
+	}
+	return sum, nil
 }

@@ -1,5 +1,6 @@
 // Package debian gets a kernel for an emulated board out of Debian's archive:
-// its image and those of its modules a board may want.
+// its image and those of its modules a board may want; and a newer QEMU where a
+// board needs one.
 //
 // Packages are downloaded by apt-get with a state of its own, so it needs no
 // root and touches nothing of the machine's, for foreign architectures too.

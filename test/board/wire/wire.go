@@ -136,9 +136,10 @@ type Exit struct {
 
 // Process is what a running program holds.
 type Process struct {
-	FDs     []string `json:"fds"` // what each descriptor is, as its link in /proc says
-	Threads int      `json:"threads"`
-	RSS     int64    `json:"rss"` // bytes
+	FDs     []string `json:"fds"`     // what each descriptor is, as its link in /proc says
+	Threads []string `json:"threads"` // their names; io_uring's kernel threads are among them
+	RSS     int64    `json:"rss"`     // bytes
+	Locked  int64    `json:"locked"`  // bytes locked and pinned
 }
 
 // Listening waits until a TCP socket of the board listens on Port.
