@@ -44,7 +44,6 @@ var matrix = []struct {
 	{board.AArch32_612, board.Sync, left},
 	{board.ARM64_612, board.Pcrypt, brief},
 	{board.ARM64_612, board.Sync, left},
-	{board.IMX8MP_612, board.Pcrypt, left},
 	{board.IMX8MP_612, board.Sync, left},
 	{board.AMD64_612, board.Cryptd, whole},
 	{board.AMD64_612, board.Pcrypt, left},
