@@ -88,7 +88,8 @@ bench:
 
 # An emulated i.MX 8M Plus that serves a sample file, until Ctrl-C.
 board:
-	go run ./test/board/emulate
+	go build -o build/emulate ./test/board/emulate
+	build/emulate
 
 deb:
 	@echo "make $@ is not built yet" >&2; exit 1

@@ -55,22 +55,25 @@ func run(ctx context.Context) (err error) {
 		Modules:   []string{"ghash_ce", "aes_ce_blk"}, // what the real chip would load
 	}
 	if err := spec.Board.Build(ctx, board.Build{Output: spec.Program, Flags: []string{"-ldflags=-s -w"}}); err != nil {
-		return ended(ctx, err)
+		return unlessEnded(ctx, err)
 	}
 	m, err := board.Boot(ctx, spec)
 	if err != nil {
-		return ended(ctx, err)
+		return unlessEnded(ctx, err)
 	}
 	defer func() {
-		err = errors.Join(ended(ctx, err), m.Close())
+		if errors.Is(err, context.Canceled) {
+			err = nil
+		}
+		err = errors.Join(err, m.Close())
 		fmt.Println("The board is off.")
 	}()
 	return serve(ctx, m, dir)
 }
 
-// ended is err, but nil if it only says that the person wants the end.
-func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+// unlessEnded is err, but nil after Ctrl-C: what it stopped says so in many ways.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
 		return nil
 	}
 	return err
