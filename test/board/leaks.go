@@ -18,6 +18,8 @@ type Held struct {
 	Threads int            // all others
 	Locked  int64          // bytes
 	Slab    map[string]int // objects in use, by cache
+
+	stacks []string // of io_uring's threads
 }
 
 const (
@@ -60,7 +62,7 @@ func (p *Process) Held(ctx context.Context) (Held, error) {
 	if err != nil {
 		return Held{}, err
 	}
-	h := Held{FDs: map[string]int{}, Locked: u.Locked}
+	h := Held{FDs: map[string]int{}, Locked: u.Locked, stacks: u.Workers}
 	for _, fd := range u.FDs {
 		_, target, _ := strings.Cut(fd, " ")
 		kind, _, ok := strings.Cut(target, ":[")
@@ -151,7 +153,7 @@ func (p *Process) AwaitHeld(ctx context.Context, before Held, patience time.Dura
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			return h, fmt.Errorf("%w: %s", ErrLeak, strings.Join(leaks, "; "))
+			return h, fmt.Errorf("%w: %s\nio_uring's threads:\n%s", ErrLeak, strings.Join(leaks, "; "), strings.Join(h.stacks, "\n"))
 		}
 	}
 }

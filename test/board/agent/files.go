@@ -152,6 +152,12 @@ func (s *server) process(a wire.Handle) (any, error) {
 			continue // ended since
 		}
 		p.Threads = append(p.Threads, strings.TrimSpace(string(name)))
+		if !strings.HasPrefix(string(name), "iou-") {
+			continue
+		}
+		if stack, err := os.ReadFile(filepath.Join(dir, "task", thread.Name(), "stack")); err == nil {
+			p.Workers = append(p.Workers, string(name)+string(stack))
+		}
 	}
 	status, err := os.ReadFile(dir + "/status")
 	if err != nil {
