@@ -22,13 +22,13 @@ type simClient struct {
 	sock *simSocket
 	port uint16
 
-	requests  []byte // not said yet
-	asked     int    // how many they are
-	looked    int    // bytes of got that complete has seen
-	says      []byte // said, on its way
-	slow      int    // per mille of moves at which it does nothing
-	halfClose bool   // FIN once all is said
-	hangUp    bool   // it closes as soon as it has all it asked for
+	requests  []byte   // not said yet
+	methods   []string // of the requests
+	looked    int      // bytes of got that complete has seen
+	says      []byte   // said, on its way
+	slow      int      // per mille of moves at which it does nothing
+	halfClose bool     // FIN once all is said
+	hangUp    bool     // it closes as soon as it has all it asked for
 
 	tls      *tls.Conn // nil: plain
 	wire     *clientWire
@@ -150,7 +150,7 @@ func (c *simClient) complete() bool {
 	}
 	c.looked = len(c.got)
 	whole, err := c.check()
-	return err == nil && whole == c.asked
+	return err == nil && whole == len(c.methods)
 }
 
 func (c *simClient) write(text []byte) {
@@ -310,8 +310,8 @@ func (c *simClient) check() (whole int, err error) {
 			return whole, nil
 		}
 		var req *http.Request
-		if whole < len(c.answers) && c.answers[whole].head {
-			req = &http.Request{Method: http.MethodHead}
+		if i < len(c.methods) {
+			req = &http.Request{Method: c.methods[i]}
 		}
 		res, err := http.ReadResponse(in, req)
 		if err != nil {
@@ -328,8 +328,8 @@ func (c *simClient) check() (whole int, err error) {
 			return whole, nil
 		}
 		number := res.Header.Get("Answer")
-		if number == "" {
-			continue // refused before the handler
+		if number == "" && res.Close {
+			return whole, nil // refused before the handler, which ends the connection
 		}
 		if n, err := strconv.Atoi(number); err != nil || n != whole || n >= len(c.answers) {
 			return whole, fmt.Errorf("response %d is answer %q, after %d", i, number, whole)

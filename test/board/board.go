@@ -84,8 +84,6 @@ type machine struct {
 	modules []string // beyond those every board loads
 	goarch  string
 	goenv   []string
-	// serveEnv is what the daemon needs to choose AES-GCM.
-	serveEnv []string
 }
 
 // modules every board loads: kernel TLS, and what gcm(aes) is made of. Accelerated
@@ -189,8 +187,6 @@ func imx8mp() machine {
 // arm32 runs 32-bit ARM programs on a machine.
 func arm32(m machine) machine {
 	m.goarch, m.goenv = "arm", []string{"GOARM=7"}
-	// crypto/tls prefers ChaCha20 on 32-bit ARM, except in FIPS mode.
-	m.serveEnv = []string{"GODEBUG=fips140=on"}
 	return m
 }
 

@@ -127,7 +127,7 @@ func BenchmarkCiphers(b *testing.B) {
 		for _, kernel := range []string{"require", "off"} {
 			b.Run("cipher="+cipher+"/kernel="+kernel, func(b *testing.B) {
 				config := fmt.Sprintf(cipherConfig, cipher+"\n  kernel: "+kernel)
-				p, err := m.StartDaemon(ctx, board.Daemon{Config: config, Env: noFIPS})
+				p, err := m.StartDaemon(ctx, board.Daemon{Config: config})
 				if err != nil {
 					b.Fatal(err)
 				}

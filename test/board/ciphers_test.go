@@ -146,13 +146,10 @@ tls:
 log: {level: debug}
 `
 
-// noFIPS: FIPS mode has no ChaCha20.
-var noFIPS = []string{"GODEBUG=fips140=off"}
-
 // withCipher runs f against a daemon with a value of tls.cipher.
 func withCipher(ctx context.Context, t *testing.T, m *board.Machine, cipher string, f func(*testing.T, *cipherTest)) {
 	t.Run(cipher, func(t *testing.T) {
-		p, err := m.StartDaemon(ctx, board.Daemon{Config: fmt.Sprintf(cipherConfig, cipher), Env: noFIPS})
+		p, err := m.StartDaemon(ctx, board.Daemon{Config: fmt.Sprintf(cipherConfig, cipher)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -38,16 +38,17 @@ tls:
   certificate: cert.pem
   key: key.pem
   kernel: require
+  cipher: aes-gcm
   minimum_version: "1.3"
 `
 
 // A Daemon says what to start. The zero value starts Spec.Program with
 // DefaultConfig.
 type Daemon struct {
-	Wrong  string   // a program of Spec.Wrong; "" is Spec.Program
-	Config string   // YAML
-	Env    []string // beyond what the board needs
-	Nice   int      // priority, from -20 (first) to 19
+	Wrong  string // a program of Spec.Wrong; "" is Spec.Program
+	Config string // YAML
+	Env    []string
+	Nice   int // priority, from -20 (first) to 19
 }
 
 // StartDaemon starts a daemon and returns once it listens on both ports.
@@ -77,13 +78,9 @@ func (m *Machine) StartDaemon(ctx context.Context, d Daemon) (*Process, error) {
 			return nil, err
 		}
 	}
-	b, err := m.Spec.Board.machine()
-	if err != nil {
-		return nil, err
-	}
 	p, err := m.start(ctx, wire.Command{
 		Argv: []string{path, "serve", "-config", ConfigPath},
-		Env:  append(append([]string(nil), b.serveEnv...), d.Env...),
+		Env:  d.Env,
 		Nice: d.Nice,
 	})
 	if err != nil {
