@@ -253,6 +253,7 @@ func (c *conn) nextRequest(now time.Time) operation {
 			return c.unasked(m, err, now)
 		}
 		switch {
+		case got > 0 && (err == nil || err == ktls.ErrWouldBlock): // look at it first
 		case err == ktls.ErrWouldBlock:
 			// The session may have something to send, the answer to a key
 			// update. It goes out before more is received: a client that makes
