@@ -143,7 +143,9 @@ func timeoutAt(ts *syscall.Timespec) Op {
 }
 
 func TestOracleEncoding(t *testing.T) {
-	for _, p := range newFixture(t).pairs() {
+	f := newFixture(t)
+	defer unix.Close(f.extra) // nothing is run here that closes it
+	for _, p := range f.pairs() {
 		var e giouring.SubmissionQueueEntry
 		p.theirs(&e)
 		ours := *(*[64]byte)(unsafe.Pointer(&p.ours.sqe))
