@@ -90,7 +90,7 @@ func newWorld(s *script, id *simIdentity) *world {
 		listeners:   []*Listener{{fd: -1}, {fd: -1, TLS: true}},
 		bell:        &bell{fd: -1},
 	}
-	w.loop = &loop{Server: server, sys: w, workers: simPool{w}, handshakers: simPool{w}}
+	w.loop = &loop{Server: server, sys: w, workers: &simPool{w: w}, handshakers: &simPool{w: w}}
 	for i := range 1 + w.choice(3) {
 		w.clients = append(w.clients, w.newClient(uint16(1000+i), id))
 	}

@@ -33,7 +33,6 @@ type world struct {
 	file    *simFile
 
 	jobs []simJob
-	done []uint64
 	rung bool
 
 	restless  bool // the file changes, again and again
@@ -62,6 +61,7 @@ const (
 )
 
 type simJob struct {
+	pool  *simPool
 	token uint64
 	run   func()
 }
@@ -175,24 +175,27 @@ func (w *world) ringToken(slot uint64) uint64 {
 
 // The pools.
 
-type simPool struct{ w *world }
+type simPool struct {
+	w    *world
+	done []uint64
+}
 
-func (p simPool) submit(token uint64, run func()) {
+func (p *simPool) submit(token uint64, run func()) {
 	for _, f := range p.w.flights {
 		if f.token == p.w.ringToken(token) {
 			p.w.fault("a connection has a job beside an operation")
 		}
 	}
-	p.w.jobs = append(p.w.jobs, simJob{token, run})
+	p.w.jobs = append(p.w.jobs, simJob{p, token, run})
 }
 
-func (p simPool) finished(buf []uint64) []uint64 {
-	buf = append(buf, p.w.done...)
-	p.w.done = nil
+func (p *simPool) finished(buf []uint64) []uint64 {
+	buf = append(buf, p.done...)
+	p.done = nil
 	return buf
 }
 
-func (p simPool) close() {
+func (p *simPool) close() {
 	for len(p.w.jobs) > 0 {
 		p.w.work()
 	}
@@ -204,7 +207,7 @@ func (w *world) work() {
 	j := w.jobs[i]
 	w.jobs = append(w.jobs[:i:i], w.jobs[i+1:]...)
 	j.run()
-	w.done = append(w.done, j.token)
+	j.pool.done = append(j.pool.done, j.token)
 	w.rung = true
 }
 
@@ -296,6 +299,9 @@ func (w *world) pass(timeout time.Duration) {
 func (w *world) move() {
 	for len(w.jobs) > 0 && !w.chance(400) {
 		w.work()
+	}
+	if n := w.loop.handshakes; n < 0 || n > len(w.jobs) && !w.rung {
+		w.fault("%d handshakes are counted, of %d jobs", n, len(w.jobs))
 	}
 	calm, taken := true, true
 	for _, c := range w.clients {
