@@ -90,7 +90,9 @@ func (c *conn) notify(time.Time) operation {
 
 func (c *conn) notifyDone(ev event) operation {
 	switch {
-	case passing(ev.err):
+	case ev.err == unix.EAGAIN && c.transfer.refused || passing(ev.err):
+		// As in pushed: do not spin where poll(2) and the socket disagree.
+		c.transfer.refused = false
 		c.state = stNotifyRoom
 		return c.pause(ev.now)
 	case ev.err == unix.EAGAIN || ev.err == unix.EINTR:
@@ -111,6 +113,8 @@ func (c *conn) notifyRoom(ev event) operation {
 		if c.stalled(ev.now) {
 			return c.reset("the client took nothing for stall_timeout")
 		}
+	} else {
+		c.transfer.refused = true
 	}
 	return c.drain(ev.now, c.notify)
 }

@@ -132,6 +132,9 @@ func (l *loop) discard(c uring.Completion) {
 		}
 	default:
 		if s := l.slots[c.Token-tokenBase-n]; s.conn.state == stClosed {
+			if c.Errno() == unix.ECANCELED { // the close had not begun
+				l.sys.close(s.fd)
+			}
 			l.closed(s)
 		}
 	}

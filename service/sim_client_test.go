@@ -88,7 +88,7 @@ func (c *simClient) move() {
 	if c.dead || s.dead != 0 {
 		return
 	}
-	if w.chance(1) && w.chance(60) {
+	if w.chance(1) && w.chance(60) || w.deadly && w.chance(3) {
 		c.dead = true
 		c.excused("the client is dead")
 		s.reset([]unix.Errno{unix.ECONNRESET, unix.EPIPE, unix.ETIMEDOUT}[w.choice(3)])
@@ -202,6 +202,10 @@ func (c *simClient) handshake() bool {
 // fail is the end of a TLS connection by an error of crypto/tls.
 func (c *simClient) fail(err error) {
 	c.ended = true
+	var op *net.OpError
+	if c.shook && errors.As(err, &op) && op.Op == "local error" { // for this there is no excuse
+		c.w.fault("client %d refuses a record: %v", c.port, err)
+	}
 	if c.excuse == "" && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 		c.w.fault("client %d: %v", c.port, err)
 	}

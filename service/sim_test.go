@@ -75,6 +75,8 @@ func newWorld(s *script, id *simIdentity) *world {
 	w.kernelTLS = !w.chance(250)
 	w.async = !w.chance(300)
 	w.restless = w.chance(200)
+	w.noSplice = w.chance(50)
+	w.deadly = w.chance(150)
 	local := w.chance(100)
 	server := &Server{
 		settings: settings{

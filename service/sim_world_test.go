@@ -35,6 +35,8 @@ type world struct {
 	jobs []simJob
 	rung bool
 
+	deadly    bool // clients vanish, again and again
+	noSplice  bool // all but the file's beginning must be copied
 	restless  bool // the file changes, again and again
 	kernelTLS bool
 	async     bool      // the kernel's cipher
@@ -465,6 +467,9 @@ func (w *world) read(op operation) (n int, errno unix.Errno) {
 		n = w.upTo(n)
 	}
 	page := simPage{file: w.file, off: op.off, n: n}
+	if op.kind == opSpliceIn && w.noSplice && op.off > 0 {
+		return 0, unix.EINVAL // as some file systems answer, and here in the middle
+	}
 	if op.kind == opRead {
 		copy(op.buf, page.appendTo(nil))
 	} else if n > 0 {
@@ -514,7 +519,11 @@ func (w *world) end(complete func(uring.Completion)) error {
 	for len(w.flights) > 0 {
 		f := w.flights[0]
 		f.cancelled = true
-		c, ok := w.answer(f)
+		var c uring.Completion
+		ok := false
+		if f.op.kind != opClose || f.kind != flightOp || !w.chance(300) { // a close may not have begun
+			c, ok = w.answer(f)
+		}
 		if !ok {
 			c = uring.Completion{Token: f.token, Result: -int32(unix.ECANCELED)}
 		}

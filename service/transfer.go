@@ -199,7 +199,11 @@ func (c *conn) readDone(ev event) operation {
 	}
 	t.out, t.buf, p.mem = t.buf[:t.read], nil, nil
 	c.progressed = ev.now // a slow disk is not a stalled client
-	if p.n > 0 {
+	switch {
+	case p.n > 0:
+		return c.outReady(ev.now)
+	case !p.last: // copied instead of spliced; the piece behind it settles
+		t.pieces = t.pieces[1:]
 		return c.outReady(ev.now)
 	}
 	return c.settle(ev.now)

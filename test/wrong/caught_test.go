@@ -38,11 +38,11 @@ func TestCaught(t *testing.T) {
 				t.Fatal(err)
 			}
 			run := "^(" + strings.Join(tc.tests, "|") + ")$"
-			args := []string{"test", "-count=1", "-timeout", "100s", "-overlay", overlay, "-run", run, "./service"}
+			args := []string{"test", "-count=1", "-timeout", "200s", "-overlay", overlay, "-run", run, "./service"}
 			if tc.variant.Name == NoSettle.Name {
 				args[len(args)-1] += "/files"
 			} else {
-				args = append(args, "-sim.shrink", "0s", "-sim.seeds", "5000")
+				args = append(args, "-sim.shrink", "0s", "-sim.seeds", "20000")
 			}
 			cmd := exec.Command("go", args...)
 			cmd.Dir = root
