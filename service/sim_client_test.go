@@ -24,6 +24,8 @@ type simClient struct {
 
 	requests  []byte   // not said yet
 	methods   []string // of the requests
+	due       int      // how many must be answered: none after a Connection: close
+	early     bool     // the service was asked to stop before they were
 	looked    int      // bytes of got that complete has seen
 	says      []byte   // said, on its way
 	slow      int      // per mille of moves at which it does nothing
@@ -291,6 +293,8 @@ func (c *simClient) verdict() error {
 	case c.excuse == "" && !clean:
 		return fmt.Errorf("client %d: the connection did not end in order, for no reason: FIN %v, close_notify %v, reset %v",
 			c.port, c.sock.gotFIN, c.notified, c.rst)
+	case c.excuse == "" && !c.early && whole < c.due:
+		return fmt.Errorf("client %d: %d of %d requests were answered, for no reason", c.port, whole, c.due)
 	case c.excuse == "" && whole < len(c.answers):
 		return fmt.Errorf("client %d: %d of %d responses arrived, for no reason", c.port, whole, len(c.answers))
 	}

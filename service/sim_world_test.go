@@ -217,6 +217,10 @@ func (w *world) work() {
 func (w *world) ask(what uint32) {
 	w.loop.request.Store(what)
 	w.rung = true
+	for _, c := range w.clients {
+		whole, err := c.check()
+		c.early = err != nil || whole < c.due
+	}
 }
 
 // wait lets the world go on, and brings the completions that this has made.
