@@ -110,6 +110,7 @@ func (w *world) newClient(port uint16, id *simIdentity) *simClient {
 	c.slow = []int{0, 300, 900}[w.choice(3)]
 	c.halfClose, c.hangUp = w.chance(200), !w.chance(300)
 	paths := []string{"/file", "/parts", "/memory", "/nothing"}
+	closing := false
 	for range 1 + w.choice(3) {
 		method := "GET"
 		if w.chance(100) {
@@ -117,7 +118,11 @@ func (w *world) newClient(port uint16, id *simIdentity) *simClient {
 		}
 		c.methods = append(c.methods, method)
 		c.requests = fmt.Appendf(c.requests, "%s %s HTTP/1.1\r\nHost: b\r\n", method, paths[w.choice(len(paths))])
+		if !closing {
+			c.due++
+		}
 		if w.chance(100) {
+			closing = true
 			c.requests = append(c.requests, "Connection: close\r\n"...)
 		}
 		c.requests = append(c.requests, "\r\n"...)

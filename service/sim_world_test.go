@@ -219,7 +219,7 @@ func (w *world) ask(what uint32) {
 	w.rung = true
 	for _, c := range w.clients {
 		whole, err := c.check()
-		c.early = err != nil || whole < c.due
+		c.early = !c.ended && (err != nil || whole < c.due)
 	}
 }
 
