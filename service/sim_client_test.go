@@ -256,7 +256,7 @@ func (c *simClient) decrypt() {
 		case errors.As(err, &ne) && ne.Timeout():
 			return
 		case err == io.EOF:
-			c.notified, c.ended = true, true
+			c.notified, c.ended = !c.wire.ended, true // crypto/tls says EOF at a bare FIN too
 		default:
 			c.fail(err)
 		}
@@ -364,6 +364,7 @@ func firstDiff(a, b []byte) int {
 type clientWire struct {
 	in, out          []byte
 	eof, fed         bool
+	ended            bool // crypto/tls was told of the end
 	need, more, quit chan struct{}
 }
 
@@ -371,6 +372,7 @@ func (w *clientWire) Read(p []byte) (int, error) {
 	for len(w.in) == 0 {
 		switch {
 		case w.eof:
+			w.ended = true
 			return 0, io.EOF
 		case w.fed:
 			return 0, clientWaits{}
