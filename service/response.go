@@ -150,6 +150,7 @@ func serve(h http.Handler, req *http.Request) (res *response, err error) {
 		}
 		if err != nil {
 			release(res.segments)
+			res.segments = nil
 		}
 	}()
 	h.ServeHTTP(res, req)

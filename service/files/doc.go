@@ -24,7 +24,8 @@
 // # Validators
 //
 // The ETag is strong: inode, size, and the times of the last change of content
-// (mtime) and of inode (ctime), which cannot be set back. Kernels take both from
+// (mtime) and of inode (ctime), which cannot be set back, except on FAT, where it is
+// mtime. Kernels take both from
 // a clock that ticks every 1 to 10 ms, and some file systems keep whole seconds;
 // two writes within one tick look like one. So a file that was changed just now
 // is not served, nor named by a tag, before its tick is over: the handler waits,

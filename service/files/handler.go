@@ -37,7 +37,7 @@ type handler struct {
 	root    *os.Root
 	options Options
 	system  system
-	slow    chan struct{} // full: no more may wait for whole seconds
+	slow    chan struct{} // full: no more may wait long
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -23,8 +23,8 @@ const (
 	// maxSettles bounds how often a file is waited for.
 	maxSettles = 3
 
-	// maxSlow bounds how many requests wait for whole seconds at a time. Each has
-	// a goroutine of the server, of which there may be few.
+	// maxSlow bounds how many requests wait for whole seconds, or once more, at a
+	// time. Each has a goroutine of the server, of which there may be few.
 	maxSlow = 2
 )
 
@@ -88,16 +88,17 @@ func (h *handler) settled(ctx context.Context, fd int) (identity, error) {
 		case try == maxSettles:
 			return stat, errUnsettled
 		}
-		if err := h.pause(ctx, left); err != nil {
+		if err := h.pause(ctx, left, try > 0); err != nil {
 			return stat, err
 		}
 	}
 }
 
-// pause waits until the clock of stamps has gone on by d, unless too many wait
-// for seconds already.
-func (h *handler) pause(ctx context.Context, d time.Duration) error {
-	if d > 2*tick {
+// pause waits until the clock of stamps has gone on by d. Waits for seconds, and
+// those for a file that has changed again, are for few at a time: who asks for a
+// log that is written all the time must not hold up all others.
+func (h *handler) pause(ctx context.Context, d time.Duration, again bool) error {
+	if d > 2*tick || again {
 		select {
 		case h.slow <- struct{}{}:
 			defer func() { <-h.slow }()

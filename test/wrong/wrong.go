@@ -153,11 +153,19 @@ var PipesKept = Variant{"pipes are kept", []Edit{{
 	New:  "_ = c.transfer.pipe",
 }}}
 
+// RacyBase reads the meter's base without looking whether the client acknowledged
+// something meanwhile.
+var RacyBase = Variant{"racy base", []Edit{{
+	File: "ktls/meter.go",
+	Old:  "after == acked {",
+	New:  "after >= acked {",
+}}}
+
 // Variants are all of them.
 func Variants() []Variant {
 	return []Variant{
 		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoSeal, NoSettle, Unsealed,
-		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept,
+		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase,
 	}
 }
 
