@@ -329,7 +329,7 @@ func (w *world) move() {
 			w.fault("client %d: %d bytes are inside kernel TLS", c.port, n)
 		}
 	}
-	if w.restless && w.refs > 0 && w.chance(5) {
+	if w.restless && w.chance(30) { // also when the service has closed it: TCP may still hold its pages
 		w.change()
 	}
 	switch {

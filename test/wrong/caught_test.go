@@ -29,6 +29,7 @@ func TestCaught(t *testing.T) {
 		{DirtyPipe, []string{"TestSimulation"}},
 		{EarlyBuffer, []string{"TestSimulation"}},
 		{DoubleClose, []string{"TestSimulation"}},
+		{NoAckWait, []string{"TestSimulation"}},
 		{RacyBase, []string{"TestSimulation"}},
 		{SharedWorkers, []string{"TestHandshakesApart"}},
 	} {

@@ -161,11 +161,19 @@ var RacyBase = Variant{"racy base", []Edit{{
 	New:  "after >= acked {",
 }}}
 
+// NoAckWait sends the end of a file over plain HTTP while TCP still holds pages of
+// the rest, which change with the file.
+var NoAckWait = Variant{"no wait for acknowledgement", []Edit{{
+	File: "service/transfer.go",
+	Old:  "if r.Pending > 0 || c.transport == plain && r.Unacked > 0 {",
+	New:  "if r.Pending > 0 {",
+}}}
+
 // Variants are all of them.
 func Variants() []Variant {
 	return []Variant{
 		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoSeal, NoSettle, Unsealed,
-		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase,
+		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase, NoAckWait,
 	}
 }
 
