@@ -164,3 +164,26 @@ func TestCompareVersions(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestHeaderPackages(t *testing.T) {
+	tests := []struct {
+		want              Want
+		release           string
+		headers, programs []string
+	}{
+		{Want{Series: "6.12", Flavour: "armmp"}, "6.12.95+deb12-armmp",
+			[]string{"linux-headers-6.12.95+deb12-armmp", "linux-headers-6.12.95+deb12-common"},
+			[]string{"linux-kbuild-6.12.95+deb12", "linux-kbuild-6.12"}},
+		{Want{Series: "6.1", Flavour: "amd64"}, "6.1.0-50-amd64",
+			[]string{"linux-headers-6.1.0-50-amd64", "linux-headers-6.1.0-50-common"},
+			[]string{"linux-kbuild-6.1.0-50", "linux-kbuild-6.1"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.release, func(t *testing.T) {
+			headers, programs := headerPackages(tt.want, tt.release)
+			if !slices.Equal(headers, tt.headers) || !slices.Equal(programs, tt.programs) {
+				t.Errorf("got %q and %q, want %q and %q", headers, programs, tt.headers, tt.programs)
+			}
+		})
+	}
+}
