@@ -37,6 +37,14 @@ func TestLocked(t *testing.T) {
 	}
 }
 
+func TestUninterruptible(t *testing.T) {
+	for stat, want := range map[string]bool{"7 (iou-wrk-5) D 1 5 0": true, "7 (uringhttpd) S 1 5 0": false, "": false} {
+		if got := uninterruptible(stat); got != want {
+			t.Errorf("%q: got %t, want %t", stat, got, want)
+		}
+	}
+}
+
 func TestTail(t *testing.T) {
 	var tl tail
 	var all []byte

@@ -152,7 +152,8 @@ func (s *server) process(a wire.Handle) (any, error) {
 			continue // ended since
 		}
 		p.Threads = append(p.Threads, strings.TrimSpace(string(name)))
-		if !strings.HasPrefix(string(name), "iou-") {
+		stat, err := os.ReadFile(filepath.Join(dir, "task", thread.Name(), "stat"))
+		if err != nil || !strings.HasPrefix(string(name), "iou-") && !uninterruptible(string(stat)) {
 			continue
 		}
 		if stack, err := os.ReadFile(filepath.Join(dir, "task", thread.Name(), "stack")); err == nil {
@@ -178,6 +179,13 @@ func (s *server) process(a wire.Handle) (any, error) {
 		p.RSS = pages * int64(os.Getpagesize())
 	}
 	return p, nil
+}
+
+// uninterruptible tells whether a thread waits in the kernel where no signal reaches
+// it, by its /proc/PID/task/TID/stat.
+func uninterruptible(stat string) bool {
+	_, rest, _ := strings.Cut(stat, ") ") // after the name
+	return strings.HasPrefix(rest, "D")
 }
 
 // locked adds up the locked and the pinned memory of /proc/PID/status, in bytes.

@@ -175,7 +175,7 @@ func (w *worker) body(resp *http.Response) (kind string, err error) {
 		}
 		end := w.end()
 		w.hangUp(end)
-		return "truncated", fmt.Errorf("%d of %d bytes came, then %s", got, resp.ContentLength, end)
+		return "truncated", fmt.Errorf("%d of %d bytes came, then %s: %w", got, resp.ContentLength, end, w.in.err)
 	}
 }
 

@@ -138,7 +138,7 @@ type Exit struct {
 type Process struct {
 	FDs     []string `json:"fds"`     // what each descriptor is, as its link in /proc says
 	Threads []string `json:"threads"` // their names; io_uring's kernel threads are among them
-	Workers []string `json:"workers"` // where each of those kernel threads is
+	Workers []string `json:"workers"` // where each of those kernel threads is, and others that no signal reaches
 	RSS     int64    `json:"rss"`     // bytes
 	Locked  int64    `json:"locked"`  // bytes locked and pinned
 }
