@@ -32,6 +32,8 @@ const (
 	// Pcrypt hands it to the kernel's parallel workers, in order; it stands in
 	// where there is no cryptd that passes the kernel's self-test.
 	Pcrypt
+	// CAAM is package caamsim's stand-in for the engine of i.MX boards.
+	CAAM
 )
 
 func (e Engine) String() string {
@@ -42,6 +44,8 @@ func (e Engine) String() string {
 		return "cryptd"
 	case Pcrypt:
 		return "pcrypt"
+	case CAAM:
+		return "caam"
 	}
 	return fmt.Sprintf("Engine(%d)", int(e))
 }
@@ -63,9 +67,9 @@ func (e Engine) template(driver string) string {
 	return "gcm(aes)"
 }
 
-// module is what the engine needs beyond the modules of every board.
+// module is what the engine needs of the kernel's modules beyond those of every board.
 func (e Engine) module() []string {
-	if e == Sync {
+	if e == Sync || e == CAAM {
 		return nil
 	}
 	return []string{e.String()}

@@ -12,6 +12,7 @@ import (
 
 	"uringhttpd/test/board/debian"
 	"uringhttpd/test/board/wire"
+	"uringhttpd/test/caamsim"
 )
 
 // bootTimeout is generous: a board takes 3 to 10 s on an idle machine.
@@ -112,7 +113,7 @@ func (m *Machine) setEngine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if best.async != e.Async() || !best.passed {
+	if best.async != e.Async() || !best.passed || (best.driver == caamsim.Driver) != (e == CAAM) {
 		return fmt.Errorf("board: engine %v is not what the kernel would use: %+v; leave out modules that outrank it", e, best)
 	}
 	m.Driver = best.driver

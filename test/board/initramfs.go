@@ -14,6 +14,7 @@ import (
 	"uringhttpd/test/board/cpio"
 	"uringhttpd/test/board/debian"
 	"uringhttpd/test/board/wire"
+	"uringhttpd/test/caamsim"
 )
 
 // What slirp, QEMU's user-mode network, expects of a guest; and an address of its
@@ -39,6 +40,13 @@ func buildInitramfs(ctx context.Context, dir string, spec Spec, m machine, k *de
 	mods, err := k.Modules(ctx, append(names, spec.Modules...)...)
 	if err != nil {
 		return "", err
+	}
+	if spec.Engine == CAAM {
+		mod, err := caamsim.Build(ctx, spec.Cache, m.kernel, k)
+		if err != nil {
+			return "", err
+		}
+		mods = append(mods, mod)
 	}
 	cfg := wire.Config{Now: time.Now(), Address: address}
 	if m.bus == "" {
