@@ -50,6 +50,10 @@ var matrix = []struct {
 	{board.AMD64_612, board.Sync, brief},
 	{board.AMD64_61, board.Pcrypt, brief},
 	{board.AMD64_61, board.Sync, left},
+	{board.AMD64_612, board.CAAM, brief},
+	{board.AMD64_61, board.CAAM, left},
+	{board.ARM64_612, board.CAAM, left},
+	{board.ARMv7_612, board.CAAM, left},
 }
 
 // TestBoards boots each machine once and runs all tests of a board in it.
@@ -110,6 +114,10 @@ func TestBoards(t *testing.T) {
 					t.Error(err)
 				}
 			}()
+			if e.engine == board.CAAM {
+				testCAAM(ctx, t, m, effort)
+				return
+			}
 			if e.board == board.IMX8MP_612 {
 				t.Run("soc", func(t *testing.T) { testSoC(ctx, t, m) })
 			}
