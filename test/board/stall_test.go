@@ -42,6 +42,7 @@ func testStallKilled(ctx context.Context, t *testing.T, m *board.Machine) {
 	t.Logf("%d more over TLS: %+v", more, d.download(ctx, t, board.TLSPort, more, 5*time.Second))
 	d.look(ctx, t, "many dead connections")
 	d.plain(ctx, t, "many dead connections")
+	d.remote(ctx, t, "many dead connections")
 
 	if err := d.p.Signal(ctx, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -186,6 +187,18 @@ func (d *dead) plain(ctx context.Context, t *testing.T, when string) bool {
 	r := d.download(ctx, t, board.PlainPort, 1, 15*time.Second)
 	t.Logf("%s, plain HTTP: %+v", when, r)
 	return r.Complete == 1
+}
+
+// remote makes the download of plain from the host: the daemon splices to clients of
+// other machines, and reads for those of its own.
+func (d *dead) remote(ctx context.Context, t *testing.T, when string) {
+	t.Helper()
+	addr, err := d.m.Forward(ctx, board.PlainPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := client.Run(ctx, client.Options{Address: addr, Path: d.name, Plain: true, Content: &d.content, Timeout: 10 * time.Second})
+	t.Logf("%s, plain HTTP from the host: %+v, %v", when, r, err)
 }
 
 // look logs what the daemon holds, and where in the kernel its threads wait.
