@@ -29,7 +29,7 @@ test: packages test-unit lint test-oldest test-oracle test-simulation test-netns
 # The same with every emulated board, every engine and full counts.
 test-all: packages test-unit lint test-oldest test-oracle test-simulation test-netns test-boards test-debian
 
-# Without root, without a network, in under a minute.
+# Without root, without a network, in two minutes or so.
 test-unit:
 	CGO_ENABLED=1 go test -race ./...
 

@@ -57,8 +57,9 @@ func PreferTLS13(c Cipher) {
 
 // PreferTLS12 has the TLS 1.2 connections of s use c where the client and the
 // certificate's key can. crypto/tls has an order of its own there, but takes a
-// list of what is allowed at all: a client that offers c finds nothing else.
-// Call it before the first Session.
+// list of what is allowed at all: a client that offers c finds nothing else. It
+// looks at the keys of tls.Config.Certificates alone, and takes the place of
+// GetConfigForClient. Call it before the first Session.
 func (s *Server) PreferTLS12(c Cipher) {
 	for _, cert := range s.base.Certificates {
 		key, _ := cert.PrivateKey.(crypto.Signer)

@@ -67,7 +67,7 @@ func TestPreferTLS13(t *testing.T) {
 	}
 }
 
-// TestPreferTLS12: the same for TLS 1.2, which stays in user space, with each
+// TestPreferTLS12: the same for TLS 1.2, with each
 // kind of key.
 func TestPreferTLS12(t *testing.T) {
 	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

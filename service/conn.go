@@ -234,6 +234,9 @@ func (c *conn) tryKernel() error {
 func (c *conn) nextRequest(now time.Time) operation {
 	for {
 		c.in = trimBlankLines(c.in)
+		if len(c.in) > 0 && c.headAt.IsZero() { // a blank line begins no request
+			c.headAt = now
+		}
 		c.scanned = min(c.scanned, len(c.in))
 		n, bad := findHead(c.in, c.scanned)
 		switch {
@@ -248,7 +251,7 @@ func (c *conn) nextRequest(now time.Time) operation {
 		}
 		more := c.spare()
 		got, err := c.session.Read(more)
-		c.received(got, now)
+		c.received(got)
 		if m, ok := c.session.Message(); ok {
 			return c.unasked(m, err, now)
 		}
@@ -314,12 +317,7 @@ func (c *conn) requestLate(now time.Time) operation {
 }
 
 // received takes n more bytes of requests, which stand in spare.
-func (c *conn) received(n int, now time.Time) {
-	if n > 0 && c.headAt.IsZero() {
-		c.headAt = now
-	}
-	c.in = c.in[:len(c.in)+n]
-}
+func (c *conn) received(n int) { c.in = c.in[:len(c.in)+n] }
 
 func (c *conn) requestInput(ev event) operation {
 	switch {
@@ -337,7 +335,7 @@ func (c *conn) requestInput(ev event) operation {
 	case c.session != nil:
 		c.session.Feed(c.wire[:ev.n])
 	default:
-		c.received(ev.n, ev.now)
+		c.received(ev.n)
 	}
 	return c.nextRequest(ev.now)
 }
@@ -416,9 +414,6 @@ func (c *conn) responded(now time.Time) operation {
 		return c.finish(now)
 	}
 	c.since, c.headAt = now, time.Time{}
-	if len(c.in) > 0 {
-		c.headAt = now
-	}
 	return c.nextRequest(now)
 }
 

@@ -2,12 +2,12 @@ package service
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +18,7 @@ import (
 
 	"uringhttpd/ktls"
 	"uringhttpd/service/files"
+	"uringhttpd/uring"
 )
 
 // TestBlankFlood: a client that always has sent something more, which never
@@ -58,17 +59,24 @@ func TestBlankFlood(t *testing.T) {
 // no operation was late.
 func TestLateInput(t *testing.T) {
 	ts := startServer(t, http.NotFoundHandler(), nil)
-	c := newConn(&ts.settings, &scriptedSocket{}, "client", nil)
-	now := time.Now()
-	op := c.start(now)
-	for _, at := range []time.Duration{1, ts.headerTimeout / 2, ts.headerTimeout - 1} {
-		if op.kind != opRecv {
-			t.Fatalf("operation %d before %v", op.kind, at)
+	for _, tc := range []struct {
+		input    string
+		response bool // else a quiet end: nothing was asked for
+	}{{"x", true}, {"\r\n", false}} {
+		sock := &scriptedSocket{}
+		c := newConn(&ts.settings, sock, "client", nil)
+		now := time.Now()
+		op := c.start(now)
+		for _, at := range []time.Duration{1, ts.headerTimeout / 2, ts.headerTimeout - 1} {
+			if op.kind != opRecv {
+				t.Fatalf("operation %d before %v", op.kind, at)
+			}
+			op = c.step(event{n: copy(op.buf, tc.input), now: now.Add(at)})
 		}
-		op = c.step(event{n: copy(op.buf, "\r\n"), now: now.Add(at)})
-	}
-	if op = c.step(event{n: copy(op.buf, "\r\n"), now: now.Add(ts.headerTimeout + 1)}); op.kind != opSend {
-		t.Errorf("operation %d after header_timeout, want a response", op.kind)
+		op = c.step(event{n: copy(op.buf, tc.input), now: now.Add(ts.headerTimeout + 1)})
+		if (op.kind == opSend) != tc.response || sock.shutdown == tc.response {
+			t.Errorf("%q: operation %d, FIN %v after header_timeout, want a response: %v", tc.input, op.kind, sock.shutdown, tc.response)
+		}
 	}
 }
 
@@ -76,6 +84,7 @@ func TestLateInput(t *testing.T) {
 type scriptedSocket struct {
 	reading  ktls.Reading
 	shutdown bool
+	aborted  bool
 }
 
 func (s *scriptedSocket) Offload(*ktls.Session) error    { return errors.ErrUnsupported }
@@ -83,7 +92,7 @@ func (s *scriptedSocket) Sent(int)                       {}
 func (s *scriptedSocket) Reading() (ktls.Reading, error) { return s.reading, nil }
 func (s *scriptedSocket) Pipe() (*pipe, error)           { return nil, unix.EMFILE }
 func (s *scriptedSocket) ClosePipe(*pipe)                {}
-func (s *scriptedSocket) Abort()                         {}
+func (s *scriptedSocket) Abort()                         { s.aborted = true }
 
 func (s *scriptedSocket) Shutdown() error {
 	s.shutdown = true
@@ -117,58 +126,163 @@ func TestSlowNotify(t *testing.T) {
 	}
 }
 
-// TestKeyUpdates: what a session wants to say by itself is sent before more is
-// received, so a client cannot pile it up.
+// TestNotifyDoesNotSpin: a socket that refuses close_notify, and has room whenever
+// poll(2) is asked, is tried again after a pause, and not for ever.
+func TestNotifyDoesNotSpin(t *testing.T) {
+	ts := startServer(t, http.NotFoundHandler(), nil)
+	c := newConn(&ts.settings, &scriptedSocket{}, "client", nil)
+	c.transport = kernel
+	start := time.Now()
+	now, waits := start, 0
+	op := c.finish(now)
+	for steps := 0; op.kind != opClose; steps++ {
+		if steps > 10_000 || steps > 10 && waits == 0 {
+			t.Fatalf("%d operations and %d pauses in %v, and no end", steps, waits, now.Sub(start))
+		}
+		switch op.kind {
+		case opNotify:
+			op = c.step(event{err: unix.EAGAIN, now: now})
+		case opRoom:
+			op = c.step(event{n: unix.POLLOUT, now: now})
+		case opWait:
+			waits++
+			now = op.deadline
+			op = c.step(event{late: true, now: now})
+		default:
+			t.Fatalf("operation %d", op.kind)
+		}
+	}
+}
+
+// TestKeyUpdates: the answer to a key update is sent before more is received, so a
+// client cannot pile answers up.
 func TestKeyUpdates(t *testing.T) {
+	ts := startServer(t, http.NotFoundHandler(), nil)
+	session, client := handshaken(t, ts)
+	c := newConn(&ts.settings, &scriptedSocket{}, "client", session)
+	c.transport, c.wire = user, make([]byte, wireBuffer)
+	now := time.Now()
+	c.since = now
+	op := c.nextRequest(now)
+	for range 3 {
+		if op.kind != opRecv {
+			t.Fatalf("operation %d, want more to be received", op.kind)
+		}
+		op = c.step(event{n: copy(op.buf, client.KeyUpdate(true)), now: now})
+		if op.kind != opSend || len(op.buf) == 0 {
+			t.Fatalf("operation %d with %d bytes, want an answer to be sent", op.kind, len(op.buf))
+		}
+		op = c.step(event{n: len(op.buf), now: now})
+	}
+}
+
+// TestLateHandshake: the same for a handshake of which a little more always comes.
+func TestLateHandshake(t *testing.T) {
 	ts := startServer(t, http.NotFoundHandler(), nil)
 	session, err := ts.sessions.Session()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer session.Close()
-	near, far := net.Pipe()
-	defer near.Close()
-	defer far.Close()
-	client := tls.Client(near, &tls.Config{RootCAs: ts.pool, ServerName: "board"})
-	handshake := make(chan error, 1)
-	go func() { handshake <- client.HandshakeContext(context.Background()) }()
-	buf := make([]byte, 16<<10)
-	for done, n := false, 0; !done; {
-		if done, err = session.Handshake(buf[:n]); err != nil {
-			t.Fatal(err)
-		}
-		if out := session.Output(); len(out) > 0 {
-			if _, err := far.Write(out); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if !done {
-			if n, err = far.Read(buf); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if err := <-handshake; err != nil {
-		t.Fatal(err)
-	}
 	c := newConn(&ts.settings, &scriptedSocket{}, "client", session)
-	c.transport, c.wire = user, make([]byte, wireBuffer)
 	now := time.Now()
-	c.since = now
-	if op := c.nextRequest(now); op.kind != opRecv {
-		t.Fatalf("operation %d", op.kind)
+	op := c.start(now)
+	for _, at := range []time.Duration{1, ts.headerTimeout - 1, ts.headerTimeout + 1} {
+		if op.kind != opRecv {
+			t.Fatalf("operation %d before %v", op.kind, at)
+		}
+		op = c.step(event{n: copy(op.buf, []byte{22}), now: now.Add(at)})
+		if op.kind != opHandshake {
+			t.Fatalf("operation %d, want the handshake to be computed", op.kind)
+		}
+		op.job()
+		op = c.step(event{now: now.Add(at)})
 	}
-	// crypto/tls's client has no key update to send. Any record that the
-	// session makes by itself stands for its answer.
-	if _, err := session.Write([]byte("x")); err != nil {
-		t.Fatal(err)
+	if op.kind != opClose {
+		t.Errorf("operation %d after header_timeout, want the end", op.kind)
 	}
-	op := c.nextRequest(now)
-	if op.kind != opSend || len(op.buf) == 0 {
-		t.Fatalf("operation %d with %d bytes, want them sent", op.kind, len(op.buf))
+}
+
+// TestAbandoned: a client that does not take the end of what was sent is reset,
+// however much it sends itself.
+func TestAbandoned(t *testing.T) {
+	ts := startServer(t, http.NotFoundHandler(), nil)
+	for _, tc := range []struct {
+		name string
+		wait time.Duration // between two receives
+		n    int           // bytes of each
+	}{{"it takes nothing", time.Second, 1}, {"it floods", 0, wireBuffer}} {
+		t.Run(tc.name, func(t *testing.T) {
+			sock := &scriptedSocket{reading: ktls.Reading{Unacked: 1}}
+			c := newConn(&ts.settings, sock, "client", nil)
+			now := time.Now()
+			op := c.shutdown(now)
+			for steps := 0; op.kind == opRecv; steps++ {
+				if steps > lingerFlood/wireBuffer+int(ts.stallTimeout/time.Second) {
+					t.Fatal("no end")
+				}
+				now = now.Add(tc.wait)
+				op = c.step(event{n: tc.n, now: now})
+			}
+			if op.kind != opClose || !sock.aborted {
+				t.Errorf("operation %d, reset %v; want a close that resets", op.kind, sock.aborted)
+			}
+		})
 	}
-	if op = c.step(event{n: len(op.buf), now: now}); op.kind != opRecv {
-		t.Errorf("operation %d after that", op.kind)
+}
+
+// TestAcceptWaits: while many handshakes wait for their turn, no client is
+// accepted that needs one.
+func TestAcceptWaits(t *testing.T) {
+	w := newWorld(&script{}, newSimIdentity(t))
+	l := w.loop
+	l.accepts = make([]uring.Handle, len(l.listeners))
+	l.handshakes = maxHandshakes
+	l.accept()
+	if l.accepts[0] == 0 || l.accepts[1] != 0 {
+		t.Errorf("accepts in the ring, by listener: %v; want the plain one's alone", l.accepts)
+	}
+	l.handshakes--
+	if l.accept(); l.accepts[1] == 0 {
+		t.Error("no accept when a handshake has ended")
+	}
+}
+
+// TestCancelledClose: a close that was cancelled before it began is made up for,
+// and no other is.
+func TestCancelledClose(t *testing.T) {
+	for _, tc := range []struct {
+		result int32
+		open   int
+	}{{0, 1}, {-int32(unix.ECANCELED), 0}, {-int32(unix.EIO), 1}} {
+		w := newWorld(&script{}, newSimIdentity(t))
+		sock := w.clients[0].sock
+		sock.fd, w.sockets[3] = 3, sock
+		w.loop.slots = []*slot{{conn: &conn{state: stClosed}, fd: 3, place: -1}}
+		w.loop.discard(uring.Completion{Token: w.ringToken(0), Result: tc.result})
+		if len(w.sockets) != tc.open { // the world's own close has not run: what is left is what discard left
+			t.Errorf("a close that ended with %d: %d descriptors are open, want %d", tc.result, len(w.sockets), tc.open)
+		}
+	}
+}
+
+// TestFailedHandler: a handler that fails has its files given back, once.
+func TestFailedHandler(t *testing.T) {
+	w := newWorld(&script{}, newSimIdentity(t))
+	f := &simOpen{w: w, size: 1000}
+	h := http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		f.Acquire()
+		defer f.Release()
+		io.CopyN(rw, io.NewSectionReader(f, 0, f.size), f.size)
+		panic("oops")
+	})
+	res, err := serve(h, httptest.NewRequest("GET", "/", nil))
+	if err == nil {
+		t.Error("no error")
+	}
+	release(res.segments) // as the end of the loop does with what it finds
+	if f.refs != 0 {
+		t.Errorf("%d references are left", f.refs)
 	}
 }
 

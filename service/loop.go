@@ -94,6 +94,7 @@ func (s *Server) run(ready func()) error {
 
 func (l *loop) run(ready func()) (err error) {
 	defer func() {
+		l.endRequests() // a ring that failed ends handlers too
 		err = errors.Join(err, l.sys.end(l.discard))
 		l.workers.close()
 		l.handshakers.close()

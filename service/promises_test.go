@@ -171,9 +171,9 @@ func TestIdleTimeout(t *testing.T) {
 	ts := startServer(t, http.NotFoundHandler(), func(o *Options) { o.IdleTimeout = 50 * time.Millisecond })
 	for _, withTLS := range []bool{false, true} {
 		c := ts.dial(t, withTLS)
-		io.WriteString(c, "GET / HTTP/1.1\r\nHost: b\r\n\r\n")
+		io.WriteString(c, "GET / HTTP/1.1\r\nHost: b\r\n\r\n\r\n") // RFC 9112 section 2.2: the blank line says nothing
 		got, err := io.ReadAll(c)
-		if err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 404 ")) {
+		if err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 404 ")) || bytes.Count(got, []byte("HTTP/1.1 ")) != 1 {
 			t.Errorf("tls %v: %q, %v", withTLS, got, err)
 		}
 	}

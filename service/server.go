@@ -86,7 +86,7 @@ type Server struct {
 	async       bool
 	listeners   []*Listener
 	bell        *bell
-	cancel      context.CancelFunc // of the requests' context
+	endRequests context.CancelFunc // ends their context
 	request     atomic.Uint32      // what Shutdown and Abort asked for
 }
 
@@ -120,7 +120,7 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 		listeners:   listeners,
 		bell:        b,
 	}
-	s.lifetime, s.cancel = context.WithCancel(context.Background())
+	s.lifetime, s.endRequests = context.WithCancel(context.Background())
 	if opts.TLS != nil {
 		ktls.PreferTLS13(opts.Prefer)
 		s.sessions = ktls.NewServer(opts.TLS)
@@ -136,7 +136,7 @@ func (s *Server) Shutdown() { s.ask(askedShutdown) }
 // Abort has Run reset all connections, and return ErrAborted.
 // Handlers that still run learn it from their requests' context.
 func (s *Server) Abort() {
-	s.cancel()
+	s.endRequests()
 	s.ask(askedAbort)
 }
 

@@ -419,7 +419,7 @@ func TestShutdown(t *testing.T) {
 	h := &folder{dir: t.TempDir()}
 	want := h.file(t, "f", 16<<20)
 	for _, withTLS := range []bool{false, true} {
-		ts := startServer(t, h, nil)
+		ts := startServer(t, h, func(o *Options) { o.IdleTimeout = time.Hour })
 		c, base := ts.client(t, withTLS)
 		idle, idleBase := ts.client(t, withTLS)
 		res, err := idle.Get(idleBase + "/none")

@@ -282,6 +282,10 @@ func (s *simSocket) pendingBytes() (n int) {
 	return n
 }
 
+// sealing tells whether the engine has records. One that waits for more bytes is
+// nobody's: it stays where it is.
+func (s *simSocket) sealing() bool { return s.tls != nil && len(s.tls.made) > 0 }
+
 // full tells whether the socket answers EAGAIN. With an asynchronous cipher it
 // does not care for what is inside kernel TLS.
 func (s *simSocket) full() bool {

@@ -75,8 +75,11 @@ func newWorld(s *script, id *simIdentity) *world {
 	w.kernelTLS = !w.chance(250)
 	w.async = !w.chance(300)
 	w.restless = w.chance(200)
-	w.noSplice = w.chance(50)
+	if w.chance(80) {
+		w.noSplice, w.noSpliceFrom = true, int64(w.choice(2))
+	}
 	w.deadly = w.chance(150)
+	w.hasty = w.chance(50)
 	local := w.chance(100)
 	server := &Server{
 		settings: settings{
@@ -87,6 +90,7 @@ func newWorld(s *script, id *simIdentity) *world {
 			log:      simLogger(),
 			sameHost: func(_, _ netip.Addr) bool { return local },
 		},
+		endRequests: func() {},
 		connections: 1 + w.choice(4),
 		async:       w.async,
 		listeners:   []*Listener{{fd: -1}, {fd: -1, TLS: true}},

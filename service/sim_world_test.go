@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/netip"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -35,12 +36,14 @@ type world struct {
 	jobs []simJob
 	rung bool
 
-	deadly    bool // clients vanish, again and again
-	noSplice  bool // all but the file's beginning must be copied
-	restless  bool // the file changes, again and again
-	kernelTLS bool
-	async     bool      // the kernel's cipher
-	calmAt    time.Time // when all clients were done, and the service was asked to stop
+	deadly       bool // clients vanish, again and again
+	hasty        bool // the service is aborted soon
+	noSplice     bool // what is not before noSpliceFrom must be copied
+	noSpliceFrom int64
+	restless     bool // the file changes, again and again
+	kernelTLS    bool
+	async        bool      // the kernel's cipher
+	calmAt       time.Time // when all clients were done, and the service was asked to stop
 }
 
 // A flight is an operation in the ring.
@@ -198,9 +201,10 @@ func (p *simPool) finished(buf []uint64) []uint64 {
 }
 
 func (p *simPool) close() {
-	for len(p.w.jobs) > 0 {
-		p.w.work()
+	for len(p.w.jobs) > 0 && p.w.chance(500) {
+		p.w.work() // it runs already
 	}
+	p.w.jobs = slices.DeleteFunc(p.w.jobs, func(j simJob) bool { return j.pool == p })
 }
 
 // work runs one of the jobs.
@@ -284,7 +288,7 @@ func (w *world) describe() string {
 func (w *world) pass(timeout time.Duration) {
 	busy := len(w.jobs) > 0
 	for _, c := range w.clients {
-		busy = busy || !c.done() || !c.stuck && c.sock.dead == 0 && (len(c.sock.queue) > 0 || c.sock.fin || c.sock.pendingBytes() > 0 || len(c.sock.in) > 0)
+		busy = busy || !c.done() || !c.stuck && c.sock.dead == 0 && (len(c.sock.queue) > 0 || c.sock.fin || c.sock.sealing() || len(c.sock.in) > 0)
 	}
 	jump := timeout > 0 && !busy
 	if busy && timeout > 0 && w.jumps < 3 && w.chance(5) {
@@ -339,7 +343,7 @@ func (w *world) move() {
 		}
 	case calm && (taken && w.loop.live == 0 || w.chance(20)) || w.chance(1) && w.chance(60):
 		w.ask(askedShutdown)
-	case w.chance(1) && w.chance(20):
+	case w.chance(1) && w.chance(20) || w.hasty && w.chance(5):
 		w.ask(askedAbort)
 		for _, c := range w.clients {
 			c.excused("the service is aborted")
@@ -471,8 +475,8 @@ func (w *world) read(op operation) (n int, errno unix.Errno) {
 		n = w.upTo(n)
 	}
 	page := simPage{file: w.file, off: op.off, n: n}
-	if op.kind == opSpliceIn && w.noSplice && op.off > 0 {
-		return 0, unix.EINVAL // as some file systems answer, and here in the middle
+	if op.kind == opSpliceIn && w.noSplice && op.off >= w.noSpliceFrom {
+		return 0, unix.EINVAL // as some file systems answer, and here in the middle too
 	}
 	if op.kind == opRead {
 		copy(op.buf, page.appendTo(nil))

@@ -16,7 +16,7 @@ type pool interface {
 	submit(token uint64, run func())
 	// finished appends the tokens of jobs that have ended since the last call.
 	finished(buf []uint64) []uint64
-	// close waits for the jobs that were submitted.
+	// close waits for the jobs that run, and drops those that wait.
 	close()
 }
 
@@ -66,8 +66,16 @@ func (w *workers) finished(buf []uint64) []uint64 {
 }
 
 func (w *workers) close() {
-	close(w.jobs)
-	w.wg.Wait()
+	for {
+		select {
+		case <-w.jobs:
+			continue
+		default:
+		}
+		close(w.jobs)
+		w.wg.Wait()
+		return
+	}
 }
 
 // A bell wakes the loop from other goroutines: an eventfd that the ring reads.

@@ -288,7 +288,7 @@ const closeTime = 5 * time.Second
 // for each completion: an accept or a close may have succeeded. If an
 // operation does not end in five seconds (a disk that hangs), Close returns an
 // error and the ring and the memory of that operation stay as they are, since
-// the kernel may still write to it.
+// the kernel may still write to it: keep r for as long as the process lives.
 func (r *Ring) Close(fn func(Completion)) error {
 	if r.inFlight > 0 {
 		if _, err := r.Push(Op{sqe: sqe{opcode: opAsyncCancel, fd: -1, opFlags: cancelAll | cancelAny}}, 0); err != nil {

@@ -33,7 +33,7 @@ const sealFile = 512 << 20
 //	go test -tags netns -run '^$' -bench Seal -benchtime 80x ./test/netns
 func BenchmarkSeal(b *testing.B) {
 	if os.Getuid() != 0 {
-		b.Skip("needs root, to give a network namespace one end of a veth pair")
+		b.Fatal("needs root, to give a network namespace one end of a veth pair")
 	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
