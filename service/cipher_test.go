@@ -80,6 +80,11 @@ func TestChoose(t *testing.T) {
 			}
 		})
 	}
+	hidden := report(true, gcm)
+	hidden.GCM = nil // /proc/crypto cannot be read, as with ProcSubset=pid
+	if c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, hidden); err != nil || !c.Offload || !c.Async {
+		t.Errorf("a driver that is not shown: %+v, %v; want it to be taken for asynchronous", c, err)
+	}
 	plain := &config.Config{Listen: []config.Listen{{}}}
 	if c, err := Choose(plain, report(true, gcm)); err != nil || c.Offload || c.Prefer != ktls.AnyCipher {
 		t.Errorf("without TLS: %+v, %v", c, err)
