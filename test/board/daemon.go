@@ -12,6 +12,8 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -94,7 +96,7 @@ func (m *Machine) StartDaemon(ctx context.Context, d Daemon) (*Process, error) {
 		_ = p.Signal(ctx, syscall.SIGKILL)
 		return nil, err
 	}
-	return p, nil
+	return p, p.awaitRing(ctx)
 }
 
 // awaitPorts waits until all ports are listened on, or the program has ended.
@@ -128,6 +130,29 @@ func (p *Process) awaitPorts(ctx context.Context, ports ...int) error {
 		cancel()
 		<-ended
 		return err
+	}
+}
+
+// awaitRing waits until the program has its ring, which it makes after it has begun
+// to listen: what it holds before that is no base line.
+func (p *Process) awaitRing(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		u, err := p.Usage(ctx)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(u.FDs, func(fd string) bool { return strings.HasSuffix(fd, "anon_inode:[io_uring]") }) {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("board: the daemon listens and makes no ring: %w", ctx.Err())
+		}
 	}
 }
 
