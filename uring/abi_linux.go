@@ -43,8 +43,9 @@ const (
 	offSQRing = 0          // IORING_OFF_SQ_RING
 	offSQEs   = 0x10000000 // IORING_OFF_SQES
 
-	registerProbe = 8      // IORING_REGISTER_PROBE
-	opSupported   = 1 << 0 // IO_URING_OP_SUPPORTED
+	registerProbe      = 8      // IORING_REGISTER_PROBE
+	registerMaxWorkers = 19     // IORING_REGISTER_IOWQ_MAX_WORKERS, Linux 5.15
+	opSupported        = 1 << 0 // IO_URING_OP_SUPPORTED
 )
 
 // sqe is struct io_uring_sqe, 64 bytes. The names are those of the members of
@@ -106,6 +107,10 @@ type kernelTimespec struct {
 	sec  int64
 	nsec int64
 }
+
+// maxWorkers is the argument of IORING_REGISTER_IOWQ_MAX_WORKERS: two __u32, for
+// enum io_wq_type's IO_WQ_BOUND and IO_WQ_UNBOUND. 0 leaves a number as it is.
+type maxWorkers [2]uint32
 
 // probe is struct io_uring_probe with room for 64 struct io_uring_probe_op.
 type probe struct {

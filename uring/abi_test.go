@@ -30,6 +30,7 @@ func TestABI(t *testing.T) {
 		{"struct io_uring_getevents_arg", unsafe.Sizeof(getEventsArg{}), 24},
 		{"getevents_arg.ts", unsafe.Offsetof(getEventsArg{}.ts), 16},
 		{"struct __kernel_timespec", unsafe.Sizeof(kernelTimespec{}), 16},
+		{"argument of IORING_REGISTER_IOWQ_MAX_WORKERS", unsafe.Sizeof(maxWorkers{}), 8},
 		{"struct io_uring_probe", unsafe.Offsetof(probe{}.ops), 16},
 		{"struct io_uring_probe_op", unsafe.Sizeof(probeOp{}), 8},
 	} {

@@ -19,6 +19,14 @@
 // runtime.LockOSThread before New, and use the Ring from that goroutine only.
 // The kernel answers EEXIST to any other thread.
 //
+// The kernel has threads of its own for what it cannot do without waiting, two
+// kinds of them (io_uring/io-wq.c). Bounded ones do operations that end by
+// themselves: reads and writes of regular files and block devices, closes.
+// Unbounded ones do those that may wait for another program: sends, receives and
+// every splice whose target is a pipe or a socket, also one that reads a file. They
+// end after some idle seconds, all but one of each kind. Without LimitWorkers there are up to four for each
+// processor of the first kind, and as many as RLIMIT_NPROC allows of the second.
+//
 // # Memory
 //
 // The kernel reads and writes the memory of an operation until its completion.
