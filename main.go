@@ -195,6 +195,7 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 		HeaderTimeout: cfg.Limits.HeaderTimeout,
 		IdleTimeout:   cfg.Limits.IdleTimeout,
 		StallTimeout:  cfg.Limits.StallTimeout,
+		Buffer:        cfg.Limits.Buffer,
 		Log:           log,
 		Access:        cfg.Log.Access,
 	}, listeners)

@@ -89,6 +89,7 @@ type Limits struct {
 	HeaderTimeout time.Duration // for the whole request head, 1ms to 24h like the others
 	IdleTimeout   time.Duration // between two requests of a connection
 	StallTimeout  time.Duration // without a byte acknowledged by the client
+	Buffer        int64         // bytes that the kernel may hold for a connection, 256 KiB to 1 GiB
 	Rate          int64         // bytes a second and connection; 0: unlimited
 }
 
@@ -170,6 +171,7 @@ func defaults(file string) *Config {
 			HeaderTimeout: 10 * time.Second,
 			IdleTimeout:   60 * time.Second,
 			StallTimeout:  60 * time.Second,
+			Buffer:        2 << 20,
 		},
 		Index: IndexHTML,
 		Log:   Log{Level: slog.LevelInfo, Access: true},

@@ -35,6 +35,7 @@ limits:
   header_timeout: 10s      # the whole request head must be in by then
   idle_timeout: 60s        # between requests
   stall_timeout: 60s       # no byte acknowledged by the client for so long: the connection is reset
+  buffer: 2MiB             # the most that the kernel may hold for a connection
   rate: 0                  # bytes a second and connection, 0 unlimited; 512KiB, 10MiB
 index: html                # off | html (HTML for people, JSON for Accept: application/json)
 log: {level: info, access: true}
@@ -63,6 +64,7 @@ func want() *Config {
 			HeaderTimeout: 10 * time.Second,
 			IdleTimeout:   time.Minute,
 			StallTimeout:  time.Minute,
+			Buffer:        2 << 20,
 		},
 		Index: IndexHTML,
 		Log:   Log{Level: slog.LevelInfo, Access: true},
@@ -146,6 +148,7 @@ limits:
   header_timeout: 1500ms
   idle_timeout: 24h
   stall_timeout: 1h30m
+  buffer: 256KiB
   rate: 0KiB
 index: off
 log: {level: debug, access: False}
@@ -170,6 +173,7 @@ metrics: {address: ""}
 			HeaderTimeout: 1500 * time.Millisecond,
 			IdleTimeout:   24 * time.Hour,
 			StallTimeout:  90 * time.Minute,
+			Buffer:        256 << 10,
 		},
 		Index: IndexOff,
 		Log:   Log{Level: slog.LevelDebug},

@@ -16,6 +16,7 @@ const (
 	wantFolder  = "write the path of a folder, such as /srv/firmware"
 	wantTime    = "write a time from 1ms to 24h, such as 500ms, 60s, 5m or 1h30m"
 	wantSize    = "write bytes, such as 65536, or a whole number of KiB, MiB or GiB, such as 512KiB; at most 1024GiB"
+	wantBuffer  = "write bytes, such as 65536, or a whole number of KiB, MiB or GiB, such as 512KiB; 256KiB to 1GiB"
 	wantTop     = "known here: listen, root, tls, crypto, limits, index, log, metrics"
 	wantSyntax  = "check the indentation, quotes and brackets of this line and the one above"
 	wantListen  = `write a list of entries such as - address: ":443"`
@@ -106,7 +107,7 @@ func TestProblems(t *testing.T) {
 			"2: root: is a list, not text; " + wantFolder,
 			`3: tls: is the text "off", not keys; write keys under it: certificate, key, client_ca, kernel, cipher, minimum_version`,
 			"4: crypto: is a list, not keys; write keys under it: prefer",
-			"5: limits: is the number 5, not keys; write keys under it: connections, header_timeout, idle_timeout, stall_timeout, rate",
+			"5: limits: is the number 5, not keys; write keys under it: connections, header_timeout, idle_timeout, stall_timeout, buffer, rate",
 			"6: metrics: is the boolean true, not keys; write keys under it: address",
 			"7: log: is the date 2020-01-01, not keys; write keys under it: level, access"}},
 
@@ -232,6 +233,9 @@ listen:
 		{"size negative", minimal + "limits: {rate: -1}\n", []string{`3: limits.rate: "-1" is not a size; ` + wantSize}},
 		{"size too large", minimal + "limits: {rate: 1025GiB}\n", []string{"3: limits.rate: 1025GiB is out of range; " + wantSize}},
 		{"size overflows", minimal + "limits: {rate: 9999999999999999999GiB}\n", []string{"3: limits.rate: 9999999999999999999GiB is out of range; " + wantSize}},
+		{"small buffer", minimal + "limits: {buffer: 255KiB}\n", []string{"3: limits.buffer: 255KiB is out of range; " + wantBuffer}},
+		{"large buffer", minimal + "limits: {buffer: 1025MiB}\n", []string{"3: limits.buffer: 1025MiB is out of range; " + wantBuffer}},
+		{"no buffer", minimal + "limits: {buffer: 0}\n", []string{"3: limits.buffer: 0 is out of range; " + wantBuffer}},
 		{"unit alone", minimal + "limits: {rate: KiB}\n", []string{`3: limits.rate: "KiB" is not a size; ` + wantSize}},
 
 		{"metrics", minimal + "metrics: {address: 9100}\n", []string{"3: metrics.address: is the number 9100, not text; " + wantAddress + `, or "" for none`}},

@@ -116,8 +116,9 @@ func (r *reader) limits(e entry) {
 		{"header_timeout", func(e entry) { r.duration(e, &limits.HeaderTimeout) }},
 		{"idle_timeout", func(e entry) { r.duration(e, &limits.IdleTimeout) }},
 		{"stall_timeout", func(e entry) { r.duration(e, &limits.StallTimeout) }},
+		{"buffer", func(e entry) { r.size(e, &limits.Buffer, 256<<10, 1<<30, "256KiB to 1GiB") }},
 		{"rate", func(e entry) {
-			r.size(e, &limits.Rate)
+			r.size(e, &limits.Rate, 0, 1<<40, "at most 1024GiB")
 			r.notBuilt(e, limits.Rate != 0, "write 0, which is unlimited")
 		}},
 	})

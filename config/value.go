@@ -226,10 +226,9 @@ func (r *reader) duration(e entry, to *time.Duration) {
 	}
 }
 
-// size reads a number of bytes.
-func (r *reader) size(e entry, to *int64) {
-	const high = 1 << 40
-	const right = "write bytes, such as 65536, or a whole number of KiB, MiB or GiB, such as 512KiB; at most 1024GiB"
+// size reads a number of bytes from low to high, which bounds says in words.
+func (r *reader) size(e entry, to *int64, low, high int64, bounds string) {
+	right := "write bytes, such as 65536, or a whole number of KiB, MiB or GiB, such as 512KiB; " + bounds
 	if !r.kind(e, yaml.ScalarNode, "a size", right) {
 		return
 	}
@@ -248,7 +247,7 @@ func (r *reader) size(e entry, to *int64) {
 	switch {
 	case !plain:
 		r.wrong(e, quote(n.Value)+" is not a size", right)
-	case number > high/unit:
+	case number > high/unit || number*unit < low:
 		r.wrong(e, bare(n.Value)+" is out of range", right)
 	default:
 		*to = number * unit

@@ -57,6 +57,8 @@ type settings struct {
 	headerTimeout time.Duration
 	idleTimeout   time.Duration
 	stallTimeout  time.Duration
+	buffer        int64 // bytes that the kernel may hold for a connection
+	grown         int   // pipes that have; only the loop changes it
 	log           *slog.Logger
 	access        bool
 	sameHost      func(a, b netip.Addr) bool // are these addresses of one machine
@@ -97,7 +99,7 @@ type conn struct {
 	backoff    time.Duration
 	lastWait   ktls.Reading
 	pendingMax int64
-	room       int64 // bytes that may be pushed before the meter must be read again
+	room       rooms
 
 	drained  func(now time.Time) operation // what follows the drain
 	lastWord ktls.Message                  // the alert before FIN, in kernel TLS
@@ -107,6 +109,7 @@ type conn struct {
 // newConn takes a connection that the loop accepted.
 func newConn(s *settings, sock socket, remote string, session *ktls.Session) *conn {
 	c := &conn{settings: s, sock: sock, remote: remote, session: session}
+	c.room.all = s.buffer - headroom // nothing is there
 	if session != nil {
 		c.transport = unknown
 	}

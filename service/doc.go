@@ -23,5 +23,5 @@
 //
 // With log.level debug every connection's end is logged with its reason. The
 // access log's pending_max is the most that the connection ever had inside
-// kernel TLS; above 300 KB the gate in transfer.go does not do its work.
+// kernel TLS; above 192 KiB the gate in gate.go does not do its work.
 package service

@@ -55,8 +55,9 @@ type socket interface {
 	Offload(*ktls.Session) error // to kernel TLS, ErrUnsupported where the kernel refuses
 	Sent(n int)                  // the kernel accepted n bytes
 	Reading() (ktls.Reading, error)
-	Pipe() (*pipe, error) // an empty one
-	ClosePipe(*pipe)      // with whatever it holds
-	Shutdown() error      // FIN after what is queued; from here on, close no longer resets
-	Abort()               // close resets again
+	Pipe() (*pipe, error)            // an empty one
+	ResizePipe(p *pipe, n int) error // p is empty, and stays as it is if this fails
+	ClosePipe(*pipe)                 // with whatever it holds
+	Shutdown() error                 // FIN after what is queued; from here on, close no longer resets
+	Abort()                          // close resets again
 }

@@ -218,7 +218,7 @@ func (c *memoryConn) SetWriteDeadline(time.Time) error { return nil }
 
 // driveSettings are for drive.
 func driveSettings(h http.Handler) *settings {
-	return &settings{handler: h, headerTimeout: time.Hour, idleTimeout: time.Hour, stallTimeout: time.Hour, log: slog.New(slog.DiscardHandler)}
+	return &settings{handler: h, headerTimeout: time.Hour, idleTimeout: time.Hour, stallTimeout: time.Hour, buffer: minBuffer, log: slog.New(slog.DiscardHandler)}
 }
 
 // drive runs a connection's states over what a client says before it closes its

@@ -32,6 +32,7 @@ type Options struct {
 	HeaderTimeout time.Duration // for a handshake, and for a request's head
 	IdleTimeout   time.Duration // between requests
 	StallTimeout  time.Duration // without a byte acknowledged by the client
+	Buffer        int64         // bytes that the kernel may hold for a connection, 256 KiB at least
 
 	Log    *slog.Logger
 	Access bool // log each request
@@ -111,6 +112,7 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 			headerTimeout: opts.HeaderTimeout,
 			idleTimeout:   opts.IdleTimeout,
 			stallTimeout:  opts.StallTimeout,
+			buffer:        max(opts.Buffer, minBuffer),
 			log:           opts.Log,
 			access:        opts.Access,
 			sameHost:      sameHost,

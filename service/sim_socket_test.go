@@ -237,9 +237,20 @@ func (s *simSocket) Pipe() (*pipe, error) {
 	if s.w.chance(50) {
 		return nil, unix.EMFILE
 	}
-	p := &pipe{-1, -1}
+	p := &pipe{r: -1, w: -1, size: chunk}
 	s.w.pipes[p] = nil
 	return p, nil
+}
+
+func (s *simSocket) ResizePipe(p *pipe, n int) error {
+	held, ok := s.w.pipes[p]
+	switch {
+	case !ok || len(held) > 0:
+		s.w.fault("a pipe is resized that is closed or not empty")
+	case s.w.chance(100):
+		return unix.EPERM
+	}
+	return nil
 }
 
 func (s *simSocket) ClosePipe(p *pipe) {
@@ -277,7 +288,11 @@ func (s *simSocket) pendingBytes() (n int) {
 	}
 	n = total(s.tls.open)
 	for _, r := range s.tls.made {
-		n += total(r.plain)
+		if r.sealed != nil {
+			n += len(r.sealed) // what TCP has not taken yet
+		} else {
+			n += total(r.plain)
+		}
 	}
 	return n
 }

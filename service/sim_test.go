@@ -87,6 +87,7 @@ func newWorld(s *script, id *simIdentity) *world {
 			sessions: ktls.NewServer(&tls.Config{Certificates: []tls.Certificate{id.cert}}),
 			offload:  true, require: w.chance(50),
 			headerTimeout: 10 * time.Second, idleTimeout: 20 * time.Second, stallTimeout: 30 * time.Second,
+			buffer:   minBuffer,
 			log:      simLogger(),
 			sameHost: func(_, _ netip.Addr) bool { return local },
 		},

@@ -329,8 +329,11 @@ func (w *world) move() {
 			c.sock.deliver()
 		}
 		calm, taken = calm && c.done(), taken && c.sock.taken
-		if n := c.sock.pendingBytes(); n > maxPending+chunk+maxPlain {
+		if n := c.sock.pendingBytes(); n > maxPending {
 			w.fault("client %d: %d bytes are inside kernel TLS", c.port, n)
+		}
+		if n := int64(w.heldFor(c)); n > w.loop.buffer {
+			w.fault("the kernel holds %d bytes for client %d", n, c.port)
 		}
 	}
 	if w.restless && w.chance(30) { // also when the service has closed it: TCP may still hold its pages
@@ -349,6 +352,25 @@ func (w *world) move() {
 			c.excused("the service is aborted")
 		}
 	}
+}
+
+// heldFor is what the kernel holds for a client's connection.
+func (w *world) heldFor(c *simClient) int {
+	n := total(c.sock.queue) + c.sock.pendingBytes()
+	if s := w.slotOf(c.sock.fd); s != nil && s.conn.transfer.pipe != nil {
+		n += total(w.pipes[s.conn.transfer.pipe])
+	}
+	return n
+}
+
+// slotOf is the slot of a connection that is open.
+func (w *world) slotOf(fd int) *slot {
+	for _, s := range w.loop.slots {
+		if s.conn != nil && s.fd == fd {
+			return s
+		}
+	}
+	return nil
 }
 
 // change overwrites the file in place, and sometimes cuts or extends it.

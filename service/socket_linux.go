@@ -26,6 +26,11 @@ func newTCPSocket(fd int) (*tcpSocket, error) {
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return nil, fmt.Errorf("service: %w", os.NewSyscallError("setsockopt TCP_NODELAY", err))
 	}
+	// What the network does not take now need not be in the kernel. Then the socket
+	// is full, and poll(2) tells when it is not: no bound has to be waited at.
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, maxUnsent); err != nil {
+		return nil, fmt.Errorf("service: %w", os.NewSyscallError("setsockopt TCP_NOTSENT_LOWAT", err))
+	}
 	m, err := ktls.NewMeter(ktls.FD(fd))
 	if err != nil {
 		return nil, err
@@ -47,6 +52,8 @@ func (s *tcpSocket) Reading() (ktls.Reading, error) { return s.meter.Read() }
 
 func (s *tcpSocket) Pipe() (*pipe, error) { return newPipe() }
 
+func (s *tcpSocket) ResizePipe(p *pipe, n int) error { return p.resize(n) }
+
 func (s *tcpSocket) ClosePipe(p *pipe) {
 	unix.Close(p.r)
 	unix.Close(p.w)
@@ -63,16 +70,4 @@ func (s *tcpSocket) Abort() { s.linger(unix.Linger{Onoff: 1}) }
 
 func (s *tcpSocket) linger(l unix.Linger) error {
 	return os.NewSyscallError("setsockopt SO_LINGER", unix.SetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER, &l))
-}
-
-// A pipe is the way of file pages into a socket.
-type pipe struct{ r, w int }
-
-// newPipe makes a pipe of the kernel's usual size, 64 KiB.
-func newPipe() (*pipe, error) {
-	var p [2]int
-	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
-		return nil, fmt.Errorf("service: %w", os.NewSyscallError("pipe2", err))
-	}
-	return &pipe{p[0], p[1]}, nil
 }

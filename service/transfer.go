@@ -5,23 +5,17 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"uringhttpd/ktls"
 )
 
 const (
-	// chunk is how much is read, spliced or sealed at a time.
+	// chunk is how much is read or sealed at a time, and spliced while the pipe
+	// has not grown.
 	chunk = 64 << 10
 	// lastPiece is how much of a spliced file is kept back, and sent from a
 	// copy once the file is known to be what it was: one TLS record.
-	lastPiece = 16 << 10
-	// maxPending bounds what a connection may have inside kernel TLS when more
-	// is pushed. With an asynchronous cipher nothing else does: poll(2) speaks
-	// of TCP's buffer, and what waits for the engine is not there yet.
-	maxPending = 128 << 10
-
-	minWait = time.Millisecond // between two ktls.Reading of the meter
-	maxWait = 64 * time.Millisecond
+	lastPiece = maxRecord
+	// maxRecord is the most that a TLS record holds.
+	maxRecord = 16 << 10
 )
 
 // A piece is a step of a transfer: memory, then a part of a file.
@@ -77,9 +71,10 @@ const (
 	phRead   phase = iota // bytes of a file, into memory
 	phSettle              // what was spliced to have left, before the last piece
 	phSeal                // a worker, making TLS records
-	phGate                // less to be pending in kernel TLS
+	phGate                // the kernel to hold less, before a push
 	phPush                // the socket, taking memory or the pipe's bytes
 	phRoom                // room in the socket
+	phHold                // the kernel to hold less, before more is put into the pipe
 	phFill                // bytes of a file, into the pipe
 )
 
@@ -101,8 +96,9 @@ type transfer struct {
 // endTransfer gives back what the transfer holds. A pipe that may hold bytes is
 // destroyed; so no byte of one file can reach the client of another.
 func (c *conn) endTransfer() {
-	if c.transfer.pipe != nil {
-		c.sock.ClosePipe(c.transfer.pipe)
+	if p := c.transfer.pipe; p != nil {
+		c.resized(p.size, chunk)
+		c.sock.ClosePipe(p)
 	}
 	c.transfer = transfer{}
 }
@@ -123,7 +119,7 @@ func (c *conn) sendRaw(records []byte, now time.Time, then func(time.Time) opera
 	if len(records) == 0 {
 		return then(now)
 	}
-	return c.push(now)
+	return c.gate(now)
 }
 
 // transferred takes the end of a transfer's operation.
@@ -144,6 +140,8 @@ func (c *conn) transferred(ev event) operation {
 		return c.pushed(ev)
 	case phRoom:
 		return c.roomDone(ev)
+	case phHold:
+		return c.fill(ev.now)
 	case phFill:
 		return c.filled(ev)
 	}
@@ -267,31 +265,14 @@ func (c *conn) sealed(now time.Time) operation {
 	return c.gate(now)
 }
 
-// gate lets a push through while little enough is pending.
-func (c *conn) gate(now time.Time) operation {
+// push gives the socket n bytes of what is next: the pipe's, or memory.
+func (c *conn) push(n int) operation {
 	t := &c.transfer
-	c.state, t.phase = stTransfer, phGate
-	if c.transport == kernel && c.room <= 0 {
-		r, op, ok := c.measure(now)
-		if !ok {
-			return op
-		}
-		if r.Pending > maxPending {
-			return c.waitForClient(r, now)
-		}
-		c.room = maxPending - r.Pending + 1
-	}
-	return c.push(now)
-}
-
-// push gives the socket what is next: memory, or the pipe's bytes.
-func (c *conn) push(time.Time) operation {
-	t := &c.transfer
-	c.state, t.phase = stTransfer, phPush
+	t.phase = phPush
 	if t.held > 0 {
-		return operation{kind: opSpliceOut, pipe: t.pipe, n: t.held, more: t.more}
+		return operation{kind: opSpliceOut, pipe: t.pipe, n: n, more: t.more || n < t.held}
 	}
-	return operation{kind: opSend, buf: t.out, more: t.more}
+	return operation{kind: opSend, buf: t.out[:n], more: t.more || n < len(t.out)}
 }
 
 func (c *conn) pushed(ev event) operation {
@@ -316,7 +297,7 @@ func (c *conn) pushed(ev event) operation {
 	}
 	t.refused = false
 	c.sock.Sent(ev.n)
-	c.room -= int64(ev.n)
+	c.encrypts(ev.n)
 	if t.held > 0 {
 		t.spliced = true
 		if t.held -= ev.n; t.held > 0 {
@@ -324,6 +305,7 @@ func (c *conn) pushed(ev event) operation {
 		}
 		return c.chunkDone(ev.now)
 	}
+	c.taken(ev.n)
 	if t.out = t.out[ev.n:]; len(t.out) > 0 {
 		return c.gate(ev.now)
 	}
@@ -359,6 +341,21 @@ func (c *conn) roomDone(ev event) operation {
 func (c *conn) fill(now time.Time) operation {
 	t := &c.transfer
 	p := &t.pieces[0]
+	c.state, t.phase = stTransfer, phHold
+	size := int64(chunk)
+	if t.pipe != nil {
+		size = int64(t.pipe.size)
+	}
+	n := allowed(min(p.n, size), c.room.all)
+	if n == 0 {
+		r, op, ok := c.measure(now)
+		if !ok {
+			return op
+		}
+		if n = allowed(min(p.n, size), c.room.all); n == 0 {
+			return c.waitForClient(r, now)
+		}
+	}
 	if t.pipe == nil {
 		var err error
 		if t.pipe, err = c.sock.Pipe(); err != nil {
@@ -366,17 +363,18 @@ func (c *conn) fill(now time.Time) operation {
 			return c.copyInstead(now)
 		}
 	}
-	c.state, t.phase = stTransfer, phFill
-	return operation{kind: opSpliceIn, file: p.file, off: p.off, n: int(min(p.n, chunk)), pipe: t.pipe}
+	t.phase = phFill
+	return operation{kind: opSpliceIn, file: p.file, off: p.off, n: n, pipe: t.pipe}
 }
 
 func (c *conn) filled(ev event) operation {
 	t := &c.transfer
 	p := &t.pieces[0]
 	switch {
-	case ev.err == unix.EAGAIN || ev.late:
+	case ev.err == unix.EAGAIN:
 		return c.fill(ev.now)
 	case passing(ev.err):
+		t.phase = phHold
 		return c.pause(ev.now)
 	case ev.err == unix.EINVAL: // a file system without splice
 		return c.copyInstead(ev.now)
@@ -386,6 +384,7 @@ func (c *conn) filled(ev event) operation {
 		return c.reset(fmt.Sprintf("%s became shorter while it was sent", p.file.Name()))
 	}
 	t.held = ev.n
+	c.taken(ev.n)
 	p.off += int64(ev.n)
 	p.n -= int64(ev.n)
 	c.progressed = ev.now // a slow disk is not a stalled client
@@ -399,6 +398,7 @@ func (c *conn) filled(ev event) operation {
 func (c *conn) chunkDone(now time.Time) operation {
 	t := &c.transfer
 	if t.pieces[0].n > 0 {
+		c.fit(now)
 		return c.fill(now)
 	}
 	t.pieces = t.pieces[1:]
@@ -410,40 +410,3 @@ func (c *conn) copyInstead(now time.Time) operation {
 	c.transfer.pieces[0].splice = false
 	return c.nextPiece(now)
 }
-
-// measure reads the meter. Where that fails the connection is gone, and ok is false.
-func (c *conn) measure(now time.Time) (r ktls.Reading, op operation, ok bool) {
-	r, err := c.sock.Reading()
-	if err != nil {
-		return r, c.reset(err.Error()), false
-	}
-	c.pendingMax = max(c.pendingMax, r.Pending)
-	if r.Acked > c.acked {
-		c.acked, c.progressed = r.Acked, now
-	}
-	return r, operation{}, true
-}
-
-func (c *conn) stalled(now time.Time) bool { return now.Sub(c.progressed) >= c.stallTimeout }
-
-// waitForClient looks again a little later; nothing wakes a poller when records
-// leave kernel TLS. r is the reading that was not good enough.
-func (c *conn) waitForClient(r ktls.Reading, now time.Time) operation {
-	if r != c.lastWait {
-		c.backoff = 0
-	}
-	c.lastWait = r
-	return c.pause(now)
-}
-
-// pause waits, longer each time, for what nothing tells of.
-func (c *conn) pause(now time.Time) operation {
-	if c.stalled(now) {
-		return c.reset("the client took nothing for stall_timeout")
-	}
-	c.backoff = max(minWait, min(2*c.backoff, maxWait))
-	return operation{kind: opWait, deadline: now.Add(c.backoff)}
-}
-
-// passing tells an error that time mends: the kernel has no memory to spare now.
-func passing(err unix.Errno) bool { return err == unix.ENOMEM || err == unix.ENOBUFS }

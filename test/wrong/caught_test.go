@@ -31,6 +31,8 @@ func TestCaught(t *testing.T) {
 		{DoubleClose, []string{"TestSimulation"}},
 		{NoAckWait, []string{"TestSimulation"}},
 		{RacyBase, []string{"TestSimulation"}},
+		{Unbounded, []string{"TestSimulation"}},
+		{FreePipe, []string{"TestSimulation"}},
 		{SharedWorkers, []string{"TestHandshakesApart"}},
 	} {
 		t.Run(tc.variant.Name, func(t *testing.T) {

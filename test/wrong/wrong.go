@@ -48,9 +48,24 @@ var NoDrain = Variant{"no drain", []Edit{
 
 // OnlyPOLLOUT pushes whenever the socket takes bytes, however much is pending.
 var OnlyPOLLOUT = Variant{"POLLOUT is the only gate", []Edit{{
-	File: "service/transfer.go",
-	Old:  "if r.Pending > maxPending {\n\t\t\treturn c.waitForClient(r, now)\n\t\t}\n",
-	New:  "",
+	File: "service/gate.go",
+	Old:  "c.room.all = c.buffer - headroom - r.Pending - r.Unacked - int64(c.transfer.held)\n\tc.room.tls = maxPending - headroom - r.Pending\n",
+	New:  "c.room = rooms{1 << 40, 1 << 40}\n",
+}}}
+
+// Unbounded does not mind what TCP's buffer holds, which grows with what the client
+// once took, up to the last of the numbers of net.ipv4.tcp_wmem.
+var Unbounded = Variant{"no bound on TCP's buffer", []Edit{{
+	File: "service/gate.go",
+	Old:  "headroom - r.Pending - r.Unacked - int64(",
+	New:  "headroom - r.Pending - int64(",
+}}}
+
+// FreePipe does not count what the pipe holds.
+var FreePipe = Variant{"the pipe is not counted", []Edit{{
+	File: "service/gate.go",
+	Old:  " - r.Unacked - int64(c.transfer.held)",
+	New:  " - r.Unacked",
 }}}
 
 // WrongMeter computes what TCP was given from what TCP says it has sent. A
@@ -79,7 +94,7 @@ var NoSeal = Variant{"no seal", []Edit{{
 // as if it had brought all.
 var ShortSplice = Variant{"a short splice is lost", []Edit{{
 	File: "service/transfer.go",
-	Old:  "t.held = ev.n\n\tp.off += int64(ev.n)\n\tp.n -= int64(ev.n)",
+	Old:  "t.held = ev.n\n\tc.taken(ev.n)\n\tp.off += int64(ev.n)\n\tp.n -= int64(ev.n)",
 	New:  "t.held = ev.n\n\tev.n = int(min(p.n, chunk))\n\tp.off += int64(ev.n)\n\tp.n -= int64(ev.n)",
 }}}
 
@@ -92,13 +107,13 @@ var DirtyPipe = Variant{"a dirty pipe is reused", []Edit{
 	},
 	{
 		File: "service/transfer.go",
-		Old:  "c.sock.ClosePipe(c.transfer.pipe)\n",
-		New:  "c.oldPipes, c.last = append(c.oldPipes, c.transfer.pipe), c.sock\n",
+		Old:  "c.sock.ClosePipe(p)\n",
+		New:  "c.oldPipes, c.last = append(c.oldPipes, p), c.sock\n",
 	},
 	{
 		File: "service/transfer.go",
-		Old:  "\tif t.pipe == nil {\n",
-		New:  "\tif n := len(c.oldPipes); t.pipe == nil && n > 0 {\n\t\tt.pipe, c.oldPipes = c.oldPipes[n-1], c.oldPipes[:n-1]\n\t}\n\tif t.pipe == nil {\n",
+		Old:  "\tif t.pipe == nil {\n\t\tvar err error\n",
+		New:  "\tif n := len(c.oldPipes); t.pipe == nil && n > 0 {\n\t\tt.pipe, c.oldPipes = c.oldPipes[n-1], c.oldPipes[:n-1]\n\t}\n\tif t.pipe == nil {\n\t\tvar err error\n",
 	},
 	{
 		File: "service/loop.go",
@@ -149,8 +164,8 @@ var Unsealed = Variant{"unsealed", []Edit{{
 // PipesKept never closes the pipe of a transfer.
 var PipesKept = Variant{"pipes are kept", []Edit{{
 	File: "service/transfer.go",
-	Old:  "c.sock.ClosePipe(c.transfer.pipe)",
-	New:  "_ = c.transfer.pipe",
+	Old:  "c.sock.ClosePipe(p)",
+	New:  "_ = p",
 }}}
 
 // RacyBase reads the meter's base without looking whether the client acknowledged
@@ -174,6 +189,7 @@ func Variants() []Variant {
 	return []Variant{
 		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoSeal, NoSettle, Unsealed,
 		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase, NoAckWait,
+		Unbounded, FreePipe,
 	}
 }
 

@@ -1,0 +1,134 @@
+package service
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uringhttpd/ktls"
+)
+
+// A connection makes the kernel hold bytes in a pipe, inside kernel TLS and in TCP's
+// buffer. The meter tells how many there are in the latter two. Reading it takes
+// three system calls, so a reading says how much more may be given, and the next
+// one is made when that is used up.
+const (
+	// maxPending bounds what a connection may have inside kernel TLS. With an
+	// asynchronous cipher nothing else does: poll(2) speaks of TCP's buffer, and
+	// what waits for the engine is not there yet.
+	maxPending = 192 << 10
+	// recordOverhead is not less than what a TLS record adds to its plaintext:
+	// 22 bytes in TLS 1.3, 29 in TLS 1.2.
+	recordOverhead = 32
+	// headroom is kept free for the overhead of what is pushed at a time.
+	headroom = 8 << 10
+	// minBuffer is the least that a connection's bound may be: what may be inside
+	// kernel TLS, and a chunk in the pipe.
+	minBuffer = 256 << 10
+
+	// maxUnsent is how much may wait in TCP's buffer to be sent, about: TCP takes
+	// more when it is below, and tells poll(2) so when it is below a half.
+	maxUnsent = 128 << 10
+
+	minWait = time.Millisecond // between two ktls.Reading of the meter
+	maxWait = 64 * time.Millisecond
+)
+
+// rooms are what may be given to the kernel before the meter must be read again.
+type rooms struct {
+	all int64 // bytes that the kernel may be made to hold in addition
+	tls int64 // of them, those that may go into kernel TLS
+}
+
+// taken counts n bytes that the kernel holds from now on.
+func (c *conn) taken(n int) { c.room.all -= c.cost(n) }
+
+// encrypts counts n bytes that have gone into kernel TLS.
+func (c *conn) encrypts(n int) { c.room.tls -= c.cost(n) }
+
+// cost is what n bytes become at most.
+func (c *conn) cost(n int) int64 {
+	if c.transport != kernel {
+		return int64(n)
+	}
+	return int64(n) + int64(n/maxRecord+2)*recordOverhead
+}
+
+// gate lets a push through while the kernel holds little enough.
+func (c *conn) gate(now time.Time) operation {
+	c.state, c.transfer.phase = stTransfer, phGate
+	n := c.pushable()
+	if n == 0 {
+		r, op, ok := c.measure(now)
+		if !ok {
+			return op
+		}
+		if n = c.pushable(); n == 0 {
+			return c.waitForClient(r, now)
+		}
+	}
+	return c.push(n)
+}
+
+// pushable is how much of what is next may be pushed: all of it, or a chunk at
+// least, or nothing yet.
+func (c *conn) pushable() int {
+	n, room := c.transfer.held, c.room.all // bytes in the pipe have been counted
+	if n > 0 {
+		room = int64(n)
+	} else {
+		n = len(c.transfer.out)
+	}
+	if c.transport == kernel {
+		room = min(room, c.room.tls)
+	}
+	return allowed(int64(n), room)
+}
+
+// allowed is how much of n bytes there is room for: all, or a chunk at least, or
+// nothing yet. Little pieces would cost more than they bring.
+func allowed(n, room int64) int {
+	if room < min(n, chunk) {
+		return 0
+	}
+	return int(min(n, room))
+}
+
+// measure reads the meter. Where that fails the connection is gone, and ok is false.
+func (c *conn) measure(now time.Time) (r ktls.Reading, op operation, ok bool) {
+	r, err := c.sock.Reading()
+	if err != nil {
+		return r, c.reset(err.Error()), false
+	}
+	c.pendingMax = max(c.pendingMax, r.Pending)
+	if r.Acked > c.acked {
+		c.acked, c.progressed = r.Acked, now
+	}
+	c.room.all = c.buffer - headroom - r.Pending - r.Unacked - int64(c.transfer.held)
+	c.room.tls = maxPending - headroom - r.Pending
+	return r, operation{}, true
+}
+
+func (c *conn) stalled(now time.Time) bool { return now.Sub(c.progressed) >= c.stallTimeout }
+
+// waitForClient looks again a little later; nothing wakes a poller when records
+// leave kernel TLS. r is the reading that was not good enough.
+func (c *conn) waitForClient(r ktls.Reading, now time.Time) operation {
+	if r != c.lastWait {
+		c.backoff = 0
+	}
+	c.lastWait = r
+	return c.pause(now)
+}
+
+// pause waits, longer each time, for what nothing tells of.
+func (c *conn) pause(now time.Time) operation {
+	if c.stalled(now) {
+		return c.reset("the client took nothing for stall_timeout")
+	}
+	c.backoff = max(minWait, min(2*c.backoff, maxWait))
+	return operation{kind: opWait, deadline: now.Add(c.backoff)}
+}
+
+// passing tells an error that time mends: the kernel has no memory to spare now.
+func passing(err unix.Errno) bool { return err == unix.ENOMEM || err == unix.ENOBUFS }
