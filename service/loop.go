@@ -36,6 +36,7 @@ type slot struct {
 	inRing   bool         // an operation is in the ring
 	handle   uring.Handle // of that operation
 	late     bool         // it was cancelled, since its deadline passed
+	turns    *turns       // what that operation has its turn of
 	deadline time.Time
 	place    int // in the heap of deadlines; -1: not there
 }
@@ -52,6 +53,7 @@ type loop struct {
 	free        []int
 	live        int
 	accepts     []uring.Handle // by listener: the accept in the ring, or 0
+	fills       turns          // of reading files into pipes
 	resumeAt    time.Time
 	deadlines   deadlines
 	now         time.Time
@@ -86,8 +88,9 @@ func (s *Server) run(ready func()) error {
 	l := &loop{
 		Server:      s,
 		sys:         sys,
-		workers:     newWorkers(max(4, 2*n), room, s.bell),
+		workers:     newWorkers(max(4, n), room, s.bell),
 		handshakers: newWorkers(max(1, n/2), room, s.bell),
+		fills:       turns{free: maxFills},
 	}
 	return l.run(ready)
 }
@@ -175,6 +178,7 @@ func (l *loop) complete(c uring.Completion) {
 	default:
 		s := l.slots[c.Token-tokenBase-n]
 		s.inRing = false
+		l.pass(s)
 		l.step(s, c)
 	}
 }
@@ -327,7 +331,15 @@ func (l *loop) perform(s *slot, op operation) {
 		// Without MSG_MORE these wait for an asynchronous cipher inside the
 		// kernel, whatever their flags say: not on the loop's thread.
 		op.async = l.async && s.conn.transport == kernel && !op.more
+	case opSpliceIn:
+		l.inTurn(s, op, &l.fills)
+		return
 	}
+	l.begin(s, op)
+}
+
+// begin puts a connection's operation into the ring.
+func (l *loop) begin(s *slot, op operation) {
 	s.handle = l.started(l.sys.start(s.fd, op, tokenBase+uint64(len(l.listeners))+s.token))
 	s.inRing = true
 }
@@ -341,6 +353,7 @@ func (l *loop) expire() {
 			s.late = true
 			l.cancel(s.handle)
 		default:
+			l.withdraw(s)
 			l.perform(s, s.conn.step(event{late: true, now: l.now}))
 		}
 	}

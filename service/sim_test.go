@@ -80,6 +80,7 @@ func newWorld(s *script, id *simIdentity) *world {
 	}
 	w.deadly = w.chance(150)
 	w.hasty = w.chance(50)
+	w.fills = 1 + w.choice(2)
 	local := w.chance(100)
 	server := &Server{
 		settings: settings{
@@ -97,7 +98,7 @@ func newWorld(s *script, id *simIdentity) *world {
 		listeners:   []*Listener{{fd: -1}, {fd: -1, TLS: true}},
 		bell:        &bell{fd: -1},
 	}
-	w.loop = &loop{Server: server, sys: w, workers: &simPool{w: w}, handshakers: &simPool{w: w}}
+	w.loop = &loop{Server: server, sys: w, workers: &simPool{w: w}, handshakers: &simPool{w: w}, fills: turns{free: w.fills}}
 	for i := range 1 + w.choice(3) {
 		w.clients = append(w.clients, w.newClient(uint16(1000+i), id))
 	}

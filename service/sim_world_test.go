@@ -40,6 +40,7 @@ type world struct {
 	hasty        bool // the service is aborted soon
 	noSplice     bool // what is not before noSpliceFrom must be copied
 	noSpliceFrom int64
+	fills        int  // that may be in flight at a time
 	restless     bool // the file changes, again and again
 	kernelTLS    bool
 	async        bool      // the kernel's cipher
@@ -336,6 +337,9 @@ func (w *world) move() {
 			w.fault("the kernel holds %d bytes for client %d", n, c.port)
 		}
 	}
+	if n := w.reading(); n > w.fills || len(w.loop.fills.waiting) > 0 && n < w.fills {
+		w.fault("%d files are read into pipes at a time, while %d wait", n, len(w.loop.fills.waiting))
+	}
 	if w.restless && w.chance(30) { // also when the service has closed it: TCP may still hold its pages
 		w.change()
 	}
@@ -371,6 +375,16 @@ func (w *world) slotOf(fd int) *slot {
 		}
 	}
 	return nil
+}
+
+// reading is how many files are being read into pipes.
+func (w *world) reading() (n int) {
+	for _, f := range w.flights {
+		if f.kind == flightOp && f.op.kind == opSpliceIn {
+			n++
+		}
+	}
+	return n
 }
 
 // change overwrites the file in place, and sometimes cuts or extends it.

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -42,6 +43,9 @@ func newRingSystem(b *bell) (*ringSystem, error) {
 	ring, err := uring.New(ringEntries)
 	if err != nil {
 		return nil, err
+	}
+	if _, _, err := ring.LimitWorkers(boundedWorkers, unboundedWorkers); err != nil {
+		return nil, errors.Join(err, ring.Close(func(uring.Completion) {}))
 	}
 	return &ringSystem{ring: ring, bell: b}, nil
 }

@@ -33,6 +33,7 @@ func TestCaught(t *testing.T) {
 		{RacyBase, []string{"TestSimulation"}},
 		{Unbounded, []string{"TestSimulation"}},
 		{FreePipe, []string{"TestSimulation"}},
+		{NoTurns, []string{"TestSimulation"}},
 		{SharedWorkers, []string{"TestHandshakesApart"}},
 	} {
 		t.Run(tc.variant.Name, func(t *testing.T) {

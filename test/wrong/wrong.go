@@ -61,6 +61,14 @@ var Unbounded = Variant{"no bound on TCP's buffer", []Edit{{
 	New:  "headroom - r.Pending - int64(",
 }}}
 
+// NoTurns reads as many files at a time as are asked for. On a disk that hangs, they
+// take all threads that sockets need too.
+var NoTurns = Variant{"no turns", []Edit{{
+	File: "service/turns.go",
+	Old:  "if t.free == 0 {",
+	New:  "if t.free < -1<<20 {",
+}}}
+
 // FreePipe does not count what the pipe holds.
 var FreePipe = Variant{"the pipe is not counted", []Edit{{
 	File: "service/gate.go",
@@ -189,7 +197,7 @@ func Variants() []Variant {
 	return []Variant{
 		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoSeal, NoSettle, Unsealed,
 		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase, NoAckWait,
-		Unbounded, FreePipe,
+		Unbounded, FreePipe, NoTurns,
 	}
 }
 

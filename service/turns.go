@@ -1,0 +1,72 @@
+package service
+
+import (
+	"slices"
+	"time"
+)
+
+// Threads. All that the daemon has do not exceed 32 on a board of up to four
+// processors (more add one each, in Go's runtime):
+//
+//	 8  bounded ones of io_uring: reads that wait for a disk, and closes that wait for
+//	    an asynchronous cipher
+//	10  unbounded ones: all splices, and sends that wait for such a cipher
+//	 8  workers that wait in a system call (4, see run), and Go's own for 4 processors
+//	 6  others of Go's: the loop's, the log's, the signals', two of the runtime, one spare
+const (
+	boundedWorkers   = 8
+	unboundedWorkers = 10
+	// maxFills is how many of the unbounded workers may be reading files. A disk
+	// that hangs keeps them; the others go on with the sockets.
+	maxFills = 6
+)
+
+// turns lets so many operations of a kind be in the ring at a time. The others wait
+// in the order they came.
+type turns struct {
+	free    int
+	waiting []turn
+}
+
+type turn struct {
+	slot *slot
+	op   operation
+}
+
+// inTurn begins op, or has it wait: for stall_timeout at most, and then the
+// connection's event is late.
+func (l *loop) inTurn(s *slot, op operation, t *turns) {
+	s.turns = t
+	if t.free == 0 {
+		t.waiting = append(t.waiting, turn{s, op})
+		l.deadlines.set(s, l.now.Add(l.stallTimeout))
+		return
+	}
+	t.free--
+	l.begin(s, op)
+}
+
+// pass gives the turn of an operation that has ended to who waits first.
+func (l *loop) pass(s *slot) {
+	t := s.turns
+	if t == nil {
+		return
+	}
+	s.turns = nil
+	if len(t.waiting) == 0 {
+		t.free++
+		return
+	}
+	next := t.waiting[0]
+	t.waiting = slices.Delete(t.waiting, 0, 1)
+	l.deadlines.set(next.slot, time.Time{})
+	l.begin(next.slot, next.op)
+}
+
+// withdraw ends a connection's wait for its turn, if it waits for one.
+func (l *loop) withdraw(s *slot) {
+	if t := s.turns; t != nil {
+		s.turns = nil
+		t.waiting = slices.DeleteFunc(t.waiting, func(w turn) bool { return w.slot == s })
+	}
+}

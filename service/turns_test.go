@@ -1,0 +1,83 @@
+package service
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uringhttpd/uring"
+)
+
+// aHangingDisk is a system in which no file is ever read, unless a test says so.
+type aHangingDisk struct {
+	system
+	begun []uint64 // tokens of reads into pipes
+	other []uint64
+	clock time.Time
+}
+
+func (d *aHangingDisk) now() time.Time { return d.clock }
+
+func (d *aHangingDisk) start(_ int, op operation, token uint64) (uring.Handle, error) {
+	if op.kind == opSpliceIn {
+		d.begun = append(d.begun, token-tokenBase)
+	} else {
+		d.other = append(d.other, token-tokenBase)
+	}
+	return 1, nil
+}
+
+// TestTurns: while a disk hangs, so many read it as may; others wait in order and
+// not for ever; and what is no read goes on.
+func TestTurns(t *testing.T) {
+	const n = maxFills + 3
+	now := time.Unix(1e9, 0)
+	disk := &aHangingDisk{clock: now}
+	s := &Server{settings: *driveSettings(nil)}
+	s.stallTimeout = time.Minute
+	l := &loop{Server: s, sys: disk, fills: turns{free: maxFills}, now: now}
+	w := newWorld(&script{}, newSimIdentity(t))
+	for i := range n {
+		c := newConn(&s.settings, &simSocket{w: w}, fmt.Sprint(i), nil)
+		sl := &slot{conn: c, token: uint64(i), fd: i, place: -1}
+		l.slots = append(l.slots, sl)
+		f := &simOpen{w: w, size: 1 << 20}
+		l.perform(sl, c.send([]piece{{file: f, n: f.size, splice: true}}, now, nil))
+	}
+	expect := func(what string, got []uint64, want ...uint64) {
+		t.Helper()
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+	}
+	expect("at first", disk.begun, 0, 1, 2, 3, 4, 5)
+
+	l.complete(uring.Completion{Token: tokenBase + 2, Result: 1000})
+	expect("when one was read", disk.begun, 0, 1, 2, 3, 4, 5, 6)
+	expect("what it goes on with", disk.other, 2)
+
+	// A read that is in the ring cannot be ended; one that waits for its turn is.
+	disk.clock = now.Add(s.stallTimeout)
+	l.now = disk.clock
+	l.expire()
+	expect("when time is up", disk.begun, 0, 1, 2, 3, 4, 5, 6)
+	slices.Sort(disk.other) // deadlines at one time come in any order
+	expect("closed are", disk.other, 2, 7, 8)
+	for _, i := range []int{7, 8} {
+		if got := l.slots[i].conn.state; got != stClosed {
+			t.Errorf("connection %d is in state %d", i, got)
+		}
+	}
+
+	for i := range 7 { // the disk fails
+		if i != 2 {
+			l.complete(uring.Completion{Token: tokenBase + uint64(i), Result: -int32(unix.EIO)})
+		}
+	}
+	if l.fills.free != maxFills || len(l.fills.waiting) != 0 {
+		t.Errorf("in the end %d turns are free, and %d wait", l.fills.free, len(l.fills.waiting))
+	}
+}
