@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"syscall"
@@ -182,9 +183,10 @@ func (w *worker) dial(ctx context.Context) (conn net.Conn, kind string, err erro
 		tcp.Close()
 		return nil, "dial", err
 	}
-	var slow net.Conn = tcp
+	w.raw = &rawConn{Conn: tcp}
+	var slow net.Conn = w.raw
 	if w.o.ReadSize > 0 {
-		slow = &slowConn{Conn: tcp, size: w.o.ReadSize, pause: w.o.Pause, ctx: ctx}
+		slow = &slowConn{Conn: w.raw, size: w.o.ReadSize, pause: w.o.Pause, ctx: ctx}
 	}
 	if w.o.Plain {
 		return slow, "", nil
@@ -204,6 +206,18 @@ func (w *worker) dial(ctx context.Context) (conn net.Conn, kind string, err erro
 	suite := tls.CipherSuiteName(t.ConnectionState().CipherSuite)
 	w.c.update(func(r *Result) { r.Suite = suite })
 	return t, "", nil
+}
+
+// A rawConn remembers whether the server's FIN was read.
+type rawConn struct {
+	net.Conn
+	fin bool
+}
+
+func (c *rawConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.fin = c.fin || err == io.EOF
+	return n, err
 }
 
 // A slowConn reads a few bytes, at most so often.

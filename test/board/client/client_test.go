@@ -81,6 +81,36 @@ func TestPlain(t *testing.T) {
 	}
 }
 
+// A FIN between two records is not close_notify, though crypto/tls says io.EOF of both.
+func TestNoCloseNotify(t *testing.T) {
+	o := startTLS(t) // for a certificate
+	s := httptest.NewUnstartedServer(nil)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		secure := tls.Server(c, &tls.Config{Certificates: s.TLS.Certificates})
+		if _, err := http.ReadRequest(bufio.NewReader(secure)); err == nil {
+			fmt.Fprintf(secure, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n")
+			fmt.Fprintf(secure, "ab")
+		}
+	}()
+	o.Address, o.Content = l.Addr().String(), nil
+	r, err := Run(context.Background(), o)
+	if err != nil || r.Truncated != 1 || r.Ends["fin"] != 1 {
+		t.Errorf("got %+v, %v, want one truncated download that ends in a FIN", r, err)
+	}
+}
+
 func TestUntrusted(t *testing.T) {
 	o := startTLS(t)
 	o.Name = "another.example"

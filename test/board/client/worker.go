@@ -28,6 +28,7 @@ type worker struct {
 	c     *collector
 
 	conn net.Conn // nil: none
+	raw  *rawConn // below it
 	in   *endReader
 	r    *bufio.Reader
 }
@@ -195,10 +196,12 @@ func (w *worker) finish() (kind string, err error) {
 func (w *worker) end() string {
 	err := w.in.err
 	switch {
-	case err == io.EOF && w.o.Plain:
+	// crypto/tls says io.EOF of close_notify, behind which it reads nothing, and of a
+	// FIN without it between two records.
+	case err == io.EOF && w.raw.fin:
 		return "fin"
 	case err == io.EOF:
-		return "close_notify" // the one reason for which crypto/tls says io.EOF
+		return "close_notify"
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return "fin"
 	case errors.Is(err, syscall.ECONNRESET):
