@@ -65,7 +65,8 @@ func newTLSMeter(kernel Kernel, k *txKeys) (*Meter, error) {
 func (m *Meter) Sent(n int) { m.given += int64(n) }
 
 // Read takes a reading. No send or splice on the socket may be in flight. The
-// error is ECONNRESET when the connection is gone.
+// error is ECONNRESET when the connection is gone; the reading is valid then too,
+// and Pending is what will never leave.
 func (m *Meter) Read() (Reading, error) {
 	// In this order: a record that is made, or bytes that are acknowledged,
 	// between two of these calls can only make Pending too large.
@@ -78,14 +79,11 @@ func (m *Meter) Read() (Reading, error) {
 		overhead = int64(seq-m.seqBase) * m.overhead
 	}
 	acked, unacked, err := m.tcp()
-	if err != nil {
-		return Reading{}, err
-	}
 	return Reading{
 		Pending: m.given + overhead - (acked + unacked - m.tcpBase),
 		Unacked: unacked,
 		Acked:   acked,
-	}, nil
+	}, err
 }
 
 // tcp returns the bytes that the peer acknowledged and those TCP still queues.
@@ -94,14 +92,11 @@ func (m *Meter) tcp() (acked, unacked int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	if info.State == unix.BPF_TCP_CLOSE {
-		return 0, 0, fmt.Errorf("ktls: %w", unix.ECONNRESET)
-	}
 	queued, err := m.kernel.OutQueue()
-	if err != nil {
-		return 0, 0, err
+	if err == nil && info.State == unix.BPF_TCP_CLOSE {
+		err = fmt.Errorf("ktls: %w", unix.ECONNRESET)
 	}
-	return int64(info.Bytes_acked), int64(queued), nil
+	return int64(info.Bytes_acked), int64(queued), err
 }
 
 // controlMessage makes the control data that gives a record its content type.

@@ -269,11 +269,8 @@ func (s *Session) Offload(k Kernel) (*Meter, error) {
 	if len(s.wire.out) > 0 || s.wire.written {
 		return nil, fmt.Errorf("ktls: sealed records are waiting or were made since the handshake: %w", errors.ErrUnsupported)
 	}
-	if err := k.SetULP(); err != nil {
-		return nil, &OffloadError{"TCP_ULP", err}
-	}
-	if err := k.SetTX(s.keys.suite.info(s.keys)); err != nil {
-		return nil, &OffloadError{"TLS_TX", err}
+	if err := s.keys.handOver(k); err != nil {
+		return nil, err
 	}
 	s.sealOff()
 	m, err := newTLSMeter(k, s.own)
@@ -281,6 +278,17 @@ func (s *Session) Offload(k Kernel) (*Meter, error) {
 		return nil, err // nothing may be sent any more: not ErrUnsupported
 	}
 	return m, nil
+}
+
+// handOver gives the keys to the kernel.
+func (k *txKeys) handOver(kernel Kernel) error {
+	if err := kernel.SetULP(); err != nil {
+		return &OffloadError{"TCP_ULP", err}
+	}
+	if err := kernel.SetTX(k.suite.info(k)); err != nil {
+		return &OffloadError{"TLS_TX", err}
+	}
+	return nil
 }
 
 // sealOff keeps back all that crypto/tls makes from here on.

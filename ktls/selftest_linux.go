@@ -1,0 +1,141 @@
+package ktls
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+)
+
+// selfTestSizes are lengths of what is sent, around the length of a record.
+var selfTestSizes = []int{1, 16<<10 - 1, 16 << 10, 16<<10 + 1, 50_000}
+
+// maxPlain is the most that a record holds: RFC 8446 section 5.1.
+const maxPlain = 16 << 10
+
+// selfTestConns is how many connections are encrypted for at a time: a driver may
+// be right for one and mix two up.
+const selfTestConns = 4
+
+// SelfTest has the kernel encrypt with a cipher suite of TLS 1.3, for several
+// connections of this program to itself at a time, and compares what comes with
+// what was sent. It tells a driver that fails or computes wrongly; of
+// ChaCha20-Poly1305 the tags are not looked at. Where the kernel does not take
+// the suite errors.Is(err, errors.ErrUnsupported) holds.
+//
+// With a driver that never answers it does not return, whatever its context says,
+// and the process cannot be ended any more: run it in one of its own.
+func SelfTest(ctx context.Context, cipherSuite uint16) error {
+	results := make(chan error, selfTestConns)
+	for range selfTestConns {
+		go func() { results <- selfTest(ctx, cipherSuite) }()
+	}
+	var first error
+	for range selfTestConns {
+		if err := <-results; first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func selfTest(ctx context.Context, cipherSuite uint16) error {
+	secret := make([]byte, 32)
+	plain := make([]byte, slices.Max(selfTestSizes))
+	rand.Read(secret)
+	rand.Read(plain)
+	k, err := deriveKeys(cipherSuite, secret)
+	if err != nil {
+		return err
+	}
+	in, out, err := loopback(ctx)
+	if err != nil {
+		return fmt.Errorf("ktls: a connection to itself: %w", err)
+	}
+	defer in.Close()
+	defer out.Close()
+	raw, err := out.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("ktls: %w", err)
+	}
+	cerr := raw.Control(func(fd uintptr) { err = k.handOver(FD(fd)) })
+	if err = errors.Join(cerr, err); err != nil {
+		return err
+	}
+	var want []byte
+	length := 0
+	for _, n := range selfTestSizes {
+		want = append(want, plain[:n]...)
+		length += n + (n+maxPlain-1)/maxPlain*int(k.suite.overhead)
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		in.SetDeadline(deadline)
+		out.SetDeadline(deadline)
+	}
+	sent := make(chan error, 1)
+	go func() {
+		for _, n := range selfTestSizes {
+			if _, err := out.Write(plain[:n]); err != nil {
+				out.Close() // ends the reading
+				sent <- err
+				return
+			}
+		}
+		sent <- nil
+	}()
+	stream := make([]byte, length)
+	n, err := io.ReadFull(in, stream)
+	if err = errors.Join(<-sent, err); err != nil {
+		return fmt.Errorf("ktls: %d of %d encrypted bytes came: %w", n, length, err)
+	}
+	var got []byte
+	for len(stream) > 0 {
+		var record []byte
+		if record, stream = cutRecord(stream); record == nil {
+			return errors.New("ktls: what the kernel sends is no whole record")
+		}
+		m, ok := k.message(k.seq, record)
+		if !ok || m.Type != recordApplicationData {
+			return fmt.Errorf("ktls: record %d is encrypted wrongly", k.seq)
+		}
+		k.seq++
+		got = append(got, m.Payload...)
+	}
+	if !bytes.Equal(got, want) {
+		return errors.New("ktls: what was encrypted is not what was sent")
+	}
+	return nil
+}
+
+// loopback connects this program to itself.
+func loopback(ctx context.Context) (in, out *net.TCPConn, err error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		var err6 error
+		if l, err6 = lc.Listen(ctx, "tcp", "[::1]:0"); err6 != nil {
+			return nil, nil, errors.Join(err, err6)
+		}
+	}
+	defer l.Close()
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", l.Addr().String())
+	if err != nil {
+		return nil, nil, err
+	}
+	for {
+		s, err := l.Accept()
+		if err != nil {
+			c.Close()
+			return nil, nil, err
+		}
+		if s.RemoteAddr().String() == c.LocalAddr().String() {
+			return c.(*net.TCPConn), s.(*net.TCPConn), nil
+		}
+		s.Close() // another program was first
+	}
+}
