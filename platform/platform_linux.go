@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/cpu"
 	"golang.org/x/sys/unix"
@@ -87,6 +89,54 @@ func Probe(ctx context.Context) (*Report, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("platform: %w", err)
 	}
+	r, err := newReport()
+	if err != nil {
+		return nil, err
+	}
+	answer := make(chan []tlsAnswer, 1)
+	go func() { answer <- tlsSetup(ctx) }()
+	select {
+	case answers := <-answer:
+		r.setCiphers(answers, readTLSFacts(r.Kernel))
+	case <-ctx.Done():
+		return nil, fmt.Errorf("platform: kernel TLS did not answer: %w", ctx.Err())
+	}
+	// Invariant: kernel TLS was tried, so the templates it uses exist.
+	return r, r.readCrypto()
+}
+
+// ProbeWithoutTLS is a Probe that does not touch kernel TLS, since a test of what it
+// encrypts ended with why.
+func ProbeWithoutTLS(why error) (*Report, error) {
+	r, err := newReport()
+	if err != nil {
+		return nil, err
+	}
+	r.KernelTLS = Feature{
+		Reason: "what the kernel encrypts is wrong, or does not come: " + why.Error(),
+		Remedy: "reboot, which alone revives an engine that is dead; `uringhttpd selftest` tells",
+	}
+	for _, c := range kernelCiphers {
+		r.Ciphers = append(r.Ciphers, Cipher{c.suite, tls.CipherSuiteName(c.suite), r.KernelTLS})
+	}
+	return r, r.readCrypto()
+}
+
+// MayWait tells whether setting up kernel TLS may wait for a crypto engine: one of
+// the implementations that it may use, or use parts of, is asynchronous, or they
+// cannot be seen.
+func MayWait() bool {
+	all, err := readCrypto()
+	if err != nil || len(all) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(all, func(a Algorithm) bool {
+		return a.Async && (strings.Contains(a.Name, "aes") || strings.Contains(a.Name, "chacha20"))
+	})
+}
+
+// newReport is what there is without a try of kernel TLS.
+func newReport() (*Report, error) {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
 		return nil, fmt.Errorf("platform: %w", os.NewSyscallError("uname", err))
@@ -99,23 +149,14 @@ func Probe(ctx context.Context) (*Report, error) {
 	}
 
 	r.IOURing = uringFeature(uringSetup(), readUringFacts())
-
-	answer := make(chan []tlsAnswer, 1)
-	go func() { answer <- tlsSetup(ctx) }()
-	select {
-	case answers := <-answer:
-		r.setCiphers(answers, readTLSFacts(r.Kernel))
-	case <-ctx.Done():
-		return nil, fmt.Errorf("platform: kernel TLS did not answer: %w", ctx.Err())
-	}
-
-	// Invariant: kernel TLS was tried, so the templates it uses exist.
-	all, err := readCrypto()
-	if err != nil {
-		return nil, err
-	}
-	r.GCM, r.ChaCha20 = named(all, gcmAES), named(all, chaCha20Poly1305)
 	return r, nil
+}
+
+// readCrypto fills in who computes the ciphers.
+func (r *Report) readCrypto() error {
+	all, err := readCrypto()
+	r.GCM, r.ChaCha20 = named(all, gcmAES), named(all, chaCha20Poly1305)
+	return err
 }
 
 // setCiphers explains the answers of tlsSetup. Where the kernel takes no cipher,
