@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -21,6 +22,7 @@ import (
 
 	"uringhttpd/config"
 	"uringhttpd/keygen"
+	"uringhttpd/ktls"
 	"uringhttpd/platform"
 	"uringhttpd/service"
 	"uringhttpd/service/files"
@@ -39,6 +41,7 @@ const usage = `usage: uringhttpd COMMAND [options]
   serve    serve the folder that the configuration names
   check    read the configuration and what it names; report every problem
   doctor   what this machine can do for HTTPS, and what serve would choose
+  selftest have the kernel encrypt, and compare
   keygen   make a key and a self-signed certificate
   version  print version, commit, Go version and architecture
 
@@ -49,7 +52,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
 	commands := map[string]func([]string, io.Writer, io.Writer) int{
-		"serve": serve, "check": check, "doctor": doctor, "keygen": createKey, "version": version,
+		"serve": serve, "check": check, "doctor": doctor, "selftest": selftest, "keygen": createKey, "version": version,
 	}
 	if len(args) == 0 {
 		fmt.Fprint(stderr, usage)
@@ -156,9 +159,7 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 	defer signal.Stop(signals)
 	signal.Ignore(syscall.SIGPIPE) // whoever read the log is gone, the clients are not
 
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	report, err := platform.Probe(ctx)
-	cancel()
+	report, err := probe()
 	if err != nil {
 		return err
 	}
@@ -191,6 +192,9 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 		Ciphers:       choice.Ciphers,
 		Prefer:        choice.Prefer,
 		AsyncCipher:   choice.Async,
+		Driver:        choice.Drivers,
+		TestCipher:    testCipher,
+		Notice:        func(text string) { notifier.Status(text) },
 		Connections:   cfg.Limits.Connections,
 		HeaderTimeout: cfg.Limits.HeaderTimeout,
 		IdleTimeout:   cfg.Limits.IdleTimeout,
@@ -231,6 +235,10 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 	err = server.Run(func() {
 		log.Info(choice.Reason)
 		for _, l := range listeners {
+			if l.Metrics {
+				log.Info("listening for metrics", "address", l.Addr)
+				continue
+			}
 			log.Info("listening", "address", l.Addr, "tls", l.TLS, "root", cfg.Root)
 		}
 		notifier.Ready()
@@ -239,6 +247,62 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 	close(done)
 	<-stopped
 	return err
+}
+
+// probe asks what this machine can do. An engine may be dead since before this
+// program started, and what waits for one waits for ever: that is tried first, in a
+// process that can be left behind.
+func probe() (*platform.Report, error) {
+	if platform.MayWait() {
+		err := testCipher(context.Background())
+		var answer *platform.AnswerError
+		if err != nil && !(errors.As(err, &answer) && answer.Status == exitUsage) {
+			return platform.ProbeWithoutTLS(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return platform.Probe(ctx)
+}
+
+// selfTestTime is enough for a slow engine under load.
+const selfTestTime = 10 * time.Second
+
+// testCipher runs selftest in a process that can be left behind.
+func testCipher(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, selfTestTime)
+	defer cancel()
+	return platform.Ask(ctx, "/proc/self/exe", "selftest")
+}
+
+// selftest has the kernel encrypt with each cipher that it takes. Its status is
+// exitFailed if one is wrong, exitUsage if there is none.
+func selftest(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("selftest", flag.ContinueOnError)
+	if status, ok := parse(flags, args, stdout, stderr); !ok {
+		return status
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), selfTestTime)
+	defer cancel()
+	status, tested := exitOK, 0
+	for _, suite := range []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384, tls.TLS_CHACHA20_POLY1305_SHA256} {
+		name := tls.CipherSuiteName(suite)
+		switch err := ktls.SelfTest(ctx, suite); {
+		case errors.Is(err, errors.ErrUnsupported):
+			fmt.Fprintf(stdout, "%s: not taken by the kernel: %v\n", name, err)
+		case err != nil:
+			fmt.Fprintf(stderr, "%s: %v\n", name, err)
+			status = exitFailed
+		default:
+			fmt.Fprintf(stdout, "%s: right\n", name)
+			tested++
+		}
+	}
+	if tested == 0 && status == exitOK {
+		fmt.Fprintln(stderr, "uringhttpd selftest: the kernel takes no cipher; `uringhttpd doctor` says why")
+		status = exitUsage
+	}
+	return status
 }
 
 // doctor reports what the machine can do.
@@ -254,9 +318,7 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "uringhttpd doctor: -bench is not built yet; run it without")
 		return exitUsage
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	report, err := platform.Probe(ctx)
+	report, err := probe()
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitUsage

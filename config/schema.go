@@ -144,7 +144,6 @@ func (r *reader) metrics(e entry) {
 	r.mapping(e, []field{
 		{"address", func(e entry) {
 			r.metricsAddress(e, &metrics.Address)
-			r.notBuilt(e, metrics.Address != "", `write "", which is none`)
 		}},
 	})
 }

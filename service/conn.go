@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +24,7 @@ type state uint8
 const (
 	stHandshakeInput state = iota // the client's part of the TLS handshake
 	stHandshakeWork               // a worker, computing the handshake
+	stOffload                     // a worker, handing the keys to the kernel
 	stRequest                     // a request's head, or its rest
 	stHandler                     // a worker, running the handler
 	stTransfer                    // a step of sending, see transfer.go
@@ -51,8 +53,9 @@ func (t transport) String() string {
 type settings struct {
 	handler       http.Handler
 	sessions      *ktls.Server // nil: no TLS
-	offload       bool         // try kernel TLS
+	offloads      atomic.Bool  // try kernel TLS; only the loop changes it
 	require       bool         // and take nothing else
+	async         bool         // with a cipher that may keep its callers waiting
 	ciphers       []uint16     // cipher suites that the kernel takes; nil: try each
 	headerTimeout time.Duration
 	idleTimeout   time.Duration
@@ -64,6 +67,7 @@ type settings struct {
 	sameHost      func(a, b netip.Addr) bool // are these addresses of one machine
 	lifetime      context.Context            // of requests; nil: without end
 	stopping      bool                       // no further requests; only the loop changes it
+	counters      counters
 }
 
 // A conn is one connection. Only one goroutine at a time has it: the loop, or a
@@ -75,6 +79,7 @@ type conn struct {
 	state     state
 	transport transport
 	local     bool          // the client is on this machine
+	scrape    bool          // it is given the metrics, and not counted
 	session   *ktls.Session // nil on a plain connection
 
 	in       []byte    // received and not yet used: decrypted
@@ -92,12 +97,15 @@ type conn struct {
 	jobErr   error // of the last job
 	jobDone  bool
 
+	offloading atomic.Bool // the worker has begun to hand over the keys
+
 	transfer   transfer
 	then       func(now time.Time) operation // what follows the transfer
 	acked      int64                         // by the client, at progressed
 	progressed time.Time                     // the last sign that the client takes something
 	backoff    time.Duration
 	lastWait   ktls.Reading
+	stillSince time.Time // when lastWait was first read
 	pendingMax int64
 	room       rooms
 
@@ -132,6 +140,8 @@ func (c *conn) step(ev event) operation {
 		return c.handshakeInput(ev)
 	case stHandshakeWork:
 		return c.handshakeWorked(ev.now)
+	case stOffload:
+		return c.offloaded(c.jobErr, ev.now)
 	case stRequest:
 		return c.requestInput(ev)
 	case stHandler:
@@ -205,26 +215,39 @@ func (c *conn) handshakeWorked(now time.Time) operation {
 // offloadSession gives the connection to the kernel where that is wanted and
 // can be had. All that the handshake made has been taken by TCP.
 func (c *conn) offloadSession(now time.Time) operation {
-	c.since = now
-	c.transport = user
-	if c.offload {
-		err := c.tryKernel()
-		switch {
-		case err == nil:
-			c.transport = kernel
-		case !errors.Is(err, errors.ErrUnsupported):
-			return c.reset(err.Error())
-		case c.require:
-			return c.reset("tls.kernel is require: " + err.Error())
-		default:
-			c.log.Debug("kernel TLS not used", "remote", c.remote, "reason", err)
-		}
+	if !c.async {
+		return c.offloaded(c.tryKernel(), now)
 	}
+	// A driver made of parts computes with the key at once, on the engine.
+	c.state = stOffload
+	return operation{kind: opOffload, job: func() {
+		c.offloading.Store(true)
+		c.jobErr = c.tryKernel()
+	}}
+}
+
+// offloaded goes on with the transport that the kernel has left.
+func (c *conn) offloaded(err error, now time.Time) operation {
+	c.since = now
+	switch {
+	case err == nil:
+		c.transport = kernel
+		return c.nextRequest(now)
+	case !errors.Is(err, errors.ErrUnsupported):
+		return c.reset(err.Error())
+	case c.require:
+		return c.reset("tls.kernel is require: " + err.Error())
+	}
+	c.log.Debug("kernel TLS not used", "remote", c.remote, "reason", err)
+	c.transport = user
 	return c.nextRequest(now)
 }
 
 // tryKernel gives the session to the kernel, if that has the cipher.
 func (c *conn) tryKernel() error {
+	if !c.offloads.Load() {
+		return fmt.Errorf("kernel TLS is off: %w", errors.ErrUnsupported)
+	}
 	suite := c.session.Suite() // 0: Offload says why not
 	if c.ciphers != nil && suite != 0 && !slices.Contains(c.ciphers, suite) {
 		return fmt.Errorf("the kernel does not take %s: %w", tls.CipherSuiteName(suite), errors.ErrUnsupported)
@@ -367,7 +390,11 @@ func (c *conn) handle(n int, now time.Time) operation {
 			if c.lifetime != nil {
 				c.request = c.request.WithContext(c.lifetime)
 			}
-			c.response, c.jobErr = serve(c.handler, c.request)
+			handler := c.handler
+			if c.scrape {
+				handler = &c.counters
+			}
+			c.response, c.jobErr = serve(handler, c.request)
 		}
 		c.in = c.in[:copy(c.in, c.in[n:])]
 		c.scanned = 0
@@ -429,6 +456,9 @@ func (c *conn) endResponse(failure string, now time.Time) {
 	c.response = nil
 	release(r.segments)
 	c.endTransfer()
+	if !c.scrape {
+		c.counters.ended(c.transport, c.pendingMax, failure != "")
+	}
 	if !c.access && failure == "" {
 		return
 	}

@@ -13,6 +13,9 @@
 //	linger     closing.go   unread input is discarded until the client has it all
 //	close      loop.go
 //
+// Beside that way: gate.go and pipes.go bound what the kernel holds, turns.go how many
+// threads it uses, engine.go what a crypto engine that never answers costs.
+//
 // A connection (conn.go) does no I/O on the ring itself: it takes an event and
 // answers with the next operation, and the loop alone touches the ring. At any
 // time a connection has one operation in flight, or one job on a worker, or

@@ -115,10 +115,16 @@ func (c *conn) stalled(now time.Time) bool { return now.Sub(c.progressed) >= c.s
 // leave kernel TLS. r is the reading that was not good enough.
 func (c *conn) waitForClient(r ktls.Reading, now time.Time) operation {
 	if r != c.lastWait {
-		c.backoff = 0
+		c.backoff, c.stillSince = 0, now
 	}
 	c.lastWait = r
-	return c.pause(now)
+	if err := c.sock.Err(); err != nil {
+		return c.reset(err.Error())
+	}
+	op := c.pause(now)
+	// TCP has room, and gets nothing.
+	op.stuck = r.Pending > 0 && r.Unacked == 0 && now.Sub(c.stillSince) >= engineTime
+	return op
 }
 
 // pause waits, longer each time, for what nothing tells of.

@@ -94,6 +94,9 @@ func (s *scriptedSocket) Pipe() (*pipe, error)           { return nil, unix.EMFI
 func (s *scriptedSocket) ResizePipe(*pipe, int) error    { return unix.EPERM }
 func (s *scriptedSocket) ClosePipe(*pipe)                {}
 func (s *scriptedSocket) Abort()                         { s.aborted = true }
+func (s *scriptedSocket) Err() error                     { return nil }
+func (s *scriptedSocket) Empty() bool                    { return true }
+func (s *scriptedSocket) HangUp()                        {}
 
 func (s *scriptedSocket) Shutdown() error {
 	s.shutdown = true

@@ -34,11 +34,18 @@ type slot struct {
 	fd       int
 	token    uint64       // its index in loop.slots
 	inRing   bool         // an operation is in the ring
+	working  bool         // a worker has the connection
 	handle   uring.Handle // of that operation
 	late     bool         // it was cancelled, since its deadline passed
 	turns    *turns       // what that operation has its turn of
 	deadline time.Time
 	place    int // in the heap of deadlines; -1: not there
+
+	// See engine.go.
+	engine bool      // op may wait for the crypto engine, and is in the ring or queued
+	op     operation // that one
+	began  time.Time // in the ring, or a hand-over of keys; else zero
+	lost   bool      // the engine has it for good
 }
 
 // loop is the one thread that touches the ring, and all connections but those
@@ -58,6 +65,7 @@ type loop struct {
 	deadlines   deadlines
 	now         time.Time
 	finished    []uint64
+	engine      engine
 	fatal       error
 }
 
@@ -84,12 +92,13 @@ func (s *Server) run(ready func()) error {
 	}
 	// Half of the processors for handshakes: on a board's only one they share
 	// it with the loop, which sleeps most of the time.
-	n, room := runtime.GOMAXPROCS(0), s.connections+len(s.listeners)
+	n, room := runtime.GOMAXPROCS(0), s.connections+len(s.listeners)+scrapers
 	l := &loop{
 		Server:      s,
 		sys:         sys,
 		workers:     newWorkers(max(4, n), room, s.bell),
 		handshakers: newWorkers(max(1, n/2), room, s.bell),
+		engine:      engine{limit: engineOps, tester: newWorkers(1, 1, s.bell)},
 		fills:       turns{free: maxFills},
 	}
 	return l.run(ready)
@@ -99,9 +108,15 @@ func (l *loop) run(ready func()) (err error) {
 	defer func() {
 		l.endRequests() // a ring that failed ends handlers too
 		err = errors.Join(err, l.sys.end(l.discard))
-		l.workers.close()
-		l.handshakers.close()
+		l.workers.close(0)
+		if !l.handshakers.close(engineTime) {
+			l.loseOffloads()
+		}
+		l.engine.tester.close(0)
 		l.abandon()
+		if n := l.engine.lost; n > 0 {
+			err = fmt.Errorf("%w: %d", ErrEngineLost, n)
+		}
 	}()
 	l.accepts = make([]uring.Handle, len(l.listeners))
 	l.now = l.sys.now()
@@ -115,6 +130,9 @@ func (l *loop) run(ready func()) (err error) {
 		l.now = l.sys.now()
 		l.expire()
 		l.accept()
+		l.counters.connections.Store(int64(l.live))
+		l.counters.lost.Store(int64(l.engine.lost))
+		l.counters.engineDead.Store(l.engine.dead)
 	}
 	return l.fatal
 }
@@ -128,6 +146,9 @@ func (s *Server) closeListeners() {
 // discard takes the completions of a loop that has ended.
 func (l *loop) discard(c uring.Completion) {
 	n := uint64(len(l.listeners))
+	if c.Token >= tokenBase+n {
+		l.slots[c.Token-tokenBase-n].inRing = false
+	}
 	switch {
 	case c.Token < tokenBase:
 	case c.Token < tokenBase+n:
@@ -137,7 +158,7 @@ func (l *loop) discard(c uring.Completion) {
 	default:
 		if s := l.slots[c.Token-tokenBase-n]; s.conn.state == stClosed {
 			if c.Errno() == unix.ECANCELED { // the close had not begun
-				l.sys.close(s.fd)
+				l.closeLast(s)
 			}
 			l.closed(s)
 		}
@@ -147,11 +168,29 @@ func (l *loop) discard(c uring.Completion) {
 // abandon resets what is still there when the loop ends; SO_LINGER does it.
 func (l *loop) abandon() {
 	for _, s := range l.slots {
-		if s.conn != nil && s.conn.state != stClosed {
+		switch {
+		case s.conn == nil || s.lost:
+		case s.inRing: // the kernel does not give it back
+			if s.engine {
+				l.lose(s)
+			}
+		case s.conn.state != stClosed:
 			s.conn.reset("the service was ended")
-			l.sys.close(s.fd)
+			l.closeLast(s)
+		case s.engine: // a close that was not begun
+			l.closeLast(s)
 		}
 	}
+}
+
+// closeLast closes a descriptor when the loop has ended. What would wait for the
+// crypto engine is left to the end of the process.
+func (l *loop) closeLast(s *slot) {
+	if l.async && s.conn.transport == kernel && !s.conn.sock.Empty() {
+		s.conn.sock.HangUp()
+		return
+	}
+	l.sys.close(s.fd)
 }
 
 // started takes the outcome of queueing an operation. A ring that takes nothing
@@ -186,11 +225,17 @@ func (l *loop) complete(c uring.Completion) {
 // rang looks at why the bell was rung.
 func (l *loop) rang() {
 	l.finished = l.handshakers.finished(l.finished[:0])
-	l.handshakes -= len(l.finished)
+	for _, token := range l.finished {
+		if !l.slots[token].lost {
+			l.handshakes--
+		}
+	}
 	l.finished = l.workers.finished(l.finished)
 	for _, token := range l.finished {
-		s := l.slots[token]
-		l.perform(s, s.conn.step(event{now: l.now}))
+		l.worked(l.slots[token])
+	}
+	if l.finished = l.engine.tester.finished(l.finished[:0]); len(l.finished) > 0 {
+		l.engineTested()
 	}
 	switch l.request.Load() {
 	case askedAbort:
@@ -198,6 +243,16 @@ func (l *loop) rang() {
 	case askedShutdown:
 		l.stop()
 	}
+}
+
+// worked gives a connection the end of its job, and performs the next operation.
+func (l *loop) worked(s *slot) {
+	s.working, s.began = false, time.Time{}
+	if s.lost {
+		l.found(s, event{now: l.now})
+		return
+	}
+	l.perform(s, s.conn.step(event{now: l.now}))
 }
 
 // stop ends accepting, and closes the connections that wait for a request.
@@ -227,11 +282,15 @@ func (l *loop) stop() {
 // The limit may be passed by one for each listener but the first: an accept
 // that is in the ring is not taken back.
 func (l *loop) accept() {
-	if l.stopping || l.live >= l.connections || l.now.Before(l.resumeAt) {
+	if l.stopping || l.now.Before(l.resumeAt) {
 		return
 	}
 	for i, ln := range l.listeners {
-		if l.accepts[i] == 0 && !(ln.TLS && l.handshakes >= maxHandshakes) {
+		room := l.connections - l.live
+		if ln.Metrics {
+			room += scrapers
+		}
+		if room > 0 && l.accepts[i] == 0 && !(ln.TLS && l.handshakes >= maxHandshakes) {
 			l.accepts[i] = l.started(l.sys.accept(ln.fd, tokenBase+uint64(i)))
 		}
 	}
@@ -276,6 +335,7 @@ func (l *loop) open(fd int, ln *Listener) {
 		return
 	}
 	s := &slot{fd: fd, place: -1, conn: newConn(&l.settings, sock, peer.String(), session)}
+	s.conn.scrape = ln.Metrics
 	s.conn.local = l.sameHost(peer.Addr(), own.Addr())
 	i := len(l.slots)
 	if n := len(l.free); n > 0 {
@@ -292,7 +352,10 @@ func (l *loop) open(fd int, ln *Listener) {
 // step gives a connection the end of its operation, and performs the next.
 func (l *loop) step(s *slot, c uring.Completion) {
 	l.deadlines.set(s, time.Time{})
-	if s.conn.state == stClosed {
+	if s.engine {
+		l.usedEngine(s, c.Errno())
+	}
+	if s.conn.state == stClosed && !s.lost {
 		l.closed(s)
 		return
 	}
@@ -302,37 +365,62 @@ func (l *loop) step(s *slot, c uring.Completion) {
 	} else {
 		ev.late = s.late && (ev.err == unix.ECANCELED || ev.err == unix.EINTR)
 	}
-	s.late = false
+	s.late, s.began = false, time.Time{}
+	if s.lost {
+		l.found(s, ev)
+		return
+	}
 	l.perform(s, s.conn.step(ev))
 }
 
 // closed frees the slot of a connection whose descriptor is gone.
 func (l *loop) closed(s *slot) {
 	i := int(s.token)
+	if s.lost {
+		l.engine.lost--
+	} else {
+		l.live--
+	}
 	*s = slot{place: -1, token: s.token}
 	l.free = append(l.free, i)
-	l.live--
 }
 
 // perform starts what a connection asks for.
 func (l *loop) perform(s *slot, op operation) {
+	if l.engine.dead && s.conn.transport == kernel {
+		if !s.conn.giveUp() {
+			l.lose(s)
+			return
+		}
+		l.begin(s, operation{kind: opClose, async: true})
+		return
+	}
 	l.deadlines.set(s, op.deadline)
 	switch op.kind {
 	case opWait:
+		if op.stuck && l.async {
+			l.testEngine()
+		}
 		return
 	case opJob:
+		s.working = true
 		l.workers.submit(s.token, op.job)
 		return
-	case opHandshake:
+	case opHandshake, opOffload:
+		s.working = true
+		if op.kind == opOffload {
+			s.began = l.now
+			l.deadlines.set(s, l.now.Add(engineTime))
+		}
 		l.handshakes++
 		l.handshakers.submit(s.token, op.job)
 		return
-	case opSend, opNotify, opClose:
-		// Without MSG_MORE these wait for an asynchronous cipher inside the
-		// kernel, whatever their flags say: not on the loop's thread.
-		op.async = l.async && s.conn.transport == kernel && !op.more
 	case opSpliceIn:
 		l.inTurn(s, op, &l.fills)
+		return
+	}
+	if l.mayWait(s, op) {
+		l.useEngine(s, op)
 		return
 	}
 	l.begin(s, op)
@@ -349,6 +437,8 @@ func (l *loop) expire() {
 	for s := l.deadlines.expired(l.now); s != nil; s = l.deadlines.expired(l.now) {
 		switch {
 		case s.conn == nil: // of pauseAccept
+		case s.engine || s.working:
+			l.suspect(s)
 		case s.inRing:
 			s.late = true
 			l.cancel(s.handle)

@@ -132,6 +132,19 @@ func OpenListeners(cfg *config.Config) (listeners []*Listener, err error) {
 			listeners = nil
 		}
 	}()
+	if address := cfg.Metrics.Address; address != "" {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			wrong, right := bindFailure(address, err)
+			return listeners, cfg.Problem("metrics.address", wrong, right)
+		}
+		ours, err := Listen(l.(*net.TCPListener), false)
+		if err != nil {
+			return listeners, err
+		}
+		ours.Metrics = true
+		listeners = append(listeners, ours)
+	}
 	for i, want := range cfg.Listen {
 		at := func(wrong, right string) error {
 			return cfg.Problem(fmt.Sprintf("listen[%d].address", i), wrong, right)
@@ -186,6 +199,7 @@ type Choice struct {
 	Offload bool        // to kernel TLS
 	Ciphers []uint16    // cipher suites that it takes
 	Async   bool        // one of them asynchronously
+	Drivers string      // who encrypts, as far as /proc/crypto shows
 	Prefer  ktls.Cipher // to be used first
 	Reason  string      // one line, for a person
 }
@@ -209,9 +223,8 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 		c.Reason = "kernel TLS is not used: tls.kernel is off"
 	case f.Usable:
 		c = Choice{Offload: true, Ciphers: taken(report), Reason: "kernel TLS is used"}
-		var names string
-		if names, c.Async = drivers(report); names != "" {
-			c.Reason += ", with " + names
+		if c.Drivers, c.Async = drivers(report); c.Drivers != "" {
+			c.Reason += ", with " + c.Drivers
 		}
 		if err := missing(cfg, report); err != nil && cfg.TLS.Kernel == config.KernelRequire {
 			return Choice{}, err

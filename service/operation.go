@@ -23,6 +23,7 @@ const (
 	opWait                    // until the deadline
 	opJob                     // job, on a worker
 	opHandshake               // job, on a worker for handshakes
+	opOffload                 // the same, of a job that may wait for the crypto engine
 	opClose                   // of the socket; the connection's last
 )
 
@@ -36,6 +37,7 @@ type operation struct {
 	n        int
 	more     bool
 	async    bool // on a thread of the kernel's; the loop decides
+	stuck    bool // of opWait: nothing has come of the crypto engine
 	pipe     *pipe
 	job      func()
 	deadline time.Time // zero: none. When it passes, the event is late
@@ -60,4 +62,7 @@ type socket interface {
 	ClosePipe(*pipe)                 // with whatever it holds
 	Shutdown() error                 // FIN after what is queued; from here on, close no longer resets
 	Abort()                          // close resets again
+	Err() error                      // why the kernel will send no more; nil: it will
+	Empty() bool                     // nothing is inside kernel TLS, so close does not wait
+	HangUp()                         // the client gets no more, and can tell
 }

@@ -27,6 +27,11 @@ type Options struct {
 	Ciphers     []uint16    // cipher suites that the kernel takes, no others are tried; nil: each is
 	Prefer      ktls.Cipher // first, of the whole process; see ktls.PreferTLS13
 	AsyncCipher bool        // the kernel's cipher is asynchronous: sends and closes may wait for it, and leave the loop
+	Driver      string      // of the cipher, for people
+	// TestCipher has the kernel encrypt and compares. It must return soon after
+	// its context ends, whatever the kernel does. Needed if AsyncCipher.
+	TestCipher func(context.Context) error
+	Notice     func(string) // takes a sentence that a person must see; may be nil
 
 	Connections   int           // at a time; above it, clients wait in the listen queue
 	HeaderTimeout time.Duration // for a handshake, and for a request's head
@@ -40,9 +45,10 @@ type Options struct {
 
 // A Listener is a TCP socket that listens.
 type Listener struct {
-	TLS  bool
-	Addr string // as it is bound
-	fd   int
+	TLS     bool
+	Metrics bool   // it serves those, and nothing else
+	Addr    string // as it is bound
+	fd      int
 }
 
 // Listen takes a listening socket over, and closes l.
@@ -84,9 +90,11 @@ func (l *Listener) Close() error {
 type Server struct {
 	settings
 	connections int
-	async       bool
 	listeners   []*Listener
 	bell        *bell
+	driver      string
+	testCipher  func(context.Context) error
+	notice      func(string)
 	endRequests context.CancelFunc // ends their context
 	request     atomic.Uint32      // what Shutdown and Abort asked for
 }
@@ -106,8 +114,8 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 	s := &Server{
 		settings: settings{
 			handler:       opts.Handler,
-			offload:       opts.Offload,
 			require:       opts.Require,
+			async:         opts.AsyncCipher,
 			ciphers:       opts.Ciphers,
 			headerTimeout: opts.HeaderTimeout,
 			idleTimeout:   opts.IdleTimeout,
@@ -118,10 +126,13 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 			sameHost:      sameHost,
 		},
 		connections: opts.Connections,
-		async:       opts.AsyncCipher,
 		listeners:   listeners,
 		bell:        b,
+		driver:      opts.Driver,
+		testCipher:  opts.TestCipher,
+		notice:      opts.Notice,
 	}
+	s.offloads.Store(opts.Offload)
 	s.lifetime, s.endRequests = context.WithCancel(context.Background())
 	if opts.TLS != nil {
 		ktls.PreferTLS13(opts.Prefer)

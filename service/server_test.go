@@ -52,10 +52,10 @@ func (f *testFile) Unchanged() error {
 // testServer runs a server for one handler on a plain and a TLS listener.
 type testServer struct {
 	*Server
-	plain, tls string // addresses
-	pool       *x509.CertPool
-	log        *lockedBuffer
-	ended      chan error
+	plain, tls, metrics string // addresses
+	pool                *x509.CertPool
+	log                 *lockedBuffer
+	ended               chan error
 }
 
 type lockedBuffer struct {
@@ -107,7 +107,7 @@ func startServerOn(t *testing.T, h http.Handler, change func(*Options), sameHost
 		change(&opts)
 	}
 	var listeners []*Listener
-	for _, withTLS := range []bool{false, true} {
+	for _, withTLS := range []bool{false, true, false} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -118,7 +118,8 @@ func startServerOn(t *testing.T, h http.Handler, change func(*Options), sameHost
 		}
 		listeners = append(listeners, ln)
 	}
-	ts.plain, ts.tls = listeners[0].Addr, listeners[1].Addr
+	ts.plain, ts.tls, ts.metrics = listeners[0].Addr, listeners[1].Addr, listeners[2].Addr
+	listeners[2].Metrics = true
 	if ts.Server, err = New(opts, listeners); err != nil {
 		t.Fatal(err)
 	}

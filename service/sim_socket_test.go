@@ -138,6 +138,10 @@ type simSocket struct {
 	closed bool
 	taken  bool // the loop has made a connection of it
 	ulp    bool
+	locked bool    // a system call waits for the engine
+	cut    bool    // nothing more gets into queue
+	kept   bool    // the service could not close it
+	gone   int     // bytes that were in queue when the connection was reset
 	tls    *simTLS // nil: not in the kernel
 }
 
@@ -158,6 +162,8 @@ func (s *simSocket) SetTX(info []byte) error {
 	const gcm128, gcm256 = 51, 52
 	keyLen := map[uint16]int{gcm128: 16, gcm256: 32}[binary.NativeEndian.Uint16(info[2:])]
 	switch {
+	case s.w.loop.engine.dead:
+		s.w.fault("keys are handed to an engine that was given up")
 	case !s.ulp:
 		return unix.ENOPROTOOPT
 	case keyLen == 0 || len(info) != 4+8+keyLen+4+8:
@@ -180,6 +186,7 @@ func (s *simSocket) SetTX(info []byte) error {
 }
 
 func (s *simSocket) TXSequence(infoSize int) (uint64, error) {
+	s.touched()
 	if s.tls == nil || infoSize != s.tls.size {
 		s.w.fault("TLS_TX is asked for %d bytes", infoSize)
 		return 0, unix.EINVAL
@@ -192,6 +199,7 @@ func (s *simSocket) TXSequence(infoSize int) (uint64, error) {
 // TCPInfo has the counters right, and those that mislead as they do on a host
 // that drops packets itself.
 func (s *simSocket) TCPInfo() (*unix.TCPInfo, error) {
+	s.touched()
 	info := &unix.TCPInfo{State: 1, Bytes_acked: uint64(s.acked)}
 	if s.dead != 0 {
 		info.State = unix.BPF_TCP_CLOSE
@@ -202,7 +210,7 @@ func (s *simSocket) TCPInfo() (*unix.TCPInfo, error) {
 }
 
 func (s *simSocket) OutQueue() (int, error) {
-	n := total(s.queue)
+	n := total(s.queue) + s.gone
 	if s.fin {
 		n++
 	}
@@ -266,6 +274,7 @@ func (s *simSocket) ClosePipe(p *pipe) {
 }
 
 func (s *simSocket) Shutdown() error {
+	s.touched()
 	if s.dead != 0 {
 		return unix.ENOTCONN
 	}
@@ -274,10 +283,11 @@ func (s *simSocket) Shutdown() error {
 	return nil
 }
 
-// drop throws away what is inside kernel TLS.
+// drop throws away what is inside kernel TLS, but for what the engine has.
 func (s *simSocket) drop() {
 	if s.tls != nil {
-		s.tls.open, s.tls.made = nil, nil
+		s.tls.open = nil
+		s.tls.made = slices.DeleteFunc(s.tls.made, func(r simRecord) bool { return r.sealed != nil })
 	}
 }
 
@@ -382,7 +392,7 @@ func (s *simSocket) encrypt() {
 	if s.tls == nil || len(s.tls.made) == 0 {
 		return
 	}
-	if i := s.w.choice(len(s.tls.made)); s.tls.made[i].sealed == nil {
+	if i := s.w.choice(len(s.tls.made)); s.tls.made[i].sealed == nil && !(s.w.async && s.w.engine.dead) {
 		s.seal(&s.tls.made[i])
 	}
 	s.toTCP()
@@ -391,6 +401,10 @@ func (s *simSocket) encrypt() {
 // toTCP moves sealed records into TCP's queue, in order, as far as there is room.
 func (s *simSocket) toTCP() {
 	t := s.tls
+	if s.dead != 0 || s.cut {
+		s.drop()
+		return
+	}
 	for t != nil && len(t.made) > 0 && t.made[0].sealed != nil {
 		r := &t.made[0]
 		n := min(len(r.sealed), s.room-total(s.queue))
@@ -435,6 +449,7 @@ func (s *simSocket) reset(why unix.Errno) {
 	if s.dead == 0 {
 		s.dead = why
 	}
+	s.gone += total(s.queue)
 	s.queue, s.fin, s.in = nil, false, nil
 	s.drop()
 }

@@ -74,6 +74,7 @@ func newWorld(s *script, id *simIdentity) *world {
 	w.file = &simFile{size: sizes[w.choice(len(sizes))]}
 	w.kernelTLS = !w.chance(250)
 	w.async = !w.chance(300)
+	w.engine = w.newEngine()
 	w.restless = w.chance(200)
 	if w.chance(80) {
 		w.noSplice, w.noSpliceFrom = true, int64(w.choice(2))
@@ -84,9 +85,10 @@ func newWorld(s *script, id *simIdentity) *world {
 	local := w.chance(100)
 	server := &Server{
 		settings: settings{
-			handler:  http.HandlerFunc(w.handle),
-			sessions: ktls.NewServer(&tls.Config{Certificates: []tls.Certificate{id.cert}}),
-			offload:  true, require: w.chance(50),
+			handler:       http.HandlerFunc(w.handle),
+			sessions:      ktls.NewServer(&tls.Config{Certificates: []tls.Certificate{id.cert}}),
+			require:       w.chance(50),
+			async:         w.async,
 			headerTimeout: 10 * time.Second, idleTimeout: 20 * time.Second, stallTimeout: 30 * time.Second,
 			buffer:   minBuffer,
 			log:      simLogger(),
@@ -94,11 +96,13 @@ func newWorld(s *script, id *simIdentity) *world {
 		},
 		endRequests: func() {},
 		connections: 1 + w.choice(4),
-		async:       w.async,
+		driver:      "sim",
+		testCipher:  w.testCipher,
 		listeners:   []*Listener{{fd: -1}, {fd: -1, TLS: true}},
 		bell:        &bell{fd: -1},
 	}
-	w.loop = &loop{Server: server, sys: w, workers: &simPool{w: w}, handshakers: &simPool{w: w}, fills: turns{free: w.fills}}
+	server.offloads.Store(true)
+	w.loop = &loop{Server: server, sys: w, workers: &simPool{w: w}, handshakers: &simPool{w: w}, engine: engine{limit: 1 + w.choice(3), tester: &simPool{w: w, free: true}}, fills: turns{free: w.fills}}
 	for i := range 1 + w.choice(3) {
 		w.clients = append(w.clients, w.newClient(uint16(1000+i), id))
 	}
@@ -203,11 +207,11 @@ func simulate(s *script, id *simIdentity) (unexcused int, err error) {
 	switch {
 	case len(w.faults) > 0:
 		return 0, errors.New(w.faults[0])
-	case runErr != nil && !errors.Is(runErr, ErrAborted):
+	case runErr != nil && !errors.Is(runErr, ErrAborted) && !(w.engine.died && errors.Is(runErr, ErrEngineLost)):
 		return 0, fmt.Errorf("run: %w", runErr)
-	case len(w.sockets)+len(w.pipes)+w.refs+len(w.flights)+len(w.jobs) != 0:
-		return 0, fmt.Errorf("%d descriptors, %d pipes, %d references to files, %d operations, %d jobs are left",
-			len(w.sockets), len(w.pipes), w.refs, len(w.flights), len(w.jobs))
+	}
+	if err := w.remains(); err != nil {
+		return 0, err
 	}
 	for _, c := range w.clients {
 		if !c.sock.taken {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/netip"
+	"os"
 	"slices"
 	"time"
 	"unsafe"
@@ -44,6 +45,7 @@ type world struct {
 	restless     bool // the file changes, again and again
 	kernelTLS    bool
 	async        bool      // the kernel's cipher
+	engine       simEngine // of that
 	calmAt       time.Time // when all clients were done, and the service was asked to stop
 }
 
@@ -56,6 +58,8 @@ type flight struct {
 	op        operation
 	sum       uint64 // of the memory that is sent
 	cancelled bool
+	waiting   bool // its work is done, and result is what it will say
+	result    uring.Completion
 }
 
 type flightKind uint8
@@ -113,12 +117,14 @@ func (w *world) start(fd int, op operation, token uint64) (uring.Handle, error) 
 		}
 	}
 	for _, j := range w.jobs {
-		if w.ringToken(j.token) == token {
+		if !j.pool.free && w.ringToken(j.token) == token {
 			w.fault("a connection has an operation beside a job")
 		}
 	}
 	if s := w.sockets[fd]; s == nil {
 		w.fault("an operation on descriptor %d, which is closed", fd)
+	} else if w.mustLeaveLoop(s, op) && !op.async {
+		w.fault("operation %d may wait for the engine, on the loop's thread", op.kind)
 	}
 	if op.kind == opSpliceIn && len(w.pipes[op.pipe]) > 0 {
 		w.fault("a pipe is filled that is not empty")
@@ -183,12 +189,13 @@ func (w *world) ringToken(slot uint64) uint64 {
 
 type simPool struct {
 	w    *world
+	free bool // its jobs are no connection's
 	done []uint64
 }
 
 func (p *simPool) submit(token uint64, run func()) {
 	for _, f := range p.w.flights {
-		if f.token == p.w.ringToken(token) {
+		if !p.free && f.token == p.w.ringToken(token) {
 			p.w.fault("a connection has a job beside an operation")
 		}
 	}
@@ -201,17 +208,23 @@ func (p *simPool) finished(buf []uint64) []uint64 {
 	return buf
 }
 
-func (p *simPool) close() {
+func (p *simPool) lose(uint64) {}
+
+func (p *simPool) close(time.Duration) bool {
 	for len(p.w.jobs) > 0 && p.w.chance(500) {
 		p.w.work() // it runs already
 	}
-	p.w.jobs = slices.DeleteFunc(p.w.jobs, func(j simJob) bool { return j.pool == p })
+	p.w.jobs = slices.DeleteFunc(p.w.jobs, func(j simJob) bool { return j.pool == p && !p.w.stops(j) })
+	return !slices.ContainsFunc(p.w.jobs, func(j simJob) bool { return j.pool == p })
 }
 
 // work runs one of the jobs.
 func (w *world) work() {
 	i := w.choice(len(w.jobs))
 	j := w.jobs[i]
+	if w.stops(j) {
+		return
+	}
 	w.jobs = append(w.jobs[:i:i], w.jobs[i+1:]...)
 	j.run()
 	j.pool.done = append(j.pool.done, j.token)
@@ -272,7 +285,7 @@ func (w *world) wait(timeout time.Duration, complete func(uring.Completion)) err
 }
 
 func (w *world) describe() string {
-	text := fmt.Sprintf("%d connections, %d operations, %d jobs;", w.loop.live, len(w.flights), len(w.jobs))
+	text := fmt.Sprintf("%d steps, %v, engine %+v and %+v; %d connections, %d operations, %d jobs;", w.steps, w.clock.Unix()-1e9, w.engine, w.loop.engine, w.loop.live, len(w.flights), len(w.jobs))
 	for _, s := range w.loop.slots {
 		if s.conn != nil {
 			text += fmt.Sprintf(" state %d, phase %d", s.conn.state, s.conn.transfer.phase)
@@ -289,6 +302,9 @@ func (w *world) describe() string {
 func (w *world) pass(timeout time.Duration) {
 	busy := len(w.jobs) > 0
 	for _, c := range w.clients {
+		if w.engine.dead && c.excuse != "" && (c.stuck || c.sock.dead != 0 || len(c.sock.queue) == 0) {
+			continue // it waits for the engine
+		}
 		busy = busy || !c.done() || !c.stuck && c.sock.dead == 0 && (len(c.sock.queue) > 0 || c.sock.fin || c.sock.sealing() || len(c.sock.in) > 0)
 	}
 	jump := timeout > 0 && !busy
@@ -314,6 +330,7 @@ func (w *world) move() {
 	if n := w.loop.handshakes; n < 0 || n > len(w.jobs) && !w.rung {
 		w.fault("%d handshakes are counted, of %d jobs", n, len(w.jobs))
 	}
+	w.fate()
 	calm, taken := true, true
 	for _, c := range w.clients {
 		c.move()
@@ -405,6 +422,16 @@ func (w *world) change() {
 func (w *world) answer(f *flight) (c uring.Completion, ok bool) {
 	n, errno, ok := 0, unix.Errno(0), false
 	switch {
+	case f.waiting:
+		s := w.sockets[f.fd]
+		if s.holds() {
+			return c, false
+		}
+		f.waiting, s.locked = false, false
+		if f.op.kind == opClose {
+			w.close(f.fd)
+		}
+		return f.result, true
 	case f.kind == flightBell:
 		ok, n = w.rung, 8
 		w.rung = false
@@ -416,6 +443,10 @@ func (w *world) answer(f *flight) (c uring.Completion, ok bool) {
 			errno = unix.EINTR
 		}
 	case f.op.kind == opClose:
+		if s := w.sockets[f.fd]; s != nil && w.waitsForEngine(f, s) {
+			f.waiting, s.locked, f.result = true, true, uring.Completion{Token: f.token}
+			return c, false
+		}
 		w.close(f.fd)
 		ok = true
 	default:
@@ -432,6 +463,9 @@ func (w *world) answer(f *flight) (c uring.Completion, ok bool) {
 	c = uring.Completion{Token: f.token, Result: int32(n)}
 	if errno != 0 {
 		c.Result = -int32(errno)
+	} else if s := w.sockets[f.fd]; ok && f.kind == flightOp && s != nil && w.waitsForEngine(f, s) {
+		f.waiting, s.locked, f.result = true, true, c
+		return c, false
 	}
 	return c, ok
 }
@@ -558,21 +592,37 @@ func (w *world) send(s *simSocket, op operation) (n int, errno unix.Errno) {
 	return n, 0
 }
 
-// end is the ring's: what is in flight is cancelled, or happens before it is.
+// end is the ring's: what is in flight is cancelled, or happens before it is. What
+// waits for a dead engine stays.
 func (w *world) end(complete func(uring.Completion)) error {
+	var stay []*flight
+	defer func() { w.flights = stay }()
 	for len(w.flights) > 0 {
 		f := w.flights[0]
+		for f.waiting && !w.engine.dead && w.sockets[f.fd].holds() {
+			w.sockets[f.fd].encrypt()
+		}
 		f.cancelled = true
 		var c uring.Completion
 		ok := false
 		if f.op.kind != opClose || f.kind != flightOp || !w.chance(300) { // a close may not have begun
 			c, ok = w.answer(f)
 		}
+		if f.waiting && !ok {
+			if w.engine.dead {
+				stay = append(stay, f)
+				w.flights = w.flights[1:]
+			}
+			continue
+		}
 		if !ok {
 			c = uring.Completion{Token: f.token, Result: -int32(unix.ECANCELED)}
 		}
 		w.flights = w.flights[1:]
 		complete(c)
+	}
+	if len(stay) > 0 {
+		return os.ErrDeadlineExceeded
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -71,3 +72,26 @@ func (s *tcpSocket) Abort() { s.linger(unix.Linger{Onoff: 1}) }
 func (s *tcpSocket) linger(l unix.Linger) error {
 	return os.NewSyscallError("setsockopt SO_LINGER", unix.SetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER, &l))
 }
+
+// Err reads and clears the socket's error. An engine that fails leaves one, and
+// nothing else tells of it until the next send.
+func (s *tcpSocket) Err() error {
+	errno, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return fmt.Errorf("service: %w", os.NewSyscallError("getsockopt SO_ERROR", err))
+	}
+	if errno != 0 {
+		return fmt.Errorf("service: the kernel sends no more: %w", unix.Errno(errno))
+	}
+	return nil
+}
+
+// Empty tells whether nothing is inside kernel TLS.
+func (s *tcpSocket) Empty() bool {
+	r, err := s.meter.Read()
+	return (err == nil || errors.Is(err, unix.ECONNRESET)) && r.Pending <= 0
+}
+
+// HangUp sends FIN behind what TCP has, and takes no more from the client.
+// Without close_notify and the rest of a body the client can tell.
+func (s *tcpSocket) HangUp() { unix.Shutdown(s.fd, unix.SHUT_RDWR) }

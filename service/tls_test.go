@@ -305,10 +305,10 @@ func TestRefusedByKernel(t *testing.T) {
 		{"taken, and lost", io.ErrUnexpectedEOF, false, nil, opClose, "unexpected EOF"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := ts.settings
-			s.offload, s.require, s.ciphers = true, tc.require, tc.ciphers
+			s := &settings{log: ts.settings.log, headerTimeout: time.Minute, require: tc.require, ciphers: tc.ciphers}
+			s.offloads.Store(true)
 			session, _ := handshaken(t, ts)
-			c := newConn(&s, &refusingSocket{err: tc.err}, tc.name, session)
+			c := newConn(s, &refusingSocket{err: tc.err}, tc.name, session)
 			c.wire = make([]byte, wireBuffer)
 			if op := c.offloadSession(time.Now()); op.kind != tc.want || op.kind == opRecv && c.transport != user {
 				t.Errorf("operation %d, %v; want operation %d", op.kind, c.transport, tc.want)

@@ -17,8 +17,9 @@ const (
 	boundedWorkers   = 8
 	unboundedWorkers = 10
 	// maxFills is how many of the unbounded workers may be reading files. A disk
-	// that hangs keeps them; the others go on with the sockets.
-	maxFills = 6
+	// that hangs keeps them, and an engine that is dead keeps engineOps; the others
+	// go on with what has to do with neither.
+	maxFills = 4
 )
 
 // turns lets so many operations of a kind be in the ring at a time. The others wait

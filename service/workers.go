@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,8 +18,12 @@ type pool interface {
 	submit(token uint64, run func())
 	// finished appends the tokens of jobs that have ended since the last call.
 	finished(buf []uint64) []uint64
-	// close waits for the jobs that run, and drops those that wait.
-	close()
+	// lose takes a worker for gone, whose job, of token, never ends; another has
+	// its place.
+	lose(token uint64)
+	// close drops the jobs that wait, and waits for those that run, but for lost
+	// ones; at most for limit, if that is not 0, and tells whether they ended.
+	close(limit time.Duration) bool
 }
 
 // workers are a pool of goroutines.
@@ -28,6 +34,7 @@ type workers struct {
 
 	mu   sync.Mutex
 	done []uint64 // tokens of jobs that have ended
+	lost []uint64 // of jobs whose worker has been replaced
 }
 
 type job struct {
@@ -41,18 +48,34 @@ func newWorkers(n, limit int, b *bell) *workers {
 	w := &workers{jobs: make(chan job, limit), bell: b}
 	w.wg.Add(n)
 	for range n {
-		go func() {
-			defer w.wg.Done()
-			for j := range w.jobs {
-				j.run()
-				w.mu.Lock()
-				w.done = append(w.done, j.token)
-				w.mu.Unlock()
-				w.bell.ring()
-			}
-		}()
+		go w.work()
 	}
 	return w
+}
+
+func (w *workers) work() {
+	for j := range w.jobs {
+		j.run()
+		w.mu.Lock()
+		w.done = append(w.done, j.token)
+		i := slices.Index(w.lost, j.token)
+		if i >= 0 {
+			w.lost = slices.Delete(w.lost, i, i+1)
+		}
+		w.mu.Unlock()
+		w.bell.ring()
+		if i >= 0 {
+			return // the one that took the place is counted
+		}
+	}
+	w.wg.Done()
+}
+
+func (w *workers) lose(token uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lost = append(w.lost, token)
+	go w.work()
 }
 
 func (w *workers) submit(token uint64, run func()) { w.jobs <- job{token, run} }
@@ -65,16 +88,28 @@ func (w *workers) finished(buf []uint64) []uint64 {
 	return buf
 }
 
-func (w *workers) close() {
-	for {
+func (w *workers) close(limit time.Duration) bool {
+	for len(w.jobs) > 0 {
 		select {
 		case <-w.jobs:
-			continue
 		default:
 		}
-		close(w.jobs)
+	}
+	close(w.jobs)
+	if limit == 0 {
 		w.wg.Wait()
-		return
+		return true
+	}
+	ended := make(chan struct{})
+	go func() {
+		w.wg.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return true
+	case <-time.After(limit):
+		return false
 	}
 }
 

@@ -34,6 +34,11 @@ func TestCaught(t *testing.T) {
 		{Unbounded, []string{"TestSimulation"}},
 		{FreePipe, []string{"TestSimulation"}},
 		{NoTurns, []string{"TestSimulation"}},
+		{EngineOnLoop, []string{"TestSimulation"}},
+		{EngineUnbounded, []string{"TestSimulation"}},
+		{EngineTrusted, []string{"TestSimulation"}},
+		{StillOffloads, []string{"TestSimulation"}},
+		{ClosesDead, []string{"TestSimulation"}},
 		{SharedWorkers, []string{"TestHandshakesApart"}},
 	} {
 		t.Run(tc.variant.Name, func(t *testing.T) {

@@ -201,6 +201,42 @@ func Variants() []Variant {
 	}
 }
 
+// EngineOnLoop has the loop's thread wait for an asynchronous cipher.
+var EngineOnLoop = Variant{"the loop waits for the engine", []Edit{{
+	File: "service/engine.go",
+	Old:  "op.async = true",
+	New:  "op.async = false",
+}}}
+
+// EngineUnbounded lets any number of operations wait for an engine, which keeps the
+// thread of each when it dies.
+var EngineUnbounded = Variant{"no bound on what waits for the engine", []Edit{{
+	File: "service/engine.go",
+	Old:  "e.inFlight < e.limit {",
+	New:  "true {",
+}}}
+
+// EngineTrusted never doubts an engine that does not answer.
+var EngineTrusted = Variant{"no doubt about the engine", []Edit{{
+	File: "service/engine.go",
+	Old:  "if e.dead || e.testing ||",
+	New:  "if true || e.dead || e.testing ||",
+}}}
+
+// StillOffloads hands keys to an engine that is known to be dead.
+var StillOffloads = Variant{"keys for a dead engine", []Edit{{
+	File: "service/engine.go",
+	Old:  "l.offloads.Store(false)",
+	New:  "",
+}}}
+
+// ClosesDead closes sockets of which a dead engine has records.
+var ClosesDead = Variant{"sockets of a dead engine are closed", []Edit{{
+	File: "service/closing.go",
+	Old:  "c.sock.HangUp()\n\treturn false",
+	New:  "return true",
+}}}
+
 // Overlay writes what `go build -overlay` needs into the folder dir, and returns
 // the file to name there. root is the module's root.
 func (v Variant) Overlay(root, dir string) (string, error) {

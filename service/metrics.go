@@ -1,0 +1,64 @@
+package service
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+)
+
+// scrapers is how many connections to a listener for metrics there may be above
+// limits.connections: who watches must get in when nobody else does.
+const scrapers = 2
+
+// counters are what the loop tells of itself. Only it writes.
+type counters struct {
+	connections, lost, pendingMax, cutOff atomic.Int64
+	responses                             [3]atomic.Int64 // by transport
+	engineDead                            atomic.Bool
+}
+
+// ended counts a response.
+func (m *counters) ended(t transport, pendingMax int64, cutOff bool) {
+	if int(t) < len(m.responses) {
+		m.responses[t].Add(1)
+	}
+	if cutOff {
+		m.cutOff.Add(1)
+	}
+	if pendingMax > m.pendingMax.Load() {
+		m.pendingMax.Store(pendingMax)
+	}
+}
+
+// ServeHTTP writes the metrics in Prometheus' text format, version 0.0.4, at /metrics.
+func (m *counters) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/metrics" {
+		http.Error(w, "metrics are at /metrics", http.StatusNotFound)
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "metrics are only read", http.StatusMethodNotAllowed)
+		return
+	}
+	var b strings.Builder
+	metric := func(name, kind, help string, value int64) {
+		fmt.Fprintf(&b, "# HELP uringhttpd_%s %s\n# TYPE uringhttpd_%s %s\nuringhttpd_%s %d\n", name, help, name, kind, name, value)
+	}
+	metric("connections", "gauge", "Connections now.", m.connections.Load())
+	metric("connections_lost", "gauge", "Connections that the crypto engine did not give back.", m.lost.Load())
+	dead := int64(0)
+	if m.engineDead.Load() {
+		dead = 1
+	}
+	metric("crypto_engine_dead", "gauge", "1 if the crypto engine did not answer, and is not used any more.", dead)
+	metric("pending_max_bytes", "gauge", "The most that a connection ever had inside kernel TLS.", m.pendingMax.Load())
+	metric("responses_cut_off_total", "counter", "Responses that did not reach their end.", m.cutOff.Load())
+	fmt.Fprintf(&b, "# HELP uringhttpd_responses_total Responses, those that were cut off included.\n# TYPE uringhttpd_responses_total counter\n")
+	for i, label := range []string{"plain", "kernel", "user"} {
+		fmt.Fprintf(&b, "uringhttpd_responses_total{transport=%q} %d\n", label, m.responses[i].Load())
+	}
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	fmt.Fprint(w, b.String())
+}
