@@ -7,7 +7,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,98 +23,112 @@ import (
 	"uringhttpd/test/caamsim"
 )
 
-// testStall: what is lost when the engine completes nothing any more. Nothing is
-// promised about that yet, so what the daemon loses is logged, not judged; but no
-// client is told that it has everything, and when the engine goes again, all is well.
+// testStall: an engine that completes nothing any more costs the connections that it
+// has, and nothing else: the loop goes on, no more keys are handed to it, the log says
+// so once, and a restart does without it. No client is told that it has everything.
 func testStall(ctx context.Context, t *testing.T, m *board.Machine) {
-	t.Run("killed", func(t *testing.T) { testStallKilled(ctx, t, m) })
+	t.Run("few", func(t *testing.T) { testStalled(ctx, t, m, 3) })
+	t.Run("many", func(t *testing.T) { testStalled(ctx, t, m, 48) })
 	t.Run("at the start", func(t *testing.T) { testStallStart(ctx, t, m) })
 	t.Run("a full ring", func(t *testing.T) { testStallFull(ctx, t, m) })
 }
 
-// testStallKilled: the bounded workers of io_uring, 4 for each processor, close dead
-// connections for ever. While there is one left, others are served. A daemon that is
-// killed then does not end, and its listeners stay.
-func testStallKilled(ctx context.Context, t *testing.T, m *board.Machine) {
-	const few, more = 3, 6 // one less than the workers; and more than those
-	d := stall(ctx, t, m, few)
-	if !d.plain(ctx, t, "few dead connections") {
-		t.Error("plain HTTP does not go on")
-	}
-	t.Logf("%d more over TLS: %+v", more, d.download(ctx, t, board.TLSPort, more, 5*time.Second))
-	d.look(ctx, t, "many dead connections")
-	d.plain(ctx, t, "many dead connections")
-	d.remote(ctx, t, "many dead connections")
+// autoConfig takes kernel TLS where it can be had.
+var autoConfig = strings.Replace(board.DefaultConfig, "kernel: require", "kernel: auto", 1) + "metrics: {address: \":9100\"}\n"
 
-	if err := d.p.Signal(ctx, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("killed: %v", ended(ctx, d.p))
-	d.look(ctx, t, "killed")
-	d.sockets(ctx, t)
+const metricsPort = 9100
 
-	d.revive(ctx, t)
-	if err := ended(ctx, d.p); !strings.Contains(err.Error(), "signal 9") {
-		t.Errorf("the engine goes again: %v, want the daemon killed", err)
-	}
-	p, err := m.StartDaemon(ctx, board.Daemon{})
+// maxThreads is what a daemon may have, io_uring's included.
+const maxThreads = 32
+
+// testStalled: n downloads are in flight when the engine dies. The daemon is then told
+// to stop, which its listeners do, and another takes its place.
+func testStalled(ctx context.Context, t *testing.T, m *board.Machine, n int) {
+	d := stall(ctx, t, m, n)
+	d.awaitVerdict(ctx, t)
+	d.goesOn(ctx, t, "the engine is dead")
+	d.look(ctx, t, "the engine is dead")
+	e, err := d.p.Output(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := d.download(ctx, t, board.TLSPort, 1, time.Minute); r.Complete != 1 {
-		t.Errorf("the engine goes again, and a new daemon: %+v", r)
+	if got := strings.Count(string(e.Stderr), engineVerdict); got != 1 {
+		t.Errorf("the log says %d times that the engine is dead, want once:\n%s", got, e.Stderr)
 	}
-	if err := p.Stop(ctx); err != nil {
+	if got := strings.Count(string(e.Stderr), "connection lost in the crypto engine"); got == 0 || got > n+shortDownloads {
+		t.Errorf("%d connections are lost, want 1 to %d", got, n+shortDownloads)
+	}
+
+	if text := d.metrics(ctx, t); !strings.Contains(text, "\nuringhttpd_crypto_engine_dead 1\n") || strings.Contains(text, "\nuringhttpd_connections_lost 0\n") {
+		t.Errorf("the metrics do not say so:\n%s", text)
+	}
+
+	if err := d.p.Signal(ctx, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(ctx, t, "listeners closed", func() bool { return d.sockets(ctx, t)[listening] == 0 })
+	old := d.p
+	if d.p, err = m.StartDaemon(ctx, board.Daemon{Config: autoConfig}); err != nil {
+		t.Fatal(err)
+	}
+	d.goesOn(ctx, t, "restarted")
+
+	d.revive(ctx, t)
+	t.Logf("the engine goes again, the first daemon: %v", ended(ctx, t, old))
+	d.goesOn(ctx, t, "the engine goes again")
+	if err := d.p.Stop(ctx); err != nil {
 		t.Error(err)
 	}
 }
 
-// testStallStart: a daemon that is started with a dead engine.
+// testStallStart: a daemon that is started with a dead engine does not use it; if it
+// must, it does not start.
 func testStallStart(ctx context.Context, t *testing.T, m *board.Machine) {
+	d := newDead(ctx, t, m)
 	tune(ctx, t, m, "stall=1")
-	before := counters(ctx, t, m)
-	short, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	p, err := m.StartDaemon(short, board.Daemon{})
-	t.Logf("a daemon that is started: %v; engine %v, %v before", err, counters(ctx, t, m), before)
-	(&dead{m: m}).revive(ctx, t)
-	if p != nil {
-		if err := p.Stop(ctx); err != nil {
-			t.Error(err)
-		}
+	var err error
+	if d.p, err = m.StartDaemon(ctx, board.Daemon{Config: autoConfig}); err != nil {
+		t.Fatal(err)
 	}
+	d.goesOn(ctx, t, "started")
+	if err := d.p.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+	p, err := m.StartDaemon(ctx, board.Daemon{})
+	if err == nil {
+		t.Error("kernel TLS is required, and it started")
+		p.Stop(ctx)
+	} else if !strings.Contains(err.Error(), "no answer in time") || !strings.Contains(err.Error(), "require") {
+		t.Errorf("kernel TLS is required: got %v; want why it cannot be", err)
+	}
+	d.revive(ctx, t)
 }
 
 // testStallFull: a send of whole records into a full ring waits inside the kernel,
-// with MSG_MORE too, with which it is made on the loop's thread. Such are the parts of
-// an answer of several ranges.
+// with MSG_MORE too. Such are the parts of an answer of several ranges.
 func testStallFull(ctx context.Context, t *testing.T, m *board.Machine) {
 	tune(ctx, t, m, "depth=1")
 	d := stall(ctx, t, m, 1)
-	d.plain(ctx, t, "one dead connection")
 	addr, err := m.Forward(ctx, board.TLSPort)
 	if err != nil {
 		t.Fatal(err)
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(d.roots)
-	conn, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: roots, ServerName: "localhost"})
-	if err != nil {
-		t.Fatal(err)
+	if conn, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: roots, ServerName: "localhost"}); err != nil {
+		t.Error(err)
+	} else {
+		defer conn.Close()
+		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-39999,50000-89999\r\n\r\n", d.name)
 	}
-	defer conn.Close()
-	before := counters(ctx, t, m)["backlogged"]
-	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-39999,50000-89999\r\n\r\n", d.name); err != nil {
-		t.Fatal(err)
+	if !d.plain(ctx, t, "several ranges") {
+		t.Error("plain HTTP does not go on")
 	}
-	eventually(ctx, t, "one more request in the backlog", func() bool { return counters(ctx, t, m)["backlogged"] > before })
-	d.look(ctx, t, "several ranges")
-	d.plain(ctx, t, "several ranges")
-
+	d.awaitVerdict(ctx, t)
+	d.goesOn(ctx, t, "the engine is dead")
+	d.look(ctx, t, "the engine is dead")
 	d.revive(ctx, t)
-	if !d.plain(ctx, t, "the engine goes again") {
-		t.Error("the engine goes again, and plain HTTP does not")
-	}
+	d.goesOn(ctx, t, "the engine goes again")
 	if err := d.p.Stop(ctx); err != nil {
 		t.Error(err)
 	}
@@ -127,20 +143,45 @@ type dead struct {
 	roots   []byte
 }
 
-// stall starts a daemon, stops the engine under n downloads, and returns when their
-// clients have given up.
-func stall(ctx context.Context, t *testing.T, m *board.Machine, n int) *dead {
+// shortName is a file that takes an emulated processor no time to encrypt.
+const shortName = "/short.bin"
+
+var shortContent = pattern.Content{Seed: 0x5407, Size: 40 << 10}
+
+// shortDownloads are more than may wait inside system calls.
+const shortDownloads = 8
+
+// short is d with the short file.
+func (d *dead) short() *dead {
+	s := *d
+	s.name, s.content = shortName, shortContent
+	return &s
+}
+
+// newDead makes what a test of a dead engine needs, before it is dead.
+func newDead(ctx context.Context, t *testing.T, m *board.Machine) *dead {
 	t.Helper()
 	d := &dead{m: m, name: "/stall.bin", content: pattern.Content{Seed: 0x57a1, Size: 8 << 20}}
 	if err := m.MakeFile(ctx, board.Root+d.name, d.content); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.MakeFile(ctx, board.Root+shortName, shortContent); err != nil {
 		t.Fatal(err)
 	}
 	var err error
 	if d.roots, err = m.Roots(); err != nil {
 		t.Fatal(err)
 	}
-	config := board.DefaultConfig + "limits:\n  stall_timeout: 3s\n"
-	if d.p, err = m.StartDaemon(ctx, board.Daemon{Config: config}); err != nil {
+	return d
+}
+
+// stall starts a daemon, stops the engine under n downloads, and returns when their
+// clients have given up or were told.
+func stall(ctx context.Context, t *testing.T, m *board.Machine, n int) *dead {
+	t.Helper()
+	d := newDead(ctx, t, m)
+	var err error
+	if d.p, err = m.StartDaemon(ctx, board.Daemon{Config: autoConfig}); err != nil {
 		t.Fatal(err)
 	}
 	before := counters(ctx, t, m)
@@ -148,31 +189,83 @@ func stall(ctx context.Context, t *testing.T, m *board.Machine, n int) *dead {
 	clients.Add(1)
 	go func() {
 		defer clients.Done()
-		r := d.download(ctx, t, board.TLSPort, n, 10*time.Second)
+		r := d.download(ctx, t, board.TLSPort, n, 4*time.Millisecond, 40*time.Second)
 		t.Logf("%d downloads in flight: %+v", n, r)
-		if r.Errors["timeout"]+r.Truncated != n || r.Ends["close_notify"] != 0 {
+		if r.Complete != 0 || r.Corrupt != 0 || r.Ends["close_notify"] != 0 {
 			t.Errorf("got %+v, want none complete, or ended as if it were", r)
 		}
 	}()
 	eventually(ctx, t, "a request in flight", func() bool {
 		c := counters(ctx, t, m)
-		return c["requests"]-before["requests"] > 20*n && c["in_flight"] > 0
+		return c["requests"]-before["requests"] > 10*n && c["in_flight"] > 0
 	})
 	tune(ctx, t, m, "stall=1")
+	// These wait for the engine inside a system call, as many as may.
+	clients.Add(1)
+	go func() {
+		defer clients.Done()
+		r := d.short().download(ctx, t, board.TLSPort, shortDownloads, 0, 40*time.Second)
+		t.Logf("%d downloads from a dead engine: %+v", shortDownloads, r)
+		if r.Complete != 0 || r.Corrupt != 0 || r.Ends["close_notify"] != 0 {
+			t.Errorf("got %+v, want none complete, or ended as if it were", r)
+		}
+	}()
+	if !d.plain(ctx, t, "the engine has just died") {
+		t.Error("plain HTTP does not go on")
+	}
 	clients.Wait()
-	d.look(ctx, t, "clients gone")
 	return d
 }
 
-// download makes n downloads at once from one of the daemon's ports, over TLS slowly.
-func (d *dead) download(ctx context.Context, t *testing.T, port, n int, timeout time.Duration) client.Result {
+// engineVerdict is what the log says once.
+const engineVerdict = "the crypto engine does not answer: kernel TLS is not used any more"
+
+// awaitVerdict waits until the daemon has given the engine up.
+func (d *dead) awaitVerdict(ctx context.Context, t *testing.T) {
+	t.Helper()
+	eventually(ctx, t, "the daemon's verdict on the engine", func() bool {
+		e, err := d.p.Output(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(string(e.Stderr), engineVerdict)
+	})
+}
+
+// goesOn checks that clients are served, over TLS too, and the engine gets nothing.
+func (d *dead) goesOn(ctx context.Context, t *testing.T, when string) {
+	t.Helper()
+	before := counters(ctx, t, d.m)
+	if !d.plain(ctx, t, when) {
+		t.Errorf("%s: plain HTTP does not go on", when)
+	}
+	d.remote(ctx, t, when)
+	const n = 6
+	if r := d.short().download(ctx, t, board.TLSPort, n, 0, time.Minute); r.Complete != n {
+		t.Errorf("%s: TLS does not go on: %+v", when, r)
+	}
+	if after := counters(ctx, t, d.m); after["requests"] != before["requests"] {
+		t.Errorf("%s: the engine got %d requests more, want none", when, after["requests"]-before["requests"])
+	}
+	u, err := d.p.Usage(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(u.Threads) > maxThreads {
+		t.Errorf("%s: %d threads, want at most %d", when, len(u.Threads), maxThreads)
+	}
+}
+
+// download makes n downloads at once from one of the daemon's ports; with a pause,
+// slowly.
+func (d *dead) download(ctx context.Context, t *testing.T, port, n int, pause, timeout time.Duration) client.Result {
 	t.Helper()
 	o := client.Options{
 		Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), Path: d.name, Plain: port == board.PlainPort, Roots: d.roots,
 		Downloads: n, Parallel: n, Content: &d.content, Timeout: timeout,
 	}
-	if !o.Plain {
-		o.ReadSize, o.Pause = 4096, 4*time.Millisecond
+	if pause > 0 {
+		o.ReadSize, o.Pause = 4096, pause
 	}
 	r, err := d.m.Download(ctx, o)
 	if err != nil {
@@ -184,7 +277,7 @@ func (d *dead) download(ctx context.Context, t *testing.T, port, n int, timeout 
 // plain tells whether a download over plain HTTP is complete.
 func (d *dead) plain(ctx context.Context, t *testing.T, when string) bool {
 	t.Helper()
-	r := d.download(ctx, t, board.PlainPort, 1, 15*time.Second)
+	r := d.download(ctx, t, board.PlainPort, 1, 0, 30*time.Second)
 	t.Logf("%s, plain HTTP: %+v", when, r)
 	return r.Complete == 1
 }
@@ -198,7 +291,9 @@ func (d *dead) remote(ctx context.Context, t *testing.T, when string) {
 		t.Fatal(err)
 	}
 	r, err := client.Run(ctx, client.Options{Address: addr, Path: d.name, Plain: true, Content: &d.content, Timeout: 10 * time.Second})
-	t.Logf("%s, plain HTTP from the host: %+v, %v", when, r, err)
+	if err != nil || r.Complete != 1 {
+		t.Errorf("%s, plain HTTP from the host: %+v, %v", when, r, err)
+	}
 }
 
 // look logs what the daemon holds, and where in the kernel its threads wait.
@@ -230,9 +325,35 @@ func (d *dead) look(ctx context.Context, t *testing.T, when string) {
 	}
 }
 
-// sockets logs how many sockets of the daemon's ports there are, by state
-// (include/net/tcp_states.h): 01 established, 08 closed by the client, 0A listening.
-func (d *dead) sockets(ctx context.Context, t *testing.T) {
+// metrics reads the daemon's.
+func (d *dead) metrics(ctx context.Context, t *testing.T) string {
+	t.Helper()
+	addr, err := d.m.Forward(ctx, metricsPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(text)
+}
+
+// listening is a socket's state: include/net/tcp_states.h.
+const listening = "0A"
+
+// sockets counts the sockets of the daemon's ports by state.
+func (d *dead) sockets(ctx context.Context, t *testing.T) map[string]int {
 	t.Helper()
 	table, err := d.m.ReadFile(ctx, "/proc/net/tcp6")
 	if err != nil {
@@ -242,7 +363,7 @@ func (d *dead) sockets(ctx context.Context, t *testing.T) {
 	for _, line := range strings.Split(strings.TrimSpace(string(table)), "\n")[1:] {
 		states[strings.Fields(line)[3]]++
 	}
-	t.Logf("sockets by state: %v", states)
+	return states
 }
 
 // revive lets the engine go again, and waits until it has done what has piled up.
@@ -254,13 +375,14 @@ func (d *dead) revive(ctx context.Context, t *testing.T) {
 	eventually(ctx, t, "an engine with nothing to do", func() bool { return counters(ctx, t, d.m)["in_flight"] == 0 })
 }
 
-// ended says how a process ended, or that it did not soon.
-func ended(ctx context.Context, p *board.Process) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+// ended says how a process ended, and fails if it does not.
+func ended(ctx context.Context, t *testing.T, p *board.Process) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	e, err := p.Wait(ctx)
-	if err == nil {
-		err = fmt.Errorf("ended with status %d, signal %d", e.Status, e.Signal)
+	if err != nil {
+		t.Error(err)
 	}
-	return err
+	return fmt.Sprintf("status %d, signal %d, its last words:\n%s", e.Status, e.Signal, e.Stderr[max(0, len(e.Stderr)-2000):])
 }
