@@ -21,12 +21,7 @@ func testCAAM(ctx context.Context, t *testing.T, m *board.Machine, effort effort
 	t.Run("engine", func(t *testing.T) { testEngine(ctx, t, m, effort) })
 	t.Run("a request fails", func(t *testing.T) { testFailure(ctx, t, m) })
 	t.Run("a record is corrupted", func(t *testing.T) { testCorruption(ctx, t, m) })
-	t.Run("the engine stalls", func(t *testing.T) {
-		if effort == brief {
-			t.Skip("left for make test-all")
-		}
-		testStall(ctx, t, m)
-	})
+	t.Run("the engine stalls", func(t *testing.T) { testStall(ctx, t, m, effort) })
 }
 
 // tune sets the engine's parameters, as in "delay_us=50", until the test ends.
