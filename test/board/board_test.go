@@ -29,9 +29,9 @@ const (
 	whole               // as with -board.full
 )
 
-// matrix is every machine the suite can boot. Each board boots with an asynchronous
+// boots is every machine the suite can boot. Each board boots with an asynchronous
 // engine in any case.
-var matrix = []struct {
+var boots = []struct {
 	board  board.Board
 	engine board.Engine
 	effort effort
@@ -65,7 +65,7 @@ func TestBoards(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, e := range matrix {
+	for _, e := range boots {
 		name := e.board.String() + "-" + e.engine.String()
 		if *onlyFlag != "" && !strings.Contains(","+*onlyFlag+",", ","+name+",") {
 			continue

@@ -69,6 +69,13 @@ func sysctlPath(name string) string {
 	return filepath.Join("/proc/sys", strings.ReplaceAll(name, ".", "/"))
 }
 
+// Netem makes the loopback device drop and delay, until it is called with the zero
+// value. It needs the module sch_netem.
+func (m *Machine) Netem(ctx context.Context, n wire.Netem) error {
+	n.Device = "lo"
+	return m.agent.call(ctx, wire.OpNetem, n, nil)
+}
+
 // TxSw is the counter of TLSStat that grows when kernel TLS, in software or by
 // an engine of the crypto API, is switched on for sending on a connection.
 const TxSw = "TlsTxSw"

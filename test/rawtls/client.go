@@ -36,9 +36,10 @@ const (
 
 // A Client is a connection after its handshake.
 type Client struct {
-	Conn net.Conn // TCP
-	out  *keys    // of the client
-	in   *keys    // of the server
+	Conn  net.Conn // TCP
+	Suite uint16   // what the handshake agreed on
+	out   *keys    // of the client
+	in    *keys    // of the server
 }
 
 // New makes a handshake on conn. cfg is not changed; the server must choose
@@ -52,7 +53,7 @@ func New(conn net.Conn, cfg *tls.Config) (*Client, error) {
 		return nil, err
 	}
 	suite := t.ConnectionState().CipherSuite
-	c := &Client{Conn: conn}
+	c := &Client{Conn: conn, Suite: suite}
 	var err error
 	if c.out, err = newKeys(suite, secrets["CLIENT_TRAFFIC_SECRET_0"]); err != nil {
 		return nil, err

@@ -106,6 +106,8 @@ func (s *server) do(ctx context.Context, req wire.Request) (any, error) {
 		return with(req, func(a wire.Listening) (any, error) { return nil, listening(ctx, a.Port) })
 	case wire.OpAEAD:
 		return with(req, func(a wire.AEAD) (any, error) { return nil, instantiate(a.Name) })
+	case wire.OpNetem:
+		return with(req, func(a wire.Netem) (any, error) { return nil, netem(a) })
 	}
 	return nil, fmt.Errorf("unknown request %q; the agent and the host are of different builds", req.Op)
 }

@@ -2,17 +2,11 @@ package client
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"sync"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"uringhttpd/test/board/pattern"
 )
@@ -45,22 +39,73 @@ type Options struct {
 	// Extra bytes are sent right after the request, for the server to leave
 	// unread. They are not the beginning of a valid request.
 	Extra int `json:"extra,omitempty"`
+
+	// TLS12 speaks TLS 1.2, else 1.3. Suite is what the handshake must agree on;
+	// 0 accepts any. Only a process that offers no other can insist on one of TLS
+	// 1.3, as the program download does.
+	TLS12 bool   `json:"tls12,omitempty"`
+	Suite uint16 `json:"suite,omitempty"`
+
+	Also []Range `json:"also,omitempty"` // further ranges, in several parts with the first
+	// Pipeline requests are written at once on each connection; Downloads is
+	// rounded up to a multiple.
+	Pipeline int `json:"pipeline,omitempty"`
+	// Hold is how long nothing is read once the first byte of the response is
+	// there. With Silent that ends early when the server resets the connection.
+	Hold   time.Duration `json:"hold,omitempty"`
+	Silent bool          `json:"silent,omitempty"`
+	// Then is what is done right after the request.
+	Then Then `json:"then,omitempty"`
+	// Leave is how a download ends that is not to be complete, at a byte of the
+	// connection that Seed chooses.
+	Leave Leave  `json:"leave,omitempty"`
+	Seed  uint64 `json:"seed,omitempty"`
 }
 
+// A Range is a part of a file, of Length bytes at Offset.
+type Range struct {
+	Offset int64 `json:"offset"`
+	Length int64 `json:"length"`
+}
+
+// Then is what a client does right after its request, besides reading.
+type Then string
+
+// What a client may do after its request.
+const (
+	HalfClose        Then = "half-close"         // FIN
+	CloseNotify      Then = "close_notify"       // the alert, without a FIN
+	KeyUpdate        Then = "key-update"         // of its own keys, before the request and after; TLS 1.3 with AES-GCM
+	KeyUpdateRequest Then = "key-update-request" // it asks for the server's new keys; the same
+)
+
+// Leave is how a client leaves before it has everything.
+type Leave string
+
+// How a client may leave.
+const (
+	LeaveByReset Leave = "reset"
+	LeaveByAlert Leave = "alert" // a fatal one: what it received has changed
+)
+
 // A Result counts what came of the downloads: each is complete, truncated,
-// corrupt or in Errors.
+// corrupt, left or in Errors.
 type Result struct {
 	// Complete: status, headers and every byte as they should be.
 	Complete int `json:"complete"`
 	// Truncated: fewer bytes than Content-Length announced, however it ended.
 	Truncated int `json:"truncated"`
+	// Silently: those of Truncated that ended in order, by close_notify or a FIN.
+	Silently int `json:"silently,omitempty"`
 	// Corrupt: a byte differs from Content, or more came than was announced.
 	Corrupt int `json:"corrupt"`
+	// Left: the client left, as Leave told it to.
+	Left int `json:"left,omitempty"`
 	// Errors counts by kind those that came to no body: dial, handshake,
 	// request, response, status, length, range, read, timeout.
 	Errors map[string]int `json:"errors,omitempty"`
 	// Ends counts how connections ended: close_notify, fin (over TLS: a FIN
-	// without close_notify), reset, timeout, kept (the client closed it), other.
+	// without close_notify), reset, timeout, kept (the client closed it), left, other.
 	Ends        map[string]int `json:"ends,omitempty"`
 	Connections int            `json:"connections"` // that were established, TLS included
 	Bytes       int64          `json:"bytes"`       // of bodies
@@ -72,7 +117,7 @@ type Result struct {
 
 // Failed is how many downloads were not complete.
 func (r Result) Failed() int {
-	n := r.Truncated + r.Corrupt
+	n := r.Truncated + r.Corrupt // those that were left are as they should be
 	for _, e := range r.Errors {
 		n += e
 	}
@@ -91,18 +136,20 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	c := &collector{r: Result{Errors: map[string]int{}, Ends: map[string]int{}}}
 	jobs := make(chan int)
 	var workers sync.WaitGroup
-	for range o.Parallel {
+	for number := range o.Parallel {
 		workers.Add(1)
 		go func() {
 			defer workers.Done()
-			w := worker{o: o, roots: roots, c: c}
+			w := worker{o: o, roots: roots, c: c, number: number}
 			defer w.hangUp("kept")
 			for range jobs {
-				w.download(ctx)
+				for range o.Pipeline {
+					w.download(ctx)
+				}
 			}
 		}()
 	}
-	for i := 0; i < o.Downloads && ctx.Err() == nil; i++ {
+	for i := 0; i < o.Downloads && ctx.Err() == nil; i += o.Pipeline {
 		select {
 		case jobs <- i:
 		case <-ctx.Done():
@@ -130,6 +177,10 @@ func (o Options) complete() (Options, *x509.CertPool, error) {
 	}
 	if (o.ReadSize > 0) != (o.Pause > 0) || o.ReadSize < 0 || o.Pause < 0 {
 		return o, nil, errors.New("client: slow reading needs a size and a pause")
+	}
+	o.Pipeline = max(o.Pipeline, 1)
+	if err := o.agree(); err != nil {
+		return o, nil, err
 	}
 	if o.Plain {
 		return o, nil, nil
@@ -159,86 +210,4 @@ func (c *collector) detail(format string, args ...any) {
 			r.Details = append(r.Details, fmt.Sprintf(format, args...))
 		}
 	})
-}
-
-// dial connects, with the handshake if there is one. The kind names the step
-// that failed.
-func (w *worker) dial(ctx context.Context) (conn net.Conn, kind string, err error) {
-	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
-		if w.o.ReceiveBuffer == 0 {
-			return nil
-		}
-		var serr error
-		err := raw.Control(func(fd uintptr) {
-			serr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, w.o.ReceiveBuffer)
-		})
-		return errors.Join(err, serr)
-	}}
-	tcp, err := d.DialContext(ctx, "tcp", w.o.Address)
-	if err != nil {
-		return nil, "dial", err
-	}
-	deadline, _ := ctx.Deadline()
-	if err := tcp.SetDeadline(deadline); err != nil {
-		tcp.Close()
-		return nil, "dial", err
-	}
-	w.raw = &rawConn{Conn: tcp}
-	var slow net.Conn = w.raw
-	if w.o.ReadSize > 0 {
-		slow = &slowConn{Conn: w.raw, size: w.o.ReadSize, pause: w.o.Pause, ctx: ctx}
-	}
-	if w.o.Plain {
-		return slow, "", nil
-	}
-	t := tls.Client(slow, &tls.Config{
-		RootCAs:    w.roots,
-		ServerName: w.o.Name,
-		MinVersion: tls.VersionTLS13,
-		// Any server has it: one in FIPS mode has no plain X25519. And small
-		// boards are quick at it.
-		CurvePreferences: []tls.CurveID{tls.CurveP256},
-	})
-	if err := t.HandshakeContext(ctx); err != nil {
-		tcp.Close()
-		return nil, "handshake", err
-	}
-	suite := tls.CipherSuiteName(t.ConnectionState().CipherSuite)
-	w.c.update(func(r *Result) { r.Suite = suite })
-	return t, "", nil
-}
-
-// A rawConn remembers whether the server's FIN was read.
-type rawConn struct {
-	net.Conn
-	fin bool
-}
-
-func (c *rawConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.fin = c.fin || err == io.EOF
-	return n, err
-}
-
-// A slowConn reads a few bytes, at most so often.
-type slowConn struct {
-	net.Conn
-	ctx   context.Context
-	size  int
-	pause time.Duration
-	next  time.Time // not before
-}
-
-func (c *slowConn) Read(p []byte) (int, error) {
-	if wait := time.Until(c.next); wait > 0 {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-c.ctx.Done():
-			return 0, c.ctx.Err()
-		}
-	}
-	c.next = time.Now().Add(c.pause)
-	return c.Conn.Read(p[:min(len(p), c.size)])
 }

@@ -3,10 +3,15 @@ package client
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -27,7 +32,7 @@ func handler(w http.ResponseWriter, r *http.Request) {
 func startTLS(t *testing.T) Options {
 	t.Helper()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(handler))
-	s.TLS = &tls.Config{MinVersion: tls.VersionTLS13}
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{ecdsaCertificate(t)}}
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	roots := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
@@ -45,6 +50,12 @@ func TestComplete(t *testing.T) {
 		{"many", func(o *Options) { o.Downloads, o.Parallel = 20, 4 }, 20, map[string]int{"close_notify": 20}},
 		{"kept alive", func(o *Options) { o.Downloads, o.KeepAlive = 5, true }, 1, map[string]int{"kept": 1}},
 		{"a range", func(o *Options) { o.Offset, o.Length = 50_001, 1000 }, 1, map[string]int{"close_notify": 1}},
+		{"pipelined", func(o *Options) { o.Downloads, o.Parallel, o.Pipeline = 12, 2, 4 }, 3, map[string]int{"close_notify": 3}},
+		{"several ranges", func(o *Options) { o.Offset, o.Length, o.Also = 1, 1000, []Range{{5000, 70_000}} }, 1, map[string]int{"close_notify": 1}},
+		{"TLS 1.2", func(o *Options) { o.TLS12, o.Suite = true, tls.TLS_CHACHA20_POLY1305_SHA256 }, 1, map[string]int{"close_notify": 1}},
+		{"half-close", func(o *Options) { o.Then = HalfClose }, 1, map[string]int{"close_notify": 1}},
+		{"key update", func(o *Options) { o.Then = KeyUpdate }, 1, map[string]int{"close_notify": 1}},
+		{"zero window", func(o *Options) { o.ReceiveBuffer, o.Hold = 4096, 20*time.Millisecond }, 1, map[string]int{"close_notify": 1}},
 		{"slow", func(o *Options) { o.ReceiveBuffer, o.ReadSize, o.Pause = 4096, 4096, time.Microsecond }, 1, map[string]int{"close_notify": 1}},
 	}
 	for _, tt := range tests {
@@ -64,6 +75,9 @@ func TestComplete(t *testing.T) {
 			length := file.Size
 			if o.Length > 0 {
 				length = o.Length
+			}
+			if len(o.Also) > 0 {
+				return // the digest is of heads, too
 			}
 			if want := file.SHA256(o.Offset, length); r.SHA256 != want {
 				t.Errorf("sha256: got %s, want %s", r.SHA256, want)
@@ -108,6 +122,84 @@ func TestNoCloseNotify(t *testing.T) {
 	r, err := Run(context.Background(), o)
 	if err != nil || r.Truncated != 1 || r.Ends["fin"] != 1 {
 		t.Errorf("got %+v, %v, want one truncated download that ends in a FIN", r, err)
+	}
+}
+
+// ecdsaCertificate is one like a board's.
+func ecdsaCertificate(t *testing.T) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"example.com"}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// TestLeave: who leaves is counted as that, wherever it happens, and never as one
+// that the server failed.
+func TestLeave(t *testing.T) {
+	for _, how := range []Leave{LeaveByReset, LeaveByAlert} {
+		t.Run(string(how), func(t *testing.T) {
+			o := startTLS(t)
+			o.Downloads, o.Parallel, o.Leave, o.Timeout = 60, 6, how, 20*time.Second
+			r, err := Run(context.Background(), o)
+			if err != nil || r.Complete+r.Left != o.Downloads || r.Left < o.Downloads/2 || r.Failed() != 0 {
+				t.Errorf("got %+v, %v, want most downloads left, and no failure", r, err)
+			}
+		})
+	}
+}
+
+// TestSilent: a server that resets a silent client ends its silence.
+func TestSilent(t *testing.T) {
+	o := startRaw(t, func(c net.Conn) {
+		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", file.Size)
+		if err := c.(*net.TCPConn).SetLinger(0); err != nil {
+			t.Error(err)
+		}
+	})
+	o.Silent, o.Hold = true, time.Hour
+	r, err := Run(context.Background(), o)
+	if err != nil || r.Truncated+r.Errors["response"] != 1 || r.Silently != 0 {
+		t.Errorf("got %+v, %v, want one download cut by a reset", r, err)
+	}
+}
+
+// TestParts: a part that is wrong, or not there, is corrupt.
+func TestParts(t *testing.T) {
+	o := Options{Content: &file, Offset: 1, Length: 3, Also: []Range{{10, 2}}}
+	part := func(offset, n int64) string {
+		data := make([]byte, n)
+		if _, err := file.ReadAt(data, offset); err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("--b\r\nContent-Range: bytes %d-%d/%d\r\n\r\n%s\r\n", offset, offset+n-1, file.Size, data)
+	}
+	header := http.Header{"Content-Type": {"multipart/byteranges; boundary=b"}}
+	if err := o.parts(header, []byte(part(1, 3)+part(10, 2)+"--b--\r\n")); err != nil {
+		t.Error(err)
+	}
+	for name, body := range map[string]string{
+		"one part":    part(1, 3) + "--b--\r\n",
+		"three parts": part(1, 3) + part(10, 2) + part(20, 2) + "--b--\r\n",
+		"wrong order": part(10, 2) + part(1, 3) + "--b--\r\n",
+		"wrong bytes": strings.Replace(part(1, 3)+part(10, 2)+"--b--\r\n", part(10, 2)[len(part(10, 2))-3:], "?\r\n", 1),
+		"no end":      part(1, 3) + part(10, 2),
+	} {
+		if o.parts(header, []byte(body)) == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if o.parts(http.Header{}, []byte(part(1, 3))) == nil {
+		t.Error("no multipart: no error")
 	}
 }
 
@@ -219,6 +311,9 @@ func TestOptions(t *testing.T) {
 		{"nothing", Options{}},
 		{"a relative path", Options{Address: "127.0.0.1:1", Path: "a", Plain: true}},
 		{"TLS without roots", Options{Address: "127.0.0.1:1", Path: "/"}},
+		{"a key update of TLS 1.2", Options{Address: "127.0.0.1:1", Path: "/", TLS12: true, Then: KeyUpdate}},
+		{"a pipeline that closes", Options{Address: "127.0.0.1:1", Path: "/", Plain: true, Pipeline: 2, Then: HalfClose}},
+		{"no suite of TLS 1.3", Options{Address: "127.0.0.1:1", Path: "/", Plain: true, Suite: tls.TLS_RSA_WITH_AES_128_CBC_SHA}},
 		{"a pause without a size", Options{Address: "127.0.0.1:1", Path: "/", Plain: true, Pause: 1}},
 	}
 	for _, tt := range tests {

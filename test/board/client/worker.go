@@ -5,15 +5,16 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
-	"strconv"
 	"syscall"
 )
 
@@ -27,10 +28,16 @@ type worker struct {
 	roots *x509.CertPool
 	c     *collector
 
-	conn net.Conn // nil: none
-	raw  *rawConn // below it
-	in   *endReader
-	r    *bufio.Reader
+	number int        // of this worker
+	random *rand.Rand // for leaveAfter, of this worker alone
+
+	conn    net.Conn // nil: none
+	tcp     *net.TCPConn
+	fin     *finConn     // around tcp
+	leaving *leavingConn // nil unless it is to be left
+	asked   int          // requests that were written and not yet answered
+	in      *endReader
+	r       *bufio.Reader
 }
 
 // An endReader remembers how reading ended.
@@ -52,12 +59,19 @@ func (w *worker) download(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, w.o.Timeout)
 	defer cancel()
 	kind, err := w.exchange(ctx)
+	if kind != "" && w.leaving != nil && w.leaving.done {
+		kind = "left"
+	}
 	switch kind {
 	case "":
 		w.c.update(func(r *Result) { r.Complete++ })
 		return
 	case "truncated":
 		w.c.update(func(r *Result) { r.Truncated++ })
+	case "left":
+		w.c.update(func(r *Result) { r.Left++ })
+		w.hangUp("left")
+		return
 	case "corrupt":
 		w.c.update(func(r *Result) { r.Corrupt++ })
 	default:
@@ -88,13 +102,23 @@ func (w *worker) exchange(ctx context.Context) (kind string, err error) {
 			return "request", err
 		}
 	}
-	if _, err := w.conn.Write(w.request()); err != nil {
-		return "request", err
+	if kind, err := w.ask(); err != nil {
+		return kind, err
+	}
+	if w.o.Hold > 0 {
+		// A response that has begun is one that the server is busy with.
+		if _, err := w.r.Peek(1); err != nil {
+			return "response", err
+		}
+		if err := w.hold(); err != nil {
+			return "response", err
+		}
 	}
 	resp, err := http.ReadResponse(w.r, nil)
 	if err != nil {
 		return "response", err
 	}
+	w.asked--
 	defer resp.Body.Close()
 	if kind, err := w.check(resp); err != nil {
 		return kind, err
@@ -102,22 +126,56 @@ func (w *worker) exchange(ctx context.Context) (kind string, err error) {
 	if kind, err := w.body(resp); err != nil {
 		return kind, err
 	}
-	if w.o.KeepAlive && !resp.Close {
+	if (w.o.KeepAlive || w.asked > 0) && !resp.Close {
 		return "", nil
 	}
 	return w.finish()
 }
 
-func (w *worker) request() []byte {
+// ask writes the next request, or all that go on one connection, and does what
+// is to be done after that.
+func (w *worker) ask() (kind string, err error) {
+	if w.asked > 0 {
+		return "", nil
+	}
+	raw, _ := w.conn.(*rawConn)
+	if w.o.Then == KeyUpdate {
+		if err := raw.update(false); err != nil {
+			return "request", err
+		}
+	}
+	if _, err := w.conn.Write(w.requests()); err != nil {
+		return "request", err
+	}
+	w.asked = w.o.Pipeline
+	switch w.o.Then {
+	case HalfClose:
+		err = w.tcp.CloseWrite()
+	case CloseNotify:
+		err = w.conn.(*tls.Conn).CloseWrite()
+	case KeyUpdate, KeyUpdateRequest:
+		err = raw.update(w.o.Then == KeyUpdateRequest)
+	}
+	if err != nil {
+		return "then", fmt.Errorf("%s: %w", w.o.Then, err)
+	}
+	return "", nil
+}
+
+// requests are all that go on a connection at once. The last one asks for its end,
+// unless there are others to come, or something else ends it.
+func (w *worker) requests() []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: board\r\n", w.o.Path, w.o.Name)
-	if w.o.Length > 0 {
-		fmt.Fprintf(&b, "Range: bytes=%d-%d\r\n", w.o.Offset, w.o.Offset+w.o.Length-1)
+	for i := range w.o.Pipeline {
+		fmt.Fprintf(&b, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: board\r\n", w.o.Path, w.o.Name)
+		if w.o.Length > 0 {
+			fmt.Fprintf(&b, "Range: %s\r\n", w.o.rangeHeader())
+		}
+		if !w.o.KeepAlive && w.o.Then != KeyUpdateRequest && i == w.o.Pipeline-1 {
+			b.WriteString("Connection: close\r\n")
+		}
+		b.WriteString("\r\n")
 	}
-	if !w.o.KeepAlive {
-		b.WriteString("Connection: close\r\n")
-	}
-	b.WriteString("\r\n")
 	b.Write(bytes.Repeat([]byte{'x'}, w.o.Extra))
 	return b.Bytes()
 }
@@ -131,19 +189,18 @@ func (w *worker) check(resp *http.Response) (kind string, err error) {
 	if w.o.Length > 0 {
 		want, length = http.StatusPartialContent, w.o.Length
 	}
+	if len(w.o.Also) > 0 {
+		length = -1 // parts have heads, whose size is the server's own affair
+	}
 	if resp.StatusCode != want {
 		return "status", fmt.Errorf("%s, want %d", resp.Status, want)
 	}
 	if resp.ContentLength < 0 || length >= 0 && resp.ContentLength != length {
 		return "length", fmt.Errorf("Content-Length is %d, want %d", resp.ContentLength, length)
 	}
-	if w.o.Length > 0 {
-		size := "*"
-		if w.o.Content != nil {
-			size = strconv.FormatInt(w.o.Content.Size, 10)
-		}
-		want := fmt.Sprintf("bytes %d-%d/%s", w.o.Offset, w.o.Offset+w.o.Length-1, size)
-		if got := resp.Header.Get("Content-Range"); size != "*" && got != want {
+	if w.o.Length > 0 && w.o.Content != nil && len(w.o.Also) == 0 {
+		want := w.o.contentRange(w.o.ranges()[0])
+		if got := resp.Header.Get("Content-Range"); got != want {
 			return "range", fmt.Errorf("Content-Range is %q, want %q", got, want)
 		}
 	}
@@ -154,9 +211,12 @@ func (w *worker) check(resp *http.Response) (kind string, err error) {
 func (w *worker) body(resp *http.Response) (kind string, err error) {
 	sum := sha256.New()
 	buf := make([]byte, 16<<10)
+	var all []byte // of several parts
 	for got := int64(0); ; {
 		n, err := resp.Body.Read(buf)
-		if w.o.Content != nil {
+		if len(w.o.Also) > 0 {
+			all = append(all, buf[:n]...)
+		} else if w.o.Content != nil {
 			if i := w.o.Content.Diff(buf[:n], w.o.Offset+got); i >= 0 {
 				return "corrupt", fmt.Errorf("byte %d of the file is wrong (%d of %d came)", w.o.Offset+got+int64(i), got+int64(n), resp.ContentLength)
 			}
@@ -168,13 +228,24 @@ func (w *worker) body(resp *http.Response) (kind string, err error) {
 		case got == resp.ContentLength:
 			digest := hex.EncodeToString(sum.Sum(nil))
 			w.c.update(func(r *Result) { r.SHA256 = digest })
+			if len(w.o.Also) > 0 {
+				if err := w.o.parts(resp.Header, all); err != nil {
+					return "corrupt", err
+				}
+			}
 			return "", nil
 		case err == nil:
 			continue
 		case isTimeout(w.in.err):
 			return "timeout", fmt.Errorf("%d of %d bytes came: %w", got, resp.ContentLength, w.in.err)
 		}
+		if w.leaving != nil && w.leaving.done {
+			return "left", w.in.err
+		}
 		end := w.end()
+		if end == "close_notify" || end == "fin" {
+			w.c.update(func(r *Result) { r.Silently++ })
+		}
 		w.hangUp(end)
 		return "truncated", fmt.Errorf("%d of %d bytes came, then %s: %w", got, resp.ContentLength, end, w.in.err)
 	}
@@ -196,9 +267,11 @@ func (w *worker) finish() (kind string, err error) {
 func (w *worker) end() string {
 	err := w.in.err
 	switch {
+	case w.leaving != nil && w.leaving.done:
+		return "left"
 	// crypto/tls says io.EOF of close_notify, behind which it reads nothing, and of a
 	// FIN without it between two records.
-	case err == io.EOF && w.raw.fin:
+	case err == io.EOF && w.fin.fin:
 		return "fin"
 	case err == io.EOF:
 		return "close_notify"
@@ -218,7 +291,7 @@ func (w *worker) hangUp(end string) {
 		return
 	}
 	w.conn.Close()
-	w.conn = nil
+	w.conn, w.leaving, w.asked = nil, nil, 0
 	w.c.update(func(r *Result) { r.Ends[end]++ })
 }
 

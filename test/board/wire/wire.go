@@ -48,6 +48,7 @@ const (
 	OpProcess   Op = "process"   // Handle      -> Process
 	OpListening Op = "listening" // Listening   -> none
 	OpAEAD      Op = "aead"      // AEAD        -> none
+	OpNetem     Op = "netem"     // Netem       -> none
 	OpShutdown  Op = "shutdown"  // none        -> none, and the machine goes off
 )
 
@@ -151,4 +152,13 @@ type Listening struct {
 // AEAD asks the kernel for an algorithm, by which templates are instantiated.
 type AEAD struct {
 	Name string `json:"name"` // such as cryptd(gcm(aes))
+}
+
+// Netem makes a network device drop and delay what is sent on it
+// (net/sched/sch_netem.c). The zero value makes it as it was.
+type Netem struct {
+	Device string        `json:"device"`
+	Loss   float64       `json:"loss"` // of packets, from 0 to 1
+	Delay  time.Duration `json:"delay"`
+	Jitter time.Duration `json:"jitter"`
 }

@@ -37,6 +37,9 @@ func run() int {
 		fmt.Fprintln(os.Stderr, "download: options:", err)
 		return 2
 	}
+	if o.Suite != 0 {
+		offerOnly(o.Suite)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	r, err := client.Run(ctx, o)

@@ -1,0 +1,169 @@
+//go:build board
+
+package board_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"uringhttpd/test/board"
+	"uringhttpd/test/board/matrix"
+	"uringhttpd/test/board/wire"
+)
+
+// cellConfig serves over kernel TLS what that takes, and the rest from user space. A
+// client that is silent costs its connection soon; one that only waits for a slow
+// board does not.
+var cellConfig = fmt.Sprintf(`listen:
+  - address: ":8443"
+    tls: true
+  - address: ":8080"
+root: /srv
+tls:
+  certificate: cert.pem
+  key: key.pem
+  cipher: aes-gcm
+limits:
+  header_timeout: 2m
+  idle_timeout: 2m
+  stall_timeout: %v
+`, matrix.StallTimeout)
+
+// cellModules are what a machine needs for its cells.
+func cellModules(e board.Engine) []string {
+	modules := []string{"sch_netem"}
+	if e == board.Sync {
+		modules = append(modules, chaChaModules...)
+	}
+	return modules
+}
+
+// lossy is the network that drops and delays. Loopback's packets have up to 64 KiB.
+var lossy = wire.Netem{Loss: 0.02, Delay: 3 * time.Millisecond, Jitter: 2 * time.Millisecond}
+
+// A cellRunner runs cells against one server of a machine.
+type cellRunner struct {
+	m      *board.Machine
+	p      *board.Process
+	port   int
+	effort int // divides the downloads
+	files  map[string]bool
+	logged int64 // bytes of the server's log that have been looked at
+}
+
+// run runs one cell.
+func (c *cellRunner) run(ctx context.Context, cell matrix.Cell) (o matrix.Outcome, err error) {
+	file, options := cell.Plan(c.effort)
+	if !c.files[file.Path] {
+		if err := c.m.MakeFile(ctx, board.Root+file.Path, file.Content); err != nil {
+			return o, err
+		}
+		c.files[file.Path] = true
+	}
+	if cell.Sharp() {
+		restore, err := c.m.SetSysctl(ctx, "net.ipv4.tcp_wmem", "4096 16384 16384")
+		if err != nil {
+			return o, err
+		}
+		defer func() {
+			if rerr := restore(); err == nil {
+				err = rerr
+			}
+		}()
+	}
+	if cell.Lossy() {
+		if err := c.m.Netem(ctx, lossy); err != nil {
+			return o, err
+		}
+		defer func() {
+			if rerr := c.m.Netem(ctx, wire.Netem{}); err == nil {
+				err = rerr
+			}
+		}()
+	}
+	roots, err := c.m.Roots()
+	if err != nil {
+		return o, err
+	}
+	options.Address, options.Roots = net.JoinHostPort("127.0.0.1", strconv.Itoa(c.port)), roots
+	before, err := c.m.TLSStat(ctx)
+	if err != nil {
+		return o, err
+	}
+	o = matrix.Outcome{Cell: cell, Options: options}
+	if o.Result, err = c.m.Download(ctx, options); err != nil {
+		return o, err
+	}
+	after, err := c.m.TLSStat(ctx)
+	if err != nil {
+		return o, err
+	}
+	o.InKernel = after[board.TxSw] - before[board.TxSw]
+	o.PendingMax, err = c.pending(ctx)
+	return o, err
+}
+
+var pendingMaxField = regexp.MustCompile(`pending_max=(\d+)`)
+
+// pending is the most that the server logged to have been inside kernel TLS, since
+// the last call.
+func (c *cellRunner) pending(ctx context.Context) (most int64, err error) {
+	e, err := c.p.Output(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if e.Exited {
+		return 0, fmt.Errorf("the server ended: status %d, signal %d:\n%s", e.Status, e.Signal, e.Stderr)
+	}
+	end := e.Dropped + int64(len(e.Stderr))
+	fresh := e.Stderr[max(0, int64(len(e.Stderr))-(end-c.logged)):]
+	c.logged = end
+	for line := range bytes.Lines(fresh) {
+		if f := pendingMaxField.FindSubmatch(line); f != nil {
+			n, err := strconv.ParseInt(string(f[1]), 10, 64)
+			if err != nil {
+				return 0, err
+			}
+			most = max(most, n)
+		}
+	}
+	return most, nil
+}
+
+// retransmitted is how many segments TCP has sent again since boot.
+func retransmitted(ctx context.Context, t *testing.T, m *board.Machine) int64 {
+	t.Helper()
+	text, err := m.ReadFile(ctx, "/proc/net/snmp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) == 0 || f[0] != "Tcp:" {
+			continue
+		}
+		if names == nil {
+			names = f
+			continue
+		}
+		for i, name := range names {
+			if name == "RetransSegs" {
+				n, err := strconv.ParseInt(f[i], 10, 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+		}
+	}
+	t.Fatalf("no RetransSegs in %s", text)
+	return 0
+}

@@ -1,0 +1,86 @@
+package matrix
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A Line is a table's account of one machine, or of a server on one.
+type Line struct {
+	Machine   string
+	Server    string // "" is the daemon as it is
+	Cells     int
+	Downloads int
+	Complete  int
+	Left      int // by their clients, on purpose
+	Cut       int // short, and the client could tell
+	Silently  int // short, and it ended as if it were whole
+	Corrupt   int
+	Hangs     int
+	Other     int // that came to no body
+	Bytes     int64
+	Pending   int64 // the most that a connection had inside kernel TLS, in bytes
+	Faulty    int   // cells with a fault
+}
+
+// Add adds what came of a cell.
+func (l *Line) Add(o Outcome) {
+	r := o.Result
+	l.Cells++
+	l.Complete += r.Complete
+	l.Left += r.Left
+	l.Cut += r.Truncated - r.Silently
+	l.Silently += r.Silently
+	l.Corrupt += r.Corrupt
+	l.Hangs += o.Hangs()
+	for kind, n := range r.Errors {
+		if kind != "timeout" {
+			l.Other += n
+		}
+	}
+	l.Downloads = l.Complete + l.Left + l.Cut + l.Silently + l.Corrupt + l.Hangs + l.Other
+	l.Bytes += r.Bytes
+	l.Pending = max(l.Pending, o.PendingMax)
+	if len(o.Faults()) > 0 {
+		l.Faulty++
+	}
+}
+
+// plus adds another line's counts.
+func (l Line) plus(m Line) Line {
+	l.Cells += m.Cells
+	l.Downloads += m.Downloads
+	l.Complete += m.Complete
+	l.Left += m.Left
+	l.Cut += m.Cut
+	l.Silently += m.Silently
+	l.Corrupt += m.Corrupt
+	l.Hangs += m.Hangs
+	l.Other += m.Other
+	l.Bytes += m.Bytes
+	l.Pending = max(l.Pending, m.Pending)
+	l.Faulty += m.Faulty
+	return l
+}
+
+// Table is lines as Markdown, with a sum.
+func Table(lines []Line) string {
+	var b strings.Builder
+	b.WriteString("| machine | server | cells | downloads | complete | left by the client | cut, detectably | truncated silently | corrupt | hangs | other errors | MiB | most pending | cells with a fault |\n")
+	b.WriteString("| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |\n")
+	sum := Line{Machine: "all"}
+	for _, l := range lines {
+		l.write(&b)
+		sum = sum.plus(l)
+	}
+	if len(lines) > 1 {
+		sum.write(&b)
+	}
+	return b.String()
+}
+
+func (l Line) write(b *strings.Builder) {
+	fmt.Fprintf(b, "| %s | %s | %d | %d | %d | %d | %d | %d | %d | %d | %d | %.1f | %d | %d |\n",
+		l.Machine, l.Server, l.Cells, l.Downloads, l.Complete, l.Left, l.Cut, l.Silently, l.Corrupt, l.Hangs, l.Other,
+		float64(l.Bytes)/(1<<20), l.Pending, l.Faulty)
+}

@@ -1,0 +1,193 @@
+//go:build board
+
+package board_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"uringhttpd/test/board"
+	"uringhttpd/test/board/matrix"
+)
+
+var (
+	seedFlag  = flag.Uint64("board.seed", 1, "of the matrix's cells, and of what their clients do by chance")
+	tableFlag = flag.String("board.table", "", "file to write the matrix's table to, as Markdown; default none")
+)
+
+// briefly are the machines whose cells are run without -board.full, with fewer
+// downloads in each.
+var briefly = []string{"aarch32-pcrypt", "armv7-cryptd", "amd64-cryptd", "amd64-caam"}
+
+const briefEffort = 4
+
+// TestMatrix runs the cells of package matrix, all of a machine in one boot.
+func TestMatrix(t *testing.T) {
+	model := matrix.Boards()
+	rows := model.Generate(*seedFlag)
+	cells := map[string][]matrix.Row{}
+	for _, r := range rows {
+		name := model.Cell(r).Machine()
+		cells[name] = append(cells[name], r)
+	}
+	full := *fullFlag || *onlyFlag != ""
+	var mu sync.Mutex
+	var lines []matrix.Line
+	var ran []matrix.Row
+	t.Run("boots", func(t *testing.T) {
+		for _, e := range machines {
+			name := e.board.String() + "-" + e.engine.String()
+			if *onlyFlag != "" && !strings.Contains(","+*onlyFlag+",", ","+name+",") || len(cells[name]) == 0 {
+				continue
+			}
+			t.Run(name, func(t *testing.T) {
+				effort := 1
+				if !full && !slices.Contains(briefly, name) {
+					t.Skip("left for make test-all")
+				}
+				if !full {
+					effort = briefEffort
+				}
+				t.Parallel()
+				line, done := runCells(t, e.board, e.engine, model, cells[name], effort)
+				mu.Lock()
+				defer mu.Unlock()
+				lines, ran = append(lines, line), append(ran, done...)
+			})
+		}
+	})
+	slices.SortFunc(lines, func(a, b matrix.Line) int { return strings.Compare(a.Machine, b.Machine) })
+	text := fmt.Sprintf("Seed %d: %d cells of %d; %v covered.\n\n%s", *seedFlag, len(ran), len(rows), model.Cover(ran), matrix.Table(lines))
+	t.Log("\n" + text)
+	if *tableFlag != "" {
+		if err := os.WriteFile(*tableFlag, []byte(text), 0o644); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// machines is every one that the rules of package matrix leave, the slow ones first.
+var machines = []struct {
+	board  board.Board
+	engine board.Engine
+}{
+	{board.AArch32_612, board.Pcrypt}, {board.AArch32_612, board.CAAM}, {board.AArch32_612, board.Sync},
+	{board.ARMv7_612, board.Cryptd}, {board.ARMv7_612, board.Pcrypt}, {board.ARMv7_612, board.CAAM}, {board.ARMv7_612, board.Sync},
+	{board.ARM64_612, board.Pcrypt}, {board.ARM64_612, board.CAAM}, {board.ARM64_612, board.Sync},
+	{board.AMD64_612, board.Cryptd}, {board.AMD64_612, board.Pcrypt}, {board.AMD64_612, board.CAAM}, {board.AMD64_612, board.Sync},
+	{board.AMD64_61, board.Pcrypt}, {board.AMD64_61, board.CAAM}, {board.AMD64_61, board.Sync},
+}
+
+// cacheFolder keeps kernels.
+func cacheFolder(t *testing.T) string {
+	t.Helper()
+	if *cacheFlag != "" {
+		return *cacheFlag
+	}
+	cache, err := board.DefaultCache()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cache
+}
+
+// bootForCells boots a machine with the daemon in it, which is shut down at the end
+// of the test.
+func bootForCells(ctx context.Context, t *testing.T, b board.Board, e board.Engine, more map[string]string) *board.Machine {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "uringhttpd")
+	if err := b.Build(ctx, board.Build{Package: *sourceFlag, Output: program}); err != nil {
+		t.Fatal(err)
+	}
+	m, err := board.Boot(ctx, board.Spec{Board: b, Engine: e, Program: program, Wrong: more, Cache: cacheFolder(t), Modules: cellModules(e)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			log, err := m.KernelLog()
+			t.Logf("kernel log (%v):\n%s", err, log)
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Logf("Linux %s (%s), %s", m.Hello.Kernel, m.Hello.Machine, m.Driver)
+	if e == board.CAAM {
+		tune(ctx, t, m, "delay_us=1000", "distribution=exponential", "order=any", "depth=4")
+	}
+	return m
+}
+
+// warmForCells is warm with as many connections as a cell may have: the ring keeps
+// what an operation needs for later.
+func warmForCells(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process) board.Held {
+	t.Helper()
+	const many = 64
+	base := warm(ctx, t, m, p)
+	if _, err := board.RunSharp(ctx, m, board.SharpOptions{Process: p, Downloads: many, Parallel: many, Size: 128 << 10}); err != nil {
+		t.Fatal(err)
+	}
+	base.Slab = nil
+	base, err := p.AwaitHeld(ctx, base, leakPatience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base
+}
+
+// runCells runs the cells of one machine, and checks that the daemon holds no more
+// after them than before.
+func runCells(t *testing.T, b board.Board, e board.Engine, model *matrix.Model, rows []matrix.Row, effort int) (matrix.Line, []matrix.Row) {
+	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Minute)
+	defer cancel()
+	m := bootForCells(ctx, t, b, e, nil)
+	p, err := m.StartDaemon(ctx, board.Daemon{Config: cellConfig})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if t.Failed() {
+			out, err := p.Output(ctx)
+			t.Logf("daemon, the end of its log (%v):\n%s", err, out.Stderr[max(0, len(out.Stderr)-8000):])
+		}
+		if err := p.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	base := warmForCells(ctx, t, m, p)
+	again := retransmitted(ctx, t, m)
+	runner := &cellRunner{m: m, p: p, port: board.TLSPort, effort: effort, files: map[string]bool{}}
+	line := matrix.Line{Machine: b.String() + "-" + e.String()}
+	var ran []matrix.Row
+	sometimes := false // the network drops
+	for _, r := range rows {
+		cell := model.Cell(r)
+		sometimes = sometimes || cell.Lossy()
+		start := time.Now()
+		o, err := runner.run(ctx, cell)
+		if err != nil {
+			t.Fatalf("%v: %v", cell, err)
+		}
+		line.Add(o)
+		ran = append(ran, r)
+		t.Logf("%v: %v; %d in kernel TLS, %d bytes pending at most, %+v", cell, time.Since(start).Round(time.Millisecond), o.InKernel, o.PendingMax, o.Result)
+		for _, fault := range o.Faults() {
+			t.Errorf("%v: %s", cell, fault)
+		}
+	}
+	if n := retransmitted(ctx, t, m) - again; sometimes && n == 0 {
+		t.Error("TCP has sent nothing again: the network did not drop")
+	}
+	checkLeaks(ctx, t, p, base)
+	t.Logf("\n%s", matrix.Table([]matrix.Line{line}))
+	return line, ran
+}
