@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 TAGS := board,debian,netns,oracle,yocto
 export CGO_ENABLED := 0
 
-.PHONY: all arm64 arm run test test-all test-unit test-oracle test-simulation test-oldest test-netns test-board test-boards test-debian packages lint fuzz board bench install deb clean
+.PHONY: all arm64 arm run test test-all test-unit test-oracle test-simulation test-oldest test-netns test-board test-boards matrix soak test-debian packages lint fuzz board bench install deb clean
 
 all:
 	go build $(GOFLAGS_BUILD) -o build/uringhttpd .
@@ -53,8 +53,22 @@ test-netns:
 test-board:
 	go test -count=1 -tags board -timeout 40m -v ./test/board/...
 
-test-boards:
-	go test -count=1 -tags board -timeout 90m -v ./test/board -board.full
+test-boards: | build
+	go test -count=1 -tags board -timeout 4h -v ./test/board -board.full -board.table build/matrix.md -board.controls build/controls.md
+
+# The matrix of machines, ciphers, clients, places and networks alone, and servers
+# that are wrong in the same harness; the tables are left in build.
+matrix: | build
+	go test -count=1 -tags board -timeout 4h -v ./test/board -run '^(TestMatrix|TestControls)$$' -board.full -board.table build/matrix.md -board.controls build/controls.md
+
+# Cells of that matrix by chance: make soak SOAK=8h SEED=7. The table is left in build.
+SOAK := 1h
+SEED := 1
+soak: | build
+	go test -count=1 -tags board -timeout 0 -v ./test/board -run '^TestSoak$$' -board.soak $(SOAK) -board.seed $(SEED) -board.table build/soak.md
+
+build:
+	mkdir -p build
 
 # Debian with systemd: make install, systemctl start, curl.
 test-debian:

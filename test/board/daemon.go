@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"math/big"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -23,8 +22,8 @@ import (
 // Where StartDaemon puts the daemon's things, and where it listens.
 const (
 	ConfigPath = "/etc/uringhttpd/uringhttpd.yaml"
-	certPath   = "/etc/uringhttpd/cert.pem"
-	keyPath    = "/etc/uringhttpd/key.pem"
+	CertPath   = "/etc/uringhttpd/cert.pem"
+	KeyPath    = "/etc/uringhttpd/key.pem"
 	TLSPort    = 8443
 	PlainPort  = 8080
 )
@@ -55,40 +54,46 @@ type Daemon struct {
 
 // StartDaemon starts a daemon and returns once it listens on both ports.
 func (m *Machine) StartDaemon(ctx context.Context, d Daemon) (*Process, error) {
-	id, err := m.ownIdentity()
-	if err != nil {
-		return nil, err
-	}
 	path := ProgramPath
 	if d.Wrong != "" {
-		path = wrongPath(d.Wrong)
+		path = WrongPath(d.Wrong)
 	}
 	config := d.Config
 	if config == "" {
 		config = DefaultConfig
 	}
-	for _, f := range []struct {
-		path string
-		data []byte
-		perm os.FileMode
-	}{
-		{ConfigPath, []byte(config), 0o644},
-		{certPath, id.cert, 0o644},
-		{keyPath, id.key, 0o600},
-	} {
-		if err := m.WriteFile(ctx, f.path, f.data, f.perm); err != nil {
-			return nil, err
-		}
+	if err := m.WriteFile(ctx, ConfigPath, []byte(config), 0o644); err != nil {
+		return nil, err
 	}
-	p, err := m.start(ctx, wire.Command{
+	return m.startServer(ctx, wire.Command{
 		Argv: []string{path, "serve", "-config", ConfigPath},
 		Env:  d.Env,
 		Nice: d.Nice,
-	})
+	}, TLSPort, PlainPort)
+}
+
+// StartServer starts another server than the daemon, which finds its certificate at
+// CertPath and its key at KeyPath, and returns once it listens on TLSPort.
+func (m *Machine) StartServer(ctx context.Context, argv ...string) (*Process, error) {
+	return m.startServer(ctx, wire.Command{Argv: argv}, TLSPort)
+}
+
+func (m *Machine) startServer(ctx context.Context, c wire.Command, ports ...int) (*Process, error) {
+	id, err := m.ownIdentity()
 	if err != nil {
 		return nil, err
 	}
-	if err := p.awaitPorts(ctx, TLSPort, PlainPort); err != nil {
+	if err := m.WriteFile(ctx, CertPath, id.cert, 0o644); err != nil {
+		return nil, err
+	}
+	if err := m.WriteFile(ctx, KeyPath, id.key, 0o600); err != nil {
+		return nil, err
+	}
+	p, err := m.start(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.awaitPorts(ctx, ports...); err != nil {
 		if e, outErr := p.Output(ctx); outErr == nil {
 			err = fmt.Errorf("%w; the daemon wrote:\n%s", err, e.Stderr)
 		}

@@ -72,7 +72,7 @@ func buildInitramfs(ctx context.Context, dir string, spec Spec, m machine, k *de
 		return "", fmt.Errorf("board: %w", err)
 	}
 	for name, path := range spec.Wrong {
-		if err := addFile(w, wrongPath(name), path); err != nil {
+		if err := addFile(w, WrongPath(name), path); err != nil {
 			return "", fmt.Errorf("board: root file system: %w", err)
 		}
 	}
@@ -92,8 +92,8 @@ func buildInitramfs(ctx context.Context, dir string, spec Spec, m machine, k *de
 	return name, nil
 }
 
-// wrongPath is where a program of Spec.Wrong is on the board.
-func wrongPath(name string) string { return ProgramPath + "-" + strings.ReplaceAll(name, " ", "-") }
+// WrongPath is where a program of Spec.Wrong is on the board.
+func WrongPath(name string) string { return ProgramPath + "-" + strings.ReplaceAll(name, " ", "-") }
 
 // addFile puts the host's file src into the archive as an executable.
 func addFile(w *cpio.Writer, dst, src string) error {

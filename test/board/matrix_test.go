@@ -19,8 +19,9 @@ import (
 )
 
 var (
-	seedFlag  = flag.Uint64("board.seed", 1, "of the matrix's cells, and of what their clients do by chance")
-	tableFlag = flag.String("board.table", "", "file to write the matrix's table to, as Markdown; default none")
+	seedFlag     = flag.Uint64("board.seed", 1, "of the matrix's cells, and of what their clients do by chance")
+	tableFlag    = flag.String("board.table", "", "file to write the matrix's table to, as Markdown; default none")
+	controlsFlag = flag.String("board.controls", "", "the same for the table of the controls")
 )
 
 // briefly are the machines whose cells are run without -board.full, with fewer
@@ -33,10 +34,10 @@ const briefEffort = 4
 func TestMatrix(t *testing.T) {
 	model := matrix.Boards()
 	rows := model.Generate(*seedFlag)
-	cells := map[string][]matrix.Row{}
+	rowsOf := map[string][]matrix.Row{}
 	for _, r := range rows {
 		name := model.Cell(r).Machine()
-		cells[name] = append(cells[name], r)
+		rowsOf[name] = append(rowsOf[name], r)
 	}
 	full := *fullFlag || *onlyFlag != ""
 	var mu sync.Mutex
@@ -45,7 +46,7 @@ func TestMatrix(t *testing.T) {
 	t.Run("boots", func(t *testing.T) {
 		for _, e := range machines {
 			name := e.board.String() + "-" + e.engine.String()
-			if *onlyFlag != "" && !strings.Contains(","+*onlyFlag+",", ","+name+",") || len(cells[name]) == 0 {
+			if *onlyFlag != "" && !strings.Contains(","+*onlyFlag+",", ","+name+",") || len(rowsOf[name]) == 0 {
 				continue
 			}
 			t.Run(name, func(t *testing.T) {
@@ -57,10 +58,10 @@ func TestMatrix(t *testing.T) {
 					effort = briefEffort
 				}
 				t.Parallel()
-				line, done := runCells(t, e.board, e.engine, model, cells[name], effort)
+				line := runCells(t, e.board, e.engine, model, rowsOf[name], effort)
 				mu.Lock()
 				defer mu.Unlock()
-				lines, ran = append(lines, line), append(ran, done...)
+				lines, ran = append(lines, line), append(ran, rowsOf[name]...)
 			})
 		}
 	})
@@ -146,48 +147,91 @@ func warmForCells(ctx context.Context, t *testing.T, m *board.Machine, p *board.
 
 // runCells runs the cells of one machine, and checks that the daemon holds no more
 // after them than before.
-func runCells(t *testing.T, b board.Board, e board.Engine, model *matrix.Model, rows []matrix.Row, effort int) (matrix.Line, []matrix.Row) {
+func runCells(t *testing.T, b board.Board, e board.Engine, model *matrix.Model, rows []matrix.Row, effort int) matrix.Line {
 	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Minute)
 	defer cancel()
+	c := startCells(ctx, t, b, e)
+	c.runner.effort = effort
+	for _, r := range rows {
+		c.cell(ctx, t, model.Cell(r))
+	}
+	c.end(ctx, t)
+	return c.line
+}
+
+// cells are a daemon on a machine, and what came of the cells it was tried in.
+type cells struct {
+	runner *cellRunner
+	line   matrix.Line
+	base   board.Held
+	memory int64 // of the daemon, at the base line
+	again  int64 // segments that TCP had sent again, then
+	lossy  bool  // the network has been made to drop
+}
+
+// startCells boots a machine with an idle daemon that has been warmed up.
+func startCells(ctx context.Context, t *testing.T, b board.Board, e board.Engine) *cells {
+	t.Helper()
 	m := bootForCells(ctx, t, b, e, nil)
 	p, err := m.StartDaemon(ctx, board.Daemon{Config: cellConfig})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
-		if t.Failed() {
-			out, err := p.Output(ctx)
-			t.Logf("daemon, the end of its log (%v):\n%s", err, out.Stderr[max(0, len(out.Stderr)-8000):])
-		}
-		if err := p.Stop(ctx); err != nil {
-			t.Error(err)
-		}
-	}()
-	base := warmForCells(ctx, t, m, p)
-	again := retransmitted(ctx, t, m)
-	runner := &cellRunner{m: m, p: p, port: board.TLSPort, effort: effort, files: map[string]bool{}}
-	line := matrix.Line{Machine: b.String() + "-" + e.String()}
-	var ran []matrix.Row
-	sometimes := false // the network drops
-	for _, r := range rows {
-		cell := model.Cell(r)
-		sometimes = sometimes || cell.Lossy()
-		start := time.Now()
-		o, err := runner.run(ctx, cell)
-		if err != nil {
-			t.Fatalf("%v: %v", cell, err)
-		}
-		line.Add(o)
-		ran = append(ran, r)
-		t.Logf("%v: %v; %d in kernel TLS, %d bytes pending at most, %+v", cell, time.Since(start).Round(time.Millisecond), o.InKernel, o.PendingMax, o.Result)
-		for _, fault := range o.Faults() {
-			t.Errorf("%v: %s", cell, fault)
-		}
+	c := &cells{
+		runner: &cellRunner{m: m, p: p, port: board.TLSPort, effort: 1, files: map[string]bool{}},
+		line:   matrix.Line{Machine: b.String() + "-" + e.String()},
+		base:   warmForCells(ctx, t, m, p),
+		again:  retransmitted(ctx, t, m),
 	}
-	if n := retransmitted(ctx, t, m) - again; sometimes && n == 0 {
+	c.memory = resident(ctx, t, p)
+	return c
+}
+
+// cell runs one.
+func (c *cells) cell(ctx context.Context, t *testing.T, cell matrix.Cell) {
+	t.Helper()
+	c.lossy = c.lossy || cell.Lossy()
+	start := time.Now()
+	o, err := c.runner.run(ctx, cell)
+	if err != nil {
+		t.Fatalf("%v: %v", cell, err)
+	}
+	c.line.Add(o)
+	t.Logf("%v: %v; %d in kernel TLS, %d bytes pending at most, %+v", cell, time.Since(start).Round(time.Millisecond), o.InKernel, o.PendingMax, o.Result)
+	for _, fault := range o.Faults() {
+		t.Errorf("%v: %s", cell, fault)
+	}
+	if t.Failed() {
+		out, err := c.runner.p.Output(ctx)
+		t.Logf("daemon, the end of its log (%v):\n%s", err, out.Stderr[max(0, len(out.Stderr)-8000):])
+	}
+}
+
+// end checks that nothing is left over, and ends the daemon.
+func (c *cells) end(ctx context.Context, t *testing.T) {
+	t.Helper()
+	p := c.runner.p
+	if n := retransmitted(ctx, t, c.runner.m) - c.again; c.lossy && n == 0 {
 		t.Error("TCP has sent nothing again: the network did not drop")
 	}
-	checkLeaks(ctx, t, p, base)
-	t.Logf("\n%s", matrix.Table([]matrix.Line{line}))
-	return line, ran
+	checkLeaks(ctx, t, p, c.base)
+	memory := resident(ctx, t, p)
+	t.Logf("memory: %d KiB, then %d KiB", c.memory>>10, memory>>10)
+	if memory > c.memory+residentMargin {
+		t.Errorf("the daemon has grown from %d to %d bytes", c.memory, memory)
+	}
+	t.Logf("\n%s", matrix.Table([]matrix.Line{c.line}))
+	if err := p.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// resident is how much memory a process has, in bytes.
+func resident(ctx context.Context, t *testing.T, p *board.Process) int64 {
+	t.Helper()
+	u, err := p.Usage(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.RSS
 }

@@ -13,8 +13,8 @@ type Line struct {
 	Downloads int
 	Complete  int
 	Left      int // by their clients, on purpose
-	Cut       int // short, and the client could tell
-	Silently  int // short, and it ended as if it were whole
+	Cut       int // short, by a reset or another error
+	Silently  int // short, by close_notify or a FIN
 	Corrupt   int
 	Hangs     int
 	Other     int // that came to no body
@@ -66,7 +66,7 @@ func (l Line) plus(m Line) Line {
 // Table is lines as Markdown, with a sum.
 func Table(lines []Line) string {
 	var b strings.Builder
-	b.WriteString("| machine | server | cells | downloads | complete | left by the client | cut, detectably | truncated silently | corrupt | hangs | other errors | MiB | most pending | cells with a fault |\n")
+	b.WriteString("| machine | server | cells | downloads | complete | left by the client | cut by an error | truncated, ended in order | corrupt | hangs | other errors | MiB | most pending | cells with a fault |\n")
 	b.WriteString("| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |\n")
 	sum := Line{Machine: "all"}
 	for _, l := range lines {

@@ -1,0 +1,127 @@
+package debian
+
+import (
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// A Program is one of Debian's with all it is linked to.
+type Program struct {
+	Path  string            // where it belongs
+	Files map[string]string // what has to be where, by the host's path
+}
+
+// FetchProgram returns a program of a package for an architecture, or gets it into
+// the folder cache first, with the packages that have its libraries.
+func FetchProgram(ctx context.Context, cache, architecture, suite, path string, packages ...string) (*Program, error) {
+	shelf := filepath.Join(cache, packages[0]+"-"+suite+"-"+architecture+"-"+layout)
+	if err := os.MkdirAll(shelf, 0o755); err != nil {
+		return nil, fmt.Errorf("debian: cache: %w; name another folder", err)
+	}
+	unlock, err := lock(filepath.Join(shelf, "lock"))
+	if err != nil {
+		return nil, fmt.Errorf("debian: cache: %w", err)
+	}
+	defer unlock()
+	root := filepath.Join(shelf, "root")
+	if _, err := os.Stat(root); errors.Is(err, os.ErrNotExist) {
+		if err := fetchPackages(ctx, shelf, root, architecture, suite, packages); err != nil {
+			return nil, fmt.Errorf("debian: %s could not be had; is the network up?\n%w", packages[0], err)
+		}
+	}
+	p := &Program{Path: path, Files: map[string]string{}}
+	if err := p.link(root, path); err != nil {
+		return nil, fmt.Errorf("debian: %s: %w", packages[0], err)
+	}
+	return p, nil
+}
+
+func fetchPackages(ctx context.Context, shelf, root, architecture, suite string, packages []string) error {
+	m, err := findMirror("/etc/apt")
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(shelf, "fetching-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	a, err := newApt(filepath.Join(dir, "apt"), architecture, m, suite)
+	if err != nil {
+		return err
+	}
+	if err := a.update(ctx); err != nil {
+		return err
+	}
+	fetched := filepath.Join(dir, "root")
+	for _, name := range packages {
+		if err := a.extract(ctx, name, fetched); err != nil {
+			return err
+		}
+	}
+	return os.Rename(fetched, root)
+}
+
+// link adds a file of the root to the program's, and what it is linked to, the
+// dynamic linker too.
+func (p *Program) link(root, path string) error {
+	host := filepath.Join(root, path)
+	// A linker may be a link to its place, from the root of a board.
+	if target, err := os.Readlink(host); err == nil && filepath.IsAbs(target) {
+		host = filepath.Join(root, target)
+	}
+	p.Files[path] = host
+	f, err := elf.Open(host)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, segment := range f.Progs {
+		if segment.Type != elf.PT_INTERP {
+			continue
+		}
+		name := make([]byte, segment.Filesz)
+		if _, err := segment.ReadAt(name, 0); err != nil {
+			return err
+		}
+		if err := p.link(root, strings.TrimRight(string(name), "\x00")); err != nil {
+			return err
+		}
+	}
+	libraries, err := f.ImportedLibraries()
+	if err != nil {
+		return err
+	}
+	for _, library := range libraries {
+		found, err := findLibrary(root, library)
+		if err != nil {
+			return err
+		}
+		if _, ok := p.Files[found]; ok {
+			continue
+		}
+		if err := p.link(root, found); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// findLibrary returns where a library is below root.
+func findLibrary(root, name string) (string, error) {
+	for _, pattern := range []string{"lib/*/", "usr/lib/*/", "lib*/"} {
+		found, err := filepath.Glob(filepath.Join(root, pattern+name))
+		if err != nil {
+			return "", err
+		}
+		if len(found) > 0 {
+			return strings.TrimPrefix(found[0], root), nil
+		}
+	}
+	return "", fmt.Errorf("no library %s; name its package too", name)
+}

@@ -1,0 +1,119 @@
+package matrix
+
+import (
+	"strings"
+	"testing"
+
+	"uringhttpd/test/board/client"
+)
+
+// outcome is one in which all went well.
+func outcome(name, cipher, engine string) Outcome {
+	c := Cell{Kernel: "amd64", Engine: engine, TLS: "1.3", Cipher: cipher, Client: name, Place: "chunk", Buffers: "default", Network: "plain"}
+	_, o := c.Plan(1)
+	n := o.Downloads
+	r := client.Result{Complete: n, Connections: n, Ends: map[string]int{"close_notify": n}, Errors: map[string]int{}}
+	out := Outcome{Cell: c, Options: o, Result: r, InKernel: int64(n)}
+	if !c.InKernel() {
+		out.InKernel = 0
+	}
+	if o.Leave != "" {
+		out.Result.Complete, out.Result.Left = n-5, 5
+	}
+	return out
+}
+
+func TestFaults(t *testing.T) {
+	tests := []struct {
+		name           string
+		client, cipher string
+		engine         string
+		change         func(*Outcome)
+		want           string // part of the fault; "" none
+	}{
+		{"well", "fast", aes128, "cryptd", func(*Outcome) {}, ""},
+		{"in user space", "fast", chacha, "cryptd", func(*Outcome) {}, ""},
+		{"left", hangsUp, aes128, "cryptd", func(*Outcome) {}, ""},
+		{"cut by a reset, when silent", silent, aes128, "sync", func(o *Outcome) {
+			o.Result.Complete--
+			o.Result.Truncated, o.Result.Ends["reset"] = 1, 1
+		}, ""},
+		{"half-closed before the kernel could take it", "half-close", aes128, "sync", func(o *Outcome) { o.InKernel -= 3 }, ""},
+
+		{"cut by a reset", "fast", aes128, "sync", func(o *Outcome) {
+			o.Result.Complete--
+			o.Result.Truncated, o.Result.Ends["reset"] = 1, 1
+		}, "complete of"},
+		{"short in silence", silent, aes128, "sync", func(o *Outcome) {
+			o.Result.Complete--
+			o.Result.Truncated, o.Result.Silently = 1, 1
+		}, "as if they were whole"},
+		{"wrong bytes", "fast", aes128, "sync", func(o *Outcome) { o.Result.Corrupt = 1 }, "wrong bytes"},
+		{"wrong bytes of one who left", alerts, aes128, "sync", func(o *Outcome) { o.Result.Corrupt = 1 }, "wrong bytes"},
+		{"late", "fast", aes128, "sync", func(o *Outcome) { o.Result.Errors["timeout"] = 1 }, "hang"},
+		{"an end that does not come", "fast", aes128, "sync", func(o *Outcome) { o.Result.Ends["timeout"] = 1 }, "hang"},
+		{"lost among those that left", hangsUp, aes128, "sync", func(o *Outcome) { o.Result.Complete-- }, "complete and"},
+		{"nobody left", hangsUp, aes128, "sync", func(o *Outcome) {
+			o.Result.Complete += o.Result.Left
+			o.Result.Left = 0
+		}, "no client left"},
+		{"a FIN alone", "fast", aes128, "sync", func(o *Outcome) { o.Result.Ends["close_notify"]-- }, "close_notify"},
+		{"in user space, for no reason", "fast", aes128, "sync", func(o *Outcome) { o.InKernel-- }, "kernel TLS"},
+		{"in the kernel, which has it not", "fast", chacha, "caam", func(o *Outcome) { o.InKernel = 1 }, "kernel TLS"},
+		{"too much pending", "fast", aes128, "sync", func(o *Outcome) { o.PendingMax = MaxPending + 1 }, "inside kernel TLS"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := outcome(tt.client, tt.cipher, tt.engine)
+			tt.change(&o)
+			faults := strings.Join(o.Faults(), "; ")
+			if tt.want == "" && faults != "" || !strings.Contains(faults, tt.want) {
+				t.Errorf("got %q, want %q", faults, tt.want)
+			}
+		})
+	}
+}
+
+// TestLine: each download is counted once.
+func TestLine(t *testing.T) {
+	o := outcome("fast", aes128, "sync")
+	n := o.Result.Complete
+	o.Result.Complete = n - 10
+	o.Result.Truncated, o.Result.Silently, o.Result.Corrupt, o.Result.Left = 3, 2, 1, 3
+	o.Result.Errors["timeout"], o.Result.Errors["dial"] = 2, 1
+	var l Line
+	l.Add(o)
+	l.Add(outcome("fast", aes128, "sync"))
+	if l.Downloads != 2*n || l.Cut != 1 || l.Silently != 2 || l.Hangs != 2 || l.Other != 1 || l.Faulty != 1 || l.Cells != 2 {
+		t.Errorf("got %+v for %d downloads", l, 2*n)
+	}
+	table := Table([]Line{l, l})
+	if lines := strings.Split(strings.TrimSpace(table), "\n"); len(lines) != 5 || !strings.HasPrefix(lines[4], "| all |") {
+		t.Errorf("got\n%s", table)
+	}
+}
+
+// TestPlan: a plan does what its cell says.
+func TestPlan(t *testing.T) {
+	m := Boards()
+	m.Rows(func(r Row) {
+		c := m.Cell(r)
+		f, o := c.Plan(1)
+		end := o.Offset + o.Length
+		for _, also := range o.Also {
+			end = max(end, also.Offset+also.Length)
+		}
+		switch {
+		case end > f.Content.Size:
+			t.Errorf("%v: a range ends at %d of %d", c, end, f.Content.Size)
+		case o.Pipeline > 0 && o.Downloads%o.Pipeline != 0:
+			t.Errorf("%v: %d downloads, pipelined by %d", c, o.Downloads, o.Pipeline)
+		case c.Client == atOnce && o.Downloads < 64:
+			t.Errorf("%v: %d downloads", c, o.Downloads)
+		case strings.ContainsAny(f.Path, " +%"):
+			t.Errorf("%v: path %q", c, f.Path)
+		case c.Place == "across 4 GiB" && (o.Offset >= 1<<32 || o.Offset+o.Length <= 1<<32):
+			t.Errorf("%v: range of %d at %d", c, o.Length, o.Offset)
+		}
+	})
+}
