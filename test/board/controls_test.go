@@ -163,8 +163,14 @@ func controls(ctx context.Context, t *testing.T, m *board.Machine) []control {
 		}
 	}
 	return append(all, control{"nginx and OpenSSL's kernel TLS", func(ctx context.Context, m *board.Machine) (*board.Process, error) {
-		if err := m.WriteFile(ctx, nginxConfigPath, []byte(nginxConfig), 0o644); err != nil {
-			return nil, err
+		for path, text := range map[string]string{
+			nginxConfigPath: nginxConfig,
+			"/etc/passwd":   "root:x:0:0::/:/bin/false\n",
+			"/etc/group":    "root:x:0:\n",
+		} {
+			if err := m.WriteFile(ctx, path, []byte(text), 0o644); err != nil {
+				return nil, err
+			}
 		}
 		return m.StartServer(ctx, nginx.Path, "-c", nginxConfigPath, "-e", "stderr")
 	}, loses})

@@ -26,7 +26,7 @@ var (
 
 // briefly are the machines whose cells are run without -board.full, with fewer
 // downloads in each.
-var briefly = []string{"aarch32-pcrypt", "armv7-cryptd", "amd64-cryptd", "amd64-caam"}
+var briefly = []string{"aarch32-pcrypt", "armv7-cryptd", "amd64-cryptd", "amd64-caam", "amd64-sync"}
 
 const briefEffort = 4
 
@@ -184,6 +184,9 @@ func startCells(ctx context.Context, t *testing.T, b board.Board, e board.Engine
 		again:  retransmitted(ctx, t, m),
 	}
 	c.memory = resident(ctx, t, p)
+	if err := c.runner.skipLog(ctx); err != nil {
+		t.Fatal(err)
+	}
 	return c
 }
 
