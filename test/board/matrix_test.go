@@ -100,6 +100,13 @@ func cacheFolder(t *testing.T) string {
 	return cache
 }
 
+// forCells bounds what is done with a machine, its end too.
+func forCells(t *testing.T, limit time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 // bootForCells boots a machine with the daemon in it, which is shut down at the end
 // of the test.
 func bootForCells(ctx context.Context, t *testing.T, b board.Board, e board.Engine, more map[string]string) *board.Machine {
@@ -148,8 +155,7 @@ func warmForCells(ctx context.Context, t *testing.T, m *board.Machine, p *board.
 // runCells runs the cells of one machine, and checks that the daemon holds no more
 // after them than before.
 func runCells(t *testing.T, b board.Board, e board.Engine, model *matrix.Model, rows []matrix.Row, effort int) matrix.Line {
-	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Minute)
-	defer cancel()
+	ctx := forCells(t, 40*time.Minute)
 	c := startCells(ctx, t, b, e)
 	c.runner.effort = effort
 	for _, r := range rows {

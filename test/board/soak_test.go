@@ -3,7 +3,6 @@
 package board_test
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -93,8 +92,7 @@ func (s *soak) row(random *rand.Rand, like matrix.Row) matrix.Row {
 
 // boot soaks one daemon.
 func (s *soak) boot(t *testing.T, random *rand.Rand, b board.Board, e board.Engine, like matrix.Row) {
-	ctx, cancel := context.WithTimeout(context.Background(), perBoot+20*time.Minute)
-	defer cancel()
+	ctx := forCells(t, perBoot+20*time.Minute)
 	c := startCells(ctx, t, b, e)
 	end := time.Now().Add(perBoot)
 	if s.end.Before(end) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"io"
 	"net"
@@ -61,6 +62,17 @@ func TestTail(t *testing.T) {
 	}
 	if want := int64(len(all) - maxOutput); dropped != want {
 		t.Errorf("dropped: got %d, want %d", dropped, want)
+	}
+}
+
+// TestAppendAttribute: what comes next is aligned, and the padding is not counted.
+func TestAppendAttribute(t *testing.T) {
+	got := appendAttribute([]byte{1, 2, 3, 4}, 7, []byte("netem\x00"))
+	want := binary.NativeEndian.AppendUint16([]byte{1, 2, 3, 4}, 10)
+	want = binary.NativeEndian.AppendUint16(want, 7)
+	want = append(want, "netem\x00\x00\x00"...)
+	if !bytes.Equal(got, want) {
+		t.Errorf("got %x, want %x", got, want)
 	}
 }
 
