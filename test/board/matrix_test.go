@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ import (
 var (
 	seedFlag     = flag.Uint64("board.seed", 1, "of the matrix's cells, and of what their clients do by chance")
 	tableFlag    = flag.String("board.table", "", "file to write the matrix's table to, as Markdown; default none")
+	cellsFlag    = flag.String("board.cells", "", "regular expression that the names of the cells to run match, such as 'silent.*sharp'; default all")
 	controlsFlag = flag.String("board.controls", "", "the same for the table of the controls")
 )
 
@@ -34,10 +36,15 @@ const briefEffort = 4
 func TestMatrix(t *testing.T) {
 	model := matrix.Boards()
 	rows := model.Generate(*seedFlag)
+	named, err := regexp.Compile(*cellsFlag)
+	if err != nil {
+		t.Fatal(err)
+	}
 	rowsOf := map[string][]matrix.Row{}
 	for _, r := range rows {
-		name := model.Cell(r).Machine()
-		rowsOf[name] = append(rowsOf[name], r)
+		if c := model.Cell(r); named.MatchString(c.String()) {
+			rowsOf[c.Machine()] = append(rowsOf[c.Machine()], r)
+		}
 	}
 	full := *fullFlag || *onlyFlag != ""
 	var mu sync.Mutex
