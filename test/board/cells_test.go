@@ -16,6 +16,7 @@ import (
 	"uringhttpd/test/board"
 	"uringhttpd/test/board/matrix"
 	"uringhttpd/test/board/wire"
+	"uringhttpd/test/caamsim"
 )
 
 // cellConfig serves over kernel TLS what that takes, and the rest from user space. A
@@ -34,6 +35,7 @@ limits:
   header_timeout: 2m
   idle_timeout: 2m
   stall_timeout: %v
+log: {level: debug}
 `, matrix.StallTimeout)
 
 // cellModules are what a machine needs for its cells.
@@ -93,6 +95,12 @@ func (c *cellRunner) run(ctx context.Context, cell matrix.Cell) (o matrix.Outcom
 				err = rerr
 			}
 		}()
+	}
+	if c.m.Spec.Engine == board.CAAM {
+		depth := strconv.Itoa(cell.Depth())
+		if err := c.m.WriteFile(ctx, caamsim.Parameters+"depth", []byte(depth), 0o644); err != nil {
+			return o, err
+		}
 	}
 	roots, err := c.m.Roots()
 	if err != nil {

@@ -40,6 +40,16 @@ func (c Cell) InKernel() bool { return c.Cipher != chacha || c.Engine == "sync" 
 // Sharp tells whether send buffers are small, so that records wait inside kernel TLS.
 func (c Cell) Sharp() bool { return c.Buffers == sharp }
 
+// Depth is how many requests the ring of the engine CAAM has room for, if the cell's
+// engine is that: few, so that the kernel has to wait for room, or so many that only
+// the daemon bounds what piles up.
+func (c Cell) Depth() int {
+	if c.Sharp() {
+		return 4
+	}
+	return 512
+}
+
 // Lossy tells whether the network drops and delays.
 func (c Cell) Lossy() bool { return c.Network == lossy }
 
@@ -86,9 +96,11 @@ type behaviour struct {
 	options   client.Options
 }
 
-// Timing of the clients. Silence is longer than the daemon's stall_timeout.
+// Timing of the clients. Silence is longer than the daemon's stall_timeout, and that
+// longer than a client of many waits for its turn on a slow board: one that waited
+// 10 s has been seen.
 const (
-	StallTimeout = 10 * time.Second
+	StallTimeout = 30 * time.Second
 	silence      = StallTimeout + 3*time.Second
 	zeroWindow   = 1500 * time.Millisecond
 )
