@@ -15,9 +15,10 @@ type Outcome struct {
 	PendingMax int64 // the most bytes that a connection had inside kernel TLS; 0 if none was logged
 }
 
-// MaxPending is what a connection may have inside kernel TLS, in bytes: the
-// daemon's gate, one push and what records add.
-const MaxPending = 256 << 10
+// MaxPending is what a connection may have inside kernel TLS, in bytes: the daemon's
+// gate and one push, 192 KiB, what records add, and what the client acknowledges
+// while the meter is read, which it then counts as not sent.
+const MaxPending = 300 << 10
 
 // Hangs is how many downloads, or ends of connections, did not come in time.
 func (o Outcome) Hangs() int { return o.Result.Errors["timeout"] + o.Result.Ends["timeout"] }
