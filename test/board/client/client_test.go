@@ -97,10 +97,8 @@ func TestPlain(t *testing.T) {
 
 // A FIN between two records is not close_notify, though crypto/tls says io.EOF of both.
 func TestNoCloseNotify(t *testing.T) {
-	o := startTLS(t) // for a certificate
-	s := httptest.NewUnstartedServer(nil)
-	s.StartTLS()
-	t.Cleanup(s.Close)
+	cert := ecdsaCertificate(t)
+	o := Options{Path: "/", Name: "example.com", Roots: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -112,13 +110,13 @@ func TestNoCloseNotify(t *testing.T) {
 			return
 		}
 		defer c.Close()
-		secure := tls.Server(c, &tls.Config{Certificates: s.TLS.Certificates})
+		secure := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}})
 		if _, err := http.ReadRequest(bufio.NewReader(secure)); err == nil {
 			fmt.Fprintf(secure, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n")
 			fmt.Fprintf(secure, "ab")
 		}
 	}()
-	o.Address, o.Content = l.Addr().String(), nil
+	o.Address = l.Addr().String()
 	r, err := Run(context.Background(), o)
 	if err != nil || r.Truncated != 1 || r.Ends["fin"] != 1 {
 		t.Errorf("got %+v, %v, want one truncated download that ends in a FIN", r, err)
