@@ -102,7 +102,8 @@ func RunSharp(ctx context.Context, m *Machine, o SharpOptions) (r client.Result,
 	if err != nil {
 		return r, err
 	}
-	// A daemon may try kernel TLS out before it listens, hence the difference.
+	// A daemon may try kernel TLS out before it listens, hence the difference; and
+	// one that waits long for an engine has it tested, over connections of its own.
 	after, err := m.TLSStat(ctx)
 	if err != nil {
 		return r, err
@@ -111,7 +112,7 @@ func RunSharp(ctx context.Context, m *Machine, o SharpOptions) (r client.Result,
 	if o.Plain {
 		want = 0
 	}
-	if got := after[TxSw] - stat[TxSw]; got != want {
+	if got := after[TxSw] - stat[TxSw]; got < want || got > want && !m.Spec.Engine.Async() {
 		return r, fmt.Errorf("board: kernel TLS was switched on %d times for %d connections; these downloads prove nothing about it", got, r.Connections)
 	}
 	return r, nil
