@@ -108,6 +108,8 @@ type conn struct {
 	stillSince time.Time // when lastWait was first read
 	pendingMax int64
 	room       rooms
+	window     window
+	unsent     int // what the socket was told of that
 
 	drained  func(now time.Time) operation // what follows the drain
 	lastWord ktls.Message                  // the alert before FIN, in kernel TLS
@@ -117,7 +119,8 @@ type conn struct {
 // newConn takes a connection that the loop accepted.
 func newConn(s *settings, sock socket, remote string, session *ktls.Session) *conn {
 	c := &conn{settings: s, sock: sock, remote: remote, session: session}
-	c.room.all = s.buffer - headroom // nothing is there
+	c.window.size, c.unsent = minWindow, minUnsent
+	c.room.all = minWindow // nothing is there
 	if session != nil {
 		c.transport = unknown
 	}

@@ -26,12 +26,8 @@ const (
 	// kernel TLS, and a chunk in the pipe.
 	minBuffer = 256 << 10
 
-	// maxUnsent is how much may wait in TCP's buffer to be sent, about: TCP takes
-	// more when it is below, and tells poll(2) so when it is below a half.
-	maxUnsent = 128 << 10
-
 	minWait = time.Millisecond // between two ktls.Reading of the meter
-	maxWait = 64 * time.Millisecond
+	maxWait = 256 * time.Millisecond
 )
 
 // rooms are what may be given to the kernel before the meter must be read again.
@@ -56,7 +52,11 @@ func (c *conn) cost(n int) int64 {
 
 // gate lets a push through while the kernel holds little enough.
 func (c *conn) gate(now time.Time) operation {
-	c.state, c.transfer.phase = stTransfer, phGate
+	t := &c.transfer
+	if t.held == 0 && len(t.out) == 0 {
+		return c.fill(now)
+	}
+	c.state, t.phase = stTransfer, phGate
 	n := c.pushable()
 	if n == 0 {
 		r, op, ok := c.measure(now)
@@ -64,7 +64,7 @@ func (c *conn) gate(now time.Time) operation {
 			return op
 		}
 		if n = c.pushable(); n == 0 {
-			return c.waitForClient(r, now)
+			return c.waitForRoom(r, now)
 		}
 	}
 	return c.push(n)
@@ -82,16 +82,22 @@ func (c *conn) pushable() int {
 	if c.transport == kernel {
 		room = min(room, c.room.tls)
 	}
-	return allowed(int64(n), room)
+	return c.allowed(int64(n), room)
 }
 
-// allowed is how much of n bytes there is room for: all, or a chunk at least, or
-// nothing yet. Little pieces would cost more than they bring.
-func allowed(n, room int64) int {
-	if room < min(n, chunk) {
+// allowed is how much of n bytes there is room for: all, or a step at least, or
+// nothing yet. Whole records, where it is more than one: the kernel pays twice for a
+// record that is begun, for the plaintext and for what it is to become.
+func (c *conn) allowed(n, room int64) int {
+	switch {
+	case room >= n:
+		return int(n)
+	case room < c.window.step():
 		return 0
+	case room > maxRecord:
+		room -= room % maxRecord
 	}
-	return int(min(n, room))
+	return int(room)
 }
 
 // measure reads the meter. Where that fails the connection is gone, and ok is false.
@@ -101,10 +107,15 @@ func (c *conn) measure(now time.Time) (r ktls.Reading, op operation, ok bool) {
 		return r, c.reset(err.Error()), false
 	}
 	c.pendingMax = max(c.pendingMax, r.Pending)
+	c.window.move(r.Acked-c.acked, now)
 	if r.Acked > c.acked {
 		c.acked, c.progressed = r.Acked, now
 	}
-	c.room.all = c.buffer - headroom - r.Pending - r.Unacked - int64(c.transfer.held)
+	if unsent := c.window.unsent(); unsent != c.unsent {
+		c.unsent = unsent
+		c.sock.LimitUnsent(unsent)
+	}
+	c.room.all = min(c.buffer-headroom, c.window.size) - r.Pending - r.Unacked - int64(c.transfer.held)
 	c.room.tls = maxPending - headroom - r.Pending
 	return r, operation{}, true
 }
@@ -125,6 +136,18 @@ func (c *conn) waitForClient(r ktls.Reading, now time.Time) operation {
 	// TCP has room, and gets nothing.
 	op.stuck = r.Pending > 0 && r.Unacked == 0 && now.Sub(c.stillSince) >= engineTime
 	return op
+}
+
+// waitForRoom waits until the kernel may be made to hold more. What takes it from
+// there is the client, and poll(2) tells when little is left to send; but it may do so
+// at once, with much sent and not acknowledged.
+func (c *conn) waitForRoom(r ktls.Reading, now time.Time) operation {
+	t := &c.transfer
+	if t.refused || c.transport == kernel && c.room.tls < chunk {
+		t.refused = false
+		return c.waitForClient(r, now)
+	}
+	return c.awaitRoom(now)
 }
 
 // pause waits, longer each time, for what nothing tells of.

@@ -91,6 +91,7 @@ func (s *scriptedSocket) Offload(*ktls.Session) error    { return errors.ErrUnsu
 func (s *scriptedSocket) Sent(int)                       {}
 func (s *scriptedSocket) Reading() (ktls.Reading, error) { return s.reading, nil }
 func (s *scriptedSocket) Pipe() (*pipe, error)           { return nil, unix.EMFILE }
+func (s *scriptedSocket) LimitUnsent(int)                {}
 func (s *scriptedSocket) ResizePipe(*pipe, int) error    { return unix.EPERM }
 func (s *scriptedSocket) ClosePipe(*pipe)                {}
 func (s *scriptedSocket) Abort()                         { s.aborted = true }

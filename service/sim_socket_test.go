@@ -239,6 +239,7 @@ func (s *simSocket) Offload(session *ktls.Session) error {
 
 func (s *simSocket) Sent(n int)                     { s.meter.Sent(n) }
 func (s *simSocket) Reading() (ktls.Reading, error) { return s.meter.Read() }
+func (s *simSocket) LimitUnsent(int)                {}
 func (s *simSocket) Abort()                         { s.linger = true }
 
 func (s *simSocket) Pipe() (*pipe, error) {

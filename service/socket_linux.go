@@ -27,16 +27,13 @@ func newTCPSocket(fd int) (*tcpSocket, error) {
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return nil, fmt.Errorf("service: %w", os.NewSyscallError("setsockopt TCP_NODELAY", err))
 	}
-	// What the network does not take now need not be in the kernel. Then the socket
-	// is full, and poll(2) tells when it is not: no bound has to be waited at.
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, maxUnsent); err != nil {
-		return nil, fmt.Errorf("service: %w", os.NewSyscallError("setsockopt TCP_NOTSENT_LOWAT", err))
-	}
 	m, err := ktls.NewMeter(ktls.FD(fd))
 	if err != nil {
 		return nil, err
 	}
-	return &tcpSocket{fd: fd, meter: m}, nil
+	s := &tcpSocket{fd: fd, meter: m}
+	s.LimitUnsent(minUnsent)
+	return s, nil
 }
 
 func (s *tcpSocket) Offload(session *ktls.Session) error {
@@ -50,6 +47,12 @@ func (s *tcpSocket) Offload(session *ktls.Session) error {
 func (s *tcpSocket) Sent(n int) { s.meter.Sent(n) }
 
 func (s *tcpSocket) Reading() (ktls.Reading, error) { return s.meter.Read() }
+
+// LimitUnsent cannot fail on a TCP socket. What the network does not take now need not
+// be in the kernel.
+func (s *tcpSocket) LimitUnsent(n int) {
+	unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, n)
+}
 
 func (s *tcpSocket) Pipe() (*pipe, error) { return newPipe() }
 

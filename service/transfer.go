@@ -346,14 +346,14 @@ func (c *conn) fill(now time.Time) operation {
 	if t.pipe != nil {
 		size = int64(t.pipe.size)
 	}
-	n := allowed(min(p.n, size), c.room.all)
+	n := c.allowed(min(p.n, size), c.room.all)
 	if n == 0 {
 		r, op, ok := c.measure(now)
 		if !ok {
 			return op
 		}
-		if n = allowed(min(p.n, size), c.room.all); n == 0 {
-			return c.waitForClient(r, now)
+		if n = c.allowed(min(p.n, size), c.room.all); n == 0 {
+			return c.waitForRoom(r, now)
 		}
 	}
 	if t.pipe == nil {

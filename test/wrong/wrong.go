@@ -49,7 +49,7 @@ var NoDrain = Variant{"no drain", []Edit{
 // OnlyPOLLOUT pushes whenever the socket takes bytes, however much is pending.
 var OnlyPOLLOUT = Variant{"POLLOUT is the only gate", []Edit{{
 	File: "service/gate.go",
-	Old:  "c.room.all = c.buffer - headroom - r.Pending - r.Unacked - int64(c.transfer.held)\n\tc.room.tls = maxPending - headroom - r.Pending\n",
+	Old:  "c.room.all = min(c.buffer-headroom, c.window.size) - r.Pending - r.Unacked - int64(c.transfer.held)\n\tc.room.tls = maxPending - headroom - r.Pending\n",
 	New:  "c.room = rooms{1 << 40, 1 << 40}\n",
 }}}
 
@@ -57,9 +57,16 @@ var OnlyPOLLOUT = Variant{"POLLOUT is the only gate", []Edit{{
 // once took, up to the last of the numbers of net.ipv4.tcp_wmem.
 var Unbounded = Variant{"no bound on TCP's buffer", []Edit{{
 	File: "service/gate.go",
-	Old:  "headroom - r.Pending - r.Unacked - int64(",
-	New:  "headroom - r.Pending - int64(",
+	Old:  "c.window.size) - r.Pending - r.Unacked - int64(",
+	New:  "1<<40) - r.Pending - int64(",
 }}}
+
+// Ungated pushes whatever the socket takes, and lets it take what its buffer may grow to.
+var Ungated = Variant{"no bound at all", append([]Edit{{
+	File: "service/socket_linux.go",
+	Old:  "unix.TCP_NOTSENT_LOWAT, n)",
+	New:  "unix.TCP_NOTSENT_LOWAT, 0*n)",
+}}, OnlyPOLLOUT.Edits...)}
 
 // NoTurns reads as many files at a time as are asked for. On a disk that hangs, they
 // take all threads that sockets need too.
@@ -197,7 +204,7 @@ func Variants() []Variant {
 	return []Variant{
 		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoSeal, NoSettle, Unsealed,
 		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase, NoAckWait,
-		Unbounded, FreePipe, NoTurns,
+		Unbounded, Ungated, FreePipe, NoTurns,
 	}
 }
 
