@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 TAGS := board,debian,netns,oracle,yocto
 export CGO_ENABLED := 0
 
-.PHONY: all arm64 arm run test test-all test-unit test-oracle test-simulation test-oldest test-netns test-board test-boards matrix soak test-debian packages lint fuzz board bench install deb clean
+.PHONY: all arm64 arm run test test-all test-unit test-oracle test-simulation test-oldest test-netns test-board test-boards matrix soak test-debian packages lint fuzz board picture bench install deb clean
 
 all:
 	go build $(GOFLAGS_BUILD) -o build/uringhttpd .
@@ -99,6 +99,11 @@ fuzz:
 # machine that does little else.
 bench:
 	go test -tags netns -run '^$$' -bench . -benchtime 80x -timeout 30m ./test/netns
+
+# The picture of docs/kernel-tls-async.md, from figures that are kept; to measure them:
+# go test -count=1 -tags board ./test/board -run TestPicture -board.csv docs/picture/pending.csv
+picture:
+	go run ./docs/picture <docs/picture/pending.csv >docs/kernel-tls-async.svg
 
 # An emulated i.MX 8M Plus that serves a sample file, until Ctrl-C.
 board:

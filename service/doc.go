@@ -8,7 +8,7 @@
 //	handshake  conn.go      crypto/tls computes on a worker; then the kernel has the keys
 //	request    request.go   the head is gathered, checked, parsed
 //	handler    response.go  an http.Handler runs on a worker, and leaves segments
-//	transfer   transfer.go  memory is sent, files are spliced, gated by the meter
+//	transfer   transfer.go  memory is sent, files are spliced, gated by the meter (gate.go)
 //	drain      closing.go   nothing is left in kernel TLS; close_notify; FIN
 //	linger     closing.go   unread input is discarded until the client has it all
 //	close      loop.go

@@ -1,0 +1,160 @@
+//go:build board
+
+package board_test
+
+import (
+	"context"
+	"encoding/csv"
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"uringhttpd/test/board"
+	"uringhttpd/test/board/client"
+	"uringhttpd/test/board/pattern"
+	"uringhttpd/test/wrong"
+)
+
+var csvFlag = flag.String("board.csv", "", "file to write what TestPicture measures to; default it does not run")
+
+// told makes a build read the meter before each push, and log each reading.
+var told = []wrong.Edit{
+	{
+		File: "service/gate.go",
+		Old:  "\tn := c.pushable()\n",
+		New:  "\tif _, op, ok := c.measure(now); !ok {\n\t\treturn op\n\t}\n\tn := c.pushable()\n",
+	},
+	{
+		File: "service/gate.go",
+		Old:  "\tc.pendingMax = max(",
+		New:  "\tc.log.Info(\"told\", \"pending\", r.Pending)\n\tc.pendingMax = max(",
+	},
+}
+
+// pictured are ways to gate, each with what makes it of the daemon.
+var pictured = []wrong.Variant{
+	{Name: "none", Edits: slices.Concat(told, wrong.Ungated.Edits)},
+	{Name: "POLLOUT", Edits: slices.Concat(told, wrong.Ungated.Edits, []wrong.Edit{{
+		File: "service/gate.go",
+		Old:  "\treturn c.push(n)\n",
+		New:  "\tif !t.refused {\n\t\treturn c.awaitRoom(now)\n\t}\n\treturn c.push(n)\n",
+	}})},
+	{Name: "meter", Edits: told},
+}
+
+// TestPicture measures what is inside kernel TLS over time while a client downloads
+// 8 MiB at some 3 MB/s, by how pushes are gated, as testTeeth's pendingMax does. It
+// writes lines of gate, milliseconds since the first push, bytes. The picture of it is
+// in docs/kernel-tls-async.md.
+func TestPicture(t *testing.T) {
+	if *csvFlag == "" {
+		t.Skip("no file is named: -board.csv docs/picture/pending.csv")
+	}
+	cache, err := board.DefaultCache()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	dir := t.TempDir()
+	spec := board.Spec{Board: board.AMD64_612, Engine: board.Cryptd, Program: filepath.Join(dir, "uringhttpd"), Cache: cache, Wrong: map[string]string{}}
+	if err := spec.Board.Build(ctx, board.Build{Output: spec.Program}); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range pictured {
+		overlay, err := v.Overlay(root, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec.Wrong[v.Name] = strings.TrimSuffix(overlay, ".json")
+		if err := spec.Board.Build(ctx, board.Build{Output: spec.Wrong[v.Name], Flags: []string{"-overlay", overlay}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m, err := board.Boot(ctx, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	f, err := os.Create(filepath.Join(root, *csvFlag))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w := csv.NewWriter(f)
+	w.Write([]string{"gate", "ms", "bytes"})
+	for _, v := range pictured {
+		record(ctx, t, m, v.Name, w)
+	}
+	if w.Flush(); w.Error() != nil {
+		t.Error(w.Error())
+	}
+}
+
+var reading = regexp.MustCompile(`time=(\S+) .*msg=told pending=(\d+)`)
+
+// record runs one build, and writes what it told.
+func record(ctx context.Context, t *testing.T, m *board.Machine, program string, w *csv.Writer) {
+	content := pattern.Content{Seed: 0x9e4d, Size: 8 << 20}
+	if err := m.MakeFile(ctx, board.Root+"/pending.bin", content); err != nil {
+		t.Fatal(err)
+	}
+	restore, err := m.SetSysctl(ctx, "net.ipv4.tcp_wmem", "4096 16777216 16777216")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer restore()
+	p, err := m.StartDaemon(ctx, board.Daemon{Wrong: program, Nice: -20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots, err := m.Roots()
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	r, err := m.Download(ctx, client.Options{
+		Address: "127.0.0.1:" + strconv.Itoa(board.TLSPort), Path: "/pending.bin", Roots: roots, Content: &content,
+		ReadSize: 16 << 10, Pause: 5 * time.Millisecond,
+	})
+	if err != nil || r.Complete != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	took := time.Since(begin).Round(time.Millisecond)
+	if err := p.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	e, err := p.Output(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var start time.Time
+	most := 0
+	for _, f := range reading.FindAllSubmatch(e.Stderr, -1) {
+		at, err1 := time.Parse(time.RFC3339Nano, string(f[1]))
+		n, err2 := strconv.Atoi(string(f[2]))
+		if err1 != nil || err2 != nil {
+			t.Fatal(err1, err2)
+		}
+		if start.IsZero() {
+			start = at
+		}
+		most = max(most, n)
+		w.Write([]string{program, strconv.FormatInt(at.Sub(start).Milliseconds(), 10), string(f[2])})
+	}
+	t.Logf("gated by %s: at most %d bytes pending, the download took %v; %d bytes of log lost", program, most, took, e.Dropped)
+}
