@@ -221,6 +221,9 @@ type Spec struct {
 	CPUs int
 	// Modules are loaded beyond those every board needs.
 	Modules []string
+	// Disk is the host's path of a disk's image, on a board with virtio. MountDisk
+	// makes it Root's folder disk. What is written to it is lost.
+	Disk string
 }
 
 // Where things are on a board.
@@ -228,5 +231,6 @@ const (
 	ProgramPath  = "/bin/uringhttpd"
 	DownloadPath = "/bin/download" // the client of package client
 	Root         = "/srv"          // a tmpfs: the folder to serve
+	DiskRoot     = Root + "/disk"  // of Spec.Disk
 	SoCPath      = "/sys/devices/soc0/soc_id"
 )

@@ -95,7 +95,7 @@ func TestBoards(t *testing.T) {
 			}
 			if e.engine.Async() && effort == whole {
 				var err error
-				if spec.Wrong, err = wrongBuilds(ctx, e.board, t.TempDir()); err != nil {
+				if spec.Wrong, err = wrongBuilds(ctx, e.board, t.TempDir(), teeth...); err != nil {
 					t.Fatal(err)
 				}
 			}

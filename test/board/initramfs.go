@@ -37,6 +37,9 @@ func buildInitramfs(ctx context.Context, dir string, spec Spec, m machine, k *de
 	}
 	names := append(append([]string(nil), m.modules...), modules...)
 	names = append(names, spec.Engine.module()...)
+	if spec.Disk != "" {
+		names = append(names, diskModules...)
+	}
 	mods, err := k.Modules(ctx, append(names, spec.Modules...)...)
 	if err != nil {
 		return "", err

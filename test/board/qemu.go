@@ -79,6 +79,15 @@ func startQEMU(ctx context.Context, dir string, spec Spec, m machine, k *debian.
 		"-mon", "chardev=qmp,mode=control",
 	)
 	args = append(args, m.devices()...)
+	if spec.Disk != "" {
+		if m.bus == "" {
+			return nil, fmt.Errorf("board: %s has no virtio, and so no disk", m.name)
+		}
+		args = append(args,
+			"-drive", "if=none,id=disk,format=raw,snapshot=on,file="+spec.Disk,
+			"-device", "virtio-blk-"+m.bus+",drive=disk",
+		)
+	}
 	q := &qemu{agent: agent, qmp: qmp, stderr: &lockedBuffer{}, done: make(chan struct{})}
 	q.cmd = exec.Command(e.Path, args...)
 	q.cmd.Stderr = q.stderr

@@ -17,17 +17,20 @@ import (
 	"uringhttpd/test/wrong"
 )
 
+// teeth are the programs that testTeeth starts.
+var teeth = []wrong.Variant{wrong.NoDrain, wrong.NoLinger, wrong.OnlyPOLLOUT, wrong.PipesKept}
+
 // wrongDownloads is how many downloads a wrong build gets to be caught by.
 const wrongDownloads = 16
 
-// wrongBuilds builds the programs that testTeeth starts into the folder dir.
-func wrongBuilds(ctx context.Context, b board.Board, dir string) (map[string]string, error) {
+// wrongBuilds builds wrong programs into the folder dir.
+func wrongBuilds(ctx context.Context, b board.Board, dir string, variants ...wrong.Variant) (map[string]string, error) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		return nil, err
 	}
 	programs := map[string]string{}
-	for _, v := range []wrong.Variant{wrong.NoDrain, wrong.NoLinger, wrong.OnlyPOLLOUT, wrong.PipesKept} {
+	for _, v := range variants {
 		overlay, err := v.Overlay(root, dir)
 		if err != nil {
 			return nil, err

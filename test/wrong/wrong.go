@@ -98,6 +98,14 @@ var NoLinger = Variant{"close with unread input", []Edit{{
 	New:  "return c.closeSocket()\n}\n\n// discard",
 }}}
 
+// NoReset leaves it to the kernel how a connection ends when the program dies: in
+// order, as if all had been sent.
+var NoReset = Variant{"no reset when killed", []Edit{{
+	File: "service/socket_linux.go",
+	Old:  "&unix.Linger{Onoff: 1}); err != nil {",
+	New:  "&unix.Linger{}); err != nil {",
+}}}
+
 // NoSeal sends the end of a file whatever became of the file meanwhile.
 var NoSeal = Variant{"no seal", []Edit{{
 	File: "service/transfer.go",
@@ -202,7 +210,7 @@ var NoAckWait = Variant{"no wait for acknowledgement", []Edit{{
 // Variants are all of them.
 func Variants() []Variant {
 	return []Variant{
-		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoSeal, NoSettle, Unsealed,
+		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoReset, NoSeal, NoSettle, Unsealed,
 		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase, NoAckWait,
 		Unbounded, Ungated, FreePipe, NoTurns,
 	}

@@ -32,6 +32,24 @@ func writeFile(a wire.Write) error {
 	return err
 }
 
+// alterFile changes a file in place: its size, then bytes within it.
+func alterFile(a wire.Alter) error {
+	f, err := os.OpenFile(a.Path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	if a.Size != nil {
+		err = f.Truncate(*a.Size)
+	}
+	if err == nil && len(a.Data) > 0 {
+		_, err = f.WriteAt(a.Data, a.Offset)
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
 // writePattern makes the file under another name and renames it, so that
 // nobody sees half of it.
 func writePattern(ctx context.Context, a wire.Pattern) error {

@@ -84,6 +84,8 @@ func (s *server) do(ctx context.Context, req wire.Request) (any, error) {
 		return hello()
 	case wire.OpWrite:
 		return with(req, func(a wire.Write) (any, error) { return nil, writeFile(a) })
+	case wire.OpAlter:
+		return with(req, func(a wire.Alter) (any, error) { return nil, alterFile(a) })
 	case wire.OpPattern:
 		return with(req, func(a wire.Pattern) (any, error) { return nil, writePattern(ctx, a) })
 	case wire.OpRead:
@@ -104,6 +106,16 @@ func (s *server) do(ctx context.Context, req wire.Request) (any, error) {
 		return with(req, func(a wire.Handle) (any, error) { return s.process(a) })
 	case wire.OpListening:
 		return with(req, func(a wire.Listening) (any, error) { return nil, listening(ctx, a.Port) })
+	case wire.OpMap:
+		return with(req, func(a wire.Map) (any, error) { return nil, mapDevice(a) })
+	case wire.OpSuspend:
+		return with(req, func(a wire.Suspend) (any, error) { return nil, suspendDevice(a) })
+	case wire.OpMount:
+		return with(req, func(a wire.Mount) (any, error) { return nil, mountDisk(a) })
+	case wire.OpQueue:
+		return with(req, func(a wire.Queue) (any, error) { return nil, setQueue(a) })
+	case wire.OpDropped:
+		return with(req, dropped)
 	case wire.OpAEAD:
 		return with(req, func(a wire.AEAD) (any, error) { return nil, instantiate(a.Name) })
 	case wire.OpNetem:

@@ -31,7 +31,7 @@ func FetchEmulator(ctx context.Context, cache, program, machine string) (*Emulat
 	if installed.knows(ctx, machine) == nil {
 		return installed, nil
 	}
-	shelf := filepath.Join(cache, "qemu-arm-"+layout)
+	shelf := filepath.Join(cache, "qemu-arm-2")
 	if err := os.MkdirAll(shelf, 0o755); err != nil {
 		return nil, fmt.Errorf("debian: cache: %w; name another folder", err)
 	}

@@ -17,7 +17,7 @@ import (
 // wants, or gets it into the folder cache first: Debian's headers of exactly that
 // kernel, and the programs of its build for this machine's processor.
 func FetchHeaders(ctx context.Context, cache string, want Want, k *Kernel) (string, error) {
-	shelf := filepath.Join(cache, "linux-headers-"+k.Release+"-"+layout)
+	shelf := filepath.Join(cache, "linux-headers-"+k.Release+"-2")
 	if err := os.MkdirAll(shelf, 0o755); err != nil {
 		return "", fmt.Errorf("debian: cache: %w; name another folder", err)
 	}

@@ -38,7 +38,7 @@ var suites = []string{"bookworm-backports", "trixie", "bookworm"}
 
 // layout numbers the choice of kept: a change of that must change this, so
 // that a cache filled before is not taken for complete.
-const layout = "2"
+const layout = "3"
 
 // kept are the folders of modules worth keeping, of some hundred megabytes.
 var kept = []string{
@@ -47,6 +47,8 @@ var kept = []string{
 	"kernel/drivers/char/virtio_console", "kernel/drivers/net/virtio_net", "kernel/drivers/net/net_failover",
 	"kernel/drivers/net/veth", "kernel/drivers/net/ifb", "kernel/drivers/dma/", "kernel/drivers/soc/", "kernel/drivers/bus/",
 	"kernel/drivers/net/ethernet/freescale/fec.ko", "kernel/drivers/net/mdio/", "kernel/drivers/net/phy/", "kernel/drivers/nvmem/",
+	"kernel/drivers/block/virtio_blk.ko", "kernel/drivers/md/dm-mod.ko", "kernel/drivers/md/dm-delay.ko",
+	"kernel/fs/ext4/", "kernel/fs/jbd2/", "kernel/fs/mbcache.ko",
 }
 
 // deviceTrees are the ones worth keeping.

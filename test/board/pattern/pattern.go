@@ -10,11 +10,13 @@ import (
 
 // Content describes a file: Hole bytes of zeros (a hole in a sparse file)
 // followed by the pattern of Seed, Size bytes in all. The pattern at an offset
-// is the same whatever Hole and Size are.
+// is the same whatever Hole and Size are. If Every is not 0, the second half of each
+// so many bytes is zeros too.
 type Content struct {
-	Seed uint64 `json:"seed"`
-	Size int64  `json:"size"`
-	Hole int64  `json:"hole,omitempty"`
+	Seed  uint64 `json:"seed"`
+	Size  int64  `json:"size"`
+	Hole  int64  `json:"hole,omitempty"`
+	Every int64  `json:"every,omitempty"`
 }
 
 // ReadAt fills p with the bytes at off, as io.ReaderAt does.
@@ -36,6 +38,13 @@ func (c Content) ReadAt(p []byte, off int64) (int, error) {
 		rest = rest[len(zeros):]
 	}
 	fill(rest, c.Seed, off+int64(len(p)-len(rest)))
+	if c.Every > 0 {
+		for i := range p {
+			if (off+int64(i))%c.Every >= c.Every/2 {
+				p[i] = 0
+			}
+		}
+	}
 	return len(p), err
 }
 

@@ -33,6 +33,7 @@ func TestReader(t *testing.T) {
 		{Seed: 7, Size: 10007},
 		{Seed: 7, Size: 10007, Hole: 5003},
 		{Seed: 7, Size: 4096, Hole: 4096},
+		{Seed: 7, Size: 10007, Every: 4096},
 	} {
 		if err := iotest.TestReader(io.NewSectionReader(c, 0, c.Size), all(t, c)); err != nil {
 			t.Errorf("%+v: %v", c, err)

@@ -37,6 +37,7 @@ type Op string
 const (
 	OpHello     Op = "hello"     // none        -> Hello
 	OpWrite     Op = "write"     // Write       -> none
+	OpAlter     Op = "alter"     // Alter       -> none
 	OpPattern   Op = "pattern"   // Pattern     -> none
 	OpRead      Op = "read"      // Read        -> Data
 	OpRemove    Op = "remove"    // Read        -> none
@@ -49,6 +50,11 @@ const (
 	OpListening Op = "listening" // Listening   -> none
 	OpAEAD      Op = "aead"      // AEAD        -> none
 	OpNetem     Op = "netem"     // Netem       -> none
+	OpMap       Op = "map"       // Map         -> none
+	OpSuspend   Op = "suspend"   // Suspend     -> none
+	OpMount     Op = "mount"     // Mount       -> none
+	OpQueue     Op = "queue"     // Queue       -> none
+	OpDropped   Op = "dropped"   // Queue       -> Dropped
 	OpShutdown  Op = "shutdown"  // none        -> none, and the machine goes off
 )
 
@@ -81,6 +87,15 @@ type Write struct {
 	Mode   uint32 `json:"mode"`
 	Append bool   `json:"append,omitempty"`
 	Data   []byte `json:"data"`
+}
+
+// Alter changes a file in place: it gets Size, unless that is nil, and then Data at
+// Offset.
+type Alter struct {
+	Path   string `json:"path"`
+	Size   *int64 `json:"size,omitempty"`
+	Offset int64  `json:"offset,omitempty"`
+	Data   []byte `json:"data,omitempty"`
 }
 
 // Pattern makes a file of generated content; its hole is a real one.
@@ -161,4 +176,47 @@ type Netem struct {
 	Loss   float64       `json:"loss"` // of packets, from 0 to 1
 	Delay  time.Duration `json:"delay"`
 	Jitter time.Duration `json:"jitter"`
+}
+
+// Map gives the one device of the device mapper its table, and makes the device if
+// it is not there: /dev/dm-0.
+type Map struct {
+	Name    string   `json:"name"`
+	Targets []Target `json:"targets"`
+}
+
+// A Target is a line of such a table (Documentation/admin-guide/device-mapper).
+// Start and Length are bytes of the device.
+type Target struct {
+	Start      int64  `json:"start"`
+	Length     int64  `json:"length"`
+	Type       string `json:"type"` // linear, error, delay
+	Parameters string `json:"parameters,omitempty"`
+}
+
+// Suspend makes a mapped device answer nothing until it is not suspended any more.
+type Suspend struct {
+	Name      string `json:"name"`
+	Suspended bool   `json:"suspended"`
+}
+
+// Mount mounts a block device; the folder is made.
+type Mount struct {
+	Source   string `json:"source"`
+	Target   string `json:"target"`
+	Type     string `json:"type"`
+	ReadOnly bool   `json:"read_only,omitempty"`
+}
+
+// Queue is a network device's queue for what goes out: the kind of queueing
+// discipline, and its options as netlink attributes. No Kind takes it away.
+type Queue struct {
+	Device  string `json:"device"`
+	Kind    string `json:"kind,omitempty"`
+	Options []byte `json:"options,omitempty"`
+}
+
+// Dropped is how many packets a queue has thrown away.
+type Dropped struct {
+	Packets int64 `json:"packets"`
 }

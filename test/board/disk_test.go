@@ -1,0 +1,172 @@
+//go:build board
+
+package board_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"uringhttpd/test/board"
+	"uringhttpd/test/board/client"
+	"uringhttpd/test/board/pattern"
+)
+
+const diskSize = 96 << 20
+
+// A diskFile is a file of the disk.
+type diskFile struct {
+	name    string
+	content *pattern.Content
+}
+
+func (f diskFile) path() string { return "/disk/" + f.name }
+
+// The files of the disk: what is read and sent with the head, and what is spliced.
+var (
+	smallOnDisk = diskFile{"small.bin", &pattern.Content{Seed: 0xd151, Size: 32 << 10}}
+	largeOnDisk = diskFile{"large.bin", &pattern.Content{Seed: 0xd152, Size: 8 << 20}}
+)
+
+func diskFiles() map[string]pattern.Content {
+	files := map[string]pattern.Content{}
+	for _, f := range []diskFile{smallOnDisk, largeOnDisk} {
+		files[f.name] = *f.content
+	}
+	return files
+}
+
+// testDisk: the files are on a disk that fails, is slow, and hangs.
+func testDisk(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
+	d, err := m.MountDisk(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := m.StartDaemon(ctx, board.Daemon{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := warm(ctx, t, m, p)
+	t.Run("bad block", func(t *testing.T) { testBadBlock(ctx, t, m, d, p, effort) })
+	t.Run("dead", func(t *testing.T) { testDeadDisk(ctx, t, m, d, p) })
+	t.Run("slow", func(t *testing.T) { testSlowDisk(ctx, t, m, d) })
+	t.Run("hangs", func(t *testing.T) { testHang(ctx, t, m, d, p, effort) })
+	t.Run("leaks", func(t *testing.T) { checkLeaks(ctx, t, p, base) })
+	if err := p.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// testBadBlock: a block of a file cannot be read. Its clients can tell, others are
+// served, and once it can be read, so is all.
+func testBadBlock(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk, p *board.Process, effort effort) {
+	for _, f := range []struct {
+		diskFile
+		bad int64 // offset in the file
+	}{
+		{smallOnDisk, 16 << 10},
+		{largeOnDisk, 2 << 20},
+	} {
+		at := onDisk(t, m.Spec.Disk, *f.content, f.bad)
+		for _, w := range ways {
+			t.Run(f.name+"/"+w.name, func(t *testing.T) {
+				if effort == brief && (w.remote || f.diskFile == smallOnDisk && w.plain) {
+					t.Skip("left for make test-all")
+				}
+				o := client.Options{Path: f.path(), Content: f.content, Downloads: 3, Parallel: 3, Timeout: time.Minute}
+				if err := d.Break(ctx, at, 4096); err != nil {
+					t.Fatal(err)
+				}
+				if err := m.Forget(ctx); err != nil {
+					t.Fatal(err)
+				}
+				before := len(logLines(ctx, t, p))
+				r := w.download(ctx, t, m, o)
+				told(t, w, r, o.Downloads)
+				if r.Bytes > int64(o.Downloads)*f.bad {
+					t.Errorf("%d bytes came, more than there are before the bad block: %+v", r.Bytes, r)
+				}
+				cutOff(ctx, t, p, before, o.Downloads, "input/output error")
+				complete(ctx, t, m, 2, w)
+				if err := d.Heal(ctx); err != nil {
+					t.Fatal(err)
+				}
+				if err := m.Forget(ctx); err != nil {
+					t.Fatal(err)
+				}
+				if r := w.download(ctx, t, m, o); r.Complete != o.Downloads {
+					t.Errorf("healed: got %+v", r)
+				}
+			})
+		}
+	}
+}
+
+// testDeadDisk: nothing can be read, not even where the file is.
+func testDeadDisk(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk, p *board.Process) {
+	if err := m.Forget(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Break(ctx, 0, d.Size()); err != nil {
+		t.Fatal(err)
+	}
+	before := len(logLines(ctx, t, p))
+	o := client.Options{Path: smallOnDisk.path(), Content: smallOnDisk.content, Downloads: 2, Timeout: time.Minute}
+	r := ways[0].download(ctx, t, m, o)
+	if r.Errors["status"] != o.Downloads || !strings.Contains(strings.Join(r.Details, "\n"), "500 ") {
+		t.Errorf("got %+v, want status 500", r)
+	}
+	for _, line := range logLines(ctx, t, p)[before:] {
+		t.Log(line)
+	}
+	complete(ctx, t, m, 2, ways...)
+	if err := d.Heal(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if r := ways[0].download(ctx, t, m, o); r.Complete != o.Downloads {
+		t.Errorf("healed: got %+v", r)
+	}
+}
+
+// testSlowDisk: each read takes long, which is not a client that stalls.
+func testSlowDisk(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk) {
+	if err := d.Slow(ctx, 100); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := d.Heal(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, w := range ways[:2] {
+		if err := m.Forget(ctx); err != nil {
+			t.Fatal(err)
+		}
+		o := client.Options{Path: largeOnDisk.path(), Content: largeOnDisk.content, Downloads: 2, Parallel: 2, Timeout: 3 * time.Minute}
+		if r := w.download(ctx, t, m, o); r.Complete != o.Downloads {
+			t.Errorf("%s: got %+v", w.name, r)
+		}
+	}
+}
+
+// onDisk finds where on the disk a page of a file is.
+func onDisk(t *testing.T, image string, c pattern.Content, off int64) int64 {
+	t.Helper()
+	const page = 4096
+	block := make([]byte, page)
+	if _, err := c.ReadAt(block, off); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := bytes.Index(b, block)
+	if i < 0 || i%page != 0 {
+		t.Fatalf("byte %d of a file is at %d of the disk", off, i)
+	}
+	return int64(i)
+}

@@ -1,0 +1,194 @@
+//go:build board
+
+package board_test
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"uringhttpd/test/board"
+	"uringhttpd/test/board/client"
+	"uringhttpd/test/board/pattern"
+	"uringhttpd/test/wrong"
+)
+
+// faultBoards are the machines on which things go wrong beside the daemon.
+var faultBoards = []struct {
+	board  board.Board
+	effort effort
+}{
+	{board.AMD64_612, brief},
+	{board.ARMv7_612, left},
+}
+
+// TestFaults boots machines whose cipher is asynchronous, with a disk and with
+// queues that drop packets, and lets all of that fail.
+func TestFaults(t *testing.T) {
+	cache := *cacheFlag
+	if cache == "" {
+		var err error
+		if cache, err = board.DefaultCache(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, e := range faultBoards {
+		name := e.board.String() + "-faults"
+		if *onlyFlag != "" && !strings.Contains(","+*onlyFlag+",", ","+name+",") {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			effort := e.effort
+			if *fullFlag || *onlyFlag != "" {
+				effort = whole
+			}
+			if effort == left {
+				t.Skip("left for make test-all")
+			}
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+			defer cancel()
+			dir := t.TempDir()
+			spec := board.Spec{
+				Board: e.board, Engine: board.CAAM, Cache: cache,
+				Program: filepath.Join(dir, "uringhttpd"), Disk: filepath.Join(dir, "disk.img"), Modules: board.QueueModules,
+			}
+			if err := spec.Board.Build(ctx, board.Build{Package: *sourceFlag, Output: spec.Program}); err != nil {
+				t.Fatal(err)
+			}
+			if err := board.MakeDisk(ctx, spec.Disk, diskSize, diskFiles()); err != nil {
+				t.Fatal(err)
+			}
+			if effort == whole {
+				var err error
+				if spec.Wrong, err = wrongBuilds(ctx, e.board, dir, wrong.NoReset, wrong.WrongMeter, wrong.NoSeal); err != nil {
+					t.Fatal(err)
+				}
+			}
+			m, err := board.Boot(ctx, spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if t.Failed() {
+					log, err := m.KernelLog()
+					t.Logf("kernel log (%v):\n%s", err, log)
+				}
+				if err := m.Close(); err != nil {
+					t.Error(err)
+				}
+			}()
+			t.Run("ended", func(t *testing.T) { testEnded(ctx, t, m, effort) })
+			t.Run("disk", func(t *testing.T) { testDisk(ctx, t, m, effort) })
+		})
+	}
+}
+
+// A way is how a client reaches the daemon. From the board itself plain HTTP is sent
+// from copies, from the host it is spliced.
+type way struct {
+	name   string
+	remote bool
+	plain  bool
+}
+
+var ways = []way{
+	{"TLS", false, false},
+	{"plain", false, true},
+	{"TLS from the host", true, false},
+	{"plain from the host", true, true},
+}
+
+func (w way) port() int {
+	if w.plain {
+		return board.PlainPort
+	}
+	return board.TLSPort
+}
+
+// download makes downloads as o says, but for where from.
+func (w way) download(ctx context.Context, t *testing.T, m *board.Machine, o client.Options) client.Result {
+	t.Helper()
+	o.Plain = w.plain
+	var err error
+	if o.Roots, err = m.Roots(); err != nil {
+		t.Fatal(err)
+	}
+	var r client.Result
+	if w.remote {
+		if o.Address, err = m.Forward(ctx, w.port()); err != nil {
+			t.Fatal(err)
+		}
+		r, err = client.Run(ctx, o)
+	} else {
+		o.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(w.port()))
+		r, err = m.Download(ctx, o)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	return r
+}
+
+// told fails unless n clients have something other than a whole file, and know it.
+// From the host a reset cannot be seen: QEMU makes a FIN of it.
+func told(t *testing.T, w way, r client.Result, n int) {
+	t.Helper()
+	resets := r.Ends["reset"] + r.Errors["response"]
+	if r.Truncated+r.Errors["response"] != n || r.Ends["close_notify"] != 0 || !w.remote && resets != n {
+		t.Errorf("got %+v, want %d that were cut off and reset", r, n)
+	}
+}
+
+// complete fails unless n downloads of a small file of the tmpfs are complete, each
+// way.
+func complete(ctx context.Context, t *testing.T, m *board.Machine, n int, ways ...way) {
+	t.Helper()
+	c := pattern.Content{Seed: 0xc0de, Size: 100_000}
+	const name = "/complete.bin"
+	if err := m.MakeFile(ctx, board.Root+name, c); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range ways {
+		r := w.download(ctx, t, m, client.Options{Path: name, Content: &c, Downloads: n, Timeout: time.Minute})
+		if r.Complete != n {
+			t.Errorf("another client, %s: got %+v, want %d complete", w.name, r, n)
+		}
+	}
+}
+
+// cutOff fails unless the daemon's log has, after so many lines, n of responses that
+// were cut off for a reason, and no other complaint. The last may come after the
+// client knows.
+func cutOff(ctx context.Context, t *testing.T, p *board.Process, before, n int, reason string) {
+	t.Helper()
+	var lines []string
+	eventually(ctx, t, "a line for each response that was cut off", func() bool {
+		lines = lines[:0]
+		for _, line := range logLines(ctx, t, p)[before:] {
+			if !strings.Contains(line, "msg=request ") {
+				lines = append(lines, line)
+			}
+		}
+		return len(lines) >= n
+	})
+	for _, line := range lines {
+		if len(lines) != n || !strings.Contains(line, "response cut off") || !strings.Contains(line, reason) {
+			t.Errorf("logged, of %d lines where there should be %d: %s", len(lines), n, line)
+		}
+	}
+}
+
+// logLines are those that a daemon has written.
+func logLines(ctx context.Context, t *testing.T, p *board.Process) []string {
+	t.Helper()
+	e, err := p.Output(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSpace(string(e.Stderr)), "\n")
+}
