@@ -106,6 +106,11 @@ func (d *Disk) set(ctx context.Context, table ...wire.Target) error {
 	return d.m.agent.call(ctx, wire.OpMap, wire.Map{Name: diskName, Targets: table}, nil)
 }
 
+// Mount mounts a file system of the kernel's that is on no device.
+func (m *Machine) Mount(ctx context.Context, kind, target string) error {
+	return m.agent.call(ctx, wire.OpMount, wire.Mount{Source: kind, Target: target, Type: kind}, nil)
+}
+
 // Forget drops what the board keeps in memory of files that are on a disk.
 func (m *Machine) Forget(ctx context.Context) error { return m.Sysctl(ctx, "vm.drop_caches", "3") }
 

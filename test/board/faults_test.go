@@ -65,7 +65,7 @@ func TestFaults(t *testing.T) {
 			}
 			if effort == whole {
 				var err error
-				if spec.Wrong, err = wrongBuilds(ctx, e.board, dir, wrong.NoReset, wrong.WrongMeter, wrong.NoSeal); err != nil {
+				if spec.Wrong, err = wrongBuilds(ctx, e.board, dir, wrong.NoReset, wrong.NoDrain, wrong.NoSeal); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -83,6 +83,9 @@ func TestFaults(t *testing.T) {
 				}
 			}()
 			t.Run("ended", func(t *testing.T) { testEnded(ctx, t, m, effort) })
+			t.Run("queues", func(t *testing.T) { testQueues(ctx, t, m, effort) })
+			t.Run("engine", func(t *testing.T) { testEngineFaults(ctx, t, m, effort) })
+			t.Run("changed", func(t *testing.T) { testChanged(ctx, t, m, effort) })
 			t.Run("disk", func(t *testing.T) { testDisk(ctx, t, m, effort) })
 		})
 	}

@@ -28,10 +28,6 @@ const (
 func warm(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process) board.Held {
 	t.Helper()
 	const few = 8
-	// A daemon listens before it has its ring, and has it when it has answered.
-	if _, err := board.RunSharp(ctx, m, board.SharpOptions{Process: p, Downloads: 1}); err != nil {
-		t.Fatal(err)
-	}
 	start, err := p.Held(ctx)
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package board
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 
 	"uringhttpd/test/board/wire"
 )
@@ -10,8 +11,12 @@ import (
 // QueueModules are the kernel modules that TokenBucket and FairQueue need.
 var QueueModules = []string{"sch_tbf", "sch_fq"}
 
-// loopback is the device that has the queue.
-const loopback = "lo"
+// loopback is the device that has the queue. Its packets of usually 64 KiB would not
+// go through a small bucket; with a queue they are of the size that Ethernet has.
+const (
+	loopback    = "lo"
+	loopbackMTU = "/sys/class/net/" + loopback + "/mtu"
+)
 
 // TokenBucket lets rate bytes a second out of the loopback device, and drops packets
 // while more than limit bytes wait (tc-tbf(8)).
@@ -20,7 +25,7 @@ func (m *Machine) TokenBucket(ctx context.Context, rate, limit uint32) error {
 	const (
 		parameters, burst = 1, 6
 		ethernet          = 1
-		bucket            = 128 << 10 // more than a packet of this device
+		bucket            = 20 << 10 // larger packets are sent in segments
 	)
 	e := binary.LittleEndian // of all boards
 	qopt := make([]byte, 36)
@@ -40,7 +45,10 @@ func (m *Machine) FairQueue(ctx context.Context, rate, limit uint32) error {
 
 // NoQueue takes the queue away.
 func (m *Machine) NoQueue(ctx context.Context) error {
-	return m.agent.call(ctx, wire.OpQueue, wire.Queue{Device: loopback}, nil)
+	return errors.Join(
+		m.agent.call(ctx, wire.OpQueue, wire.Queue{Device: loopback}, nil),
+		m.WriteFile(ctx, loopbackMTU, []byte("65536"), 0o644),
+	)
 }
 
 // Dropped is how many packets the queue has thrown away.
@@ -54,6 +62,9 @@ func (m *Machine) queue(ctx context.Context, kind string, options ...[]byte) err
 	q := wire.Queue{Device: loopback, Kind: kind}
 	for _, o := range options {
 		q.Options = append(q.Options, o...)
+	}
+	if err := m.WriteFile(ctx, loopbackMTU, []byte("1500"), 0o644); err != nil {
+		return err
 	}
 	return m.agent.call(ctx, wire.OpQueue, q, nil)
 }

@@ -102,7 +102,7 @@ func mountDisk(a wire.Mount) error {
 	if a.ReadOnly {
 		flags |= unix.MS_RDONLY
 	}
-	if err := unix.Mount(a.Source, a.Target, a.Type, flags, ""); err != nil {
+	if err := unix.Mount(a.Source, a.Target, a.Type, flags, ""); err != nil && !errors.Is(err, unix.EBUSY) {
 		return fmt.Errorf("mount %s on %s: %w (the kernel log says more)", a.Source, a.Target, err)
 	}
 	return nil

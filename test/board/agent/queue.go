@@ -47,7 +47,8 @@ func dropped(a wire.Queue) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer, err := routeNetlink(unix.RTM_GETQDISC, unix.NLM_F_REQUEST, iface.Index, nil)
+	// Without NLM_F_ECHO the kernel answers everybody else only.
+	answer, err := routeNetlink(unix.RTM_GETQDISC, unix.NLM_F_REQUEST|unix.NLM_F_ECHO, iface.Index, nil)
 	if err != nil {
 		return nil, fmt.Errorf("queue of %s: %w", a.Device, err)
 	}

@@ -1,0 +1,144 @@
+//go:build board
+
+package board_test
+
+import (
+	"context"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"uringhttpd/test/board"
+	"uringhttpd/test/board/client"
+	"uringhttpd/test/board/pattern"
+	"uringhttpd/test/caamsim"
+	"uringhttpd/test/wrong"
+)
+
+// A change is something that becomes of a file while it is sent.
+type change struct {
+	name string
+	do   func(ctx context.Context, m *board.Machine, path string) error
+}
+
+// changedSize is so small that all of it but the end, which the daemon keeps, can wait
+// for the engine.
+const changedSize = 96 << 10
+
+var (
+	oldContent = pattern.Content{Seed: 0x01d, Size: changedSize}
+	newContent = pattern.Content{Seed: 0x2e3, Size: changedSize}
+)
+
+var changes = []change{
+	{"cut", func(ctx context.Context, m *board.Machine, path string) error {
+		return m.Alter(ctx, path, changedSize/2, 0, nil)
+	}},
+	{"cut to nothing", func(ctx context.Context, m *board.Machine, path string) error {
+		return m.Alter(ctx, path, 0, 0, nil)
+	}},
+	{"overwritten", func(ctx context.Context, m *board.Machine, path string) error {
+		b, err := io.ReadAll(io.NewSectionReader(newContent, 0, changedSize))
+		if err != nil {
+			return err
+		}
+		return m.Alter(ctx, path, -1, 0, b)
+	}},
+	{"appended to", func(ctx context.Context, m *board.Machine, path string) error {
+		return m.Alter(ctx, path, -1, changedSize, []byte("more"))
+	}},
+	{"replaced", func(ctx context.Context, m *board.Machine, path string) error {
+		return m.MakeFile(ctx, path, newContent)
+	}},
+	{"removed", func(ctx context.Context, m *board.Machine, path string) error {
+		return m.Remove(ctx, path)
+	}},
+}
+
+// testChanged: a file is changed while its records wait for an engine that stands
+// still; that reads the file's own pages, and finds there what they hold by then.
+func testChanged(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
+	p, err := m.StartDaemon(ctx, board.Daemon{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := warm(ctx, t, m, p)
+	for _, c := range changes {
+		for _, w := range []way{ways[0], ways[2]} {
+			t.Run(c.name+", "+w.name, func(t *testing.T) {
+				if effort == brief && (w.remote || c.name != "overwritten") {
+					t.Skip("left for make test-all")
+				}
+				before := len(logLines(ctx, t, p))
+				r := changed(ctx, t, m, c, w)
+				told(t, w, r, 1)
+				cutOff(ctx, t, p, before, 1, "changed.bin ") // changed since it was opened, or became shorter
+			})
+		}
+	}
+	complete(ctx, t, m, 2, ways...)
+	t.Run("leaks", func(t *testing.T) { checkLeaks(ctx, t, p, base) })
+	if err := p.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+	t.Run("wrong: "+wrong.NoSeal.Name, func(t *testing.T) {
+		if effort == brief {
+			t.Skip("left for make test-all")
+		}
+		p, err := m.StartDaemon(ctx, board.Daemon{Wrong: wrong.NoSeal.Name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := changed(ctx, t, m, changes[2], ways[0]); r.Complete != 1 {
+			t.Errorf("not caught: %+v", r)
+		}
+		if err := p.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// changed downloads a file that is changed while all of it but the end waits for the
+// engine.
+func changed(ctx context.Context, t *testing.T, m *board.Machine, c change, w way) client.Result {
+	t.Helper()
+	const name = "/changed.bin"
+	if err := m.MakeFile(ctx, board.Root+name, oldContent); err != nil {
+		t.Fatal(err)
+	}
+	before := counters(ctx, t, m)["in_flight"]
+	release := standStill(ctx, t, m)
+	defer release()
+	var r client.Result
+	var clients sync.WaitGroup
+	clients.Add(1)
+	go func() {
+		defer clients.Done()
+		// Whatever comes: what must not come is all of it.
+		r = w.download(ctx, t, m, client.Options{Path: name, Timeout: time.Minute})
+	}()
+	defer clients.Wait()
+	// 80 KiB, head included, are 6 records, of which the last ends the splice.
+	eventually(ctx, t, "all but the end with the engine", func() bool { return counters(ctx, t, m)["in_flight"]-before >= 6 })
+	if err := c.do(ctx, m, board.Root+name); err != nil {
+		t.Error(err)
+	}
+	release()
+	clients.Wait()
+	t.Logf("%+v", r)
+	return r
+}
+
+// standStill stops the engine. It goes on when the function that is returned is called
+// for the first time.
+func standStill(ctx context.Context, t *testing.T, m *board.Machine) (release func()) {
+	t.Helper()
+	set := func(value string) {
+		if err := m.WriteFile(ctx, caamsim.Parameters+"stall", []byte(value), 0o644); err != nil {
+			t.Error(err)
+		}
+	}
+	set("1")
+	return sync.OnceFunc(func() { set("0") })
+}

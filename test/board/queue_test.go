@@ -1,0 +1,107 @@
+//go:build board
+
+package board_test
+
+import (
+	"context"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"uringhttpd/test/board"
+	"uringhttpd/test/board/client"
+	"uringhttpd/test/board/pattern"
+	"uringhttpd/test/wrong"
+)
+
+// testQueues: a queue of the board's own drops packets, which TCP has counted as sent
+// by then. All downloads are whole, and no more is in kernel TLS than may be.
+func testQueues(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
+	const rate = 8 << 20
+	// The end of a response is still with the engine when it counts.
+	tune(ctx, t, m, "delay_us=20000")
+	for _, q := range []struct {
+		name string
+		set  func() error
+	}{
+		{"token bucket", func() error { return m.TokenBucket(ctx, rate, 40<<10) }},
+		{"fair queue", func() error { return m.FairQueue(ctx, rate/4, 2) }},
+	} {
+		t.Run(q.name, func(t *testing.T) {
+			r, drops, lines := dropping(ctx, t, m, "", q.set)
+			if r.Complete != queuedDownloads || r.Ends["close_notify"] != queuedDownloads {
+				t.Errorf("got %+v, want all complete and ended by close_notify", r)
+			}
+			if drops == 0 {
+				t.Error("nothing was dropped: this proves nothing")
+			}
+			most := 0
+			for _, line := range lines {
+				found := regexp.MustCompile(` pending_max=(-?\d+)`).FindStringSubmatch(line)
+				if found == nil {
+					t.Errorf("logged: %s", line)
+					continue
+				}
+				n, err := strconv.Atoi(found[1])
+				if err != nil || n < 0 || n > 256<<10 {
+					t.Errorf("logged: %s", line)
+				}
+				most = max(most, n)
+			}
+			t.Logf("%d packets dropped, pending_max %d", drops, most)
+		})
+		t.Run("wrong: "+wrong.NoDrain.Name+", "+q.name, func(t *testing.T) {
+			if effort == brief {
+				t.Skip("left for make test-all")
+			}
+			r, drops, _ := dropping(ctx, t, m, wrong.NoDrain.Name, q.set)
+			t.Logf("%d packets dropped, %+v", drops, r)
+			if r.Complete == queuedDownloads && r.Ends["close_notify"] == queuedDownloads {
+				t.Error("not caught: all downloads are complete")
+			}
+		})
+	}
+}
+
+const queuedDownloads = 8
+
+// dropping makes downloads through a queue of the loopback device, and returns what
+// came of them, how many packets were dropped, and what the daemon logged.
+func dropping(ctx context.Context, t *testing.T, m *board.Machine, program string, queue func() error) (client.Result, int64, []string) {
+	t.Helper()
+	content := pattern.Content{Seed: 0x0dd, Size: 1 << 20}
+	const name = "/queued.bin"
+	if err := m.MakeFile(ctx, board.Root+name, content); err != nil {
+		t.Fatal(err)
+	}
+	config := board.DefaultConfig + "limits:\n  stall_timeout: 20s\n"
+	p, err := m.StartDaemon(ctx, board.Daemon{Wrong: program, Config: config})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := queue(); err != nil {
+		t.Fatal(err)
+	}
+	r := ways[0].download(ctx, t, m, client.Options{
+		Path: name, Content: &content, Downloads: queuedDownloads, Parallel: 4, Timeout: time.Minute,
+	})
+	drops, err := m.Dropped(ctx)
+	if err != nil {
+		t.Error(err)
+	}
+	if err := m.NoQueue(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+	var lines []string
+	for _, line := range logLines(ctx, t, p) {
+		if strings.Contains(line, name) || strings.Contains(line, "level=WARN") {
+			lines = append(lines, line)
+		}
+	}
+	return r, drops, lines
+}
