@@ -192,7 +192,7 @@ func testCorruption(ctx context.Context, t *testing.T, m *board.Machine) {
 // eventually waits until ok: nothing announces what it looks at.
 func eventually(ctx context.Context, t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(time.Minute)
+	deadline := time.NewTimer(2 * time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()

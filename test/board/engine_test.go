@@ -28,7 +28,8 @@ func testEngineFaults(ctx context.Context, t *testing.T, m *board.Machine, effor
 			t.Fatal(err)
 		}
 	}
-	p, err := m.StartDaemon(ctx, board.Daemon{})
+	// Where the daemon only waits for the engine, it may be this that ends the wait.
+	p, err := m.StartDaemon(ctx, board.Daemon{Config: board.DefaultConfig + "limits:\n  stall_timeout: 5s\n"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,14 +20,25 @@ import (
 // by then. All downloads are whole, and no more is in kernel TLS than may be.
 func testQueues(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
 	const rate = 8 << 20
-	// The end of a response is still with the engine when it counts.
+	// The end of a response is still with the engine when it counts, and does not fit
+	// into the socket's buffer.
 	tune(ctx, t, m, "delay_us=20000")
+	restore, err := m.SetSysctl(ctx, "net.ipv4.tcp_wmem", "4096 16384 32768")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := restore(); err != nil {
+			t.Error(err)
+		}
+	}()
 	for _, q := range []struct {
-		name string
-		set  func() error
+		name  string
+		teeth bool
+		set   func() error
 	}{
-		{"token bucket", func() error { return m.TokenBucket(ctx, rate, 40<<10) }},
-		{"fair queue", func() error { return m.FairQueue(ctx, rate/4, 2) }},
+		{"token bucket", true, func() error { return m.TokenBucket(ctx, rate, 40<<10) }},
+		{"fair queue", false, func() error { return m.FairQueue(ctx, rate/4, 2) }},
 	} {
 		t.Run(q.name, func(t *testing.T) {
 			r, drops, lines := dropping(ctx, t, m, "", q.set)
@@ -53,8 +64,11 @@ func testQueues(ctx context.Context, t *testing.T, m *board.Machine, effort effo
 			t.Logf("%d packets dropped, pending_max %d", drops, most)
 		})
 		t.Run("wrong: "+wrong.NoDrain.Name+", "+q.name, func(t *testing.T) {
-			if effort == brief {
+			switch {
+			case effort == brief:
 				t.Skip("left for make test-all")
+			case !q.teeth:
+				t.Skip("loses something too rarely")
 			}
 			r, drops, _ := dropping(ctx, t, m, wrong.NoDrain.Name, q.set)
 			t.Logf("%d packets dropped, %+v", drops, r)
@@ -65,7 +79,7 @@ func testQueues(ctx context.Context, t *testing.T, m *board.Machine, effort effo
 	}
 }
 
-const queuedDownloads = 8
+const queuedDownloads = 16
 
 // dropping makes downloads through a queue of the loopback device, and returns what
 // came of them, how many packets were dropped, and what the daemon logged.
@@ -85,7 +99,7 @@ func dropping(ctx context.Context, t *testing.T, m *board.Machine, program strin
 		t.Fatal(err)
 	}
 	r := ways[0].download(ctx, t, m, client.Options{
-		Path: name, Content: &content, Downloads: queuedDownloads, Parallel: 4, Timeout: time.Minute,
+		Path: name, Content: &content, Downloads: queuedDownloads, Parallel: 8, Timeout: time.Minute,
 	})
 	drops, err := m.Dropped(ctx)
 	if err != nil {

@@ -207,12 +207,20 @@ var NoAckWait = Variant{"no wait for acknowledgement", []Edit{{
 	New:  "if r.Pending > 0 {",
 }}}
 
+// WholeFiles reads a file of some megabytes into memory before any of it is sent.
+var WholeFiles = Variant{"whole files in memory", []Edit{{
+	File: "service/transfer.go",
+	Old:  "chunk = 64 << 10",
+	New:  "chunk = 16 << 20",
+}}}
+
 // Variants are all of them.
 func Variants() []Variant {
 	return []Variant{
 		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoReset, NoSeal, NoSettle, Unsealed,
 		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase, NoAckWait,
-		Unbounded, Ungated, FreePipe, NoTurns,
+		Unbounded, Ungated, FreePipe, NoTurns, WholeFiles,
+		EngineOnLoop, EngineUnbounded, EngineTrusted, StillOffloads, ClosesDead,
 	}
 }
 
