@@ -33,7 +33,7 @@ var (
 
 func diskFiles() map[string]pattern.Content {
 	files := map[string]pattern.Content{}
-	for _, f := range []diskFile{smallOnDisk, largeOnDisk} {
+	for _, f := range []diskFile{smallOnDisk, largeOnDisk, raggedOnDisk} {
 		files[f.name] = *f.content
 	}
 	return files
@@ -58,6 +58,12 @@ func testDisk(ctx context.Context, t *testing.T, m *board.Machine, effort effort
 	if err := p.Stop(ctx); err != nil {
 		t.Error(err)
 	}
+	t.Run("hangs, and others", func(t *testing.T) {
+		if effort == brief {
+			t.Skip("left for make test-all")
+		}
+		testHungOthers(ctx, t, m, d)
+	})
 }
 
 // testBadBlock: a block of a file cannot be read. Its clients can tell, others are

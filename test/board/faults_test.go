@@ -85,6 +85,12 @@ func TestFaults(t *testing.T) {
 			t.Run("ended", func(t *testing.T) { testEnded(ctx, t, m, effort) })
 			t.Run("queues", func(t *testing.T) { testQueues(ctx, t, m, effort) })
 			t.Run("engine", func(t *testing.T) { testEngineFaults(ctx, t, m, effort) })
+			t.Run("engine, in the drain", func(t *testing.T) {
+				if effort == brief {
+					t.Skip("left for make test-all")
+				}
+				testDrainFault(ctx, t, m)
+			})
 			t.Run("changed", func(t *testing.T) { testChanged(ctx, t, m, effort) })
 			t.Run("disk", func(t *testing.T) { testDisk(ctx, t, m, effort) })
 		})
