@@ -19,8 +19,11 @@
 // one whose kernel has no cryptd has Pcrypt for an asynchronous engine. Held and
 // AwaitHeld tell whether an idle daemon is back at its base line.
 //
+// With Spec.Disk there is a disk, with ext4, that Disk breaks, slows down and hangs;
+// TokenBucket and FairQueue put a queue that drops packets before the loopback device.
+//
 // The package needs QEMU (qemu-system-x86, qemu-system-arm, ipxe-qemu), apt,
-// dpkg-deb, xz and the go command; it runs without privileges. Its tests that
+// dpkg-deb, mke2fs, xz and the go command; it runs without privileges. Its tests that
 // boot are behind the build tag board:
 //
 //	go test -tags board ./test/board/...

@@ -46,6 +46,19 @@ func TestUninterruptible(t *testing.T) {
 	}
 }
 
+// An attribute is found behind others, also in those that are no multiple of 4 long.
+func TestAttribute(t *testing.T) {
+	b := appendAttribute(appendAttribute(nil, 1, []byte("tbf\x00x")), 2|0x8000, []byte{7})
+	if got := attribute(b, 2); len(b)%4 != 0 || !bytes.Equal(got, []byte{7}) {
+		t.Errorf("got %x in %x", got, b)
+	}
+	for _, broken := range [][]byte{nil, b[:3], {0, 0, 2, 0}, {9, 0, 2, 0, 1}} {
+		if got := attribute(broken, 2); got != nil {
+			t.Errorf("%x: got %x", broken, got)
+		}
+	}
+}
+
 func TestTail(t *testing.T) {
 	var tl tail
 	var all []byte
