@@ -23,8 +23,8 @@ import (
 
 var csvFlag = flag.String("board.csv", "", "file to write what TestPicture measures to; default it does not run")
 
-// told makes a build read the meter before each push, and log each reading.
-var told = []wrong.Edit{
+// telling makes a build read the meter before each push, and log each reading.
+var telling = []wrong.Edit{
 	{
 		File: "service/gate.go",
 		Old:  "\tn := c.pushable()\n",
@@ -39,13 +39,13 @@ var told = []wrong.Edit{
 
 // pictured are ways to gate, each with what makes it of the daemon.
 var pictured = []wrong.Variant{
-	{Name: "none", Edits: slices.Concat(told, wrong.Ungated.Edits)},
-	{Name: "POLLOUT", Edits: slices.Concat(told, wrong.Ungated.Edits, []wrong.Edit{{
+	{Name: "none", Edits: slices.Concat(telling, wrong.Ungated.Edits)},
+	{Name: "POLLOUT", Edits: slices.Concat(telling, wrong.Ungated.Edits, []wrong.Edit{{
 		File: "service/gate.go",
 		Old:  "\treturn c.push(n)\n",
 		New:  "\tif !t.refused {\n\t\treturn c.awaitRoom(now)\n\t}\n\treturn c.push(n)\n",
 	}})},
-	{Name: "meter", Edits: told},
+	{Name: "meter", Edits: telling},
 }
 
 // TestPicture measures what is inside kernel TLS over time while a client downloads
