@@ -184,17 +184,23 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 		log.Warn("systemd's watchdog is not served", "reason", err)
 	}
 
+	notices := make(chan string, 4)
 	server, err := service.New(service.Options{
-		Handler:       files.New(opened.Root, files.Options{Listing: cfg.Index == config.IndexHTML}),
-		TLS:           opened.TLS,
-		Offload:       choice.Offload,
-		Require:       cfg.TLS.Kernel == config.KernelRequire,
-		Ciphers:       choice.Ciphers,
-		Prefer:        choice.Prefer,
-		AsyncCipher:   choice.Async,
-		Driver:        choice.Drivers,
-		TestCipher:    testCipher,
-		Notice:        func(text string) { notifier.Status(text) },
+		Handler:      files.New(opened.Root, files.Options{Listing: cfg.Index == config.IndexHTML}),
+		TLS:          opened.TLS,
+		Offload:      choice.Offload,
+		Require:      cfg.TLS.Kernel == config.KernelRequire,
+		Ciphers:      choice.Ciphers,
+		Prefer:       choice.Prefer,
+		AsyncCiphers: choice.Async,
+		Driver:       choice.Drivers,
+		TestCipher:   testCipher,
+		Notice: func(text string) {
+			select {
+			case notices <- text:
+			default: // systemd has not taken the last one
+			}
+		},
 		Connections:   cfg.Limits.Connections,
 		HeaderTimeout: cfg.Limits.HeaderTimeout,
 		IdleTimeout:   cfg.Limits.IdleTimeout,
@@ -218,6 +224,10 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 			select {
 			case <-done:
 				return
+			case text := <-notices:
+				if err := notifier.Status(text); err != nil {
+					log.Warn("systemd was not told", "reason", err)
+				}
 			case s := <-signals:
 				switch {
 				case s == syscall.SIGHUP:
@@ -254,9 +264,7 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 // process that can be left behind.
 func probe() (*platform.Report, error) {
 	if platform.MayWait() {
-		err := testCipher(context.Background())
-		var answer *platform.AnswerError
-		if err != nil && !(errors.As(err, &answer) && answer.Status == exitUsage) {
+		if err := testCipher(context.Background()); err != nil && !errors.Is(err, service.ErrInconclusive) {
 			return platform.ProbeWithoutTLS(err)
 		}
 	}
@@ -265,14 +273,24 @@ func probe() (*platform.Report, error) {
 	return platform.Probe(ctx)
 }
 
-// selfTestTime is enough for a slow engine under load.
-const selfTestTime = 10 * time.Second
+const (
+	// selfTestTime is enough for a slow engine under load.
+	selfTestTime = 8 * time.Second
+	// answerTime is that of the program that tests, its start and end included.
+	answerTime = 10 * time.Second
+)
 
 // testCipher runs selftest in a process that can be left behind.
 func testCipher(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, selfTestTime)
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	return platform.Ask(ctx, "/proc/self/exe", "selftest")
+	err := platform.Ask(ctx, "/proc/self/exe", "selftest")
+	var answer *platform.AnswerError
+	wrong := errors.As(err, &answer) && answer.Status == exitFailed
+	if err == nil || wrong || errors.Is(err, platform.ErrNoAnswer) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", service.ErrInconclusive, err)
 }
 
 // selftest has the kernel encrypt with each cipher that it takes. Its status is

@@ -25,7 +25,7 @@ const selfTestConns = 4
 // connections of this program to itself at a time, and compares what comes with
 // what was sent. It tells a driver that fails or computes wrongly; of
 // ChaCha20-Poly1305 the tags are not looked at. Where the kernel does not take
-// the suite errors.Is(err, errors.ErrUnsupported) holds.
+// the suite, or no connection can be made, errors.Is(err, errors.ErrUnsupported) holds.
 //
 // With a driver that never answers it does not return, whatever its context says,
 // and the process cannot be ended any more: run it in one of its own.
@@ -54,7 +54,7 @@ func selfTest(ctx context.Context, cipherSuite uint16) error {
 	}
 	in, out, err := loopback(ctx)
 	if err != nil {
-		return fmt.Errorf("ktls: a connection to itself: %w", err)
+		return fmt.Errorf("ktls: a connection to itself, for a test: %w (%w)", err, errors.ErrUnsupported)
 	}
 	defer in.Close()
 	defer out.Close()

@@ -53,10 +53,10 @@ func taken(report *platform.Report) []uint16 {
 	return suites
 }
 
-// drivers names who encrypts in the kernel, and tells whether any does it
-// asynchronously. One that /proc/crypto does not show is taken to: a send that
+// drivers names who encrypts in the kernel, and the suites for which that is
+// asynchronous. One that /proc/crypto does not show is taken to: a send that
 // leaves the loop for nothing costs little, one that waits in it holds up all.
-func drivers(report *platform.Report) (names string, async bool) {
+func drivers(report *platform.Report) (names string, async []uint16) {
 	var parts []string
 	for _, suite := range []uint16{suiteGCM, suiteChaCha} {
 		a, ok := report.Picked(suite)
@@ -64,16 +64,24 @@ func drivers(report *platform.Report) (names string, async bool) {
 		case !report.Takes(suite):
 			continue
 		case !ok:
-			parts, async = append(parts, tls.CipherSuiteName(suite)+" by a driver that /proc/crypto does not show"), true
+			parts, async = append(parts, tls.CipherSuiteName(suite)+" by a driver that /proc/crypto does not show"), append(async, sharing(suite)...)
 			continue
 		}
 		how := "synchronous"
 		if a.Async {
-			how, async = "asynchronous", true
+			how, async = "asynchronous", append(async, sharing(suite)...)
 		}
 		parts = append(parts, fmt.Sprintf("%s by %s (%s)", a.Name, a.Driver, how))
 	}
 	return strings.Join(parts, ", "), async
+}
+
+// sharing are the cipher suites that the driver of one serves.
+func sharing(suite uint16) []uint16 {
+	if suite == suiteGCM {
+		return []uint16{suiteGCM, tls.TLS_AES_256_GCM_SHA384}
+	}
+	return []uint16{suite}
 }
 
 // missing is why kernel TLS cannot be required with the cipher of the

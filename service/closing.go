@@ -195,19 +195,6 @@ func (c *conn) reset(reason string) operation {
 	return c.closeSocket()
 }
 
-// giveUp ends a connection whose crypto engine is dead, and tells whether its
-// socket can be closed. If it cannot, the client learns at least that no more comes.
-func (c *conn) giveUp() (closable bool) {
-	if c.state != stClosed {
-		c.reset("the crypto engine does not answer")
-	}
-	if c.sock.Empty() {
-		return true
-	}
-	c.sock.HangUp()
-	return false
-}
-
 // closeSocket is the last step, in order or not.
 func (c *conn) closeSocket() operation {
 	c.state = stClosed

@@ -55,7 +55,7 @@ type settings struct {
 	sessions      *ktls.Server // nil: no TLS
 	offloads      atomic.Bool  // try kernel TLS; only the loop changes it
 	require       bool         // and take nothing else
-	async         bool         // with a cipher that may keep its callers waiting
+	asyncCiphers  []uint16     // of them, those with which the kernel may keep its callers waiting
 	ciphers       []uint16     // cipher suites that the kernel takes; nil: try each
 	headerTimeout time.Duration
 	idleTimeout   time.Duration
@@ -81,6 +81,7 @@ type conn struct {
 	local     bool          // the client is on this machine
 	scrape    bool          // it is given the metrics, and not counted
 	session   *ktls.Session // nil on a plain connection
+	async     bool          // the kernel's cipher is asynchronous
 
 	in       []byte    // received and not yet used: decrypted
 	scanned  int       // bytes of in that do not hold the end of a head
@@ -218,6 +219,7 @@ func (c *conn) handshakeWorked(now time.Time) operation {
 // offloadSession gives the connection to the kernel where that is wanted and
 // can be had. All that the handshake made has been taken by TCP.
 func (c *conn) offloadSession(now time.Time) operation {
+	c.async = slices.Contains(c.asyncCiphers, c.session.Suite())
 	if !c.async {
 		return c.offloaded(c.tryKernel(), now)
 	}

@@ -3,6 +3,7 @@ package service
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -10,101 +11,128 @@ import (
 
 const (
 	// engineOps is how many operations may wait for the engine at a time; each
-	// has one of the kernel's threads. So many are lost if it never answers, and
-	// the ring has more (uring.New).
+	// keeps a thread. So many are lost if it never answers; see turns.go.
 	engineOps = 4
 	// engineTime is how long nothing may come of the engine, while something is
 	// waited for, before it is tested.
 	engineTime = 5 * time.Second
-	// engineRetest is the least time between two tests that it passed.
+	// engineRetest is the least time between two tests.
 	engineRetest = 30 * time.Second
+	// testTime is more than a test takes, also one that has to be left behind.
+	testTime = 30 * time.Second
 	// engineLosses is how many connections one that passes its tests may lose
 	// before it is used no more.
 	engineLosses = 4
+	// hangUpTime is between the last operation of a connection and its close, if
+	// that may wait: time for the kernel to give back that operation's hold on the
+	// socket. Who gives back the last one, waits.
+	hangUpTime = 100 * time.Millisecond
 )
 
-// ErrEngineLost is Run's error when connections are left that the crypto engine
-// never gave back. Their sockets, and this process, stay until the board boots.
-var ErrEngineLost = errors.New("service: connections are lost in the crypto engine; only a reboot ends this process")
+var (
+	// ErrEngineLost is Run's error when connections are left that the crypto
+	// engine never gave back. Their sockets, and this process, stay until the
+	// board boots.
+	ErrEngineLost = errors.New("service: connections are lost in the crypto engine; only a reboot ends this process")
+	// ErrInconclusive is wrapped by the error of an Options.TestCipher that could
+	// not ask.
+	ErrInconclusive = errors.New("service: the crypto engine could not be tested")
+
+	errNoVerdict = errors.New("the test did not end")
+)
 
 // engine is what the loop knows of who encrypts for kernel TLS asynchronously. A
 // send that ends a record waits for it, uninterruptibly and with the socket
-// locked; so does close(2), and any send while its queue is full
-// (net/tls/tls_sw.c, tls_encrypt_async_wait). One that dies takes these
-// operations with it; the loop sees to it that they are few, that no other is
+// locked; so does the close of a socket that has records there, and any send while
+// its queue is full (net/tls/tls_sw.c, tls_encrypt_async_wait). One that dies takes
+// these operations with it; the loop sees to it that they are few, that no other is
 // begun, and that nothing else touches their sockets.
 type engine struct {
 	limit    int       // of inFlight
-	inFlight int       // operations in the ring that may wait for it
+	inFlight int       // operations that may wait for it
 	queue    []*slot   // that have one to begin, in order
+	closers  pool      // close sockets that it has records of; io_uring would not say when that ends
 	moved    time.Time // when it was last seen to finish something
+	passed   time.Time // when it last passed a test
 	tester   pool      // runs the test, on a goroutine of its own
 	testing  bool
-	verdict  error     // of the last test
+	testBy   time.Time // when that must have ended
 	testAt   time.Time // no test before that
+	verdict  *error    // of the test
 	dead     bool      // it is used no more
 	revived  bool      // it has answered since
 	lost     int       // connections that it did not give back
 }
 
-// mayWait tells whether op may wait for the engine.
-func (l *loop) mayWait(s *slot, op operation) bool {
-	if !l.async || s.conn.transport != kernel {
-		return false
-	}
-	switch op.kind {
-	case opSend, opNotify, opSpliceOut, opClose:
-		return true
-	}
-	return false
-}
+// usesEngine tells whether an asynchronous cipher encrypts for the connection.
+func (c *conn) usesEngine() bool { return c.async && c.transport == kernel }
 
-// useEngine begins op, off the loop, once few enough are in flight.
+// useEngine begins an operation that may wait for the engine, off the loop, once few
+// enough are under way.
 func (l *loop) useEngine(s *slot, op operation) {
 	op.async = true
 	s.engine, s.op = true, op
-	l.engine.queue = append(l.engine.queue, s)
-	l.nextUses()
-}
-
-func (l *loop) nextUses() {
-	e := &l.engine
-	for len(e.queue) > 0 && e.inFlight < e.limit {
-		s := e.queue[0]
-		e.queue = e.queue[1:]
-		e.inFlight++
-		s.began = l.now
-		l.deadlines.set(s, l.now.Add(engineTime))
-		l.begin(s, s.op)
+	if l.engine.inFlight < l.engine.limit {
+		l.beginUse(s)
+		return
 	}
+	l.engine.queue = append(l.engine.queue, s)
 }
 
-// usedEngine comes when an operation that might wait for the engine has ended.
-func (l *loop) usedEngine(s *slot, errno unix.Errno) {
+func (l *loop) beginUse(s *slot) {
+	l.engine.inFlight++
+	s.began = l.now
+	l.deadlines.set(s, l.now.Add(engineTime))
+	if s.op.kind != opClose {
+		l.begin(s, s.op)
+		return
+	}
+	s.working = true
+	fd := s.fd
+	l.engine.closers.submit(s.token, func() { l.sys.close(fd) })
+}
+
+// used comes when an operation that might wait for the engine has ended.
+func (l *loop) used(s *slot, errno unix.Errno) {
 	e := &l.engine
 	e.inFlight--
-	waited := (s.op.kind == opSend || s.op.kind == opNotify) && !s.op.more && errno == 0
-	s.engine, s.op = false, operation{}
-	if waited || s.lost {
-		e.moved = l.now
+	if (s.op.kind == opSend || s.op.kind == opNotify) && !s.op.more && errno == 0 {
+		e.moved = l.now // it had to wait for its record
 	}
-	l.nextUses()
+	s.engine, s.op, s.began = false, operation{}, time.Time{}
+	if len(e.queue) > 0 {
+		next := e.queue[0]
+		e.queue = slices.Delete(e.queue, 0, 1)
+		l.beginUse(next)
+	}
+}
+
+// closeLater closes a socket that has something inside kernel TLS. Its client
+// learns now that no more comes.
+func (l *loop) closeLater(s *slot) {
+	s.conn.sock.HangUp()
+	s.closing = true
+	l.deadlines.set(s, l.now.Add(hangUpTime))
 }
 
 // suspect looks at an engine that s has waited for longer than it should.
 func (l *loop) suspect(s *slot) {
 	e := &l.engine
-	if s.began.IsZero() || s.lost {
+	l.deadlines.set(s, l.now.Add(engineTime))
+	if s.conn.state == stOffload && !s.conn.offloading.Load() {
+		s.began = l.now // it is other handshakes that it waits for
 		return
 	}
-	l.deadlines.set(s, l.now.Add(engineTime))
 	l.testEngine()
-	if l.now.Sub(s.began) < l.stallTimeout || e.testing || s.working && !s.conn.offloading.Load() {
+	works := e.moved
+	if e.passed.After(works) {
+		works = e.passed
+	}
+	if e.testing || l.now.Sub(s.began) < max(l.stallTimeout, 2*engineTime) || works.Sub(s.began) < engineTime {
 		return
 	}
 	// It answers others. This one it has forgotten.
-	l.lose(s)
-	if e.lost >= engineLosses && !e.dead {
+	if l.lose(s) && e.lost >= engineLosses && !e.dead {
 		l.engineDied(fmt.Errorf("it lost %d connections", e.lost))
 	}
 }
@@ -115,21 +143,39 @@ func (l *loop) testEngine() {
 	if e.dead || e.testing || l.now.Sub(e.moved) < engineTime || l.now.Before(e.testAt) {
 		return
 	}
-	e.testing = true
 	l.log.Warn("the crypto engine is being tested, since nothing has come of it", "driver", l.driver, "for", engineTime)
-	e.tester.submit(0, func() { e.verdict = l.testCipher(l.lifetime) })
+	verdict := new(error)
+	e.testing, e.verdict = true, verdict
+	e.testBy = l.now.Add(testTime)
+	l.deadlines.set(&slot{place: -1}, e.testBy) // to be awake then
+	e.tester.submit(0, func() { *verdict = l.testCipher(l.lifetime) })
 }
 
-// engineTested takes the outcome of a test.
-func (l *loop) engineTested() {
-	e := &l.engine
-	e.testing = false
-	if e.verdict != nil && l.now.Sub(e.moved) >= engineTime {
-		l.engineDied(e.verdict)
-		return
+// testLate ends a test that does not end by itself.
+func (l *loop) testLate() {
+	if e := &l.engine; e.testing && !l.now.Before(e.testBy) && e.tester.lose(0) {
+		l.tested(errNoVerdict)
 	}
+}
+
+// tested takes the outcome of a test.
+func (l *loop) tested(err error) {
+	e := &l.engine
+	if !e.testing {
+		return // it came too late
+	}
+	e.testing = false
 	e.testAt = l.now.Add(engineRetest)
-	l.log.Info("the crypto engine works", "driver", l.driver)
+	switch {
+	case l.lifetime != nil && l.lifetime.Err() != nil: // nobody waits for it any more
+	case errors.Is(err, ErrInconclusive):
+		l.log.Warn(err.Error(), "driver", l.driver)
+	case err == nil || l.now.Sub(e.moved) < engineTime:
+		e.passed = l.now
+		l.log.Info("the crypto engine works", "driver", l.driver)
+	default:
+		l.engineDied(err)
+	}
 }
 
 // engineDied ends the use of the engine, and all connections that it encrypts
@@ -147,61 +193,80 @@ func (l *loop) engineDied(why error) {
 		switch c := s.conn; {
 		case c == nil || s.lost:
 		case c.state == stOffload:
-			if c.offloading.Load() {
-				l.lose(s)
-			}
-		case c.transport != kernel:
-		case s.engine && s.inRing:
+			l.lose(s) // if it has begun
+		case !c.usesEngine():
+		case s.engine && (s.inRing || s.working):
 			l.lose(s)
-		case s.inRing:
+		case s.inRing && c.state != stClosed:
 			l.cancel(s.handle)
-		case s.working: // perform ends it
+		case s.inRing || s.working: // perform ends it
 		default:
 			l.withdraw(s)
-			s.engine = false
+			s.engine, s.closing = false, false
 			l.perform(s, operation{})
 		}
 	}
 	l.log.Error("connections were lost in the crypto engine", "connections", e.lost)
 }
 
+// giveUp ends a connection whose engine is dead. Its client learns at least that
+// no more comes.
+func (l *loop) giveUp(s *slot) {
+	l.deadlines.set(s, time.Time{})
+	if s.conn.state != stClosed {
+		s.conn.reset("the crypto engine does not answer")
+	}
+	if s.conn.sock.Empty() {
+		l.begin(s, operation{kind: opClose})
+		return
+	}
+	s.conn.sock.HangUp()
+	l.lose(s)
+}
+
 // lose gives up the connection of s, which something in the kernel holds. The
-// descriptor stays: a close would wait for the engine too.
-func (l *loop) lose(s *slot) {
+// descriptor stays: a close would wait for the engine too. It tells whether that is
+// so: a worker may just have come back.
+func (l *loop) lose(s *slot) bool {
+	switch {
+	case s.working && s.conn.state == stOffload:
+		if !l.handshakers.lose(s.token) {
+			return false
+		}
+		l.handshakes--
+	case s.working:
+		if !l.engine.closers.lose(s.token) {
+			return false
+		}
+	}
 	s.lost = true
 	l.deadlines.set(s, time.Time{})
 	l.live--
 	l.engine.lost++
 	l.log.Warn("connection lost in the crypto engine", "remote", s.conn.remote)
-	if s.conn.state == stOffload {
-		l.handshakes--
-		l.handshakers.lose(s.token)
-	}
+	return true
 }
 
-// found ends a lost connection, for which the kernel has answered after all.
+// takeBack takes a lost connection back.
+func (l *loop) takeBack(s *slot) {
+	s.lost = false
+	l.live++
+	l.engine.lost--
+}
+
+// found ends a lost connection, of which the kernel has let go after all.
 func (l *loop) found(s *slot, ev event) {
-	if s.conn.state == stClosed {
-		l.closed(s)
-	} else {
+	alive := l.engine.moved == l.now
+	l.takeBack(s)
+	if s.conn.state != stClosed {
 		s.conn.step(ev)
-		if s.conn.state != stClosed {
-			s.conn.reset("the crypto engine took too long")
-		}
-		l.useEngine(s, operation{kind: opClose})
 	}
-	if l.engine.dead && !l.engine.revived {
+	if s.conn.state != stClosed {
+		s.conn.reset("the crypto engine took too long")
+	}
+	l.perform(s, operation{kind: opClose})
+	if alive && l.engine.dead && !l.engine.revived {
 		l.revive()
-	}
-}
-
-// loseOffloads gives up the connections whose keys the kernel is still taking,
-// when the loop has ended.
-func (l *loop) loseOffloads() {
-	for _, s := range l.slots {
-		if s.working && !s.lost && s.conn.state == stOffload {
-			l.lose(s)
-		}
 	}
 }
 
@@ -211,8 +276,19 @@ func (l *loop) revive() {
 	l.engine.revived = true
 	l.log.Warn("the crypto engine has answered after all; it stays unused", "driver", l.driver)
 	for _, s := range l.slots {
-		if s.lost && !s.inRing && !s.engine && s.conn.state == stClosed {
+		if s.lost && !s.inRing && !s.working {
+			l.takeBack(s)
 			l.useEngine(s, operation{kind: opClose})
+		}
+	}
+}
+
+// loseRunning gives up the connections with whose sockets workers are still busy,
+// when the loop has ended.
+func (l *loop) loseRunning() {
+	for _, s := range l.slots {
+		if s.conn != nil && s.working && !s.lost {
+			l.lose(s)
 		}
 	}
 }

@@ -42,10 +42,11 @@ type slot struct {
 	place    int // in the heap of deadlines; -1: not there
 
 	// See engine.go.
-	engine bool      // op may wait for the crypto engine, and is in the ring or queued
-	op     operation // that one
-	began  time.Time // in the ring, or a hand-over of keys; else zero
-	lost   bool      // the engine has it for good
+	engine  bool      // op may wait for the crypto engine, and is under way or queued
+	closing bool      // it is hung up, and about to be closed
+	op      operation // that one
+	began   time.Time // in the ring, or a hand-over of keys; else zero
+	lost    bool      // the engine has it for good
 }
 
 // loop is the one thread that touches the ring, and all connections but those
@@ -98,7 +99,7 @@ func (s *Server) run(ready func()) error {
 		sys:         sys,
 		workers:     newWorkers(max(4, n), room, s.bell),
 		handshakers: newWorkers(max(1, n/2), room, s.bell),
-		engine:      engine{limit: engineOps, tester: newWorkers(1, 1, s.bell)},
+		engine:      engine{limit: engineOps, closers: newWorkers(engineOps, room, s.bell), tester: newWorkers(1, 1, s.bell)},
 		fills:       turns{free: maxFills},
 	}
 	return l.run(ready)
@@ -109,13 +110,13 @@ func (l *loop) run(ready func()) (err error) {
 		l.endRequests() // a ring that failed ends handlers too
 		err = errors.Join(err, l.sys.end(l.discard))
 		l.workers.close(0)
-		if !l.handshakers.close(engineTime) {
-			l.loseOffloads()
+		if !l.handshakers.close(engineTime) || !l.engine.closers.close(engineTime) {
+			l.loseRunning()
 		}
-		l.engine.tester.close(0)
+		l.engine.tester.close(engineTime)
 		l.abandon()
 		if n := l.engine.lost; n > 0 {
-			err = fmt.Errorf("%w: %d", ErrEngineLost, n)
+			err = errors.Join(err, fmt.Errorf("%w: %d", ErrEngineLost, n))
 		}
 	}()
 	l.accepts = make([]uring.Handle, len(l.listeners))
@@ -129,6 +130,7 @@ func (l *loop) run(ready func()) (err error) {
 		}
 		l.now = l.sys.now()
 		l.expire()
+		l.testLate()
 		l.accept()
 		l.counters.connections.Store(int64(l.live))
 		l.counters.lost.Store(int64(l.engine.lost))
@@ -146,9 +148,6 @@ func (s *Server) closeListeners() {
 // discard takes the completions of a loop that has ended.
 func (l *loop) discard(c uring.Completion) {
 	n := uint64(len(l.listeners))
-	if c.Token >= tokenBase+n {
-		l.slots[c.Token-tokenBase-n].inRing = false
-	}
 	switch {
 	case c.Token < tokenBase:
 	case c.Token < tokenBase+n:
@@ -156,7 +155,12 @@ func (l *loop) discard(c uring.Completion) {
 			l.sys.close(int(c.Result))
 		}
 	default:
-		if s := l.slots[c.Token-tokenBase-n]; s.conn.state == stClosed {
+		s := l.slots[c.Token-tokenBase-n]
+		s.inRing, s.engine = false, false
+		if s.lost {
+			l.takeBack(s)
+		}
+		if s.conn.state == stClosed {
 			if c.Errno() == unix.ECANCELED { // the close had not begun
 				l.closeLast(s)
 			}
@@ -167,6 +171,9 @@ func (l *loop) discard(c uring.Completion) {
 
 // abandon resets what is still there when the loop ends; SO_LINGER does it.
 func (l *loop) abandon() {
+	for _, token := range l.engine.closers.finished(nil) {
+		l.closed(l.slots[token])
+	}
 	for _, s := range l.slots {
 		switch {
 		case s.conn == nil || s.lost:
@@ -177,7 +184,7 @@ func (l *loop) abandon() {
 		case s.conn.state != stClosed:
 			s.conn.reset("the service was ended")
 			l.closeLast(s)
-		case s.engine: // a close that was not begun
+		default: // a close that was not begun
 			l.closeLast(s)
 		}
 	}
@@ -186,7 +193,7 @@ func (l *loop) abandon() {
 // closeLast closes a descriptor when the loop has ended. What would wait for the
 // crypto engine is left to the end of the process.
 func (l *loop) closeLast(s *slot) {
-	if l.async && s.conn.transport == kernel && !s.conn.sock.Empty() {
+	if s.conn.usesEngine() && !s.conn.sock.Empty() {
 		s.conn.sock.HangUp()
 		return
 	}
@@ -224,6 +231,13 @@ func (l *loop) complete(c uring.Completion) {
 
 // rang looks at why the bell was rung.
 func (l *loop) rang() {
+	switch l.request.Load() {
+	case askedAbort:
+		l.fatal = ErrAborted
+		return
+	case askedShutdown:
+		l.stop()
+	}
 	l.finished = l.handshakers.finished(l.finished[:0])
 	for _, token := range l.finished {
 		if !l.slots[token].lost {
@@ -234,14 +248,14 @@ func (l *loop) rang() {
 	for _, token := range l.finished {
 		l.worked(l.slots[token])
 	}
-	if l.finished = l.engine.tester.finished(l.finished[:0]); len(l.finished) > 0 {
-		l.engineTested()
+	for _, token := range l.engine.closers.finished(nil) {
+		s := l.slots[token]
+		s.working = false
+		l.used(s, 0)
+		l.closed(s)
 	}
-	switch l.request.Load() {
-	case askedAbort:
-		l.fatal = ErrAborted
-	case askedShutdown:
-		l.stop()
+	if len(l.engine.tester.finished(nil)) > 0 {
+		l.tested(*l.engine.verdict)
 	}
 }
 
@@ -353,9 +367,13 @@ func (l *loop) open(fd int, ln *Listener) {
 func (l *loop) step(s *slot, c uring.Completion) {
 	l.deadlines.set(s, time.Time{})
 	if s.engine {
-		l.usedEngine(s, c.Errno())
+		l.used(s, c.Errno())
 	}
 	if s.conn.state == stClosed && !s.lost {
+		if c.Errno() == unix.ECANCELED { // it had not begun
+			l.begin(s, operation{kind: opClose})
+			return
+		}
 		l.closed(s)
 		return
 	}
@@ -387,18 +405,14 @@ func (l *loop) closed(s *slot) {
 
 // perform starts what a connection asks for.
 func (l *loop) perform(s *slot, op operation) {
-	if l.engine.dead && s.conn.transport == kernel {
-		if !s.conn.giveUp() {
-			l.lose(s)
-			return
-		}
-		l.begin(s, operation{kind: opClose, async: true})
+	if l.engine.dead && s.conn.usesEngine() {
+		l.giveUp(s)
 		return
 	}
 	l.deadlines.set(s, op.deadline)
 	switch op.kind {
 	case opWait:
-		if op.stuck && l.async {
+		if op.stuck && s.conn.usesEngine() {
 			l.testEngine()
 		}
 		return
@@ -419,8 +433,13 @@ func (l *loop) perform(s *slot, op operation) {
 		l.inTurn(s, op, &l.fills)
 		return
 	}
-	if l.mayWait(s, op) {
+	switch {
+	case !s.conn.usesEngine():
+	case op.kind == opSend || op.kind == opNotify || op.kind == opSpliceOut:
 		l.useEngine(s, op)
+		return
+	case op.kind == opClose && !s.conn.sock.Empty():
+		l.closeLater(s)
 		return
 	}
 	l.begin(s, op)
@@ -437,6 +456,8 @@ func (l *loop) expire() {
 	for s := l.deadlines.expired(l.now); s != nil; s = l.deadlines.expired(l.now) {
 		switch {
 		case s.conn == nil: // of pauseAccept
+		case s.closing && !s.engine:
+			l.useEngine(s, operation{kind: opClose})
 		case s.engine || s.working:
 			l.suspect(s)
 		case s.inRing:

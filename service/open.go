@@ -198,7 +198,7 @@ func bindFailure(address string, err error) (wrong, right string) {
 type Choice struct {
 	Offload bool        // to kernel TLS
 	Ciphers []uint16    // cipher suites that it takes
-	Async   bool        // one of them asynchronously
+	Async   []uint16    // of them, those it takes with an asynchronous driver
 	Drivers string      // who encrypts, as far as /proc/crypto shows
 	Prefer  ktls.Cipher // to be used first
 	Reason  string      // one line, for a person

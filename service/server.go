@@ -22,14 +22,17 @@ type Options struct {
 	Handler http.Handler // may be called on several goroutines; response bodies from memory are limited to 64 KiB
 	TLS     *tls.Config  // nil if no listener has TLS
 
-	Offload     bool        // give connections to kernel TLS where the kernel takes them
-	Require     bool        // reset connections that the kernel does not take
-	Ciphers     []uint16    // cipher suites that the kernel takes, no others are tried; nil: each is
-	Prefer      ktls.Cipher // first, of the whole process; see ktls.PreferTLS13
-	AsyncCipher bool        // the kernel's cipher is asynchronous: sends and closes may wait for it, and leave the loop
-	Driver      string      // of the cipher, for people
+	Offload bool        // give connections to kernel TLS where the kernel takes them
+	Require bool        // reset connections that the kernel does not take
+	Ciphers []uint16    // cipher suites that the kernel takes, no others are tried; nil: each is
+	Prefer  ktls.Cipher // first, of the whole process; see ktls.PreferTLS13
+	// AsyncCiphers are those of Ciphers for which the kernel's driver is asynchronous:
+	// what may wait for it leaves the loop.
+	AsyncCiphers []uint16
+	Driver       string // of the cipher, for people
 	// TestCipher has the kernel encrypt and compares. It must return soon after
-	// its context ends, whatever the kernel does. Needed if AsyncCipher.
+	// its context ends, whatever the kernel does. Needed if there are AsyncCiphers.
+	// An error that wraps ErrInconclusive says nothing of the driver.
 	TestCipher func(context.Context) error
 	Notice     func(string) // takes a sentence that a person must see; may be nil
 
@@ -115,7 +118,7 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 		settings: settings{
 			handler:       opts.Handler,
 			require:       opts.Require,
-			async:         opts.AsyncCipher,
+			asyncCiphers:  opts.AsyncCiphers,
 			ciphers:       opts.Ciphers,
 			headerTimeout: opts.HeaderTimeout,
 			idleTimeout:   opts.IdleTimeout,

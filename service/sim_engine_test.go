@@ -74,28 +74,35 @@ func (s *simSocket) touched() {
 // waitsForEngine tells whether f, which has done its work, still waits.
 func (w *world) waitsForEngine(f *flight, s *simSocket) bool {
 	whole := f.op.kind == opSend || f.op.kind == opNotify
-	if whole && !f.op.more || w.engine.dead && w.engine.full && (whole || f.op.kind == opSpliceOut) || f.op.kind == opClose {
+	if whole && !f.op.more || w.engine.dead && w.engine.full && (whole || f.op.kind == opSpliceOut) {
 		return s.holds()
 	}
 	return false
 }
 
-// mustLeaveLoop tells whether op could keep the loop's thread.
+// mustLeaveLoop tells whether op could keep the loop's thread. A close does even in
+// the ring: it ends before it waits.
 func (w *world) mustLeaveLoop(s *simSocket, op operation) bool {
-	return s.tls != nil && w.async && (op.kind == opSend || op.kind == opNotify || op.kind == opClose && s.holds())
+	return s.tls != nil && w.async && (op.kind == opSend || op.kind == opNotify)
 }
 
 // stops tells whether a job does not go on, since it waits for the engine.
 func (w *world) stops(j simJob) bool {
-	if !w.engine.dead || !w.engine.composite || j.pool != w.loop.handshakers.(*simPool) {
-		return false
+	switch j.pool {
+	case w.loop.engine.closers:
+		return w.sockets[w.loop.slots[j.token].fd].holds()
+	case w.loop.handshakers:
+		if !w.engine.dead || !w.engine.composite {
+			return false
+		}
+		c := w.loop.slots[j.token].conn
+		if c.state != stOffload || !c.offloads.Load() && !c.offloading.Load() {
+			return false
+		}
+		c.offloading.Store(true)
+		return true
 	}
-	c := w.loop.slots[j.token].conn
-	if c.state != stOffload || !c.offloads.Load() && !c.offloading.Load() {
-		return false
-	}
-	c.offloading.Store(true)
-	return true
+	return false
 }
 
 // remains says what is wrong with what the service left behind.

@@ -88,7 +88,6 @@ func newWorld(s *script, id *simIdentity) *world {
 			handler:       http.HandlerFunc(w.handle),
 			sessions:      ktls.NewServer(&tls.Config{Certificates: []tls.Certificate{id.cert}}),
 			require:       w.chance(50),
-			async:         w.async,
 			headerTimeout: 10 * time.Second, idleTimeout: 20 * time.Second, stallTimeout: 30 * time.Second,
 			buffer:   minBuffer,
 			log:      simLogger(),
@@ -102,7 +101,10 @@ func newWorld(s *script, id *simIdentity) *world {
 		bell:        &bell{fd: -1},
 	}
 	server.offloads.Store(true)
-	w.loop = &loop{Server: server, sys: w, workers: &simPool{w: w}, handshakers: &simPool{w: w}, engine: engine{limit: 1 + w.choice(3), tester: &simPool{w: w, free: true}}, fills: turns{free: w.fills}}
+	if w.async {
+		server.asyncCiphers = []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384}
+	}
+	w.loop = &loop{Server: server, sys: w, workers: &simPool{w: w}, handshakers: &simPool{w: w}, engine: engine{limit: 1 + w.choice(3), closers: &simPool{w: w}, tester: &simPool{w: w, free: true}}, fills: turns{free: w.fills}}
 	for i := range 1 + w.choice(3) {
 		w.clients = append(w.clients, w.newClient(uint16(1000+i), id))
 	}

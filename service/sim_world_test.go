@@ -208,7 +208,9 @@ func (p *simPool) finished(buf []uint64) []uint64 {
 	return buf
 }
 
-func (p *simPool) lose(uint64) {}
+func (p *simPool) lose(token uint64) bool {
+	return slices.ContainsFunc(p.w.jobs, func(j simJob) bool { return j.pool == p && j.token == token && p.w.stops(j) })
+}
 
 func (p *simPool) close(time.Duration) bool {
 	for len(p.w.jobs) > 0 && p.w.chance(500) {
@@ -428,9 +430,6 @@ func (w *world) answer(f *flight) (c uring.Completion, ok bool) {
 			return c, false
 		}
 		f.waiting, s.locked = false, false
-		if f.op.kind == opClose {
-			w.close(f.fd)
-		}
 		return f.result, true
 	case f.kind == flightBell:
 		ok, n = w.rung, 8
@@ -443,9 +442,8 @@ func (w *world) answer(f *flight) (c uring.Completion, ok bool) {
 			errno = unix.EINTR
 		}
 	case f.op.kind == opClose:
-		if s := w.sockets[f.fd]; s != nil && w.waitsForEngine(f, s) {
-			f.waiting, s.locked, f.result = true, true, uring.Completion{Token: f.token}
-			return c, false
+		if s := w.sockets[f.fd]; s != nil && s.holds() {
+			w.fault("descriptor %d is closed in the ring, and the engine has records of it", f.fd)
 		}
 		w.close(f.fd)
 		ok = true

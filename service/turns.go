@@ -8,13 +8,13 @@ import (
 // Threads. All that the daemon has do not exceed 32 on a board of up to four
 // processors (more add one each, in Go's runtime):
 //
-//	 8  bounded ones of io_uring: reads that wait for a disk, and closes that wait for
-//	    an asynchronous cipher
+//	 4  bounded ones of io_uring: reads that wait for a disk
 //	10  unbounded ones: all splices, and sends that wait for such a cipher
+//	 4  workers that close what an asynchronous cipher has records of (engineOps)
 //	 8  workers that wait in a system call (4, see run), and Go's own for 4 processors
 //	 6  others of Go's: the loop's, the log's, the signals', two of the runtime, one spare
 const (
-	boundedWorkers   = 8
+	boundedWorkers   = 4
 	unboundedWorkers = 10
 	// maxFills is how many of the unbounded workers may be reading files. A disk
 	// that hangs keeps them, and an engine that is dead keeps engineOps; the others

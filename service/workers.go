@@ -18,9 +18,9 @@ type pool interface {
 	submit(token uint64, run func())
 	// finished appends the tokens of jobs that have ended since the last call.
 	finished(buf []uint64) []uint64
-	// lose takes a worker for gone, whose job, of token, never ends; another has
-	// its place.
-	lose(token uint64)
+	// lose takes a worker for gone, whose job, of token, does not end; another has
+	// its place. It tells whether there is one.
+	lose(token uint64) bool
 	// close drops the jobs that wait, and waits for those that run, but for lost
 	// ones; at most for limit, if that is not 0, and tells whether they ended.
 	close(limit time.Duration) bool
@@ -34,7 +34,8 @@ type workers struct {
 
 	mu   sync.Mutex
 	done []uint64 // tokens of jobs that have ended
-	lost []uint64 // of jobs whose worker has been replaced
+	runs []uint64 // of those that run
+	lost []uint64 // of them, those whose worker has been replaced
 }
 
 type job struct {
@@ -55,27 +56,42 @@ func newWorkers(n, limit int, b *bell) *workers {
 
 func (w *workers) work() {
 	for j := range w.jobs {
+		w.mu.Lock()
+		w.runs = append(w.runs, j.token)
+		w.mu.Unlock()
 		j.run()
 		w.mu.Lock()
+		w.runs, _ = without(w.runs, j.token)
+		var replaced bool
+		w.lost, replaced = without(w.lost, j.token)
 		w.done = append(w.done, j.token)
-		i := slices.Index(w.lost, j.token)
-		if i >= 0 {
-			w.lost = slices.Delete(w.lost, i, i+1)
-		}
 		w.mu.Unlock()
 		w.bell.ring()
-		if i >= 0 {
+		if replaced {
 			return // the one that took the place is counted
 		}
 	}
 	w.wg.Done()
 }
 
-func (w *workers) lose(token uint64) {
+// without takes a token out of tokens, if it is there.
+func without(tokens []uint64, token uint64) (rest []uint64, was bool) {
+	i := slices.Index(tokens, token)
+	if i < 0 {
+		return tokens, false
+	}
+	return slices.Delete(tokens, i, i+1), true
+}
+
+func (w *workers) lose(token uint64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if !slices.Contains(w.runs, token) || slices.Contains(w.lost, token) {
+		return false
+	}
 	w.lost = append(w.lost, token)
 	go w.work()
+	return true
 }
 
 func (w *workers) submit(token uint64, run func()) { w.jobs <- job{token, run} }

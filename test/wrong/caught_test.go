@@ -38,7 +38,8 @@ func TestCaught(t *testing.T) {
 		{EngineUnbounded, []string{"TestSimulation"}},
 		{EngineTrusted, []string{"TestSimulation"}},
 		{StillOffloads, []string{"TestSimulation"}},
-		{ClosesDead, []string{"TestSimulation"}},
+		{ClosesDead, []string{"TestSimulation", "TestRevived"}},
+		{ClosesInRing, []string{"TestSimulation"}},
 		{SharedWorkers, []string{"TestHandshakesApart"}},
 	} {
 		t.Run(tc.variant.Name, func(t *testing.T) {

@@ -87,8 +87,8 @@ var FreePipe = Variant{"the pipe is not counted", []Edit{{
 // packet that is dropped in a queue of this machine counts twice there.
 var WrongMeter = Variant{"wrong meter", []Edit{{
 	File: "ktls/meter.go",
-	Old:  "return int64(info.Bytes_acked), int64(queued), nil",
-	New:  "_ = queued\n\treturn int64(info.Bytes_sent - info.Bytes_retrans), int64(info.Notsent_bytes), nil",
+	Old:  "return int64(info.Bytes_acked), int64(queued), err",
+	New:  "_ = queued\n\treturn int64(info.Bytes_sent - info.Bytes_retrans), int64(info.Notsent_bytes), err",
 }}}
 
 // NoLinger closes with input unread, and so resets the connection.
@@ -157,8 +157,8 @@ var EarlyBuffer = Variant{"a buffer is used under an operation", []Edit{{
 // somebody else's by now.
 var DoubleClose = Variant{"double close", []Edit{{
 	File: "service/loop.go",
-	Old:  "\ti := int(s.token)\n\t*s = slot{",
-	New:  "\ti := int(s.token)\n\tl.sys.close(s.fd)\n\t*s = slot{",
+	Old:  "\ti := int(s.token)\n",
+	New:  "\ti := int(s.token)\n\tl.sys.close(s.fd)\n",
 }}}
 
 // SharedWorkers computes handshakes on the workers that run handlers.
@@ -220,7 +220,7 @@ func Variants() []Variant {
 		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoReset, NoSeal, NoSettle, Unsealed,
 		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase, NoAckWait,
 		Unbounded, Ungated, FreePipe, NoTurns, WholeFiles,
-		EngineOnLoop, EngineUnbounded, EngineTrusted, StillOffloads, ClosesDead,
+		EngineOnLoop, EngineUnbounded, EngineTrusted, StillOffloads, ClosesDead, ClosesInRing,
 	}
 }
 
@@ -235,8 +235,8 @@ var EngineOnLoop = Variant{"the loop waits for the engine", []Edit{{
 // thread of each when it dies.
 var EngineUnbounded = Variant{"no bound on what waits for the engine", []Edit{{
 	File: "service/engine.go",
-	Old:  "e.inFlight < e.limit {",
-	New:  "true {",
+	Old:  "if l.engine.inFlight < l.engine.limit {",
+	New:  "if true {",
 }}}
 
 // EngineTrusted never doubts an engine that does not answer.
@@ -255,9 +255,17 @@ var StillOffloads = Variant{"keys for a dead engine", []Edit{{
 
 // ClosesDead closes sockets of which a dead engine has records.
 var ClosesDead = Variant{"sockets of a dead engine are closed", []Edit{{
-	File: "service/closing.go",
-	Old:  "c.sock.HangUp()\n\treturn false",
-	New:  "return true",
+	File: "service/engine.go",
+	Old:  "if s.conn.sock.Empty() {\n\t\tl.begin(",
+	New:  "if true {\n\t\tl.begin(",
+}}}
+
+// ClosesInRing has the ring close sockets of which an engine has records. The close
+// ends, and then its thread waits.
+var ClosesInRing = Variant{"the ring closes what the engine has", []Edit{{
+	File: "service/loop.go",
+	Old:  "case op.kind == opClose && !s.conn.sock.Empty():",
+	New:  "case false:",
 }}}
 
 // Overlay writes what `go build -overlay` needs into the folder dir, and returns
