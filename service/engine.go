@@ -282,13 +282,3 @@ func (l *loop) revive() {
 		}
 	}
 }
-
-// loseRunning gives up the connections with whose sockets workers are still busy,
-// when the loop has ended.
-func (l *loop) loseRunning() {
-	for _, s := range l.slots {
-		if s.conn != nil && s.working && !s.lost {
-			l.lose(s)
-		}
-	}
-}

@@ -145,61 +145,6 @@ func (s *Server) closeListeners() {
 	}
 }
 
-// discard takes the completions of a loop that has ended.
-func (l *loop) discard(c uring.Completion) {
-	n := uint64(len(l.listeners))
-	switch {
-	case c.Token < tokenBase:
-	case c.Token < tokenBase+n:
-		if c.Result >= 0 {
-			l.sys.close(int(c.Result))
-		}
-	default:
-		s := l.slots[c.Token-tokenBase-n]
-		s.inRing, s.engine = false, false
-		if s.lost {
-			l.takeBack(s)
-		}
-		if s.conn.state == stClosed {
-			if c.Errno() == unix.ECANCELED { // the close had not begun
-				l.closeLast(s)
-			}
-			l.closed(s)
-		}
-	}
-}
-
-// abandon resets what is still there when the loop ends; SO_LINGER does it.
-func (l *loop) abandon() {
-	for _, token := range l.engine.closers.finished(nil) {
-		l.closed(l.slots[token])
-	}
-	for _, s := range l.slots {
-		switch {
-		case s.conn == nil || s.lost:
-		case s.inRing: // the kernel does not give it back
-			if s.engine {
-				l.lose(s)
-			}
-		case s.conn.state != stClosed:
-			s.conn.reset("the service was ended")
-			l.closeLast(s)
-		default: // a close that was not begun
-			l.closeLast(s)
-		}
-	}
-}
-
-// closeLast closes a descriptor when the loop has ended. What would wait for the
-// crypto engine is left to the end of the process.
-func (l *loop) closeLast(s *slot) {
-	if s.conn.usesEngine() && !s.conn.sock.Empty() {
-		s.conn.sock.HangUp()
-		return
-	}
-	l.sys.close(s.fd)
-}
-
 // started takes the outcome of queueing an operation. A ring that takes nothing
 // any more ends the loop.
 func (l *loop) started(h uring.Handle, err error) uring.Handle {
