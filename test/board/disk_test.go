@@ -52,7 +52,12 @@ func testDisk(ctx context.Context, t *testing.T, m *board.Machine, effort effort
 	base := warm(ctx, t, m, p)
 	t.Run("bad block", func(t *testing.T) { testBadBlock(ctx, t, m, d, p, effort) })
 	t.Run("dead", func(t *testing.T) { testDeadDisk(ctx, t, m, d, p) })
-	t.Run("slow", func(t *testing.T) { testSlowDisk(ctx, t, m, d) })
+	t.Run("slow", func(t *testing.T) {
+		if effort == brief {
+			t.Skip("left for make test-all")
+		}
+		testSlowDisk(ctx, t, m, d)
+	})
 	t.Run("hangs", func(t *testing.T) { testHang(ctx, t, m, d, p, effort) })
 	t.Run("leaks", func(t *testing.T) { checkLeaks(ctx, t, p, base) })
 	if err := p.Stop(ctx); err != nil {
