@@ -49,6 +49,9 @@ func TestComplete(t *testing.T) {
 		{"one", func(*Options) {}, 1, map[string]int{"close_notify": 1}},
 		{"many", func(o *Options) { o.Downloads, o.Parallel = 20, 4 }, 20, map[string]int{"close_notify": 20}},
 		{"kept alive", func(o *Options) { o.Downloads, o.KeepAlive = 5, true }, 1, map[string]int{"kept": 1}},
+		{"kept alive, and slow", func(o *Options) {
+			o.Downloads, o.KeepAlive, o.ReadSize, o.Pause = 3, true, 4096, time.Microsecond
+		}, 1, map[string]int{"kept": 1}},
 		{"a range", func(o *Options) { o.Offset, o.Length = 50_001, 1000 }, 1, map[string]int{"close_notify": 1}},
 		{"pipelined", func(o *Options) { o.Downloads, o.Parallel, o.Pipeline = 12, 2, 4 }, 3, map[string]int{"close_notify": 3}},
 		{"several ranges", func(o *Options) { o.Offset, o.Length, o.Also = 1, 1000, []Range{{5000, 70_000}} }, 1, map[string]int{"close_notify": 1}},

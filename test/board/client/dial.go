@@ -41,7 +41,8 @@ func (w *worker) dial(ctx context.Context) (conn net.Conn, kind string, err erro
 	w.fin = &finConn{Conn: c}
 	var inner net.Conn = w.fin
 	if w.o.ReadSize > 0 {
-		inner = &slowConn{Conn: inner, size: w.o.ReadSize, pause: w.o.Pause, ctx: ctx}
+		w.slow = &slowConn{Conn: inner, size: w.o.ReadSize, pause: w.o.Pause, ctx: ctx}
+		inner = w.slow
 	}
 	if w.o.Leave != "" {
 		w.leaving = &leavingConn{Conn: inner, tcp: w.tcp, how: w.o.Leave, left: w.leaveAfter()}

@@ -34,6 +34,7 @@ type worker struct {
 	conn    net.Conn // nil: none
 	tcp     *net.TCPConn
 	fin     *finConn     // around tcp
+	slow    *slowConn    // around that, if reading is slow
 	leaving *leavingConn // nil unless it is to be left
 	asked   int          // requests that were written and not yet answered
 	in      *endReader
@@ -101,6 +102,9 @@ func (w *worker) exchange(ctx context.Context) (kind string, err error) {
 		if err := w.conn.SetDeadline(deadline); err != nil {
 			return "request", err
 		}
+	}
+	if w.slow != nil {
+		w.slow.ctx = ctx
 	}
 	if kind, err := w.ask(); err != nil {
 		return kind, err
