@@ -92,6 +92,7 @@ func TestFaults(t *testing.T) {
 				testDrainFault(ctx, t, m)
 			})
 			t.Run("changed", func(t *testing.T) { testChanged(ctx, t, m, effort) })
+			t.Run("overflow", func(t *testing.T) { testOverflow(ctx, t, m, effort) })
 			t.Run("disk", func(t *testing.T) { testDisk(ctx, t, m, effort) })
 		})
 	}
