@@ -20,6 +20,9 @@ func (l *loop) discard(c uring.Completion) {
 		}
 	default:
 		s := l.slots[c.Token-tokenBase-n]
+		if s.conn == nil {
+			return
+		}
 		s.inRing, s.engine = false, false
 		if s.lost {
 			l.takeBack(s)
