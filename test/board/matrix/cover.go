@@ -58,18 +58,35 @@ func (m *Model) factor(name string) int {
 
 // Excluded returns the reason why a row cannot be; "" if it can. Of a row that is
 // not complete only what is chosen counts.
-func (m *Model) Excluded(r Row) string {
-	for _, rule := range m.Rules {
-		matches := true
+func (m *Model) Excluded(r Row) string { return m.excluder()(r) }
+
+// excluder makes Excluded for many rows: names are looked up once.
+func (m *Model) excluder() func(Row) string {
+	rules := make([]map[int][]bool, len(m.Rules)) // by factor: is the level one of the rule's
+	for i, rule := range m.Rules {
+		rules[i] = map[int][]bool{}
 		for name, levels := range rule.When {
 			f := m.factor(name)
-			matches = matches && r[f] != free && slices.Contains(levels, m.Factors[f].Levels[r[f]])
-		}
-		if matches {
-			return rule.Reason
+			for _, level := range m.Factors[f].Levels {
+				rules[i][f] = append(rules[i][f], slices.Contains(levels, level))
+			}
 		}
 	}
-	return ""
+	return func(r Row) string {
+		for i, rule := range rules {
+			matches := true
+			for f, levels := range rule {
+				if r[f] == free || !levels[r[f]] {
+					matches = false
+					break
+				}
+			}
+			if matches {
+				return m.Rules[i].Reason
+			}
+		}
+		return ""
+	}
 }
 
 // groups are the sets of factors whose levels are to be covered together.
@@ -117,6 +134,7 @@ func (m *Model) Rows(f func(Row)) {
 	for i := range r {
 		r[i] = free
 	}
+	excluded := m.excluder()
 	var choose func(i int)
 	choose = func(i int) {
 		if i == len(r) {
@@ -124,7 +142,7 @@ func (m *Model) Rows(f func(Row)) {
 			return
 		}
 		for level := range m.Factors[i].Levels {
-			if r[i] = level; m.Excluded(r) == "" {
+			if r[i] = level; excluded(r) == "" {
 				choose(i + 1)
 			}
 		}
@@ -192,7 +210,7 @@ const candidates = 12
 
 // Generate returns rows that cover all that is required.
 func (m *Model) Generate(seed uint64) []Row {
-	g := generator{m: m, groups: m.groups(), left: map[Tuple]bool{}, random: rand.New(rand.NewPCG(seed, 0))}
+	g := generator{m: m, excluded: m.excluder(), groups: m.groups(), left: map[Tuple]bool{}, random: rand.New(rand.NewPCG(seed, 0))}
 	required := m.Required()
 	for _, t := range required {
 		g.left[t] = true
@@ -220,10 +238,11 @@ func (m *Model) Generate(seed uint64) []Row {
 // A generator makes rows greedily, as AETG does (Cohen, Dalal, Fredman and Patton,
 // 1997).
 type generator struct {
-	m      *Model
-	groups [][]int
-	left   map[Tuple]bool // what no row has yet
-	random *rand.Rand
+	m        *Model
+	excluded func(Row) string
+	groups   [][]int
+	left     map[Tuple]bool // what no row has yet
+	random   *rand.Rand
 }
 
 // candidate makes a row with the levels of t, and returns how much it adds.
@@ -241,7 +260,7 @@ func (g *generator) candidate(t Tuple) (Row, int) {
 		}
 		best, most := free, -1
 		for _, level := range g.random.Perm(len(g.m.Factors[f].Levels)) {
-			if r[f] = level; !g.m.possible(r) {
+			if r[f] = level; !g.possible(r) {
 				continue
 			}
 			if n := g.gain(r); n > most {
@@ -264,8 +283,8 @@ func (g *generator) gain(r Row) (n int) {
 }
 
 // possible tells whether a row can be completed.
-func (m *Model) possible(r Row) bool {
-	if m.Excluded(r) != "" {
+func (g *generator) possible(r Row) bool {
+	if g.excluded(r) != "" {
 		return false
 	}
 	f := slices.Index(r, free)
@@ -273,8 +292,8 @@ func (m *Model) possible(r Row) bool {
 		return true
 	}
 	defer func() { r[f] = free }()
-	for level := range m.Factors[f].Levels {
-		if r[f] = level; m.possible(r) {
+	for level := range g.m.Factors[f].Levels {
+		if r[f] = level; g.possible(r) {
 			return true
 		}
 	}
