@@ -159,6 +159,17 @@ func TestLeave(t *testing.T) {
 	}
 }
 
+// TestLeaveWrong: a server that sends wrong bytes before the client leaves is found out.
+func TestLeaveWrong(t *testing.T) {
+	o := startTLS(t)
+	o.Content = &pattern.Content{Seed: file.Seed + 1, Size: file.Size}
+	o.Downloads, o.Leave, o.Timeout = 40, LeaveByReset, 20*time.Second
+	r, err := Run(context.Background(), o)
+	if err != nil || r.Corrupt == 0 || r.Corrupt+r.Left != o.Downloads {
+		t.Errorf("got %+v, %v, want wrong bytes in those that came so far", r, err)
+	}
+}
+
 // TestSilent: a server that resets a silent client ends its silence.
 func TestSilent(t *testing.T) {
 	o := startRaw(t, func(c net.Conn) {

@@ -60,8 +60,11 @@ func (w *worker) download(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, w.o.Timeout)
 	defer cancel()
 	kind, err := w.exchange(ctx)
-	if kind != "" && w.leaving != nil && w.leaving.done {
-		kind = "left"
+	switch kind {
+	case "handshake", "request", "then", "response": // what else is wrong is the server's fault
+		if w.leaving != nil && w.leaving.done {
+			kind = "left"
+		}
 	}
 	switch kind {
 	case "":
