@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"uringhttpd/test/board"
+	"uringhttpd/test/board/client"
 	"uringhttpd/test/board/matrix"
 	"uringhttpd/test/board/wire"
 	"uringhttpd/test/caamsim"
@@ -56,6 +57,7 @@ type cellRunner struct {
 	p      *board.Process
 	port   int
 	effort int // divides the downloads
+	idle   int // sockets that the server has when it has no connections; 0 if that is not known
 	files  map[string]bool
 	logged int64 // bytes of the server's log that have been looked at
 }
@@ -115,6 +117,11 @@ func (c *cellRunner) run(ctx context.Context, cell matrix.Cell) (o matrix.Outcom
 	if o.Result, err = c.m.Download(ctx, options); err != nil {
 		return o, err
 	}
+	if options.Leave != "" {
+		if err := c.settle(ctx, options); err != nil {
+			return o, err
+		}
+	}
 	after, err := c.m.TLSStat(ctx)
 	if err != nil {
 		return o, err
@@ -122,6 +129,30 @@ func (c *cellRunner) run(ctx context.Context, cell matrix.Cell) (o matrix.Outcom
 	o.InKernel = after[board.TxSw] - before[board.TxSw]
 	o.PendingMax, err = c.pending(ctx)
 	return o, err
+}
+
+// settle waits until the server has met all clients, those too that left before it
+// accepted them: a download behind them is complete, and no connection is left. Else
+// they would count for the next cell.
+func (c *cellRunner) settle(ctx context.Context, o client.Options) error {
+	o.Leave, o.Downloads, o.Parallel = "", 1, 1
+	r, err := c.m.Download(ctx, o)
+	if err != nil || r.Complete != 1 {
+		return fmt.Errorf("a download behind clients that left: %+v, %w", r, err)
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		h, err := c.p.Held(ctx)
+		if err != nil || c.idle == 0 || h.FDs["socket"] <= c.idle {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("connections that clients left: %w", ctx.Err())
+		}
+	}
 }
 
 var pendingMaxField = regexp.MustCompile(`pending_max=(\d+)`)

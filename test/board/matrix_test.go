@@ -142,23 +142,6 @@ func bootForCells(ctx context.Context, t *testing.T, b board.Board, e board.Engi
 	return m
 }
 
-// warmForCells is warm with as many connections as a cell may have: the ring keeps
-// what an operation needs for later.
-func warmForCells(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process) board.Held {
-	t.Helper()
-	const many = 64
-	base := warm(ctx, t, m, p)
-	if _, err := board.RunSharp(ctx, m, board.SharpOptions{Process: p, Downloads: many, Parallel: many, Size: 128 << 10}); err != nil {
-		t.Fatal(err)
-	}
-	base.Slab = nil
-	base, err := p.AwaitHeld(ctx, base, leakPatience)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return base
-}
-
 // runCells runs the cells of one machine, and checks that the daemon holds no more
 // after them than before.
 func runCells(t *testing.T, b board.Board, e board.Engine, model *matrix.Model, rows []matrix.Row, effort int) matrix.Line {
@@ -193,14 +176,31 @@ func startCells(ctx context.Context, t *testing.T, b board.Board, e board.Engine
 	c := &cells{
 		runner: &cellRunner{m: m, p: p, port: board.TLSPort, effort: 1, files: map[string]bool{}},
 		line:   matrix.Line{Machine: b.String() + "-" + e.String()},
-		base:   warmForCells(ctx, t, m, p),
-		again:  retransmitted(ctx, t, m),
 	}
-	c.memory = resident(ctx, t, p)
+	c.warm(ctx, t)
+	c.again, c.memory = retransmitted(ctx, t, m), resident(ctx, t, p)
 	if err := c.runner.skipLog(ctx); err != nil {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// warm takes the base line after as many connections at a time as a cell may have:
+// the ring keeps what an operation needs for later.
+func (c *cells) warm(ctx context.Context, t *testing.T) {
+	t.Helper()
+	c.base = warm(ctx, t, c.runner.m, c.runner.p)
+	c.runner.idle = c.base.FDs["socket"]
+	o, err := c.runner.run(ctx, matrix.Cell{
+		TLS: "1.3", Cipher: "AES-128-GCM", Client: "64 at once", Place: "chunk and piece", Buffers: "sharp", Network: "plain",
+	})
+	if err != nil || o.Result.Complete != o.Options.Downloads {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	c.base.Slab = nil
+	if c.base, err = c.runner.p.AwaitHeld(ctx, c.base, leakPatience); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // cell runs one.

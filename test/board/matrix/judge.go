@@ -55,8 +55,9 @@ func (o Outcome) Faults() []string {
 	least := most
 	if o.Options.Leave != "" || o.Options.Then == client.HalfClose {
 		// Whom the server finds to have left, or to have closed its side, is not
-		// for the kernel. Who leaves in the handshake is no connection here.
-		least, most = 0, most+int64(r.Errors["handshake"]+r.Left)
+		// for the kernel. Who leaves in the handshake is no connection here, nor is
+		// the one that is made after those who left.
+		least, most = 0, most+int64(r.Left)+1
 	}
 	if !o.Cell.InKernel() {
 		most = 0
