@@ -65,11 +65,15 @@ func (m *Machine) StartDaemon(ctx context.Context, d Daemon) (*Process, error) {
 	if err := m.WriteFile(ctx, ConfigPath, []byte(config), 0o644); err != nil {
 		return nil, err
 	}
-	return m.startServer(ctx, wire.Command{
+	p, err := m.startServer(ctx, wire.Command{
 		Argv: []string{path, "serve", "-config", ConfigPath},
 		Env:  d.Env,
 		Nice: d.Nice,
 	}, TLSPort, PlainPort)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.awaitRing(ctx)
 }
 
 // StartServer starts another server than the daemon, which finds its certificate at
@@ -101,7 +105,7 @@ func (m *Machine) startServer(ctx context.Context, c wire.Command, ports ...int)
 		_ = p.Signal(ctx, syscall.SIGKILL)
 		return nil, err
 	}
-	return p, p.awaitRing(ctx)
+	return p, nil
 }
 
 // awaitPorts waits until all ports are listened on, or the program has ended.
