@@ -99,6 +99,8 @@ func (s *scriptedSocket) Err() error                     { return nil }
 func (s *scriptedSocket) Empty() bool                    { return true }
 func (s *scriptedSocket) HangUp()                        {}
 
+func (s *scriptedSocket) Push() {}
+
 func (s *scriptedSocket) Shutdown() error {
 	s.shutdown = true
 	return nil

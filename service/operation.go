@@ -64,6 +64,7 @@ type socket interface {
 	Shutdown() error                 // FIN after what is queued; from here on, close no longer resets
 	Abort()                          // close resets again
 	Err() error                      // why the kernel will send no more; nil: it will
+	Push()                           // TCP sends at once what it keeps until a segment is full
 	Empty() bool                     // nothing is inside kernel TLS, so close does not wait
 	HangUp()                         // the client gets no more, and can tell
 }

@@ -241,6 +241,7 @@ func (s *simSocket) Sent(n int)                     { s.meter.Sent(n) }
 func (s *simSocket) Reading() (ktls.Reading, error) { return s.meter.Read() }
 func (s *simSocket) LimitUnsent(int)                {}
 func (s *simSocket) Abort()                         { s.linger = true }
+func (s *simSocket) Push()                          {}
 
 func (s *simSocket) Pipe() (*pipe, error) {
 	if s.w.chance(50) {

@@ -314,7 +314,15 @@ func (c *conn) pushed(ev event) operation {
 }
 
 // awaitRoom waits until the client has taken enough for the socket to take more.
+// Before Linux 6.5 kernel TLS gives TCP the records of a splice with
+// MSG_SENDPAGE_NOTLAST, which sends full segments alone, and refuses the rest once
+// they fill the socket's buffer (tls_sw_do_sendpage in net/tls/tls_sw.c,
+// do_tcp_sendpages in net/ipv4/tcp.c). Where a segment has room for more than the
+// buffer, nothing is sent, and no room ever comes.
 func (c *conn) awaitRoom(now time.Time) operation {
+	if c.transport == kernel {
+		c.sock.Push()
+	}
 	c.transfer.phase = phRoom
 	return operation{kind: opRoom, deadline: now.Add(c.stallTimeout)}
 }
