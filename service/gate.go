@@ -127,6 +127,7 @@ func (c *conn) stalled(now time.Time) bool { return now.Sub(c.progressed) >= c.s
 func (c *conn) waitForClient(r ktls.Reading, now time.Time) operation {
 	if r != c.lastWait {
 		c.backoff, c.stillSince = 0, now
+		c.sock.Push() // as in awaitRoom
 	}
 	c.lastWait = r
 	if err := c.sock.Err(); err != nil {

@@ -318,11 +318,10 @@ func (c *conn) pushed(ev event) operation {
 // MSG_SENDPAGE_NOTLAST, which sends full segments alone, and refuses the rest once
 // they fill the socket's buffer (tls_sw_do_sendpage in net/tls/tls_sw.c,
 // do_tcp_sendpages in net/ipv4/tcp.c). Where a segment has room for more than the
-// buffer, nothing is sent, and no room ever comes.
+// buffer, nothing is sent, and no room ever comes. What MSG_MORE keeps waits for a
+// timer, at best.
 func (c *conn) awaitRoom(now time.Time) operation {
-	if c.transport == kernel {
-		c.sock.Push()
-	}
+	c.sock.Push()
 	c.transfer.phase = phRoom
 	return operation{kind: opRoom, deadline: now.Add(c.stallTimeout)}
 }
