@@ -274,10 +274,10 @@ func probe() (*platform.Report, error) {
 }
 
 const (
-	// selfTestTime is enough for a slow engine under load.
-	selfTestTime = 8 * time.Second
+	// selfTestTime is enough for a slow engine on a board that is booting.
+	selfTestTime = 15 * time.Second
 	// answerTime is that of the program that tests, its start and end included.
-	answerTime = 10 * time.Second
+	answerTime = 20 * time.Second
 )
 
 // testCipher runs selftest in a process that can be left behind.
