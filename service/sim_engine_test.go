@@ -64,6 +64,15 @@ func (s *simSocket) holds() bool {
 	return false
 }
 
+// sealAll lets the engine finish what it has of the socket.
+func (s *simSocket) sealAll() {
+	for i := range s.tls.made {
+		if s.tls.made[i].sealed == nil {
+			s.seal(&s.tls.made[i])
+		}
+	}
+}
+
 // touched comes with each system call that locks the socket.
 func (s *simSocket) touched() {
 	if s.locked {
@@ -171,8 +180,8 @@ func (s *simSocket) Empty() bool {
 // HangUp is SHUT_RDWR: what is not in TCP's queue will never be.
 func (s *simSocket) HangUp() {
 	s.touched()
+	s.kept = true
 	if s.dead == 0 {
 		s.shut, s.fin, s.cut = true, true, true
-		s.kept = true
 	}
 }

@@ -220,7 +220,12 @@ func (p *simPool) close(time.Duration) bool {
 	return !slices.ContainsFunc(p.w.jobs, func(j simJob) bool { return j.pool == p })
 }
 
-// work runs one of the jobs.
+// works tells whether there is a job that goes on.
+func (w *world) works() bool {
+	return slices.ContainsFunc(w.jobs, func(j simJob) bool { return !w.stops(j) })
+}
+
+// work runs one of the jobs, if it goes on.
 func (w *world) work() {
 	i := w.choice(len(w.jobs))
 	j := w.jobs[i]
@@ -302,7 +307,7 @@ func (w *world) describe() string {
 
 // pass lets time go by, in which nothing completes.
 func (w *world) pass(timeout time.Duration) {
-	busy := len(w.jobs) > 0
+	busy := w.works()
 	for _, c := range w.clients {
 		if w.engine.dead && c.excuse != "" && (c.stuck || c.sock.dead != 0 || len(c.sock.queue) == 0) {
 			continue // it waits for the engine
@@ -326,7 +331,7 @@ func (w *world) pass(timeout time.Duration) {
 
 // move lets workers, the engine, the network, the clients and the disk go on.
 func (w *world) move() {
-	for len(w.jobs) > 0 && !w.chance(400) {
+	for w.works() && !w.chance(400) {
 		w.work()
 	}
 	if n := w.loop.handshakes; n < 0 || n > len(w.jobs) && !w.rung {
@@ -597,8 +602,8 @@ func (w *world) end(complete func(uring.Completion)) error {
 	defer func() { w.flights = stay }()
 	for len(w.flights) > 0 {
 		f := w.flights[0]
-		for f.waiting && !w.engine.dead && w.sockets[f.fd].holds() {
-			w.sockets[f.fd].encrypt()
+		if f.waiting && !w.engine.dead {
+			w.sockets[f.fd].sealAll()
 		}
 		f.cancelled = true
 		var c uring.Completion
