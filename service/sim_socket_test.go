@@ -97,13 +97,14 @@ func total(pages []simPage) (n int) {
 
 // simTLS is the sending side of a socket that the kernel encrypts for.
 type simTLS struct {
-	aead cipher.AEAD
-	iv   [12]byte
-	v12  bool   // TLS 1.2
-	size int    // of the cipher's struct
-	seq  uint64 // of the next record
-	open []simPage
-	made []simRecord // not, or not wholly, in TCP's queue
+	aead  cipher.AEAD
+	iv    [12]byte
+	v12   bool   // TLS 1.2
+	size  int    // of the cipher's struct
+	fresh bool   // nothing has been sent
+	seq   uint64 // of the next record
+	open  []simPage
+	made  []simRecord // not, or not wholly, in TCP's queue
 }
 
 // simRecord is a record inside kernel TLS.
@@ -175,7 +176,7 @@ func (s *simSocket) SetTX(info []byte) error {
 	if err != nil {
 		panic(err)
 	}
-	t := &simTLS{size: len(info), seq: binary.BigEndian.Uint64(info[len(info)-8:]), v12: info[0] == 3}
+	t := &simTLS{fresh: true, size: len(info), seq: binary.BigEndian.Uint64(info[len(info)-8:]), v12: info[0] == 3}
 	if t.aead, err = cipher.NewGCM(block); err != nil {
 		panic(err)
 	}
@@ -222,7 +223,11 @@ func (s *simSocket) slip() {
 	if s.w.chance(100) {
 		s.encrypt()
 	}
-	if s.w.chance(100) {
+	often := 100
+	if s.tls != nil && s.tls.fresh { // the end of the handshake is being acknowledged
+		often = 600
+	}
+	if s.w.chance(often) {
 		s.deliver()
 	}
 }
@@ -342,6 +347,7 @@ const ktlsApplicationData = 23
 // record closes the open record and hands it to the engine.
 func (s *simSocket) record(kind byte) {
 	t := s.tls
+	t.fresh = false
 	t.made = append(t.made, simRecord{kind: kind, seq: t.seq, plain: t.open})
 	t.open = nil
 	t.seq++

@@ -364,7 +364,7 @@ func (w *world) move() {
 	if n := w.reading(); n > w.fills || len(w.loop.fills.waiting) > 0 && n < w.fills {
 		w.fault("%d files are read into pipes at a time, while %d wait", n, len(w.loop.fills.waiting))
 	}
-	if w.restless && w.chance(30) { // also when the service has closed it: TCP may still hold its pages
+	if w.restless && w.chance(80) { // also when the service has closed it: TCP may still hold its pages
 		w.change()
 	}
 	switch {

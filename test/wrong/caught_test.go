@@ -30,7 +30,7 @@ func TestCaught(t *testing.T) {
 		{EarlyBuffer, []string{"TestSimulation"}},
 		{DoubleClose, []string{"TestSimulation"}},
 		{NoAckWait, []string{"TestSimulation"}},
-		{RacyBase, []string{"TestSimulation"}},
+		{RacyBase, []string{"TestMeterBase"}},
 		{Unbounded, []string{"TestSimulation"}},
 		{FreePipe, []string{"TestSimulation"}},
 		{NoTurns, []string{"TestSimulation"}},
@@ -50,9 +50,12 @@ func TestCaught(t *testing.T) {
 			}
 			run := "^(" + strings.Join(tc.tests, "|") + ")$"
 			args := []string{"test", "-count=1", "-timeout", "200s", "-overlay", overlay, "-run", run, "./service"}
-			if tc.variant.Name == NoSettle.Name {
-				args[len(args)-1] += "/files"
-			} else {
+			switch tc.variant.Name {
+			case NoSettle.Name:
+				args[len(args)-1] = "./service/files"
+			case RacyBase.Name:
+				args[len(args)-1] = "./ktls"
+			default:
 				args = append(args, "-sim.shrink", "0s", "-sim.seeds", "20000")
 			}
 			cmd := exec.Command("go", args...)
