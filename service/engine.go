@@ -23,10 +23,10 @@ const (
 	// engineLosses is how many connections one that passes its tests may lose
 	// before it is used no more.
 	engineLosses = 4
-	// hangUpTime is between the last operation of a connection and its close, if
+	// lastUseTime is between the last operation of a connection and its close, if
 	// that may wait: time for the kernel to give back that operation's hold on the
 	// socket. Who gives back the last one, waits.
-	hangUpTime = 100 * time.Millisecond
+	lastUseTime = 100 * time.Millisecond
 )
 
 var (
@@ -107,12 +107,10 @@ func (l *loop) used(s *slot, errno unix.Errno) {
 	}
 }
 
-// closeLater closes a socket that has something inside kernel TLS. Its client
-// learns now that no more comes.
+// closeLater closes a socket that has something inside kernel TLS.
 func (l *loop) closeLater(s *slot) {
-	s.conn.sock.HangUp()
 	s.closing = true
-	l.deadlines.set(s, l.now.Add(hangUpTime))
+	l.deadlines.set(s, l.now.Add(lastUseTime))
 }
 
 // suspect looks at an engine that s has waited for longer than it should.

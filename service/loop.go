@@ -43,7 +43,7 @@ type slot struct {
 
 	// See engine.go.
 	engine  bool      // op may wait for the crypto engine, and is under way or queued
-	closing bool      // it is hung up, and about to be closed
+	closing bool      // it is about to be closed
 	op      operation // that one
 	began   time.Time // in the ring, or a hand-over of keys; else zero
 	lost    bool      // the engine has it for good
