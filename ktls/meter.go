@@ -28,6 +28,7 @@ type Meter struct {
 type Reading struct {
 	Pending int64 // in kernel TLS: not encrypted, or waiting for room; never understated
 	Unacked int64 // in TCP's queue: not sent, or sent and not acknowledged
+	Unsent  int64 // of them, those that were not sent yet
 	Acked   int64 // acknowledged by the client since the meter started, as TCP counts
 }
 
@@ -38,13 +39,13 @@ func NewMeter(k Kernel) (*Meter, error) {
 	// In a Reading that overstates Pending; in the base it would understate it
 	// for good. Nothing is being sent now, so the sum is right once acked has
 	// stood still around it.
-	acked, unacked, err := m.tcp()
+	acked, unacked, _, err := m.tcp()
 	for err == nil {
 		var after int64
-		if after, _, err = m.tcp(); after == acked {
+		if after, _, _, err = m.tcp(); after == acked {
 			break
 		}
-		acked, unacked, err = m.tcp()
+		acked, unacked, _, err = m.tcp()
 	}
 	m.tcpBase = acked + unacked
 	return m, err
@@ -78,25 +79,27 @@ func (m *Meter) Read() (Reading, error) {
 		}
 		overhead = int64(seq-m.seqBase) * m.overhead
 	}
-	acked, unacked, err := m.tcp()
+	acked, unacked, unsent, err := m.tcp()
 	return Reading{
 		Pending: m.given + overhead - (acked + unacked - m.tcpBase),
 		Unacked: unacked,
+		Unsent:  unsent,
 		Acked:   acked,
 	}, err
 }
 
-// tcp returns the bytes that the peer acknowledged and those TCP still queues.
-func (m *Meter) tcp() (acked, unacked int64, err error) {
+// tcp returns the bytes that the peer acknowledged, those TCP still queues, and how
+// many of these it has not sent yet.
+func (m *Meter) tcp() (acked, unacked, unsent int64, err error) {
 	info, err := m.kernel.TCPInfo()
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	queued, err := m.kernel.OutQueue()
 	if err == nil && info.State == unix.BPF_TCP_CLOSE {
 		err = fmt.Errorf("ktls: %w", unix.ECONNRESET)
 	}
-	return int64(info.Bytes_acked), int64(queued), err
+	return int64(info.Bytes_acked), int64(queued), int64(info.Notsent_bytes), err
 }
 
 // controlMessage makes the control data that gives a record its content type.

@@ -61,6 +61,7 @@ type settings struct {
 	idleTimeout   time.Duration
 	stallTimeout  time.Duration
 	buffer        int64 // bytes that the kernel may hold for a connection
+	crowded       bool  // there are many connections; only the loop changes it
 	grown         int   // pipes that have; only the loop changes it
 	log           *slog.Logger
 	access        bool
@@ -110,7 +111,9 @@ type conn struct {
 	pendingMax int64
 	room       rooms
 	window     window
-	unsent     int // what the socket was told of that
+	begun      int  // bytes of a record that waits for more, about: short sends may end one
+	allAcked   bool // at the last reading
+	unsent     int  // what the socket was told of that
 
 	drained  func(now time.Time) operation // what follows the drain
 	lastWord ktls.Message                  // the alert before FIN, in kernel TLS
@@ -120,8 +123,8 @@ type conn struct {
 // newConn takes a connection that the loop accepted.
 func newConn(s *settings, sock socket, remote string, session *ktls.Session) *conn {
 	c := &conn{settings: s, sock: sock, remote: remote, session: session}
-	c.window.size, c.unsent = minWindow, minUnsent
-	c.room.all = minWindow // nothing is there
+	c.window.move(0, time.Time{}, s.crowded)
+	c.room.all, c.unsent = c.window.size, minUnsent // nothing is there
 	if session != nil {
 		c.transport = unknown
 	}

@@ -239,7 +239,7 @@ func (l *loop) lose(s *slot) bool {
 	}
 	s.lost = true
 	l.deadlines.set(s, time.Time{})
-	l.live--
+	l.count(-1)
 	l.engine.lost++
 	l.log.Warn("connection lost in the crypto engine", "remote", s.conn.remote)
 	return true
@@ -248,7 +248,7 @@ func (l *loop) lose(s *slot) bool {
 // takeBack takes a lost connection back.
 func (l *loop) takeBack(s *slot) {
 	s.lost = false
-	l.live++
+	l.count(1)
 	l.engine.lost--
 }
 

@@ -39,8 +39,14 @@ type rooms struct {
 // taken counts n bytes that the kernel holds from now on.
 func (c *conn) taken(n int) { c.room.all -= c.cost(n) }
 
-// encrypts counts n bytes that have gone into kernel TLS.
-func (c *conn) encrypts(n int) { c.room.tls -= c.cost(n) }
+// encrypts counts n bytes that have gone into kernel TLS. more: their last record
+// waits for others.
+func (c *conn) encrypts(n int, more bool) {
+	c.room.tls -= c.cost(n)
+	if c.begun = (c.begun + n) % maxRecord; !more {
+		c.begun = 0
+	}
+}
 
 // cost is what n bytes become at most.
 func (c *conn) cost(n int) int64 {
@@ -70,34 +76,42 @@ func (c *conn) gate(now time.Time) operation {
 	return c.push(n)
 }
 
-// pushable is how much of what is next may be pushed: all of it, or a chunk at
-// least, or nothing yet.
+// pushable is how much of what is next may be pushed: all of it, or a good part, or
+// nothing yet.
 func (c *conn) pushable() int {
-	n, room := c.transfer.held, c.room.all // bytes in the pipe have been counted
-	if n > 0 {
-		room = int64(n)
-	} else {
-		n = len(c.transfer.out)
+	n := int64(c.transfer.held)
+	if n == 0 { // bytes in the pipe have been counted when they came there
+		n = c.allowed(int64(len(c.transfer.out)))
 	}
 	if c.transport == kernel {
-		room = min(room, c.room.tls)
+		if c.room.tls < min(n, chunk) {
+			return 0
+		}
+		n = min(n, c.room.tls)
 	}
-	return c.allowed(int64(n), room)
+	return int(n)
 }
 
-// allowed is how much of n bytes there is room for: all, or a step at least, or
-// nothing yet. Whole records, where it is more than one: the kernel pays twice for a
-// record that is begun, for the plaintext and for what it is to become.
-func (c *conn) allowed(n, room int64) int {
+// allowed is how much of n bytes the kernel may be made to hold: all, or a good part,
+// or nothing yet. Less would cost more than it brings.
+//
+// In kernel TLS that is what ends a record, since the kernel pays twice for one that
+// is begun: for the plaintext, and for what it is to become.
+//
+// Invariant: if all that the kernel holds is an open record, which leaves only when
+// more comes, something is allowed: minWindow - maxRecord is a step.
+func (c *conn) allowed(n int64) int64 {
+	room := c.room.all
+	ends := int64(maxRecord - c.begun)
 	switch {
 	case room >= n:
-		return int(n)
-	case room < c.window.step():
-		return 0
-	case room > maxRecord:
-		room -= room % maxRecord
+		return n
+	case c.transport == kernel && room >= ends:
+		return ends + (room-ends)/maxRecord*maxRecord
+	case room >= step && (c.transport != kernel || c.allAcked):
+		return room
 	}
-	return int(room)
+	return 0
 }
 
 // measure reads the meter. Where that fails the connection is gone, and ok is false.
@@ -107,7 +121,7 @@ func (c *conn) measure(now time.Time) (r ktls.Reading, op operation, ok bool) {
 		return r, c.reset(err.Error()), false
 	}
 	c.pendingMax = max(c.pendingMax, r.Pending)
-	c.window.move(r.Acked-c.acked, now)
+	c.window.move(r.Acked-c.acked, now, c.crowded)
 	if r.Acked > c.acked {
 		c.acked, c.progressed = r.Acked, now
 	}
@@ -115,7 +129,8 @@ func (c *conn) measure(now time.Time) (r ktls.Reading, op operation, ok bool) {
 		c.unsent = unsent
 		c.sock.LimitUnsent(unsent)
 	}
-	c.room.all = min(c.buffer-headroom, c.window.size) - r.Pending - r.Unacked - int64(c.transfer.held)
+	c.allAcked = r.Unacked == 0
+	c.room.all = min(c.buffer-headroom-r.Unacked, c.window.size-r.Unsent) - r.Pending - int64(c.transfer.held)
 	c.room.tls = maxPending - headroom - r.Pending
 	return r, operation{}, true
 }

@@ -60,6 +60,7 @@ type loop struct {
 	slots       []*slot
 	free        []int
 	live        int
+	many        int            // connections; more are a crowd
 	accepts     []uring.Handle // by listener: the accept in the ring, or 0
 	fills       turns          // of reading files into pipes
 	resumeAt    time.Time
@@ -100,6 +101,7 @@ func (s *Server) run(ready func()) error {
 		workers:     newWorkers(max(4, n), room, s.bell),
 		handshakers: newWorkers(max(1, n/2), room, s.bell),
 		engine:      engine{limit: engineOps, closers: newWorkers(engineOps, room, s.bell), tester: newWorkers(1, 1, s.bell)},
+		many:        manyConnections,
 		fills:       turns{free: maxFills},
 	}
 	return l.run(ready)
@@ -304,7 +306,7 @@ func (l *loop) open(fd int, ln *Listener) {
 		l.slots = append(l.slots, s)
 	}
 	s.token = uint64(i)
-	l.live++
+	l.count(1)
 	l.perform(s, s.conn.start(l.now))
 }
 
@@ -342,10 +344,16 @@ func (l *loop) closed(s *slot) {
 	if s.lost {
 		l.engine.lost--
 	} else {
-		l.live--
+		l.count(-1)
 	}
 	*s = slot{place: -1, token: s.token}
 	l.free = append(l.free, i)
+}
+
+// count takes that there is a connection more, or less.
+func (l *loop) count(n int) {
+	l.live += n
+	l.crowded = l.live > l.many
 }
 
 // perform starts what a connection asks for.

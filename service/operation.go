@@ -57,7 +57,7 @@ type socket interface {
 	Offload(*ktls.Session) error // to kernel TLS, ErrUnsupported where the kernel refuses
 	Sent(n int)                  // the kernel accepted n bytes
 	Reading() (ktls.Reading, error)
-	LimitUnsent(n int)               // how many bytes TCP may hold that it could not send yet
+	LimitUnsent(n int)               // bytes that TCP may hold and could not send yet; 0: any
 	Pipe() (*pipe, error)            // an empty one
 	ResizePipe(p *pipe, n int) error // p is empty, and stays as it is if this fails
 	ClosePipe(*pipe)                 // with whatever it holds

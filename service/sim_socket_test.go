@@ -206,6 +206,7 @@ func (s *simSocket) TCPInfo() (*unix.TCPInfo, error) {
 		info.State = unix.BPF_TCP_CLOSE
 	}
 	info.Bytes_sent = uint64(s.acked + int64(total(s.queue)) + s.again)
+	info.Notsent_bytes = uint32(total(s.queue) / 2) // the rest is on its way
 	s.slip()
 	return info, nil
 }

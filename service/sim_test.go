@@ -89,7 +89,7 @@ func newWorld(s *script, id *simIdentity) *world {
 			sessions:      ktls.NewServer(&tls.Config{Certificates: []tls.Certificate{id.cert}}),
 			require:       w.chance(50),
 			headerTimeout: 10 * time.Second, idleTimeout: 20 * time.Second, stallTimeout: 30 * time.Second,
-			buffer:   minBuffer,
+			buffer:   []int64{minBuffer, 96 << 10}[w.choice(2)], // the smaller is met more often
 			log:      simLogger(),
 			sameHost: func(_, _ netip.Addr) bool { return local },
 		},
@@ -104,7 +104,10 @@ func newWorld(s *script, id *simIdentity) *world {
 	if w.async {
 		server.asyncCiphers = []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384}
 	}
-	w.loop = &loop{Server: server, sys: w, workers: &simPool{w: w}, handshakers: &simPool{w: w}, engine: engine{limit: 1 + w.choice(3), closers: &simPool{w: w}, tester: &simPool{w: w, free: true}}, fills: turns{free: w.fills}}
+	w.loop = &loop{
+		Server: server, sys: w, workers: &simPool{w: w}, handshakers: &simPool{w: w}, many: w.choice(3), fills: turns{free: w.fills},
+		engine: engine{limit: 1 + w.choice(3), closers: &simPool{w: w}, tester: &simPool{w: w, free: true}},
+	}
 	for i := range 1 + w.choice(3) {
 		w.clients = append(w.clients, w.newClient(uint16(1000+i), id))
 	}

@@ -81,16 +81,17 @@ const (
 // A transfer sends pieces in order.
 type transfer struct {
 	phase   phase
-	pieces  []piece // what is left; the first is being sent
-	buf     []byte  // memory that a file is read into
-	read    int     // bytes of buf that are there
-	out     []byte  // memory on its way to the socket
-	raw     bool    // out is TLS records already
-	pipe    *pipe   // nil until something is spliced
-	held    int     // bytes in the pipe
-	more    bool    // of what is being pushed: something follows at once
-	spliced bool    // pages of the file are in the socket's queue
-	refused bool    // the socket took nothing although poll said it would
+	pieces  []piece   // what is left; the first is being sent
+	buf     []byte    // memory that a file is read into
+	read    int       // bytes of buf that are there
+	out     []byte    // memory on its way to the socket
+	raw     bool      // out is TLS records already
+	pipe    *pipe     // nil until something is spliced
+	held    int       // bytes in the pipe
+	more    bool      // of what is being pushed: something follows at once
+	spliced bool      // pages of the file are in the socket's queue
+	pushing operation // the push in flight
+	refused bool      // the socket took nothing although poll said it would
 }
 
 // endTransfer gives back what the transfer holds. A pipe that may hold bytes is
@@ -270,9 +271,11 @@ func (c *conn) push(n int) operation {
 	t := &c.transfer
 	t.phase = phPush
 	if t.held > 0 {
-		return operation{kind: opSpliceOut, pipe: t.pipe, n: n, more: t.more || n < t.held}
+		t.pushing = operation{kind: opSpliceOut, pipe: t.pipe, n: n, more: t.more || n < t.held}
+	} else {
+		t.pushing = operation{kind: opSend, buf: t.out[:n], n: n, more: t.more || n < len(t.out)}
 	}
-	return operation{kind: opSend, buf: t.out[:n], more: t.more || n < len(t.out)}
+	return t.pushing
 }
 
 func (c *conn) pushed(ev event) operation {
@@ -297,7 +300,7 @@ func (c *conn) pushed(ev event) operation {
 	}
 	t.refused = false
 	c.sock.Sent(ev.n)
-	c.encrypts(ev.n)
+	c.encrypts(ev.n, t.pushing.more || ev.n < t.pushing.n)
 	if t.held > 0 {
 		t.spliced = true
 		if t.held -= ev.n; t.held > 0 {
@@ -353,13 +356,13 @@ func (c *conn) fill(now time.Time) operation {
 	if t.pipe != nil {
 		size = int64(t.pipe.size)
 	}
-	n := c.allowed(min(p.n, size), c.room.all)
+	n := int(c.allowed(min(p.n, size)))
 	if n == 0 {
 		r, op, ok := c.measure(now)
 		if !ok {
 			return op
 		}
-		if n = c.allowed(min(p.n, size), c.room.all); n == 0 {
+		if n = int(c.allowed(min(p.n, size))); n == 0 {
 			return c.waitForRoom(r, now)
 		}
 	}

@@ -4,20 +4,27 @@ import "time"
 
 // A client that takes nothing has its connection hold what it was given. So that many
 // of them leave something to others, in TCP's memory above all (net.ipv4.tcp_mem is
-// some 40 MiB on a board of 512 MiB), each is given what it takes, and twice that, to
-// find out whether it takes more; at first a record and a half. With two, a thousand clients
-// that read 1 KiB a second took all of TCP's memory on such a board.
+// some 40 MiB on a board of 512 MiB), what was not sent yet is bounded by what the
+// client takes: in a crowd tightly, else so that nobody who is fast is held up.
 const (
-	minWindow  = maxRecord * 3 / 2
+	manyConnections = 64 // more are a crowd
+
+	// step is what must have become free before more is given.
+	step = maxRecord / 2
+	// minWindow lets a connection have a record, and the next begun when poll(2) tells
+	// that there is room, which is when half of minUnsent is left.
+	minWindow = maxRecord + step
+	minUnsent = maxRecord // what TCP may take that it cannot send, about
+	// ampleWindow is where a connection begins that is in no crowd.
+	ampleWindow = chunk
+	// fastWindow is where TCP is no longer bound by minUnsent.
+	fastWindow = 128 << 10
+
 	windowTime = 500 * time.Millisecond
-	// Of the window, TCP holds so much that it could not send yet, about: it takes
-	// more when it is below, and poll(2) tells when it is below a half.
-	minUnsent = maxRecord
-	maxUnsent = 128 << 10
 )
 
-// A window is what the kernel may hold for a client, by what it acknowledged in the
-// last half to one second.
+// A window is what the kernel may hold for a client that is not sent yet, by what it
+// acknowledged in the last half to one second.
 type window struct {
 	size         int64
 	since        time.Time
@@ -25,7 +32,7 @@ type window struct {
 }
 
 // move takes that n more bytes have been acknowledged.
-func (w *window) move(n int64, now time.Time) {
+func (w *window) move(n int64, now time.Time, crowded bool) {
 	if passed := now.Sub(w.since); passed >= windowTime {
 		w.before = w.last
 		if passed >= 2*windowTime { // it is long ago
@@ -34,19 +41,17 @@ func (w *window) move(n int64, now time.Time) {
 		w.since, w.last = now, 0
 	}
 	w.last += n
-	w.size = minWindow + 2*(w.last+w.before)
+	if crowded {
+		w.size = minWindow + (w.last+w.before)/4
+	} else {
+		w.size = ampleWindow + w.last + w.before
+	}
 }
 
-// step is how much must have become free before more is given. Less would cost more
-// than it brings.
-// Invariant: it is free when there is nothing but an open record, which with MSG_MORE
-// leaves only when more comes: size - maxRecord >= size / 3.
-func (w *window) step() int64 { return min(chunk, w.size/3) }
-
-// unsent is how much of it may be waiting to be sent.
+// unsent is what TCP is told of it; 0 is no bound.
 func (w *window) unsent() int {
-	if w.size >= 2*maxUnsent {
-		return maxUnsent
+	if w.size >= fastWindow {
+		return 0
 	}
 	return minUnsent
 }

@@ -49,7 +49,7 @@ var NoDrain = Variant{"no drain", []Edit{
 // OnlyPOLLOUT pushes whenever the socket takes bytes, however much is pending.
 var OnlyPOLLOUT = Variant{"POLLOUT is the only gate", []Edit{{
 	File: "service/gate.go",
-	Old:  "c.room.all = min(c.buffer-headroom, c.window.size) - r.Pending - r.Unacked - int64(c.transfer.held)\n\tc.room.tls = maxPending - headroom - r.Pending\n",
+	Old:  "c.room.all = min(c.buffer-headroom-r.Unacked, c.window.size-r.Unsent) - r.Pending - int64(c.transfer.held)\n\tc.room.tls = maxPending - headroom - r.Pending\n",
 	New:  "c.room = rooms{1 << 40, 1 << 40}\n",
 }}}
 
@@ -57,8 +57,8 @@ var OnlyPOLLOUT = Variant{"POLLOUT is the only gate", []Edit{{
 // once took, up to the last of the numbers of net.ipv4.tcp_wmem.
 var Unbounded = Variant{"no bound on TCP's buffer", []Edit{{
 	File: "service/gate.go",
-	Old:  "c.window.size) - r.Pending - r.Unacked - int64(",
-	New:  "1<<40) - r.Pending - int64(",
+	Old:  "min(c.buffer-headroom-r.Unacked, c.window.size-r.Unsent)",
+	New:  "min(c.buffer-headroom, 1<<40)",
 }}}
 
 // Ungated pushes whatever the socket takes, and lets it take what its buffer may grow to.
@@ -79,16 +79,16 @@ var NoTurns = Variant{"no turns", []Edit{{
 // FreePipe does not count what the pipe holds.
 var FreePipe = Variant{"the pipe is not counted", []Edit{{
 	File: "service/gate.go",
-	Old:  " - r.Unacked - int64(c.transfer.held)",
-	New:  " - r.Unacked",
+	Old:  " - r.Pending - int64(c.transfer.held)",
+	New:  " - r.Pending",
 }}}
 
 // WrongMeter computes what TCP was given from what TCP says it has sent. A
 // packet that is dropped in a queue of this machine counts twice there.
 var WrongMeter = Variant{"wrong meter", []Edit{{
 	File: "ktls/meter.go",
-	Old:  "return int64(info.Bytes_acked), int64(queued), err",
-	New:  "_ = queued\n\treturn int64(info.Bytes_sent - info.Bytes_retrans), int64(info.Notsent_bytes), err",
+	Old:  "return int64(info.Bytes_acked), int64(queued), int64(info.Notsent_bytes), err",
+	New:  "_ = queued\n\treturn int64(info.Bytes_sent - info.Bytes_retrans), int64(info.Notsent_bytes), int64(info.Notsent_bytes), err",
 }}}
 
 // NoLinger closes with input unread, and so resets the connection.
