@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"uringhttpd/test/board/debian"
+	"uringhttpd/test/board/wire"
 )
 
 // A Board is a machine QEMU emulates, with a kernel.
@@ -232,5 +233,6 @@ const (
 	DownloadPath = "/bin/download" // the client of package client
 	Root         = "/srv"          // a tmpfs: the folder to serve
 	DiskRoot     = Root + "/disk"  // of Spec.Disk
+	OtherHost    = wire.OtherHost  // the board's address that looks like another machine's
 	SoCPath      = "/sys/devices/soc0/soc_id"
 )

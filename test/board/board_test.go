@@ -134,6 +134,12 @@ func TestBoards(t *testing.T) {
 				}
 				testTeeth(ctx, t, m)
 			})
+			t.Run("bounds", func(t *testing.T) {
+				if effort == brief {
+					t.Skip("left for make test-all")
+				}
+				testBounds(ctx, t, m, readers(e.board))
+			})
 		})
 	}
 }

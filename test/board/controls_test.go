@@ -100,7 +100,7 @@ func TestControls(t *testing.T) {
 
 func testControls(t *testing.T, b board.Board, e board.Engine) (lines []matrix.Line) {
 	ctx := forCells(t, 40*time.Minute)
-	programs, err := wrongBuilds(ctx, b, t.TempDir())
+	programs, err := wrongBuilds(ctx, b, t.TempDir(), wrong.NoDrain, wrong.NoLinger, wrong.OnlyPOLLOUT)
 	if err != nil {
 		t.Fatal(err)
 	}

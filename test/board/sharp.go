@@ -121,15 +121,8 @@ func RunSharp(ctx context.Context, m *Machine, o SharpOptions) (r client.Result,
 // Download runs package client on the board.
 func (m *Machine) Download(ctx context.Context, o client.Options) (client.Result, error) {
 	var r client.Result
-	b, err := json.Marshal(o)
+	options, err := m.writeOptions(ctx, o)
 	if err != nil {
-		return r, fmt.Errorf("board: %w", err)
-	}
-	m.mu.Lock()
-	m.downloads++
-	options := fmt.Sprintf("/tmp/download-%d.json", m.downloads)
-	m.mu.Unlock()
-	if err := m.WriteFile(ctx, options, b, 0o644); err != nil {
 		return r, err
 	}
 	e, err := m.Run(ctx, nil, DownloadPath, options)
@@ -143,4 +136,26 @@ func (m *Machine) Download(ctx context.Context, o client.Options) (client.Result
 		return r, fmt.Errorf("board: download: %w in %q", err, e.Stdout)
 	}
 	return r, nil
+}
+
+// StartDownload starts package client on the board, and leaves it to itself.
+func (m *Machine) StartDownload(ctx context.Context, o client.Options) (*Process, error) {
+	options, err := m.writeOptions(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return m.Start(ctx, nil, DownloadPath, options)
+}
+
+// writeOptions puts what the client is to do into a file of the board.
+func (m *Machine) writeOptions(ctx context.Context, o client.Options) (path string, err error) {
+	b, err := json.Marshal(o)
+	if err != nil {
+		return "", fmt.Errorf("board: %w", err)
+	}
+	m.mu.Lock()
+	m.downloads++
+	path = fmt.Sprintf("/tmp/download-%d.json", m.downloads)
+	m.mu.Unlock()
+	return path, m.WriteFile(ctx, path, b, 0o644)
 }

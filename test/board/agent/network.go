@@ -6,9 +6,11 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/test/board/wire"
 )
 
-// network brings lo up, and eth0 with the given address. There is no default
+// network brings lo up, with an address that looks like another machine's, and eth0 with the given address. There is no default
 // route: the host's forwards come from the board's own network, and a board
 // under test has no business elsewhere.
 func network(address string) error {
@@ -23,6 +25,10 @@ func network(address string) error {
 	defer unix.Close(fd)
 	if err := up(fd, "lo"); err != nil {
 		return err
+	}
+	other := netip.MustParseAddr(wire.OtherHost).As4()
+	if err := setAddress(fd, unix.SIOCSIFADDR, "lo:1", other[:]); err != nil {
+		return fmt.Errorf("address of lo: %w", err)
 	}
 	var mask [4]byte
 	for i := range prefix.Bits() {

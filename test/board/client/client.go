@@ -33,9 +33,13 @@ type Options struct {
 	// ReceiveBuffer is SO_RCVBUF in bytes, set before connecting; 0 leaves it.
 	ReceiveBuffer int `json:"receive_buffer,omitempty"`
 	// ReadSize and Pause slow the reading of the socket: at most so many bytes
-	// each so often. 0 reads at full speed.
+	// each so often, once TLS is there. 0 reads at full speed.
 	ReadSize int           `json:"read_size,omitempty"`
 	Pause    time.Duration `json:"pause,omitempty"`
+	// From is the local address; "" leaves it to the kernel.
+	From string `json:"from,omitempty"`
+	// Stay keeps each connection open after its one download, until the context ends.
+	Stay bool `json:"stay,omitempty"`
 	// Extra bytes are sent right after the request, for the server to leave
 	// unread. They are not the beginning of a valid request.
 	Extra int `json:"extra,omitempty"`
@@ -146,6 +150,10 @@ func Run(ctx context.Context, o Options) (Result, error) {
 				for range o.Pipeline {
 					w.download(ctx)
 				}
+				if o.Stay {
+					<-ctx.Done()
+					return
+				}
 			}
 		}()
 	}
@@ -172,6 +180,9 @@ func (o Options) complete() (Options, *x509.CertPool, error) {
 		o.Name = "localhost"
 	}
 	o.Downloads, o.Parallel = max(o.Downloads, 1), max(o.Parallel, 1)
+	if o.Stay && (o.Downloads > o.Parallel || !o.KeepAlive) {
+		return o, nil, errors.New("client: connections that stay need to be kept alive, and one for each download")
+	}
 	if o.Timeout == 0 {
 		o.Timeout = time.Minute
 	}

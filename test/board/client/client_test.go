@@ -322,6 +322,7 @@ func TestOptions(t *testing.T) {
 	}{
 		{"nothing", Options{}},
 		{"a relative path", Options{Address: "127.0.0.1:1", Path: "a", Plain: true}},
+		{"connections that cannot stay", Options{Address: "127.0.0.1:1", Path: "/", Plain: true, Stay: true, KeepAlive: true, Downloads: 2}},
 		{"TLS without roots", Options{Address: "127.0.0.1:1", Path: "/"}},
 		{"a key update of TLS 1.2", Options{Address: "127.0.0.1:1", Path: "/", TLS12: true, Then: KeyUpdate}},
 		{"a pipeline that closes", Options{Address: "127.0.0.1:1", Path: "/", Plain: true, Pipeline: 2, Then: HalfClose}},

@@ -28,6 +28,9 @@ func (w *worker) dial(ctx context.Context) (conn net.Conn, kind string, err erro
 		})
 		return errors.Join(err, serr)
 	}}
+	if w.o.From != "" {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(w.o.From)}
+	}
 	c, err := d.DialContext(ctx, "tcp", w.o.Address)
 	if err != nil {
 		return nil, "dial", err
@@ -41,19 +44,22 @@ func (w *worker) dial(ctx context.Context) (conn net.Conn, kind string, err erro
 	w.fin = &finConn{Conn: c}
 	var inner net.Conn = w.fin
 	if w.o.ReadSize > 0 {
-		w.slow = &slowConn{Conn: inner, size: w.o.ReadSize, pause: w.o.Pause, ctx: ctx}
+		w.slow = &slowConn{Conn: inner, pause: w.o.Pause, ctx: ctx}
 		inner = w.slow
 	}
 	if w.o.Leave != "" {
 		w.leaving = &leavingConn{Conn: inner, tcp: w.tcp, how: w.o.Leave, left: w.leaveAfter()}
 		inner = w.leaving
 	}
-	if w.o.Plain {
-		return inner, "", nil
+	conn = inner
+	if !w.o.Plain {
+		if conn, err = w.handshake(ctx, inner); err != nil {
+			c.Close()
+			return nil, "handshake", err
+		}
 	}
-	if conn, err = w.handshake(ctx, inner); err != nil {
-		c.Close()
-		return nil, "handshake", err
+	if w.slow != nil {
+		w.slow.size = w.o.ReadSize
 	}
 	return conn, "", nil
 }
@@ -133,7 +139,7 @@ func (o Options) tlsConfig() *tls.Config {
 	return cfg
 }
 
-// A slowConn reads a few bytes, at most so often.
+// A slowConn reads a few bytes, at most so often; at full speed while size is 0.
 type slowConn struct {
 	net.Conn
 	ctx   context.Context
@@ -151,6 +157,9 @@ func (c *slowConn) Read(p []byte) (int, error) {
 		case <-c.ctx.Done():
 			return 0, c.ctx.Err()
 		}
+	}
+	if c.size == 0 {
+		return c.Conn.Read(p)
 	}
 	c.next = time.Now().Add(c.pause)
 	return c.Conn.Read(p[:min(len(p), c.size)])

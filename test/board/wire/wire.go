@@ -10,6 +10,10 @@ import (
 // Port is the name of the virtio-serial port.
 const Port = "uringhttpd.agent"
 
+// OtherHost is an address of the board that is no loopback address, nor one that
+// the daemon is reached by: who comes from there is to the daemon on another machine.
+const OtherHost = "192.0.2.1"
+
 // ConfigPath is where the agent finds its Config in the initial root.
 const ConfigPath = "/board.json"
 
