@@ -39,8 +39,8 @@ var telling = []wrong.Edit{
 
 // pictured are ways to gate, each with what makes it of the daemon.
 var pictured = []wrong.Variant{
-	{Name: "none", Edits: slices.Concat(telling, wrong.Ungated.Edits)},
-	{Name: "POLLOUT", Edits: slices.Concat(telling, wrong.Ungated.Edits, []wrong.Edit{{
+	{Name: "none", Edits: slices.Concat(telling, wrong.OnlyPOLLOUT.Edits)},
+	{Name: "POLLOUT", Edits: slices.Concat(telling, wrong.OnlyPOLLOUT.Edits, []wrong.Edit{{
 		File: "service/gate.go",
 		Old:  "\treturn c.push(n)\n",
 		New:  "\tif !t.refused {\n\t\treturn c.awaitRoom(now)\n\t}\n\treturn c.push(n)\n",

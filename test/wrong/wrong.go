@@ -46,12 +46,20 @@ var NoDrain = Variant{"no drain", []Edit{
 	},
 }}
 
-// OnlyPOLLOUT pushes whenever the socket takes bytes, however much is pending.
-var OnlyPOLLOUT = Variant{"POLLOUT is the only gate", []Edit{{
-	File: "service/gate.go",
-	Old:  "c.room.all = min(c.buffer-headroom-r.Unacked, c.window.size-r.Unsent) - r.Pending - int64(c.transfer.held)\n\tc.room.tls = maxPending - headroom - r.Pending\n",
-	New:  "c.room = rooms{1 << 40, 1 << 40}\n",
-}}}
+// OnlyPOLLOUT pushes whenever the socket takes bytes, however much is pending, and lets
+// it take what its buffer may grow to.
+var OnlyPOLLOUT = Variant{"POLLOUT is the only gate", []Edit{
+	{
+		File: "service/gate.go",
+		Old:  "c.room.all = min(c.buffer-headroom-r.Unacked, c.window.size-r.Unsent) - r.Pending - int64(c.transfer.held)\n\tc.room.tls = maxPending - headroom - r.Pending\n",
+		New:  "c.room = rooms{chunk, chunk}\n",
+	},
+	{
+		File: "service/socket_linux.go",
+		Old:  "unix.TCP_NOTSENT_LOWAT, n)",
+		New:  "unix.TCP_NOTSENT_LOWAT, 0*n)",
+	},
+}}
 
 // Unbounded does not mind what TCP's buffer holds, which grows with what the client
 // once took, up to the last of the numbers of net.ipv4.tcp_wmem.
@@ -60,13 +68,6 @@ var Unbounded = Variant{"no bound on TCP's buffer", []Edit{{
 	Old:  "min(c.buffer-headroom-r.Unacked, c.window.size-r.Unsent)",
 	New:  "min(c.buffer-headroom, 1<<40)",
 }}}
-
-// Ungated pushes whatever the socket takes, and lets it take what its buffer may grow to.
-var Ungated = Variant{"no bound at all", append([]Edit{{
-	File: "service/socket_linux.go",
-	Old:  "unix.TCP_NOTSENT_LOWAT, n)",
-	New:  "unix.TCP_NOTSENT_LOWAT, 0*n)",
-}}, OnlyPOLLOUT.Edits...)}
 
 // NoTurns reads as many files at a time as are asked for. On a disk that hangs, they
 // take all threads that sockets need too.
@@ -219,7 +220,7 @@ func Variants() []Variant {
 	return []Variant{
 		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoReset, NoSeal, NoSettle, Unsealed,
 		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase, NoAckWait,
-		Unbounded, Ungated, FreePipe, NoTurns, WholeFiles,
+		Unbounded, FreePipe, NoTurns, WholeFiles,
 		EngineOnLoop, EngineUnbounded, EngineTrusted, StillOffloads, ClosesDead, ClosesInRing,
 	}
 }
