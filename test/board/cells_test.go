@@ -5,6 +5,7 @@ package board_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"regexp"
@@ -38,6 +39,9 @@ limits:
   stall_timeout: %v
 log: {level: debug}
 `, matrix.StallTimeout)
+
+// lookTime is between two looks at what a server holds.
+const lookTime = time.Second
 
 // cellModules are what a machine needs for its cells.
 func cellModules(e board.Engine) []string {
@@ -114,7 +118,7 @@ func (c *cellRunner) run(ctx context.Context, cell matrix.Cell) (o matrix.Outcom
 		return o, err
 	}
 	o = matrix.Outcome{Cell: cell, Options: options}
-	if o.Result, err = c.m.Download(ctx, options); err != nil {
+	if err := c.download(ctx, &o); err != nil {
 		return o, err
 	}
 	if options.Leave != "" {
@@ -129,6 +133,33 @@ func (c *cellRunner) run(ctx context.Context, cell matrix.Cell) (o matrix.Outcom
 	o.InKernel = after[board.TxSw] - before[board.TxSw]
 	o.PendingMax, err = c.pending(ctx)
 	return o, err
+}
+
+// download does what the cell is for, and looks at the server meanwhile, at least once.
+func (c *cellRunner) download(ctx context.Context, o *matrix.Outcome) error {
+	var derr error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		o.Result, derr = c.m.Download(ctx, o.Options)
+	}()
+	tick := time.NewTicker(lookTime)
+	defer tick.Stop()
+	for ended := false; !ended; {
+		select {
+		case <-done:
+			ended = true
+		case <-tick.C:
+		}
+		u, err1 := c.p.Usage(ctx)
+		mem, err2 := c.m.Memory(ctx)
+		if err := errors.Join(err1, err2); err != nil {
+			<-done
+			return errors.Join(derr, err)
+		}
+		o.Threads, o.Queued, o.RSS = max(o.Threads, len(u.Threads)), max(o.Queued, mem.MaxQueued), max(o.RSS, u.RSS)
+	}
+	return derr
 }
 
 // settle waits until the server has met all clients, those too that left before it

@@ -14,15 +14,13 @@ import (
 
 	"uringhttpd/test/board"
 	"uringhttpd/test/board/client"
+	"uringhttpd/test/board/matrix"
 	"uringhttpd/test/board/pattern"
 	"uringhttpd/test/wrong"
 )
 
-const (
-	buffer = 2 << 20 // limits.buffer, as it is without a line
-	// patientConfig has no timeouts that slow clients on a slow board might meet.
-	patientConfig = board.DefaultConfig + "limits: {header_timeout: 1h, idle_timeout: 1h, stall_timeout: 1h}\n"
-)
+// patientConfig has no timeouts that slow clients on a slow board might meet.
+const patientConfig = board.DefaultConfig + "limits: {header_timeout: 1h, idle_timeout: 1h, stall_timeout: 1h}\n"
 
 // large is what slow readers and those who never read download.
 var large = struct {
@@ -39,12 +37,12 @@ func testBounds(ctx context.Context, t *testing.T, m *board.Machine, n int) {
 	for _, plain := range []bool{false, true} {
 		how := map[bool]string{false: "TLS", true: "plain"}[plain]
 		t.Run("never reads, "+how, func(t *testing.T) {
-			if held := neverReads(ctx, t, m, plain, ""); held > buffer {
-				t.Errorf("the kernel holds %d bytes for a client that never reads, more than %d", held, buffer)
+			if held := neverReads(ctx, t, m, plain, ""); held > matrix.MaxHeld {
+				t.Errorf("the kernel holds %d bytes for a client that never reads, more than %d", held, matrix.MaxHeld)
 			}
 		})
 		t.Run("wrong: "+wrong.OnlyPOLLOUT.Name+", "+how, func(t *testing.T) {
-			if held := neverReads(ctx, t, m, plain, wrong.OnlyPOLLOUT.Name); held <= buffer {
+			if held := neverReads(ctx, t, m, plain, wrong.OnlyPOLLOUT.Name); held <= matrix.MaxHeld {
 				t.Errorf("not caught: the kernel holds %d bytes", held)
 			}
 		})
@@ -222,7 +220,7 @@ func testReaders(ctx context.Context, t *testing.T, m *board.Machine, n int) {
 			t.Fatal(err)
 		}
 		t.Logf("%d %s: a fast client takes %v; the daemon has %d threads and %d bytes", n, what, took, len(u.Threads), u.RSS)
-		if len(u.Threads) > maxThreads {
+		if len(u.Threads) > matrix.MaxThreads {
 			t.Errorf("%d threads: %q", len(u.Threads), u.Threads)
 		}
 		end(ctx, t, clients...)
@@ -258,7 +256,7 @@ func testReaders(ctx context.Context, t *testing.T, m *board.Machine, n int) {
 		t.Fatal(err)
 	}
 	t.Logf("nobody again: %+v", after)
-	if pending := stop(ctx, t, p); mem.MaxQueued+pending > buffer {
+	if pending := stop(ctx, t, p); mem.MaxQueued+pending > matrix.MaxHeld {
 		t.Errorf("the kernel holds %d bytes for a connection, %d of them inside kernel TLS", mem.MaxQueued+pending, pending)
 	} else {
 		t.Logf("at most %d bytes are in a connection's send queue, and %d inside kernel TLS", mem.MaxQueued, pending)

@@ -19,6 +19,7 @@ import (
 
 	"uringhttpd/test/board"
 	"uringhttpd/test/board/client"
+	"uringhttpd/test/board/matrix"
 	"uringhttpd/test/board/pattern"
 	"uringhttpd/test/caamsim"
 )
@@ -40,9 +41,6 @@ func testStall(ctx context.Context, t *testing.T, m *board.Machine, effort effor
 var autoConfig = strings.Replace(board.DefaultConfig, "kernel: require", "kernel: auto", 1) + "metrics: {address: \":9100\"}\n"
 
 const metricsPort = 9100
-
-// maxThreads is what a daemon may have, io_uring's included.
-const maxThreads = 32
 
 // testStalled: n downloads are in flight when the engine dies. The daemon is then told
 // to stop, which its listeners do, and another takes its place.
@@ -267,8 +265,8 @@ func (d *dead) goesOn(ctx context.Context, t *testing.T, when string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(u.Threads) > maxThreads {
-		t.Errorf("%s: %d threads, want at most %d", when, len(u.Threads), maxThreads)
+	if len(u.Threads) > matrix.MaxThreads {
+		t.Errorf("%s: %d threads, want at most %d", when, len(u.Threads), matrix.MaxThreads)
 	}
 }
 

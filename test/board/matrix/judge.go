@@ -13,12 +13,22 @@ type Outcome struct {
 	Result     client.Result
 	InKernel   int64 // how often kernel TLS was switched on
 	PendingMax int64 // the most bytes that a connection had inside kernel TLS; 0 if none was logged
+	Queued     int64 // the most bytes that were seen in a connection's send queue
+	RSS        int64 // the most memory that the server was seen to have, in bytes
+	Threads    int   // the most that it was seen to have, io_uring's included
 }
 
 // MaxPending is what a connection may have inside kernel TLS, in bytes: the daemon's
 // gate and one push, 192 KiB, what records add, and what the client acknowledges
 // while the meter is read, which it then counts as not sent.
 const MaxPending = 300 << 10
+
+// What a connection may make the kernel hold, limits.buffer, in bytes; and how many
+// threads a server may have.
+const (
+	MaxHeld    = 2 << 20
+	MaxThreads = 32
+)
 
 // Hangs is how many downloads, or ends of connections, did not come in time.
 func (o Outcome) Hangs() int { return o.Result.Errors["timeout"] + o.Result.Ends["timeout"] }
@@ -36,6 +46,8 @@ func (o Outcome) Faults() []string {
 	expect(r.Silently == 0, "%d downloads are short and ended as if they were whole", r.Silently)
 	expect(o.Hangs() == 0, "%d hang", o.Hangs())
 	expect(o.PendingMax <= MaxPending, "%d bytes were inside kernel TLS, which is above %d", o.PendingMax, MaxPending)
+	expect(o.Queued+o.PendingMax <= MaxHeld, "%d bytes were in a send queue and %d inside kernel TLS, which is above %d", o.Queued, o.PendingMax, MaxHeld)
+	expect(o.Threads <= MaxThreads, "%d threads, which is above %d", o.Threads, MaxThreads)
 	switch {
 	case o.Options.Leave != "":
 		expect(r.Complete+r.Left == n, "%d complete and %d left, of %d", r.Complete, r.Left, n)

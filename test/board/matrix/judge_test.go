@@ -62,6 +62,8 @@ func TestFaults(t *testing.T) {
 		{"more often in the kernel than there were connections", "fast", aes128, "sync", func(o *Outcome) { o.InKernel++ }, "kernel TLS"},
 		{"the same, by the test of an engine", "fast", aes128, "caam", func(o *Outcome) { o.InKernel++ }, ""},
 		{"too much pending", "fast", aes128, "sync", func(o *Outcome) { o.PendingMax = MaxPending + 1 }, "inside kernel TLS"},
+		{"too much held", "fast", aes128, "cryptd", func(o *Outcome) { o.Queued, o.PendingMax = MaxHeld-1000, 1001 }, "send queue"},
+		{"too many threads", "fast", aes128, "cryptd", func(o *Outcome) { o.Threads = MaxThreads + 1 }, "threads"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

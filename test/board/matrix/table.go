@@ -20,6 +20,9 @@ type Line struct {
 	Other     int // that came to no body
 	Bytes     int64
 	Pending   int64 // the most that a connection had inside kernel TLS, in bytes
+	Queued    int64 // the most that was seen in a connection's send queue, in bytes
+	RSS       int64 // the most memory that the server was seen to have, in bytes
+	Threads   int   // the most that it was seen to have
 	Faulty    int   // cells with a fault
 }
 
@@ -40,7 +43,8 @@ func (l *Line) Add(o Outcome) {
 	}
 	l.Downloads = l.Complete + l.Left + l.Cut + l.Silently + l.Corrupt + l.Hangs + l.Other
 	l.Bytes += r.Bytes
-	l.Pending = max(l.Pending, o.PendingMax)
+	l.Pending, l.Queued = max(l.Pending, o.PendingMax), max(l.Queued, o.Queued)
+	l.RSS, l.Threads = max(l.RSS, o.RSS), max(l.Threads, o.Threads)
 	if len(o.Faults()) > 0 {
 		l.Faulty++
 	}
@@ -58,7 +62,8 @@ func (l Line) plus(m Line) Line {
 	l.Hangs += m.Hangs
 	l.Other += m.Other
 	l.Bytes += m.Bytes
-	l.Pending = max(l.Pending, m.Pending)
+	l.Pending, l.Queued = max(l.Pending, m.Pending), max(l.Queued, m.Queued)
+	l.RSS, l.Threads = max(l.RSS, m.RSS), max(l.Threads, m.Threads)
 	l.Faulty += m.Faulty
 	return l
 }
@@ -66,8 +71,8 @@ func (l Line) plus(m Line) Line {
 // Table is lines as Markdown, with a sum.
 func Table(lines []Line) string {
 	var b strings.Builder
-	b.WriteString("| machine | server | cells | downloads | complete | left by the client | cut by an error | truncated, ended in order | corrupt | hangs | other errors | MiB | most pending | cells with a fault |\n")
-	b.WriteString("| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |\n")
+	b.WriteString("| machine | server | cells | downloads | complete | left by the client | cut by an error | truncated, ended in order | corrupt | hangs | other errors | MiB | most pending | most queued | most memory, MiB | most threads | cells with a fault |\n")
+	b.WriteString("| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |\n")
 	sum := Line{Machine: "all"}
 	for _, l := range lines {
 		l.write(&b)
@@ -80,7 +85,7 @@ func Table(lines []Line) string {
 }
 
 func (l Line) write(b *strings.Builder) {
-	fmt.Fprintf(b, "| %s | %s | %d | %d | %d | %d | %d | %d | %d | %d | %d | %.1f | %d | %d |\n",
+	fmt.Fprintf(b, "| %s | %s | %d | %d | %d | %d | %d | %d | %d | %d | %d | %.1f | %d | %d | %.1f | %d | %d |\n",
 		l.Machine, l.Server, l.Cells, l.Downloads, l.Complete, l.Left, l.Cut, l.Silently, l.Corrupt, l.Hangs, l.Other,
-		float64(l.Bytes)/(1<<20), l.Pending, l.Faulty)
+		float64(l.Bytes)/(1<<20), l.Pending, l.Queued, float64(l.RSS)/(1<<20), l.Threads, l.Faulty)
 }
