@@ -94,6 +94,7 @@ func (s *soak) row(random *rand.Rand, like matrix.Row) matrix.Row {
 func (s *soak) boot(t *testing.T, random *rand.Rand, b board.Board, e board.Engine, like matrix.Row) {
 	ctx := forCells(t, perBoot+20*time.Minute)
 	c := startCells(ctx, t, b, e)
+	c.base.Varied = true
 	end := time.Now().Add(perBoot)
 	if s.end.Before(end) {
 		end = s.end
