@@ -173,6 +173,7 @@ func (c *conn) lingerInput(ev event) operation {
 	default:
 		c.linger.eof = c.linger.eof || ev.n == 0
 		c.linger.discarded += int64(ev.n)
+		c.hear(c.wire[:ev.n])
 	}
 	return c.discard(ev.now)
 }
@@ -199,6 +200,7 @@ func (c *conn) reset(reason string) operation {
 func (c *conn) closeSocket() operation {
 	c.state = stClosed
 	c.endTransfer()
+	c.hearLast()
 	if c.session != nil {
 		c.session.Close()
 	}

@@ -60,9 +60,10 @@ type settings struct {
 	headerTimeout time.Duration
 	idleTimeout   time.Duration
 	stallTimeout  time.Duration
-	buffer        int64 // bytes that the kernel may hold for a connection
-	crowded       bool  // there are many connections; only the loop changes it
-	grown         int   // pipes that have; only the loop changes it
+	buffer        int64  // bytes that the kernel may hold for a connection
+	crowded       bool   // there are many connections; only the loop changes it
+	grown         int    // pipes that have; only the loop changes it
+	driver        string // who encrypts in the kernel
 	log           *slog.Logger
 	access        bool
 	sameHost      func(a, b netip.Addr) bool // are these addresses of one machine
@@ -114,6 +115,9 @@ type conn struct {
 	begun      int  // bytes of a record that waits for more, about: short sends may end one
 	allAcked   bool // at the last reading
 	unsent     int  // what the socket was told of that
+
+	heard int  // bytes that the client has said since nothing but an alert matters
+	deaf  bool // what it says is not opened any more
 
 	drained  func(now time.Time) operation // what follows the drain
 	lastWord ktls.Message                  // the alert before FIN, in kernel TLS
@@ -304,6 +308,7 @@ func (c *conn) nextRequest(now time.Time) operation {
 				c.log.Debug("the client broke TLS", "remote", c.remote, "reason", err)
 				return c.sendRaw(out, now, c.shutdown)
 			}
+			c.heed(err)
 			return c.reset(err.Error())
 		case got == 0 && err == io.EOF:
 			return c.inputEnded(now)

@@ -94,6 +94,7 @@ func (s *scriptedSocket) Pipe() (*pipe, error)           { return nil, unix.EMFI
 func (s *scriptedSocket) LimitUnsent(int)                {}
 func (s *scriptedSocket) ResizePipe(*pipe, int) error    { return unix.EPERM }
 func (s *scriptedSocket) ClosePipe(*pipe)                {}
+func (s *scriptedSocket) Received([]byte) int            { return 0 }
 func (s *scriptedSocket) Abort()                         { s.aborted = true }
 func (s *scriptedSocket) Err() error                     { return nil }
 func (s *scriptedSocket) Empty() bool                    { return true }

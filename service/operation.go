@@ -61,6 +61,7 @@ type socket interface {
 	Pipe() (*pipe, error)            // an empty one
 	ResizePipe(p *pipe, n int) error // p is empty, and stays as it is if this fails
 	ClosePipe(*pipe)                 // with whatever it holds
+	Received(p []byte) int           // what of the client's is there now goes into p
 	Shutdown() error                 // FIN after what is queued; from here on, close no longer resets
 	Abort()                          // close resets again
 	Err() error                      // why the kernel will send no more; nil: it will

@@ -95,7 +95,6 @@ type Server struct {
 	connections int
 	listeners   []*Listener
 	bell        *bell
-	driver      string
 	testCipher  func(context.Context) error
 	notice      func(string)
 	endRequests context.CancelFunc // ends their context
@@ -124,6 +123,7 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 			idleTimeout:   opts.IdleTimeout,
 			stallTimeout:  opts.StallTimeout,
 			buffer:        max(opts.Buffer, minBuffer),
+			driver:        opts.Driver,
 			log:           opts.Log,
 			access:        opts.Access,
 			sameHost:      sameHost,
@@ -131,7 +131,6 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 		connections: opts.Connections,
 		listeners:   listeners,
 		bell:        b,
-		driver:      opts.Driver,
 		testCipher:  opts.TestCipher,
 		notice:      opts.Notice,
 	}

@@ -281,6 +281,13 @@ func (s *simSocket) ClosePipe(p *pipe) {
 	delete(s.w.pipes, p)
 }
 
+func (s *simSocket) Received(p []byte) int {
+	s.touched()
+	n := copy(p, s.in)
+	s.in = s.in[n:]
+	return n
+}
+
 func (s *simSocket) Shutdown() error {
 	s.touched()
 	if s.dead != 0 {

@@ -90,12 +90,12 @@ func newWorld(s *script, id *simIdentity) *world {
 			require:       w.chance(50),
 			headerTimeout: 10 * time.Second, idleTimeout: 20 * time.Second, stallTimeout: 30 * time.Second,
 			buffer:   []int64{minBuffer, 96 << 10}[w.choice(2)], // the smaller is met more often
+			driver:   "sim",
 			log:      simLogger(),
 			sameHost: func(_, _ netip.Addr) bool { return local },
 		},
 		endRequests: func() {},
 		connections: 1 + w.choice(4),
-		driver:      "sim",
 		testCipher:  w.testCipher,
 		listeners:   []*Listener{{fd: -1}, {fd: -1, TLS: true}},
 		bell:        &bell{fd: -1},

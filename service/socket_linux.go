@@ -63,6 +63,15 @@ func (s *tcpSocket) ClosePipe(p *pipe) {
 	unix.Close(p.w)
 }
 
+// Received takes what TCP has, also what came before a reset.
+func (s *tcpSocket) Received(p []byte) int {
+	n, _, err := unix.Recvfrom(s.fd, p, unix.MSG_DONTWAIT)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 func (s *tcpSocket) Shutdown() error {
 	if err := unix.Shutdown(s.fd, unix.SHUT_WR); err != nil {
 		return fmt.Errorf("service: %w", os.NewSyscallError("shutdown", err))

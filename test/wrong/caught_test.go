@@ -40,6 +40,7 @@ func TestCaught(t *testing.T) {
 		{StillOffloads, []string{"TestSimulation"}},
 		{ClosesDead, []string{"TestSimulation", "TestRevived"}},
 		{ClosesInRing, []string{"TestSimulation"}},
+		{Deaf, []string{"TestBadRecordMAC"}},
 		{SharedWorkers, []string{"TestHandshakesApart"}},
 	} {
 		t.Run(tc.variant.Name, func(t *testing.T) {

@@ -92,6 +92,13 @@ var WrongMeter = Variant{"wrong meter", []Edit{{
 	New:  "_ = queued\n\treturn int64(info.Bytes_sent - info.Bytes_retrans), int64(info.Notsent_bytes), int64(info.Notsent_bytes), err",
 }}}
 
+// Deaf does not look for the alert of a client that has left.
+var Deaf = Variant{"alerts are not heard", []Edit{{
+	File: "service/alert.go",
+	Old:  "c.hear(c.wire[:c.sock.Received(c.wire)])",
+	New:  "",
+}}}
+
 // NoLinger closes with input unread, and so resets the connection.
 var NoLinger = Variant{"close with unread input", []Edit{{
 	File: "service/closing.go",
@@ -220,7 +227,7 @@ func Variants() []Variant {
 	return []Variant{
 		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoReset, NoSeal, NoSettle, Unsealed,
 		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase, NoAckWait,
-		Unbounded, FreePipe, NoTurns, WholeFiles,
+		Unbounded, FreePipe, NoTurns, WholeFiles, Deaf,
 		EngineOnLoop, EngineUnbounded, EngineTrusted, StillOffloads, ClosesDead, ClosesInRing,
 	}
 }
