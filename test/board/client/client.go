@@ -19,10 +19,12 @@ type Options struct {
 	Roots   []byte `json:"roots,omitempty"` // PEM; required unless Plain
 	Name    string `json:"name,omitempty"`  // expected in the certificate; default localhost
 
-	Downloads int           `json:"downloads,omitempty"` // default 1
-	Parallel  int           `json:"parallel,omitempty"`  // default 1
-	KeepAlive bool          `json:"keep_alive,omitempty"`
-	Timeout   time.Duration `json:"timeout,omitempty"` // of one download; default 1 minute
+	Downloads int  `json:"downloads,omitempty"` // default 1
+	Parallel  int  `json:"parallel,omitempty"`  // default 1
+	KeepAlive bool `json:"keep_alive,omitempty"`
+	// Together has all of Parallel connect before the first request of any.
+	Together bool          `json:"together,omitempty"`
+	Timeout  time.Duration `json:"timeout,omitempty"` // of one download; default 1 minute
 
 	// Offset and Length ask for a range if Length is not 0.
 	Offset int64 `json:"offset,omitempty"`
@@ -140,11 +142,12 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	c := &collector{r: Result{Errors: map[string]int{}, Ends: map[string]int{}}}
 	jobs := make(chan int)
 	var workers sync.WaitGroup
+	together := newCrowd(o)
 	for number := range o.Parallel {
 		workers.Add(1)
 		go func() {
 			defer workers.Done()
-			w := worker{o: o, roots: roots, c: c, number: number}
+			w := worker{o: o, roots: roots, c: c, number: number, together: together}
 			defer w.hangUp("kept")
 			for range jobs {
 				for range o.Pipeline {
@@ -188,6 +191,9 @@ func (o Options) complete() (Options, *x509.CertPool, error) {
 	}
 	if (o.ReadSize > 0) != (o.Pause > 0) || o.ReadSize < 0 || o.Pause < 0 {
 		return o, nil, errors.New("client: slow reading needs a size and a pause")
+	}
+	if o.Together && o.Downloads < o.Parallel*max(o.Pipeline, 1) {
+		return o, nil, errors.New("client: who is to be together needs a download each")
 	}
 	o.Pipeline = max(o.Pipeline, 1)
 	if err := o.agree(); err != nil {

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,6 +96,35 @@ func TestPlain(t *testing.T) {
 	r, err := Run(context.Background(), Options{Address: s.Listener.Addr().String(), Path: "/file.bin", Plain: true, Content: &file})
 	if err != nil || r.Complete != 1 || r.Ends["fin"] != 1 {
 		t.Errorf("got %+v, %v, want one complete download that ends in a FIN", r, err)
+	}
+}
+
+// TestTogether: nobody asks before all are connected; one that cannot connect is not
+// waited for.
+func TestTogether(t *testing.T) {
+	const many = 20
+	var connected atomic.Int32
+	early := make(chan int32, 2*many)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n := connected.Load(); n < many {
+			early <- n
+		}
+		handler(w, r)
+	}))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connected.Add(1)
+		}
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	o := Options{Address: s.Listener.Addr().String(), Path: "/file.bin", Plain: true, Downloads: 2 * many, Parallel: many, KeepAlive: true, Together: true}
+	if r, err := Run(context.Background(), o); err != nil || r.Complete != 2*many || r.Connections != many || len(early) > 0 {
+		t.Errorf("got %+v, %v; %d requests came early", r, err, len(early))
+	}
+	s.Close()
+	if r, err := Run(context.Background(), o); err != nil || r.Errors["dial"] != 2*many {
+		t.Errorf("nobody listens: got %+v, %v", r, err)
 	}
 }
 
