@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -337,7 +338,7 @@ func TestSecondSignal(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "files", "fw"), make([]byte, 32<<20), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	d := startDaemon(t, configure(good))
+	d := startDaemon(t, configure(good+"limits: {stall_timeout: 10s}\n"))
 	conn, err := net.Dial("tcp", d.addrs[1])
 	if err != nil {
 		t.Fatal(err)
@@ -365,6 +366,30 @@ func TestSecondSignal(t *testing.T) {
 	}
 	if n, err := io.Copy(io.Discard, conn); err == nil {
 		t.Errorf("the client had a clean end after %d bytes", n)
+	}
+}
+
+// TestKilled: a client of a service that is killed can tell.
+func TestKilled(t *testing.T) {
+	dir, configure := site(t)
+	if err := os.WriteFile(filepath.Join(dir, "files", "fw"), make([]byte, 32<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d := startDaemon(t, configure(good))
+	conn, err := net.Dial("tcp", d.addrs[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(30 * time.Second))
+	io.WriteString(conn, "GET /fw HTTP/1.1\r\nHost: b\r\n\r\n")
+	if _, err := io.ReadFull(conn, make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	d.cmd.Process.Kill()
+	d.cmd.Wait()
+	if n, err := io.Copy(io.Discard, conn); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the client got %d bytes, then %v; want a reset", n, err)
 	}
 }
 

@@ -85,6 +85,7 @@ type scriptedSocket struct {
 	reading  ktls.Reading
 	shutdown bool
 	aborted  bool
+	err      error // of Err
 }
 
 func (s *scriptedSocket) Offload(*ktls.Session) error    { return errors.ErrUnsupported }
@@ -96,7 +97,7 @@ func (s *scriptedSocket) ResizePipe(*pipe, int) error    { return unix.EPERM }
 func (s *scriptedSocket) ClosePipe(*pipe)                {}
 func (s *scriptedSocket) Received([]byte) int            { return 0 }
 func (s *scriptedSocket) Abort()                         { s.aborted = true }
-func (s *scriptedSocket) Err() error                     { return nil }
+func (s *scriptedSocket) Err() error                     { return s.err }
 func (s *scriptedSocket) Empty() bool                    { return true }
 func (s *scriptedSocket) HangUp()                        {}
 
@@ -131,6 +132,25 @@ func TestSlowNotify(t *testing.T) {
 		if op.kind != tc.want || sock.shutdown {
 			t.Errorf("%s: got operation %d, shutdown %v, want operation %d", tc.name, op.kind, sock.shutdown, tc.want)
 		}
+	}
+}
+
+// TestEngineError: an engine that fails while nothing but its end is waited for ends
+// the connection then; nothing else tells of it.
+func TestEngineError(t *testing.T) {
+	ts := startServer(t, http.NotFoundHandler(), nil)
+	sock := &scriptedSocket{reading: ktls.Reading{Pending: 1000, Acked: 1000}}
+	c := newConn(&ts.settings, sock, "client", nil)
+	c.transport = kernel
+	now := time.Now()
+	for op := c.finish(now); op.kind != opClose; op = c.step(event{late: true, now: now}) {
+		if op.kind != opWait || sock.err != nil {
+			t.Fatalf("operation %d, the socket's error %v", op.kind, sock.err)
+		}
+		sock.err = unix.EIO
+	}
+	if sock.shutdown {
+		t.Error("the connection ends in order")
 	}
 }
 

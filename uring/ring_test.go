@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -310,6 +311,42 @@ func TestManyInFlight(t *testing.T) {
 		}
 		for end := time.Now().Add(limit); r.InFlight() > 0 && time.Now().Before(end); {
 			if err := r.Wait(time.Until(end), func(c Completion) { seen[c.Token]++ }); err != nil {
+				return err
+			}
+		}
+		for token, times := range seen {
+			if times != 1 {
+				return fmt.Errorf("token %d came %d times", token, times)
+			}
+		}
+		return nil
+	})
+}
+
+// TestOverflow: more completions than the queue has room for all come, once.
+func TestOverflow(t *testing.T) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(p[0])
+	defer unix.Close(p[1])
+	onRing(t, 8, func(r *Ring) error {
+		const n = 200 // and room for 32
+		seen := make([]int, n)
+		for i := range seen { // the pipe has room: each completes as soon as the kernel sees it
+			if _, err := r.Push(Poll(p[1], unix.POLLOUT), uint64(i)); err != nil {
+				return err
+			}
+		}
+		if atomic.LoadUint32(r.sqFlags)&sqCQOverflow == 0 {
+			return errors.New("the queue did not overflow: this proves nothing")
+		}
+		for calls := 0; r.InFlight() > 0; calls++ {
+			if calls > n {
+				return fmt.Errorf("%d of %d completions did not come", r.InFlight(), n)
+			}
+			if err := r.Wait(limit, func(c Completion) { seen[c.Token]++ }); err != nil {
 				return err
 			}
 		}

@@ -1,6 +1,7 @@
 package wrong
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -41,6 +42,11 @@ func TestCaught(t *testing.T) {
 		{ClosesDead, []string{"TestSimulation", "TestRevived"}},
 		{ClosesInRing, []string{"TestSimulation"}},
 		{Deaf, []string{"TestBadRecordMAC"}},
+		{NotAsked, []string{"TestEngineError"}},
+		{StopsAtOnce, []string{"TestShutdown"}},
+		{SecondIgnored, []string{"TestSecondSignal"}},
+		{NoReset, []string{"TestKilled"}},
+		{FullIsEmpty, []string{"TestOverflow"}},
 		{SharedWorkers, []string{"TestHandshakesApart"}},
 	} {
 		t.Run(tc.variant.Name, func(t *testing.T) {
@@ -50,17 +56,22 @@ func TestCaught(t *testing.T) {
 				t.Fatal(err)
 			}
 			run := "^(" + strings.Join(tc.tests, "|") + ")$"
-			args := []string{"test", "-count=1", "-timeout", "200s", "-overlay", overlay, "-run", run, "./service"}
+			args := []string{"test", "-count=1", "-timeout", "200s", "-run", run, "./service"}
 			switch tc.variant.Name {
 			case NoSettle.Name:
 				args[len(args)-1] = "./service/files"
 			case RacyBase.Name:
 				args[len(args)-1] = "./ktls"
+			case FullIsEmpty.Name:
+				args[len(args)-1] = "./uring"
+			case SecondIgnored.Name, NoReset.Name:
+				args[len(args)-1] = "."
 			default:
 				args = append(args, "-sim.shrink", "0s", "-sim.seeds", "20000")
 			}
 			cmd := exec.Command("go", args...)
 			cmd.Dir = root
+			cmd.Env = append(os.Environ(), "GOFLAGS=-overlay="+overlay) // for what the test builds, too
 			out, err := cmd.CombinedOutput()
 			t.Logf("%s", out[:min(len(out), 2000)])
 			for _, name := range tc.tests {

@@ -114,6 +114,35 @@ var NoReset = Variant{"no reset when killed", []Edit{{
 	New:  "&unix.Linger{}); err != nil {",
 }}}
 
+// StopsAtOnce resets everybody at the first SIGTERM.
+var StopsAtOnce = Variant{"stops at once", []Edit{{
+	File: "service/loop.go",
+	Old:  "case askedShutdown:\n\t\tl.stop()",
+	New:  "case askedShutdown:\n\t\tl.fatal = ErrAborted",
+}}}
+
+// SecondIgnored goes on until all clients have everything, whatever it is told.
+var SecondIgnored = Variant{"the second SIGTERM is ignored", []Edit{{
+	File: "main.go",
+	Old:  "server.Abort()",
+	New:  "",
+}}}
+
+// FullIsEmpty compares the ends of the completion queue where they are in the ring,
+// and so takes a full one for an empty one.
+var FullIsEmpty = Variant{"a full queue is empty", []Edit{{
+	File: "uring/ring.go",
+	Old:  "head := atomic.LoadUint32(r.cqHead); head != tail; {",
+	New:  "head := atomic.LoadUint32(r.cqHead); head&r.cqMask != tail&r.cqMask; {",
+}}}
+
+// NotAsked does not ask the socket for its error while it waits for the engine.
+var NotAsked = Variant{"the socket's error is not asked for", []Edit{{
+	File: "service/gate.go",
+	Old:  "if err := c.sock.Err(); err != nil {",
+	New:  "if err := error(nil); err != nil {",
+}}}
+
 // NoSeal sends the end of a file whatever became of the file meanwhile.
 var NoSeal = Variant{"no seal", []Edit{{
 	File: "service/transfer.go",
@@ -228,6 +257,7 @@ func Variants() []Variant {
 		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoReset, NoSeal, NoSettle, Unsealed,
 		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase, NoAckWait,
 		Unbounded, FreePipe, NoTurns, WholeFiles, Deaf,
+		StopsAtOnce, SecondIgnored, FullIsEmpty, NotAsked,
 		EngineOnLoop, EngineUnbounded, EngineTrusted, StillOffloads, ClosesDead, ClosesInRing,
 	}
 }
