@@ -14,6 +14,7 @@ type Board int
 const (
 	AMD64_612   Board = iota // PC, 64-bit, Linux 6.12
 	AMD64_61                 // the same with Linux 6.1, the oldest supported
+	AMD64_New                // the same with the newest Linux that Debian builds for a release
 	ARM64_612                // 64-bit ARM, Cortex-A53, Linux 6.12
 	AArch32_612              // the same board and kernel with 32-bit programs
 	ARMv7_612                // 32-bit ARM, Cortex-A7, Linux 6.12
@@ -87,6 +88,7 @@ type machine struct {
 	console string   // the kernel's serial console
 	bus     string   // suffix of virtio devices; "" if it has none
 	modules []string // beyond those every board loads
+	ciphers []string // the modules of them that its kernel has not built in
 	goarch  string
 	goenv   []string
 }
@@ -94,7 +96,18 @@ type machine struct {
 // modules every board loads: kernel TLS, and what gcm(aes) is made of. Accelerated
 // ciphers stay out: their wrappers call themselves asynchronous while they are not,
 // and outrank cryptd.
-var modules = []string{"tls", "gcm", "ctr", "ghash_generic", "aes_generic", "algif_aead"}
+var modules = []string{"tls", "gcm", "ctr", "algif_aead"}
+
+// ChaChaModules are ChaCha20-Poly1305 in the kernel.
+func (b Board) ChaChaModules() []string {
+	if b == AMD64_New {
+		return []string{"chacha20poly1305", "chacha"}
+	}
+	return []string{"chacha20poly1305", "chacha_generic", "poly1305_generic"}
+}
+
+// generic are those of the kernel's plain code for it, which newer kernels have built in.
+var generic = []string{"ghash_generic", "aes_generic"}
 
 // devices are the modules for QEMU's own devices.
 var devices = []string{"virtio_net", "virtio_console", "virtio_rng"}
@@ -103,6 +116,7 @@ var devices = []string{"virtio_net", "virtio_console", "virtio_rng"}
 var (
 	amd64Kernel = debian.Want{Architecture: "amd64", Series: "6.12", Flavour: "amd64"}
 	amd64Oldest = debian.Want{Architecture: "amd64", Series: "6.1", Flavour: "amd64"}
+	amd64Newest = debian.Want{Architecture: "amd64", Series: "7", Flavour: "amd64"}
 	arm64Kernel = debian.Want{Architecture: "arm64", Series: "6.12", Flavour: "arm64"}
 	armv7Kernel = debian.Want{Architecture: "armhf", Series: "6.12", Flavour: "armmp"}
 )
@@ -113,6 +127,10 @@ func (b Board) machine() (machine, error) {
 		return amd64("amd64", amd64Kernel), nil
 	case AMD64_61:
 		return amd64("amd64-6.1", amd64Oldest), nil
+	case AMD64_New:
+		m := amd64("amd64-new", amd64Newest)
+		m.ciphers = nil
+		return m, nil
 	case ARM64_612:
 		return arm64(), nil
 	case AArch32_612:
@@ -135,6 +153,7 @@ func amd64(name string, kernel debian.Want) machine {
 		console: "ttyS0",
 		bus:     "pci",
 		modules: append([]string{"virtio_pci"}, devices...),
+		ciphers: generic,
 		goarch:  "amd64",
 	}
 }
@@ -149,6 +168,7 @@ func arm64() machine {
 		console: "ttyAMA0",
 		bus:     "device",
 		modules: append([]string{"virtio_mmio"}, devices...),
+		ciphers: generic,
 		goarch:  "arm64",
 	}
 }
@@ -163,6 +183,7 @@ func armv7() machine {
 		console: "ttyAMA0",
 		bus:     "device",
 		modules: append([]string{"virtio_mmio", "aes_arm"}, devices...),
+		ciphers: generic,
 	})
 }
 
@@ -185,6 +206,7 @@ func imx8mp() machine {
 		tree:    "freescale/imx8mp-evk.dtb",
 		console: "ttymxc1",
 		modules: []string{"nvmem_imx_ocotp", "fec"},
+		ciphers: generic,
 		goarch:  "arm64",
 	}
 }

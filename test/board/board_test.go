@@ -49,7 +49,9 @@ var boots = []struct {
 	{board.AMD64_612, board.Pcrypt, left},
 	{board.AMD64_612, board.Sync, brief},
 	{board.AMD64_61, board.Pcrypt, brief},
+	{board.AMD64_New, board.Pcrypt, brief},
 	{board.AMD64_61, board.Sync, left},
+	{board.AMD64_New, board.Sync, left},
 	{board.AMD64_612, board.CAAM, brief},
 	{board.AMD64_61, board.CAAM, left},
 	{board.ARM64_612, board.CAAM, left},
@@ -91,7 +93,8 @@ func TestBoards(t *testing.T) {
 			}
 			spec := board.Spec{Board: e.board, Engine: e.engine, Program: program, Cache: cache}
 			if e.engine == board.Sync {
-				spec.Modules = chaChaModules
+				// The others show what becomes of clients without.
+				spec.Modules = e.board.ChaChaModules()
 			}
 			if e.engine.Async() && effort == whole {
 				var err error

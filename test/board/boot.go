@@ -98,7 +98,16 @@ func Boot(ctx context.Context, spec Spec) (m *Machine, err error) {
 
 // setEngine instantiates the engine's algorithm and checks that it is the one
 // the kernel prefers. It must run once only: pcrypt would wrap itself.
-func (m *Machine) setEngine(ctx context.Context) error {
+func (m *Machine) setEngine(ctx context.Context) (err error) {
+	// Since Linux 7 AF_ALG, by which instantiate asks, knows but a few algorithms
+	// unless that is said. The daemon meets the board as it boots.
+	if _, err := m.ReadFile(ctx, "/proc/sys/crypto/af_alg_restrict"); err == nil {
+		restore, err := m.SetSysctl(ctx, "crypto.af_alg_restrict", "0")
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, restore()) }()
+	}
 	plain, err := m.gcm(ctx)
 	if err != nil {
 		return err

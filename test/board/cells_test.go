@@ -44,10 +44,10 @@ log: {level: debug}
 const lookTime = time.Second
 
 // cellModules are what a machine needs for its cells.
-func cellModules(e board.Engine) []string {
+func cellModules(b board.Board, e board.Engine) []string {
 	modules := []string{"sch_netem"}
 	if e == board.Sync {
-		modules = append(modules, chaChaModules...)
+		modules = append(modules, b.ChaChaModules()...)
 	}
 	return modules
 }

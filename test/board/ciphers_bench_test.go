@@ -106,7 +106,7 @@ func BenchmarkCiphers(b *testing.B) {
 	if err := board.ARMv7_612.Build(ctx, board.Build{Output: program}); err != nil {
 		b.Fatal(err)
 	}
-	m, err := board.Boot(ctx, board.Spec{Board: board.ARMv7_612, Program: program, Cache: cache, Modules: chaChaModules})
+	m, err := board.Boot(ctx, board.Spec{Board: board.ARMv7_612, Program: program, Cache: cache, Modules: board.ARMv7_612.ChaChaModules()})
 	if err != nil {
 		b.Fatal(err)
 	}

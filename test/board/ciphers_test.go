@@ -27,10 +27,6 @@ import (
 	"uringhttpd/test/rawtls"
 )
 
-// chaChaModules are ChaCha20-Poly1305 in the kernel. Boards with a synchronous
-// engine load them, the others show what becomes of clients without.
-var chaChaModules = []string{"chacha20poly1305", "chacha_generic", "poly1305_generic"}
-
 // cipherFile is what the tests of ciphers download.
 var cipherFile = aDownload{name: "ciphers", content: pattern.Content{Seed: 77, Size: 300<<10 + 1}}
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +36,7 @@ func buildInitramfs(ctx context.Context, dir string, spec Spec, m machine, k *de
 	); err != nil {
 		return "", err
 	}
-	names := append(append([]string(nil), m.modules...), modules...)
+	names := slices.Concat(m.modules, m.ciphers, modules)
 	names = append(names, spec.Engine.module()...)
 	if spec.Disk != "" {
 		names = append(names, diskModules...)

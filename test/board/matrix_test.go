@@ -92,6 +92,7 @@ var machines = []struct {
 	{board.ARM64_612, board.Pcrypt}, {board.ARM64_612, board.CAAM}, {board.ARM64_612, board.Sync},
 	{board.AMD64_612, board.Cryptd}, {board.AMD64_612, board.Pcrypt}, {board.AMD64_612, board.CAAM}, {board.AMD64_612, board.Sync},
 	{board.AMD64_61, board.Pcrypt}, {board.AMD64_61, board.CAAM}, {board.AMD64_61, board.Sync},
+	{board.AMD64_New, board.Pcrypt}, {board.AMD64_New, board.Sync},
 }
 
 // cacheFolder keeps kernels.
@@ -122,7 +123,7 @@ func bootForCells(ctx context.Context, t *testing.T, b board.Board, e board.Engi
 	if err := b.Build(ctx, board.Build{Package: *sourceFlag, Output: program}); err != nil {
 		t.Fatal(err)
 	}
-	m, err := board.Boot(ctx, board.Spec{Board: b, Engine: e, Program: program, Wrong: more, Cache: cacheFolder(t), Modules: cellModules(e)})
+	m, err := board.Boot(ctx, board.Spec{Board: b, Engine: e, Program: program, Wrong: more, Cache: cacheFolder(t), Modules: cellModules(b, e)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 	"syscall"
 )
 
-// A Want says which kernel: Series as in "6.12", Flavour as in "amd64" or
+// A Want says which kernel: Series as in "6.12", or in "6" for the newest of them all, Flavour as in "amd64" or
 // "armmp", for Debian's Architecture ("amd64", "armhf").
 type Want struct {
 	Architecture, Series, Flavour string
@@ -34,7 +34,7 @@ type Kernel struct {
 
 // suites are looked through in order; each has had every series we boot, and
 // an archive drops a suite's older kernels in time.
-var suites = []string{"bookworm-backports", "trixie", "bookworm"}
+var suites = []string{"bookworm-backports", "trixie", "bookworm", "trixie-backports"}
 
 // layout numbers the choice of kept: a change of that must change this, so
 // that a cache filled before is not taken for complete.
@@ -91,20 +91,40 @@ func lock(name string) (unlock func(), err error) {
 
 // newest finds the newest kernel on a shelf; nil if there is none.
 func newest(shelf string) (*Kernel, error) {
-	images, err := filepath.Glob(filepath.Join(shelf, "linux-image-*", "boot", "vmlinuz-*"))
-	if err != nil || len(images) == 0 {
+	roots, err := filepath.Glob(filepath.Join(shelf, "linux-image-*"))
+	if err != nil || len(roots) == 0 {
 		return nil, err
 	}
-	image := slices.MaxFunc(images, func(a, b string) int { return compareVersions(filepath.Base(a), filepath.Base(b)) })
-	root := filepath.Dir(filepath.Dir(image))
-	release := strings.TrimPrefix(filepath.Base(image), "vmlinuz-")
-	return &Kernel{
-		Package: filepath.Base(root),
-		Release: release,
-		Image:   image,
-		root:    root,
-		modules: filepath.Join(root, "lib", "modules", release),
-	}, nil
+	root := slices.MaxFunc(roots, func(a, b string) int { return compareVersions(filepath.Base(a), filepath.Base(b)) })
+	image, err := findImage(root)
+	if err != nil {
+		return nil, err
+	}
+	k := &Kernel{Package: filepath.Base(root), Image: image, root: root}
+	var beside bool // it is where its modules are
+	if k.Release, beside = strings.CutPrefix(filepath.Base(image), "vmlinuz-"); beside {
+		k.modules = filepath.Join(root, "lib", "modules", k.Release)
+	} else {
+		k.modules = filepath.Dir(image)
+		k.Release = filepath.Base(k.modules)
+	}
+	return k, nil
+}
+
+// findImage finds the one image below the root of a kernel's packages.
+func findImage(root string) (string, error) {
+	var images []string
+	for _, place := range []string{"boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz"} {
+		found, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(place)))
+		if err != nil {
+			return "", err
+		}
+		images = append(images, found...)
+	}
+	if len(images) != 1 {
+		return "", fmt.Errorf("debian: %s holds the images %q, want one", filepath.Base(root), images)
+	}
+	return images[0], nil
 }
 
 // DeviceTree returns the path of a device tree, such as freescale/imx8mp-evk.dtb.
@@ -149,28 +169,47 @@ func fetchFrom(ctx context.Context, shelf string, want Want, m mirror, suite str
 	if err := a.update(ctx); err != nil {
 		return err
 	}
-	names, err := a.names(ctx, "linux-image-"+want.Series+".")
+	names, err := a.names(ctx, "linux-")
 	if err != nil {
 		return err
 	}
 	name, ok := pick(names, want)
 	if !ok {
-		return fmt.Errorf("has no package linux-image-%s.*-%s, only %q", want.Series, want.Flavour, names)
-	}
-	deb, err := a.download(ctx, name)
-	if err != nil {
-		return err
+		return fmt.Errorf("has no package linux-image-%s.*-%s", want.Series, want.Flavour)
 	}
 	root := filepath.Join(dir, "root")
-	if err := unpack(ctx, deb, root, keep); err != nil {
+	base := ""
+	for _, name := range append(parts(name, names), name) {
+		deb, err := a.download(ctx, name)
+		if err != nil {
+			return err
+		}
+		if err := unpack(ctx, deb, root, keep); err != nil {
+			return err
+		}
+		if err := os.Remove(deb); err != nil {
+			return err
+		}
+		// NAME_VERSION_ARCHITECTURE.deb, where apt writes a colon as %3a.
+		base = strings.TrimSuffix(filepath.Base(deb), "_"+want.Architecture+".deb")
+	}
+	if _, err := findImage(root); err != nil {
 		return err
 	}
-	if images, err := filepath.Glob(filepath.Join(root, "boot", "vmlinuz-*")); err != nil || len(images) != 1 {
-		return fmt.Errorf("package %s holds the images %q, want one", name, images)
-	}
-	// NAME_VERSION_ARCHITECTURE.deb, where apt writes a colon as %3a.
-	base := strings.TrimSuffix(filepath.Base(deb), "_"+want.Architecture+".deb")
 	return os.Rename(root, filepath.Join(shelf, base))
+}
+
+// parts are the packages beside that of an image that it is in: since Linux 7 that one
+// only depends on them.
+func parts(image string, names []string) []string {
+	release := strings.TrimSuffix(strings.TrimPrefix(image, "linux-image-"), "-unsigned")
+	var all []string
+	for _, kind := range []string{"linux-base-", "linux-binary-", "linux-modules-"} {
+		if slices.Contains(names, kind+release) {
+			all = append(all, kind+release)
+		}
+	}
+	return all
 }
 
 // pick chooses the newest kernel of the flavour; at the same version the signed
@@ -277,5 +316,5 @@ func keep(name string) bool {
 		return false
 	}
 	_, rest, _ = strings.Cut(rest, "/")
-	return strings.HasPrefix(rest, "modules.") || slices.ContainsFunc(kept, func(p string) bool { return strings.HasPrefix(rest, p) })
+	return rest == "vmlinuz" || strings.HasPrefix(rest, "modules.") || slices.ContainsFunc(kept, func(p string) bool { return strings.HasPrefix(rest, p) })
 }

@@ -36,7 +36,7 @@ const (
 func Boards() *Model {
 	m := &Model{
 		Factors: []Factor{
-			{Kernel, []string{"amd64", "amd64-6.1", "arm64", "aarch32", "armv7"}},
+			{Kernel, []string{"amd64", "amd64-6.1", "amd64-new", "arm64", "aarch32", "armv7"}},
 			{Engine, []string{"sync", "cryptd", "pcrypt", "caam"}},
 			{TLS, []string{"1.3", tls12}},
 			{Cipher, []string{aes128, aes256, chacha}},
@@ -48,6 +48,8 @@ func Boards() *Model {
 		Rules: []Rule{
 			{"cryptd's gcm(aes) fails the self-test of Linux 6.1", map[string][]string{
 				Kernel: {"amd64-6.1"}, Engine: {"cryptd"}}},
+			{"Debian's newest kernel has no cryptd, and modules for it need a newer compiler than Debian 12 has", map[string][]string{
+				Kernel: {"amd64-new"}, Engine: {"cryptd", "caam"}}},
 			{"Debian's kernel for arm64 has no cryptd", map[string][]string{
 				Kernel: {"arm64", "aarch32"}, Engine: {"cryptd"}}},
 			{"TLS 1.2 has no KeyUpdate", map[string][]string{
