@@ -186,7 +186,7 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 
 	notices := make(chan string, 4)
 	server, err := service.New(service.Options{
-		Handler:      files.New(opened.Root, files.Options{Listing: cfg.Index == config.IndexHTML}),
+		Handler:      files.New(opened.Root, files.Options{Listing: cfg.Index == config.IndexHTML, Folder: opened.Folder, Log: log}),
 		TLS:          opened.TLS,
 		Offload:      choice.Offload,
 		Require:      cfg.TLS.Kernel == config.KernelRequire,

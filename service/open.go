@@ -21,7 +21,9 @@ import (
 // Opened is what a configuration names, opened.
 type Opened struct {
 	Root *os.Root
-	TLS  *tls.Config // nil if no listener has TLS
+	// Folder is the same, opened as a file.
+	Folder *os.File
+	TLS    *tls.Config // nil if no listener has TLS
 }
 
 // Open opens the folder, certificates and keys that cfg names, and binds
@@ -30,7 +32,10 @@ func Open(cfg *config.Config) (*Opened, error) {
 	o := &Opened{}
 	var problems config.Problems
 	var err error
-	if o.Root, err = os.OpenRoot(cfg.Root); err != nil {
+	if o.Root, err = os.OpenRoot(cfg.Root); err == nil {
+		o.Folder, err = o.Root.Open(".")
+	}
+	if err != nil {
 		problems = append(problems, cfg.Problem("root", "cannot be opened: "+cause(err), "the path of a folder that this user may read"))
 	}
 	for _, l := range cfg.Listen {
@@ -51,6 +56,9 @@ func Open(cfg *config.Config) (*Opened, error) {
 func (o *Opened) Close() {
 	if o.Root != nil {
 		o.Root.Close()
+	}
+	if o.Folder != nil {
+		o.Folder.Close()
 	}
 }
 

@@ -69,6 +69,39 @@ func (f *File) Release() {
 // os.ErrClosed.
 func (f *File) ReadAt(p []byte, offset int64) (int, error) { return f.file.ReadAt(p, offset) }
 
+// ReadNow is ReadAt of what is in memory, see preadv2(2), RWF_NOWAIT. It returns fewer bytes
+// where not all is, and EAGAIN where nothing is or where the file system cannot tell. At
+// the end of the file it returns 0 and no error.
+//
+// On a file of which nothing is in memory, the kernel begins to read ahead; if where its
+// bytes are on the disk is not in memory either, it waits for that.
+func (f *File) ReadNow(p []byte, offset int64) (int, error) {
+	n, err := unix.Preadv2(f.fd, [][]byte{p}, offset, unix.RWF_NOWAIT)
+	switch err {
+	case nil:
+		return n, nil
+	case unix.EOPNOTSUPP, unix.ENOSYS:
+		if !f.inMemory() {
+			return 0, unix.EAGAIN
+		}
+		if n, err = unix.Pread(f.fd, p, offset); err == nil {
+			return n, nil
+		}
+	}
+	return 0, os.NewSyscallError("preadv2", err)
+}
+
+// inMemory reports whether the file's file system has nothing to wait for. That has no
+// RWF_NOWAIT.
+func (f *File) inMemory() bool {
+	var s unix.Statfs_t
+	if err := unix.Fstatfs(f.fd, &s); err != nil {
+		return false
+	}
+	kind := uint32(s.Type) // which is signed on 32-bit machines
+	return kind == unix.TMPFS_MAGIC || kind == unix.RAMFS_MAGIC
+}
+
 // Fd returns the descriptor, in blocking mode. It is valid while the file is
 // held, and is not to be closed or seeked.
 func (f *File) Fd() int { return f.fd }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -21,6 +22,11 @@ const allowed = "GET, HEAD, OPTIONS"
 // Options chooses how a folder is served.
 type Options struct {
 	Listing bool // list a folder that has no index.html; otherwise 404
+
+	// Folder is the root, opened as a file, for Cached; it has to stay open, too. Without
+	// it nothing is known to be cached.
+	Folder *os.File
+	Log    *slog.Logger // takes why a file cannot be read; nil: nobody does
 }
 
 // New returns the handler that serves what is below root, which has to stay open
@@ -53,10 +59,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
-	asked := r.URL.Path
-	if asked == "" {
-		asked = "/" // the target was "http://host", RFC 9110, section 4.2.3
-	}
+	asked := pathOf(r)
 	if asked[0] != '/' || !utf8.ValidString(asked) || strings.ContainsFunc(asked, unicode.IsControl) {
 		fail(w, r, http.StatusBadRequest, "bad path")
 		return
@@ -65,15 +68,37 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, r, http.StatusNotFound, "not found")
 		return
 	}
-	clean := path.Clean(asked)
-	if clean != "/" && endsInFolder(asked) {
-		clean += "/"
-	}
+	clean := cleanPath(asked)
 	if clean != asked {
 		redirect(w, r, clean)
 		return
 	}
 	h.serve(w, r, clean)
+}
+
+// pathOf returns the path that r asks for.
+func pathOf(r *http.Request) string {
+	if r.URL.Path == "" {
+		return "/" // the target was "http://host", RFC 9110, section 4.2.3
+	}
+	return r.URL.Path
+}
+
+// cleanPath returns the shortest path that means the same as p.
+func cleanPath(p string) string {
+	clean := path.Clean(p)
+	if clean != "/" && endsInFolder(p) {
+		clean += "/"
+	}
+	return clean
+}
+
+// nameOf returns the name below the root of what is at a clean path.
+func nameOf(clean string) string {
+	if name := strings.Trim(clean, "/"); name != "" {
+		return name
+	}
+	return "."
 }
 
 // endsInFolder reports whether a path can only mean a folder.
@@ -84,13 +109,10 @@ func endsInFolder(p string) bool {
 // serve answers with what is at clean, which starts with one slash, and ends in
 // one to mean a folder.
 func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string) {
-	name := strings.Trim(clean, "/")
-	if name == "" {
-		name = "."
-	}
+	name := nameOf(clean)
 	file, folder, err := h.open(r.Context(), name)
 	if err != nil {
-		failWith(w, r, err)
+		h.failWith(w, r, err)
 		return
 	}
 	wantsFolder := strings.HasSuffix(clean, "/")
@@ -121,7 +143,7 @@ func (h *handler) serveFolder(w http.ResponseWriter, r *http.Request, name strin
 		serveFile(w, r, index)
 		index.Release()
 	case err != nil && statusOf(err) != http.StatusNotFound:
-		failWith(w, r, err)
+		h.failWith(w, r, err)
 	case !h.options.Listing:
 		fail(w, r, http.StatusNotFound, "not found")
 	default:
@@ -148,8 +170,9 @@ func fail(w http.ResponseWriter, r *http.Request, status int, text string) {
 	respond(w, r, status, text+"\n")
 }
 
-// failWith answers with what err means to a client.
-func failWith(w http.ResponseWriter, r *http.Request, err error) {
+// failWith answers with what err means to a client, and has it logged if it is the
+// server's trouble.
+func (h *handler) failWith(w http.ResponseWriter, r *http.Request, err error) {
 	status := statusOf(err)
 	switch status {
 	case http.StatusNotFound:
@@ -164,6 +187,9 @@ func failWith(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", after) // seconds
 		fail(w, r, status, text)
 	default:
+		if h.options.Log != nil {
+			h.options.Log.Error("request failed", "remote", r.RemoteAddr, "reason", err)
+		}
 		fail(w, r, status, "the server cannot read this file")
 	}
 }

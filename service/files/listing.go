@@ -50,7 +50,7 @@ func (l listed) isFolder() bool { return l.Type == "directory" }
 func (h *handler) list(w http.ResponseWriter, r *http.Request, name string, folder *os.File) {
 	names, truncated, err := readNames(folder)
 	if err != nil {
-		failWith(w, r, err)
+		h.failWith(w, r, err)
 		return
 	}
 	entries := h.examine(name, folder, names)
