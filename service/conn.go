@@ -156,7 +156,7 @@ func (c *conn) step(ev event) operation {
 	case stRequest:
 		return c.requestInput(ev)
 	case stHandler:
-		return c.handled(ev.now)
+		return c.handled(ev)
 	case stTransfer:
 		return c.transferred(ev)
 	case stDrain:
@@ -403,11 +403,7 @@ func (c *conn) handle(n int, now time.Time) operation {
 			if c.lifetime != nil {
 				c.request = c.request.WithContext(c.lifetime)
 			}
-			handler := c.handler
-			if c.scrape {
-				handler = &c.counters
-			}
-			c.response, c.jobErr = serve(handler, c.request)
+			c.jobErr = c.answer(false)
 		}
 		c.in = c.in[:copy(c.in, c.in[n:])]
 		c.scanned = 0
@@ -415,17 +411,23 @@ func (c *conn) handle(n int, now time.Time) operation {
 }
 
 // handled sends the handler's response, or the refusal of the request.
-func (c *conn) handled(now time.Time) operation {
+func (c *conn) handled(ev event) operation {
 	var bad *requestError
-	switch {
-	case c.jobErr == nil:
+	switch err := c.jobErr; {
+	case ev.late:
+		c.dropAnswer()
+		return c.refuse(http.StatusServiceUnavailable, "storage does not answer; try again later", ev.now)
+	case err == errWaits:
+		return operation{kind: opDisk, job: func() { c.jobErr = c.answer(true) }}
+	case err == nil || c.response != nil && passing(err): // the transfer reads again
 		c.close = c.request.Close || c.stopping
-		return c.respond(c.response, now)
-	case errors.As(c.jobErr, &bad):
-		return c.refuse(bad.status, bad.text, now)
+		return c.respond(ev.now)
+	case errors.As(err, &bad):
+		return c.refuse(bad.status, bad.text, ev.now)
 	}
 	c.log.Error("request failed", "remote", c.remote, "reason", c.jobErr)
-	return c.refuse(http.StatusInternalServerError, "the server could not answer this request", now)
+	c.dropAnswer()
+	return c.refuse(http.StatusInternalServerError, "the server could not answer this request", ev.now)
 }
 
 // refuse answers with an error and closes.
@@ -436,18 +438,20 @@ func (c *conn) refuse(status int, text string, now time.Time) operation {
 	}
 	c.close = true
 	c.in = nil
-	return c.respond(errorResponse(c.bodiless, status, text), now)
+	c.response = errorResponse(c.bodiless, status, text)
+	c.transfer = transfer{pieces: plan(make([]byte, headRoom), c.response.segments, false)}
+	return c.respond(now)
 }
 
-func (c *conn) respond(r *response, now time.Time) operation {
-	c.response = r
+// respond puts the head before the answer, and sends them.
+func (c *conn) respond(now time.Time) operation {
 	minor := 1
 	if c.request != nil {
 		minor = c.request.ProtoMinor
 	}
 	c.requests++
-	head := r.appendHead(make([]byte, 0, 512), now, minor, !c.close)
-	return c.send(plan(head, r.segments, c.splices()), now, c.responded)
+	c.transfer.head(func(room []byte) []byte { return c.response.appendHead(room, now, minor, !c.close) })
+	return c.send(now, c.responded)
 }
 
 // responded comes after the last byte of a response was taken by the kernel.

@@ -44,6 +44,9 @@ func (l *loop) abandon() {
 	for _, s := range l.slots {
 		switch {
 		case s.conn == nil || s.lost:
+		case l.reading(s): // into the connection's memory, or a pipe of it
+			l.closeLast(s)
+			l.storage.left++
 		case s.inRing: // the kernel does not give it back
 			if s.engine {
 				l.lose(s)
@@ -55,6 +58,15 @@ func (l *loop) abandon() {
 			l.closeLast(s)
 		}
 	}
+}
+
+// reading tells whether a job or a read of a file does not end. Nothing of the
+// connection may be touched then but its socket.
+func (l *loop) reading(s *slot) bool {
+	if s.pool != nil {
+		return s.pool.runs(s.token)
+	}
+	return s.turns != nil && s.inRing
 }
 
 // closeLast closes a descriptor when the loop has ended. What would wait for the

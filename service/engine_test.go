@@ -18,7 +18,7 @@ import (
 // than were counted.
 func TestLose(t *testing.T) {
 	hang, begun := make(chan struct{}), make(chan struct{})
-	w := newWorkers(1, 4, &bell{fd: -1})
+	w := newWorkers(1, &bell{fd: -1})
 	w.submit(1, func() { close(begun); <-hang })
 	<-begun
 	w.submit(2, func() {}) // waits
@@ -34,7 +34,7 @@ func TestLose(t *testing.T) {
 	if w.lose(2) {
 		t.Error("a job that has ended was lost")
 	}
-	if !w.close(0) {
+	if !w.close(time.Minute) {
 		t.Error("a lost worker was waited for")
 	}
 	close(hang)
@@ -76,6 +76,7 @@ type handPool struct {
 	jobs []job
 	done []uint64
 	lost []uint64
+	busy []uint64 // jobs that a worker has
 }
 
 func (p *handPool) submit(token uint64, run func()) { p.jobs = append(p.jobs, job{token, run}) }
@@ -91,6 +92,14 @@ func (p *handPool) lose(token uint64) bool {
 	return slices.ContainsFunc(p.jobs, func(j job) bool { return j.token == token })
 }
 
+func (p *handPool) runs(token uint64) bool { return slices.Contains(p.busy, token) }
+
+func (p *handPool) withdraw(token uint64) bool {
+	n := len(p.jobs)
+	p.jobs = slices.DeleteFunc(p.jobs, func(j job) bool { return j.token == token && !p.runs(token) })
+	return len(p.jobs) < n
+}
+
 func (p *handPool) close(time.Duration) bool { return true }
 
 func (p *handPool) work() {
@@ -98,7 +107,7 @@ func (p *handPool) work() {
 		j.run()
 		p.done = append(p.done, j.token)
 	}
-	p.jobs = nil
+	p.jobs, p.busy = nil, nil
 }
 
 // engineLoop is a loop with n connections that an engine encrypts for.
@@ -119,7 +128,7 @@ func newEngineLoop(t *testing.T, n int) *engineLoop {
 	t.Cleanup(s.endRequests)
 	e := &engineLoop{sys: sys, tester: &handPool{}, closers: &handPool{}}
 	s.testCipher = func(context.Context) error { return e.answer }
-	e.loop = &loop{Server: s, sys: sys, now: sys.clock, workers: &handPool{}, handshakers: &handPool{}, live: n,
+	e.loop = &loop{Server: s, sys: sys, now: sys.clock, workers: &handPool{}, disk: &handPool{}, handshakers: &handPool{}, live: n,
 		engine: engine{limit: 4, tester: e.tester, closers: e.closers}}
 	w := newWorld(&script{}, newSimIdentity(t))
 	for i := range n {

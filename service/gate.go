@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -176,4 +177,4 @@ func (c *conn) pause(now time.Time) operation {
 }
 
 // passing tells an error that time mends: the kernel has no memory to spare now.
-func passing(err unix.Errno) bool { return err == unix.ENOMEM || err == unix.ENOBUFS }
+func passing(err error) bool { return errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOBUFS) }

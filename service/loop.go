@@ -41,6 +41,13 @@ type slot struct {
 	deadline time.Time
 	place    int // in the heap of deadlines; -1: not there
 
+	// See storage.go.
+	pool  pool      // that has a job of it; nil: none, or that of handshakes
+	asked time.Time // that pool was
+	reads time.Time // since then a disk has perhaps been read
+	slow  bool      // for diskTime
+	hung  bool      // for stall_timeout
+
 	// See engine.go.
 	engine  bool      // op may wait for the crypto engine, and is under way or queued
 	closing bool      // it is about to be closed
@@ -54,7 +61,8 @@ type slot struct {
 type loop struct {
 	*Server
 	sys         system
-	workers     pool // for handlers, and for sealing in user space
+	workers     pool // for handlers, and for sealing in user space; they wait for no disk
+	disk        pool // for what may
 	handshakers pool // for handshakes alone: a flood of them holds up nothing else
 	handshakes  int  // with handshakers
 	slots       []*slot
@@ -63,6 +71,7 @@ type loop struct {
 	many        int            // connections; more are a crowd
 	accepts     []uring.Handle // by listener: the accept in the ring, or 0
 	fills       turns          // of reading files into pipes
+	storage     storage
 	resumeAt    time.Time
 	deadlines   deadlines
 	now         time.Time
@@ -94,13 +103,14 @@ func (s *Server) run(ready func()) error {
 	}
 	// Half of the processors for handshakes: on a board's only one they share
 	// it with the loop, which sleeps most of the time.
-	n, room := runtime.GOMAXPROCS(0), s.connections+len(s.listeners)+scrapers
+	n := runtime.GOMAXPROCS(0)
 	l := &loop{
 		Server:      s,
 		sys:         sys,
-		workers:     newWorkers(max(4, n), room, s.bell),
-		handshakers: newWorkers(max(1, n/2), room, s.bell),
-		engine:      engine{limit: engineOps, closers: newWorkers(engineOps, room, s.bell), tester: newWorkers(1, 1, s.bell)},
+		workers:     newWorkers(max(4, n), s.bell),
+		disk:        newWorkers(diskOps, s.bell),
+		handshakers: newWorkers(max(1, n/2), s.bell),
+		engine:      engine{limit: engineOps, closers: newWorkers(engineOps, s.bell), tester: newWorkers(1, s.bell)},
 		many:        manyConnections,
 		fills:       turns{free: maxFills},
 	}
@@ -111,7 +121,8 @@ func (l *loop) run(ready func()) (err error) {
 	defer func() {
 		l.endRequests() // a ring that failed ends handlers too
 		err = errors.Join(err, l.sys.end(l.discard))
-		l.workers.close(0)
+		l.workers.close(diskTime)
+		l.disk.close(diskTime)
 		if !l.handshakers.close(engineTime) || !l.engine.closers.close(engineTime) {
 			l.loseRunning()
 		}
@@ -120,13 +131,16 @@ func (l *loop) run(ready func()) (err error) {
 		if n := l.engine.lost; n > 0 {
 			err = errors.Join(err, fmt.Errorf("%w: %d", ErrEngineLost, n))
 		}
+		if n := l.storage.left; n > 0 {
+			err = errors.Join(err, fmt.Errorf("%w: %d connections were reset", ErrStorage, n))
+		}
 	}()
 	l.accepts = make([]uring.Handle, len(l.listeners))
 	l.now = l.sys.now()
 	l.started(l.sys.awaitBell(tokenBell))
 	l.accept()
 	ready()
-	for l.fatal == nil && !(l.stopping && l.live == 0) {
+	for l.fatal == nil && !(l.stopping && l.live == l.storage.hung) {
 		if err := l.sys.wait(l.deadlines.next(l.sys.now()), l.complete); err != nil {
 			return err
 		}
@@ -172,6 +186,7 @@ func (l *loop) complete(c uring.Completion) {
 		s := l.slots[c.Token-tokenBase-n]
 		s.inRing = false
 		l.pass(s)
+		l.read(s)
 		l.step(s, c)
 	}
 }
@@ -191,7 +206,7 @@ func (l *loop) rang() {
 			l.handshakes--
 		}
 	}
-	l.finished = l.workers.finished(l.finished)
+	l.finished = l.disk.finished(l.workers.finished(l.finished))
 	for _, token := range l.finished {
 		l.worked(l.slots[token])
 	}
@@ -209,6 +224,7 @@ func (l *loop) rang() {
 // worked gives a connection the end of its job, and performs the next operation.
 func (l *loop) worked(s *slot) {
 	s.working, s.began = false, time.Time{}
+	l.read(s)
 	if s.lost {
 		l.found(s, event{now: l.now})
 		return
@@ -370,8 +386,10 @@ func (l *loop) perform(s *slot, op operation) {
 		}
 		return
 	case opJob:
-		s.working = true
-		l.workers.submit(s.token, op.job)
+		l.work(s, op, l.workers)
+		return
+	case opDisk:
+		l.work(s, op, l.disk)
 		return
 	case opHandshake, opOffload:
 		s.working = true
@@ -409,6 +427,8 @@ func (l *loop) expire() {
 	for s := l.deadlines.expired(l.now); s != nil; s = l.deadlines.expired(l.now) {
 		switch {
 		case s.conn == nil: // of pauseAccept
+		case s.pool != nil || s.turns != nil && s.inRing:
+			l.slowRead(s)
 		case s.closing && !s.engine:
 			l.useEngine(s, operation{kind: opClose})
 		case s.engine || s.working:

@@ -16,12 +16,12 @@ const (
 	opRecv      opKind = iota // into buf
 	opSend                    // buf; more: something follows at once
 	opNotify                  // msg
-	opRead                    // into buf, from file at off
 	opSpliceIn                // n bytes of file at off into pipe
 	opSpliceOut               // n bytes of pipe into the socket
 	opRoom                    // until the socket takes bytes again
 	opWait                    // until the deadline
-	opJob                     // job, on a worker
+	opJob                     // job, on a worker; it does not wait
+	opDisk                    // job, on a worker that may wait for a disk
 	opHandshake               // job, on a worker for handshakes
 	opOffload                 // the same, of a job that may wait for the crypto engine
 	opClose                   // of the socket; the connection's last

@@ -236,13 +236,11 @@ func drive(t testing.TB, s *settings, say []byte, next func() int) []byte {
 		case opRecv:
 			ev.n = copy(op.buf[:min(len(op.buf), max(next(), 1))], say)
 			say = say[ev.n:]
-		case opJob:
+		case opJob, opDisk:
 			op.job()
 		case opSend:
 			sent = append(sent, op.buf...)
 			ev.n = len(op.buf)
-		case opRead:
-			ev.n, _ = op.file.ReadAt(op.buf, op.off)
 		case opClose:
 			if !sock.shutdown {
 				t.Fatalf("the connection was reset after %q", sent)

@@ -14,12 +14,19 @@ import (
 // do not count: they never pass through memory as a whole.
 const maxBody = 64 << 10
 
+// retryAfter is what a client is told of storage that does not answer, in seconds.
+const retryAfter = "30"
+
 // errBodyTooLarge is what Write answers a handler that goes beyond maxBody.
 var errBodyTooLarge = errors.New("service: a response from memory is limited to 64 KiB")
 
 // A source is an open file that a response sends from.
 type source interface {
-	io.ReaderAt
+	io.ReaderAt // waits for the disk, and is left to those who may
+	// ReadNow is ReadAt of what is in memory: fewer bytes where not all is, and
+	// EAGAIN where nothing is or the kernel cannot tell. Where the file's bytes are on
+	// the disk may have to be read for that.
+	ReadNow(p []byte, off int64) (int, error)
 	Fd() int
 	Name() string
 	Acquire()
@@ -172,6 +179,9 @@ func serve(h http.Handler, req *http.Request) (res *response, err error) {
 func errorResponse(head bool, status int, text string) *response {
 	r := newResponse(head)
 	r.header.Set("Content-Type", "text/plain; charset=utf-8")
+	if status == http.StatusServiceUnavailable {
+		r.header.Set("Retry-After", retryAfter)
+	}
 	r.WriteHeader(status)
 	r.Write([]byte(text + "\n"))
 	return r

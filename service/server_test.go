@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"uringhttpd/keygen"
 )
 
@@ -32,7 +34,15 @@ type testFile struct {
 	changed func() error
 }
 
-func (f *testFile) Fd() int  { return int(f.File.Fd()) }
+func (f *testFile) Fd() int { return int(f.File.Fd()) }
+func (f *testFile) ReadNow(p []byte, off int64) (int, error) {
+	n, err := unix.Preadv2(f.Fd(), [][]byte{p}, off, unix.RWF_NOWAIT)
+	if err == unix.EOPNOTSUPP {
+		err = unix.EAGAIN
+	}
+	return max(n, 0), err
+}
+
 func (f *testFile) Acquire() { f.refs.Add(1); f.held.Add(1) }
 
 func (f *testFile) Release() {

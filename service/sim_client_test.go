@@ -81,7 +81,7 @@ func (c *simClient) excused(why string) {
 // not hang up waits for the server to do so.
 func (c *simClient) done() bool {
 	said := len(c.requests)+len(c.says) == 0 && (c.tls == nil || c.shook)
-	return c.ended || c.dead || c.stuck || c.w.engine.dead && c.excuse != "" || said && (c.sock.inFIN || !c.halfClose && !c.hangUp)
+	return c.ended || c.dead || c.stuck || (c.w.engine.dead || c.w.disk.hangs) && c.excuse != "" || said && (c.sock.inFIN || !c.halfClose && !c.hangUp)
 }
 
 // move lets the client go on a little.

@@ -29,6 +29,7 @@ func (w *world) newEngine() (e simEngine) {
 
 // fate lets the engine die, or go again.
 func (w *world) fate() {
+	w.disk.fate(w)
 	e := &w.engine
 	switch {
 	case e.mortal && !e.died && w.chance(20):
@@ -98,6 +99,8 @@ func (w *world) mustLeaveLoop(s *simSocket, op operation) bool {
 // stops tells whether a job does not go on, since it waits for the engine.
 func (w *world) stops(j simJob) bool {
 	switch j.pool {
+	case w.loop.disk:
+		return !j.begun || w.disk.hangs
 	case w.loop.engine.closers:
 		return w.sockets[w.loop.slots[j.token].fd].holds()
 	case w.loop.handshakers:
@@ -117,6 +120,7 @@ func (w *world) stops(j simJob) bool {
 // remains says what is wrong with what the service left behind.
 func (w *world) remains() error {
 	e := &w.loop.engine
+	hanging := w.hanging()
 	switch {
 	case !w.engine.died && (e.dead || e.lost > 0):
 		return fmt.Errorf("the engine works, and was given up: dead %v, %d lost", e.dead, e.lost)
@@ -127,8 +131,8 @@ func (w *world) remains() error {
 				hung++
 			}
 		}
-		if hung < len(w.flights) || hung > e.limit {
-			return fmt.Errorf("%d operations are left, %d of them in the engine", len(w.flights), hung)
+		if hung+hanging.flights < len(w.flights) || hung > e.limit {
+			return fmt.Errorf("%d operations are left, %d of them in the engine, %d of the disk", len(w.flights), hung, hanging.flights)
 		}
 		held := 0
 		for fd, s := range w.sockets {
@@ -137,8 +141,17 @@ func (w *world) remains() error {
 			}
 			held++
 		}
-		if len(w.pipes) > hung || held == 0 && w.refs > 0 {
+		if len(w.pipes) > hung+hanging.all() || held+hanging.all() == 0 && w.refs > 0 {
 			return fmt.Errorf("%d pipes and %d references to files are left", len(w.pipes), w.refs)
+		}
+	case hanging.all() > 0:
+		if len(w.jobs) > hanging.jobs || len(w.flights) > hanging.flights || len(w.pipes) > hanging.all() || hanging.jobs > w.disk.workers || hanging.flights > w.fills {
+			return fmt.Errorf("%d jobs, %d operations, %d pipes are left, of the disk %+v", len(w.jobs), len(w.flights), len(w.pipes), hanging)
+		}
+		for fd, s := range w.sockets {
+			if !s.kept {
+				return fmt.Errorf("descriptor %d is left", fd)
+			}
 		}
 	case len(w.sockets)+len(w.pipes)+w.refs+len(w.flights)+len(w.jobs) != 0 && !w.unclean():
 		return fmt.Errorf("%d descriptors, %d pipes, %d references to files, %d operations, %d jobs are left",

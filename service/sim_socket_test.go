@@ -30,10 +30,9 @@ type simOpen struct {
 	refs    int
 }
 
-func (f *simOpen) ReadAt(p []byte, off int64) (int, error) { panic("the ring reads, not the handler") }
-func (f *simOpen) Fd() int                                 { return -1 }
-func (f *simOpen) Name() string                            { return "sim" }
-func (f *simOpen) Acquire()                                { f.refs++; f.w.refs++ }
+func (f *simOpen) Fd() int      { return -1 }
+func (f *simOpen) Name() string { return "sim" }
+func (f *simOpen) Acquire()     { f.refs++; f.w.refs++ }
 
 func (f *simOpen) Release() {
 	f.refs--
@@ -44,6 +43,7 @@ func (f *simOpen) Release() {
 				f.w.fault("a file is closed under a read of it")
 			}
 		}
+		f.w.closedUnderJob(f)
 	}
 }
 

@@ -85,7 +85,7 @@ func newWorld(s *script, id *simIdentity) *world {
 	local := w.chance(100)
 	server := &Server{
 		settings: settings{
-			handler:       http.HandlerFunc(w.handle),
+			handler:       simHandler{w},
 			sessions:      ktls.NewServer(&tls.Config{Certificates: []tls.Certificate{id.cert}}),
 			require:       w.chance(50),
 			headerTimeout: 10 * time.Second, idleTimeout: 20 * time.Second, stallTimeout: 30 * time.Second,
@@ -104,9 +104,12 @@ func newWorld(s *script, id *simIdentity) *world {
 	if w.async {
 		server.asyncCiphers = []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384}
 	}
+	pool := func() *simPool { return &simPool{w: w} }
+	w.disk = w.newDisk()
 	w.loop = &loop{
-		Server: server, sys: w, workers: &simPool{w: w}, handshakers: &simPool{w: w}, many: w.choice(3), fills: turns{free: w.fills},
-		engine: engine{limit: 1 + w.choice(3), closers: &simPool{w: w}, tester: &simPool{w: w, free: true}},
+		Server: server, sys: w, many: w.choice(3), fills: turns{free: w.fills},
+		workers: pool(), disk: pool(), handshakers: pool(),
+		engine: engine{limit: 1 + w.choice(3), closers: pool(), tester: &simPool{w: w, free: true}},
 	}
 	for i := range 1 + w.choice(3) {
 		w.clients = append(w.clients, w.newClient(uint16(1000+i), id))
@@ -160,13 +163,19 @@ func (w *world) newClient(port uint16, id *simIdentity) *simClient {
 	return c
 }
 
-// handle is the http.Handler of a world.
+// simHandler is the http.Handler of a world.
+type simHandler struct{ *world }
+
+func (h simHandler) ServeHTTP(rw http.ResponseWriter, r *http.Request) { h.handle(rw, r) }
+
+// handle is what it does.
 func (w *world) handle(rw http.ResponseWriter, r *http.Request) {
 	addr, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		panic(err)
 	}
 	c := w.clients[addr.Port()-1000]
+	w.mayHandle(r)
 	f := &simOpen{w: w, version: w.file.version, size: w.file.size}
 	f.Acquire()
 	defer f.Release()
@@ -203,6 +212,7 @@ func (w *world) handle(rw http.ResponseWriter, r *http.Request) {
 func simulate(s *script, id *simIdentity) (unexcused int, err error) {
 	w := newWorld(s, id)
 	runErr := w.loop.run(func() {})
+	w.endHanging()
 	for _, c := range w.clients {
 		for end := 0; end < 100_000 && c.sock.closed && c.sock.dead == 0 && !c.stuck && (len(c.sock.queue) > 0 || c.sock.fin); end++ {
 			c.sock.deliver() // TCP goes on after the close
@@ -212,7 +222,7 @@ func simulate(s *script, id *simIdentity) (unexcused int, err error) {
 	switch {
 	case len(w.faults) > 0:
 		return 0, errors.New(w.faults[0])
-	case runErr != nil && !errors.Is(runErr, ErrAborted) && !(w.engine.died && errors.Is(runErr, ErrEngineLost)):
+	case runErr != nil && !errors.Is(runErr, ErrAborted) && !(w.disk.hangs && errors.Is(runErr, ErrStorage)) && !(w.engine.died && errors.Is(runErr, ErrEngineLost)):
 		return 0, fmt.Errorf("run: %w", runErr)
 	}
 	if err := w.remains(); err != nil {

@@ -35,7 +35,9 @@ type world struct {
 	file    *simFile
 
 	jobs []simJob
+	in   *simPool // that of the job that runs; nil: the loop's thread
 	rung bool
+	disk simDisk
 
 	deadly       bool // clients vanish, again and again
 	hasty        bool // the service is aborted soon
@@ -74,6 +76,8 @@ type simJob struct {
 	pool  *simPool
 	token uint64
 	run   func()
+	at    time.Time // when it was submitted
+	begun bool      // of the disk's pool: a worker has it
 }
 
 const (
@@ -172,7 +176,7 @@ func (w *world) close(fd int) {
 		return
 	}
 	for _, f := range w.flights {
-		if f.kind == flightOp && f.fd == fd && f.op.kind != opClose {
+		if f.kind == flightOp && f.fd == fd && f.op.kind != opClose && !w.hangs(f) {
 			w.fault("descriptor %d is closed under an operation", fd)
 		}
 	}
@@ -199,7 +203,7 @@ func (p *simPool) submit(token uint64, run func()) {
 			p.w.fault("a connection has a job beside an operation")
 		}
 	}
-	p.w.jobs = append(p.w.jobs, simJob{p, token, run})
+	p.w.jobs = append(p.w.jobs, simJob{pool: p, token: token, run: run, at: p.w.clock})
 }
 
 func (p *simPool) finished(buf []uint64) []uint64 {
@@ -216,7 +220,12 @@ func (p *simPool) close(time.Duration) bool {
 	for len(p.w.jobs) > 0 && p.w.chance(500) {
 		p.w.work() // it runs already
 	}
-	p.w.jobs = slices.DeleteFunc(p.w.jobs, func(j simJob) bool { return j.pool == p && !p.w.stops(j) })
+	for _, j := range slices.Clone(p.w.jobs) {
+		if j.pool == p && j.begun && !p.w.stops(j) {
+			p.w.run(j) // waited for
+		}
+	}
+	p.w.jobs = slices.DeleteFunc(p.w.jobs, func(j simJob) bool { return j.pool == p && (!p.w.stops(j) || p.w.waitsForWorker(j)) })
 	return !slices.ContainsFunc(p.w.jobs, func(j simJob) bool { return j.pool == p })
 }
 
@@ -232,8 +241,15 @@ func (w *world) work() {
 	if w.stops(j) {
 		return
 	}
-	w.jobs = append(w.jobs[:i:i], w.jobs[i+1:]...)
+	w.run(j)
+}
+
+// run runs a job to its end.
+func (w *world) run(j simJob) {
+	w.jobs = slices.DeleteFunc(w.jobs, func(other simJob) bool { return other.pool == j.pool && other.token == j.token })
+	w.in = j.pool
 	j.run()
+	w.in = nil
 	j.pool.done = append(j.pool.done, j.token)
 	w.rung = true
 }
@@ -258,6 +274,7 @@ func (w *world) wait(timeout time.Duration, complete func(uring.Completion)) err
 		w.fault("no end: %s", w.describe())
 		return errFault
 	}
+	w.waited()
 	w.move()
 	var batch []uring.Completion
 	skipped := false
@@ -307,9 +324,9 @@ func (w *world) describe() string {
 
 // pass lets time go by, in which nothing completes.
 func (w *world) pass(timeout time.Duration) {
-	busy := w.works()
+	busy := w.works() || w.disk.hangs && w.disk.heals
 	for _, c := range w.clients {
-		if w.engine.dead && c.excuse != "" && (c.stuck || c.sock.dead != 0 || len(c.sock.queue) == 0) {
+		if (w.engine.dead || w.disk.hangs) && c.excuse != "" && (c.stuck || c.sock.dead != 0 || len(c.sock.queue) == 0) {
 			continue // it waits for the engine
 		}
 		busy = busy || !c.done() || !c.stuck && c.sock.dead == 0 && (len(c.sock.queue) > 0 || c.sock.fin || c.sock.sealing() || len(c.sock.in) > 0)
@@ -331,6 +348,7 @@ func (w *world) pass(timeout time.Duration) {
 
 // move lets workers, the engine, the network, the clients and the disk go on.
 func (w *world) move() {
+	w.beginJobs()
 	for w.works() && !w.chance(400) {
 		w.work()
 	}
@@ -436,6 +454,8 @@ func (w *world) answer(f *flight) (c uring.Completion, ok bool) {
 		}
 		f.waiting, s.locked = false, false
 		return f.result, true
+	case w.hangs(f):
+		return c, false
 	case f.kind == flightBell:
 		ok, n = w.rung, 8
 		w.rung = false
@@ -509,7 +529,7 @@ func (w *world) perform(s *simSocket, op operation) (n int, errno unix.Errno, ok
 			return unix.POLLERR | unix.POLLHUP, 0, true
 		}
 		return unix.POLLOUT, 0, !s.full() || w.chance(50)
-	case opRead, opSpliceIn:
+	case opSpliceIn:
 		n, errno = w.read(op)
 	case opSend, opSpliceOut, opNotify:
 		n, errno = w.send(s, op)
@@ -533,28 +553,18 @@ func (w *world) read(op operation) (n int, errno unix.Errno) {
 	if w.chance(30) {
 		return 0, []unix.Errno{unix.EAGAIN, unix.ENOMEM}[w.choice(2)]
 	}
-	if w.chance(1) && w.chance(50) {
-		for _, c := range w.clients {
-			c.excused("the disk failed")
-		}
+	if w.fails() {
 		return 0, unix.EIO
 	}
-	want := op.n
-	if op.kind == opRead {
-		want = len(op.buf)
-	}
-	n = int(max(min(int64(want), w.file.size-op.off), 0))
+	n = int(max(min(int64(op.n), w.file.size-op.off), 0))
 	if n > 0 {
 		n = w.upTo(n)
 	}
-	page := simPage{file: w.file, off: op.off, n: n}
-	if op.kind == opSpliceIn && w.noSplice && op.off >= w.noSpliceFrom {
+	if w.noSplice && op.off >= w.noSpliceFrom {
 		return 0, unix.EINVAL // as some file systems answer, and here in the middle too
 	}
-	if op.kind == opRead {
-		copy(op.buf, page.appendTo(nil))
-	} else if n > 0 {
-		w.pipes[op.pipe] = append(w.pipes[op.pipe], page)
+	if n > 0 {
+		w.pipes[op.pipe] = append(w.pipes[op.pipe], simPage{file: w.file, off: op.off, n: n})
 	}
 	return n, 0
 }
@@ -610,6 +620,11 @@ func (w *world) end(complete func(uring.Completion)) error {
 		ok := false
 		if f.op.kind != opClose || f.kind != flightOp || !w.chance(300) { // a close may not have begun
 			c, ok = w.answer(f)
+		}
+		if w.hangs(f) {
+			stay = append(stay, f)
+			w.flights = w.flights[1:]
+			continue
 		}
 		if f.waiting && !ok {
 			if w.engine.dead {

@@ -92,8 +92,6 @@ func (s *ringSystem) start(fd int, op operation, token uint64) (uring.Handle, er
 		u = uring.Send(fd, op.buf, flags)
 	case opNotify:
 		u = uring.SendMsg(fd, op.msg, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-	case opRead:
-		u = uring.Read(op.file.Fd(), op.buf, op.off)
 	case opSpliceIn:
 		u = uring.Splice(op.file.Fd(), op.off, op.pipe.w, -1, uint32(op.n), 0)
 	case opSpliceOut:

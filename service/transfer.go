@@ -16,6 +16,9 @@ const (
 	lastPiece = maxRecord
 	// maxRecord is the most that a TLS record holds.
 	maxRecord = 16 << 10
+	// headRoom is kept free for a response's head in front of what is read before it is
+	// made.
+	headRoom = 512
 )
 
 // A piece is a step of a transfer: memory, then a part of a file.
@@ -68,7 +71,8 @@ func (c *conn) splices() bool {
 type phase uint8
 
 const (
-	phRead   phase = iota // bytes of a file, into memory
+	phRead   phase = iota // a worker, reading bytes of a file into memory
+	phAgain               // a moment, before that is tried again
 	phSettle              // what was spliced to have left, before the last piece
 	phSeal                // a worker, making TLS records
 	phGate                // the kernel to hold less, before a push
@@ -82,10 +86,9 @@ const (
 type transfer struct {
 	phase   phase
 	pieces  []piece   // what is left; the first is being sent
-	buf     []byte    // memory that a file is read into
-	read    int       // bytes of buf that are there
+	buf     []byte    // what there is of a piece that is read into memory, up to its capacity
 	out     []byte    // memory on its way to the socket
-	raw     bool      // out is TLS records already
+	sealed  bool      // out, or what is to be that, is TLS records already
 	pipe    *pipe     // nil until something is spliced
 	held    int       // bytes in the pipe
 	more    bool      // of what is being pushed: something follows at once
@@ -104,9 +107,26 @@ func (c *conn) endTransfer() {
 	c.transfer = transfer{}
 }
 
-// send starts a transfer of pieces, and goes on with then.
-func (c *conn) send(pieces []piece, now time.Time, then func(time.Time) operation) operation {
-	c.transfer = transfer{pieces: pieces}
+// head puts the head that write makes into the headRoom bytes that the first piece begins
+// with, or in their place.
+func (t *transfer) head(write func(room []byte) []byte) {
+	first := &t.pieces[0].mem
+	if t.buf != nil { // it has been read
+		first = &t.buf
+	}
+	room := *first
+	head := write(room[:0:headRoom])
+	if len(head) <= headRoom {
+		*first = room[headRoom-len(head):]
+		copy(*first, head)
+		return
+	}
+	*first = append(make([]byte, 0, len(head)+cap(room)-headRoom), head...)
+	*first = append(*first, room[headRoom:]...)
+}
+
+// send sends the pieces of a transfer, and goes on with then.
+func (c *conn) send(now time.Time, then func(time.Time) operation) operation {
 	c.then = then
 	c.progressed = now
 	return c.nextPiece(now)
@@ -114,7 +134,7 @@ func (c *conn) send(pieces []piece, now time.Time, then func(time.Time) operatio
 
 // sendRaw sends TLS records that the session made.
 func (c *conn) sendRaw(records []byte, now time.Time, then func(time.Time) operation) operation {
-	c.transfer = transfer{out: records, raw: true}
+	c.transfer = transfer{out: records}
 	c.then = then
 	c.progressed = now
 	if len(records) == 0 {
@@ -131,10 +151,12 @@ func (c *conn) transferred(ev event) operation {
 	switch c.transfer.phase {
 	case phRead:
 		return c.readDone(ev)
+	case phAgain:
+		return c.read(false)
 	case phSettle:
 		return c.settle(ev.now)
 	case phSeal:
-		return c.sealed(ev.now)
+		return c.sealDone(ev)
 	case phGate:
 		return c.gate(ev.now)
 	case phPush:
@@ -158,54 +180,14 @@ func (c *conn) nextPiece(now time.Time) operation {
 	switch p := &t.pieces[0]; {
 	case p.splice:
 		return c.fill(now)
-	case p.file != nil:
-		n := int(min(p.n, chunk))
-		t.buf = append(make([]byte, 0, len(p.mem)+n), p.mem...)
-		t.read = len(p.mem)
-		return c.readMore()
-	default:
+	case p.file == nil:
 		t.out = p.mem
 		t.pieces = t.pieces[1:]
 		return c.outReady(now)
+	case t.buf != nil && len(t.buf) == cap(t.buf):
+		return c.loaded(now)
 	}
-}
-
-func (c *conn) readMore() operation {
-	t := &c.transfer
-	c.state, t.phase = stTransfer, phRead
-	p := &t.pieces[0]
-	return operation{kind: opRead, file: p.file, off: p.off, buf: t.buf[t.read:cap(t.buf)]}
-}
-
-func (c *conn) readDone(ev event) operation {
-	t := &c.transfer
-	p := &t.pieces[0]
-	switch {
-	case ev.err == unix.EAGAIN || ev.late:
-		return c.readMore()
-	case passing(ev.err):
-		return c.pause(ev.now)
-	case ev.err != 0:
-		return c.reset(fmt.Sprintf("reading %s: %v", p.file.Name(), ev.err))
-	case ev.n == 0:
-		return c.reset(fmt.Sprintf("%s became shorter while it was sent", p.file.Name()))
-	}
-	t.read += ev.n
-	p.off += int64(ev.n)
-	p.n -= int64(ev.n)
-	if t.read < cap(t.buf) {
-		return c.readMore()
-	}
-	t.out, t.buf, p.mem = t.buf[:t.read], nil, nil
-	c.progressed = ev.now // a slow disk is not a stalled client
-	switch {
-	case p.n > 0:
-		return c.outReady(ev.now)
-	case !p.last: // copied instead of spliced; the piece behind it settles
-		t.pieces = t.pieces[1:]
-		return c.outReady(ev.now)
-	}
-	return c.settle(ev.now)
+	return c.read(false)
 }
 
 // settle is the seal. Spliced pages are the page cache's own: until they are
@@ -238,14 +220,12 @@ func (c *conn) settle(now time.Time) operation {
 func (c *conn) outReady(now time.Time) operation {
 	t := &c.transfer
 	t.more = t.follows()
-	if c.transport != user {
+	if c.transport != user || t.sealed {
+		t.sealed = false
 		return c.gate(now)
 	}
 	c.state, t.phase = stTransfer, phSeal
-	return operation{kind: opJob, job: func() {
-		_, c.jobErr = c.session.Write(t.out)
-		t.out = c.session.Output()
-	}}
+	return operation{kind: opJob, job: func() { t.out, c.jobErr = c.seal(t.out) }}
 }
 
 // follows tells whether more bytes come at once after those on their way, so
@@ -259,11 +239,14 @@ func (t *transfer) follows() bool {
 	return !(p.last && t.spliced)
 }
 
-func (c *conn) sealed(now time.Time) operation {
-	if c.jobErr != nil {
+func (c *conn) sealDone(ev event) operation {
+	switch {
+	case ev.late:
+		return c.reset("nothing was sealed within stall_timeout: all workers are busy")
+	case c.jobErr != nil:
 		return c.reset(c.jobErr.Error())
 	}
-	return c.gate(now)
+	return c.gate(ev.now)
 }
 
 // push gives the socket n bytes of what is next: the pipe's, or memory.

@@ -1,20 +1,18 @@
 package service
 
-import (
-	"slices"
-	"time"
-)
+import "slices"
 
 // Threads. All that the daemon has do not exceed 32 on a board of up to four
 // processors (more add one each, in Go's runtime):
 //
-//	 4  bounded ones of io_uring: reads that wait for a disk
-//	10  unbounded ones: all splices, and sends that wait for such a cipher
-//	 4  workers that close what an asynchronous cipher has records of (engineOps)
+//	10  unbounded ones of io_uring: all splices, and sends that wait for an asynchronous
+//	    cipher. Bounded ones have nothing to do.
+//	 4  workers that close what such a cipher has records of (engineOps)
+//	 4  workers that wait for a disk (diskOps)
 //	 8  workers that wait in a system call (4, see run), and Go's own for 4 processors
 //	 6  others of Go's: the loop's, the log's, the signals', two of the runtime, one spare
 const (
-	boundedWorkers   = 4
+	boundedWorkers   = 1 // 0 would leave the kernel's number
 	unboundedWorkers = 10
 	// maxFills is how many of the unbounded workers may be reading files. A disk
 	// that hangs keeps them, and an engine that is dead keeps engineOps; the others
@@ -44,7 +42,7 @@ func (l *loop) inTurn(s *slot, op operation, t *turns) {
 		return
 	}
 	t.free--
-	l.begin(s, op)
+	l.beginRead(s, op)
 }
 
 // pass gives the turn of an operation that has ended to who waits first.
@@ -60,8 +58,7 @@ func (l *loop) pass(s *slot) {
 	}
 	next := t.waiting[0]
 	t.waiting = slices.Delete(t.waiting, 0, 1)
-	l.deadlines.set(next.slot, time.Time{})
-	l.begin(next.slot, next.op)
+	l.beginRead(next.slot, next.op)
 }
 
 // withdraw ends a connection's wait for its turn, if it waits for one.

@@ -45,7 +45,8 @@ func TestTurns(t *testing.T) {
 		sl := &slot{conn: c, token: uint64(i), fd: i, place: -1}
 		l.slots = append(l.slots, sl)
 		f := &simOpen{w: w, size: 1 << 20}
-		l.perform(sl, c.send([]piece{{file: f, n: f.size, splice: true}}, now, nil))
+		c.transfer.pieces = []piece{{file: f, n: f.size, splice: true}}
+		l.perform(sl, c.send(now, nil))
 	}
 	expect := func(what string, got []uint64, want ...uint64) {
 		t.Helper()
