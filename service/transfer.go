@@ -364,8 +364,8 @@ func (c *conn) filled(ev event) operation {
 	t := &c.transfer
 	p := &t.pieces[0]
 	switch {
-	case ev.late: // it never had its turn
-		return c.reset(fmt.Sprintf("%s was not read within stall_timeout: storage is too slow", p.file.Name()))
+	case ev.late: // it never had its turn; what is in memory needs none
+		return c.copyInstead(ev.now)
 	case ev.err == unix.EAGAIN:
 		return c.fill(ev.now)
 	case passing(ev.err):

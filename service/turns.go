@@ -1,6 +1,9 @@
 package service
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // Threads. All that the daemon has do not exceed 32 on a board of up to four
 // processors (more add one each, in Go's runtime):
@@ -18,6 +21,9 @@ const (
 	// that hangs keeps them, and an engine that is dead keeps engineOps; the others
 	// go on with what has to do with neither.
 	maxFills = 4
+	// turnTime is how long a connection waits for its turn. When a disk that hangs has
+	// them all, files that are in memory are copied instead of spliced.
+	turnTime = time.Second
 )
 
 // turns lets so many operations of a kind be in the ring at a time. The others wait
@@ -32,13 +38,13 @@ type turn struct {
 	op   operation
 }
 
-// inTurn begins op, or has it wait: for stall_timeout at most, and then the
-// connection's event is late.
+// inTurn begins op, or has it wait: for turnTime at most, and then the connection's
+// event is late.
 func (l *loop) inTurn(s *slot, op operation, t *turns) {
 	s.turns = t
 	if t.free == 0 {
 		t.waiting = append(t.waiting, turn{s, op})
-		l.deadlines.set(s, l.now.Add(l.stallTimeout))
+		l.deadlines.set(s, l.now.Add(turnTime))
 		return
 	}
 	t.free--
