@@ -340,11 +340,15 @@ func (c *conn) receiveRequest(now time.Time) operation {
 	if !now.Before(deadline) {
 		return c.requestLate(now)
 	}
-	buf := c.wire
+	return operation{kind: opRecv, buf: c.requestBuffer(), deadline: deadline}
+}
+
+// requestBuffer is where more of a request is received.
+func (c *conn) requestBuffer() []byte {
 	if c.session == nil {
-		buf = c.spare()
+		return c.spare()
 	}
-	return operation{kind: opRecv, buf: buf, deadline: deadline}
+	return c.wire
 }
 
 // requestLate ends a connection whose next request did not come in time.
@@ -359,9 +363,15 @@ func (c *conn) requestLate(now time.Time) operation {
 func (c *conn) received(n int) { c.in = c.in[:len(c.in)+n] }
 
 func (c *conn) requestInput(ev event) operation {
+	if ev.late {
+		// Time may have passed for this program alone, which was stopped: what came
+		// meanwhile came in time, though the wait for it was ended.
+		if ev.n = c.sock.Received(c.requestBuffer()); ev.n == 0 {
+			return c.requestLate(ev.now)
+		}
+		ev.err = 0
+	}
 	switch {
-	case ev.late:
-		return c.requestLate(ev.now)
 	case ev.err == unix.ECANCELED || ev.err == unix.EINTR:
 		if c.stopping && c.idle() {
 			return c.finish(ev.now)

@@ -80,12 +80,37 @@ func TestLateInput(t *testing.T) {
 	}
 }
 
+// TestLateLook: a request that came before anybody looked, which is after its time, is
+// answered; on a kept connection it came in time.
+func TestLateLook(t *testing.T) {
+	ts := startServer(t, hello, nil)
+	for _, came := range []string{getRequest, ""} {
+		sock := &scriptedSocket{}
+		c := newConn(&ts.settings, sock, "client", nil)
+		now := time.Now()
+		op := c.start(now)
+		op = c.step(event{n: copy(op.buf, getRequest), now: now})
+		op.job()
+		op = c.step(event{now: now})
+		if op = c.step(event{n: len(op.buf), now: now}); op.kind != opRecv {
+			t.Fatalf("operation %d after a response", op.kind)
+		}
+		sock.came = came
+		now = now.Add(2 * ts.idleTimeout)
+		op = c.step(event{err: unix.ECANCELED, late: true, now: now})
+		if answered := op.kind == opJob; answered != (came != "") || sock.shutdown == answered {
+			t.Errorf("%q came: operation %d, FIN %v", came, op.kind, sock.shutdown)
+		}
+	}
+}
+
 // scriptedSocket is a socket whose meter says what the test wants.
 type scriptedSocket struct {
 	reading  ktls.Reading
 	shutdown bool
 	aborted  bool
-	err      error // of Err
+	err      error  // of Err
+	came     string // of the client
 }
 
 func (s *scriptedSocket) Offload(*ktls.Session) error    { return errors.ErrUnsupported }
@@ -95,7 +120,7 @@ func (s *scriptedSocket) Pipe() (*pipe, error)           { return nil, unix.EMFI
 func (s *scriptedSocket) LimitUnsent(int)                {}
 func (s *scriptedSocket) ResizePipe(*pipe, int) error    { return unix.EPERM }
 func (s *scriptedSocket) ClosePipe(*pipe)                {}
-func (s *scriptedSocket) Received([]byte) int            { return 0 }
+func (s *scriptedSocket) Received(p []byte) int          { return copy(p, s.came) }
 func (s *scriptedSocket) Abort()                         { s.aborted = true }
 func (s *scriptedSocket) Err() error                     { return s.err }
 func (s *scriptedSocket) Empty() bool                    { return true }

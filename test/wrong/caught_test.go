@@ -42,6 +42,7 @@ func TestCaught(t *testing.T) {
 		{ClosesDead, []string{"TestSimulation", "TestRevived"}},
 		{ClosesInRing, []string{"TestSimulation"}},
 		{Deaf, []string{"TestBadRecordMAC"}},
+		{NoLateLook, []string{"TestLateLook"}},
 		{NotAsked, []string{"TestEngineError"}},
 		{StopsAtOnce, []string{"TestShutdown"}},
 		{SecondIgnored, []string{"TestSecondSignal"}},

@@ -143,6 +143,13 @@ var NotAsked = Variant{"the socket's error is not asked for", []Edit{{
 	New:  "if err := error(nil); err != nil {",
 }}}
 
+// NoLateLook ends a connection whose time is over, whatever has come.
+var NoLateLook = Variant{"no look when it is late", []Edit{{
+	File: "service/conn.go",
+	Old:  "if ev.n = c.sock.Received(c.requestBuffer()); ev.n == 0 {",
+	New:  "if true {",
+}}}
+
 // NoSeal sends the end of a file whatever became of the file meanwhile.
 var NoSeal = Variant{"no seal", []Edit{{
 	File: "service/transfer.go",
@@ -257,7 +264,7 @@ func Variants() []Variant {
 		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoReset, NoSeal, NoSettle, Unsealed,
 		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase, NoAckWait,
 		Unbounded, FreePipe, NoTurns, WholeFiles, Deaf,
-		StopsAtOnce, SecondIgnored, FullIsEmpty, NotAsked,
+		StopsAtOnce, SecondIgnored, FullIsEmpty, NotAsked, NoLateLook,
 		EngineOnLoop, EngineUnbounded, EngineTrusted, StillOffloads, ClosesDead, ClosesInRing,
 	}
 }
