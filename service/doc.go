@@ -14,7 +14,8 @@
 //	close      loop.go
 //
 // Beside that way: gate.go and pipes.go bound what the kernel holds, turns.go how many
-// threads it uses, engine.go what a crypto engine that never answers costs.
+// threads it uses, engine.go what a crypto engine that never answers costs, and alert.go
+// tells of one that computes wrong records.
 //
 // A connection (conn.go) does no I/O on the ring itself: it takes an event and
 // answers with the next operation, and the loop alone touches the ring. At any
@@ -26,5 +27,7 @@
 //
 // With log.level debug every connection's end is logged with its reason. The
 // access log's pending_max is the most that the connection ever had inside
-// kernel TLS; above 192 KiB the gate in gate.go does not do its work.
+// kernel TLS; above 192 KiB the gate in gate.go does not do its work. A warning that
+// a client could not open a record (alert.go) is all that shows of a crypto engine
+// that computes wrong ones; with tls.kernel: off it is not used.
 package service

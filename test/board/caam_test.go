@@ -146,8 +146,6 @@ func faulty(ctx context.Context, t *testing.T, m *board.Machine, counter string,
 	if err := p.Stop(ctx); err != nil {
 		t.Error(err)
 	}
-	// An error that comes while the daemon only waits for the engine is not seen
-	// before stall_timeout; the reason says which it was.
 	e, err := p.Output(ctx)
 	if err != nil {
 		t.Fatal(err)

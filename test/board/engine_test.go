@@ -12,74 +12,86 @@ import (
 	"uringhttpd/test/board"
 	"uringhttpd/test/board/client"
 	"uringhttpd/test/board/pattern"
+	"uringhttpd/test/caamsim"
 	"uringhttpd/test/wrong"
 )
 
-// engineContent is so small that one record has head and body.
-var engineContent = pattern.Content{Seed: 0xae4d, Size: 1000}
+// The files of which records go wrong: one record has all of the first, with its head.
+var (
+	oneRecord   = pattern.Content{Seed: 0xae4d, Size: 1000}
+	manyRecords = pattern.Content{Seed: 0x1a43e, Size: 256 << 10}
+)
 
-// testEngineFaults: the engine fails, or corrupts, one record after the other of a
-// response that has two, and of one that has many: the first, one amid the rest, the
-// last of what is spliced, the file's end, and close_notify.
+const (
+	oneRecordName   = "/record.bin"
+	manyRecordsName = "/records.bin"
+)
+
+// A recordFault is a record with which the engine fails, or that it corrupts.
+type recordFault struct {
+	name   string
+	path   string
+	record int  // of the connection; the head begins the first
+	last   bool // it is close_notify: the body is whole
+	slow   bool // the daemon only waits when it fails
+	brief  bool
+}
+
+var recordFaults = []recordFault{
+	{"the only record", oneRecordName, 1, false, false, true},
+	{"close_notify", oneRecordName, 2, true, false, true},
+	{"the first record", manyRecordsName, 1, false, false, false},
+	{"a record", manyRecordsName, 9, false, false, false},
+	{"the last spliced record", manyRecordsName, 16, false, false, false},
+	{"the end of the file", manyRecordsName, 17, false, false, false},
+	{"close_notify after many", manyRecordsName, 18, true, false, false},
+	{"a record for which the gate waits", manyRecordsName, 2, false, true, true},
+	{"the record for which the end of the file waits", manyRecordsName, 16, false, true, false},
+}
+
+func (f recordFault) content() *pattern.Content {
+	if f.path == oneRecordName {
+		return &oneRecord
+	}
+	return &manyRecords
+}
+
+// engineConfig never takes an engine that is slow, or failed, for a client that stalls.
+const engineConfig = board.DefaultConfig + "limits:\n  stall_timeout: 10m\n"
+
+// testEngineFaults: the engine fails, or corrupts, one record after the other. The
+// client can tell, at once; others do not notice; and the log says once what it was.
 func testEngineFaults(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
-	large := pattern.Content{Seed: 0x1a43e, Size: 256 << 10}
-	for name, c := range map[string]*pattern.Content{"/record.bin": &engineContent, "/records.bin": &large} {
-		if err := m.MakeFile(ctx, board.Root+name, *c); err != nil {
+	for name, c := range map[string]pattern.Content{oneRecordName: oneRecord, manyRecordsName: manyRecords} {
+		if err := m.MakeFile(ctx, board.Root+name, c); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// Where the daemon only waits for the engine, it may be this that ends the wait.
-	p, err := m.StartDaemon(ctx, board.Daemon{Config: board.DefaultConfig + "limits:\n  stall_timeout: 5s\n"})
+	p, err := m.StartDaemon(ctx, board.Daemon{Config: engineConfig})
 	if err != nil {
 		t.Fatal(err)
 	}
 	base := warm(ctx, t, m, p)
-	for _, f := range []struct {
-		name    string
-		path    string
-		content *pattern.Content
-		record  int
-		body    bool // may be whole: the record is close_notify
-		brief   bool
-	}{
-		{"the only record", "/record.bin", &engineContent, 1, false, true},
-		{"close_notify", "/record.bin", &engineContent, 2, true, true},
-		{"the first record", "/records.bin", &large, 1, false, false},
-		{"a record", "/records.bin", &large, 9, false, false},
-		{"the last spliced record", "/records.bin", &large, 16, false, false},
-		{"the end of the file", "/records.bin", &large, 17, false, false},
-		{"close_notify after many", "/records.bin", &large, 18, true, false},
-	} {
+	for _, f := range recordFaults {
 		for _, fault := range []string{"fail_in", "corrupt_in"} {
 			t.Run(f.name+"/"+fault, func(t *testing.T) {
 				if effort == brief && !f.brief {
 					t.Skip("left for make test-all")
 				}
-				counter := map[string]string{"fail_in": "failed", "corrupt_in": "corrupted"}[fault]
-				tune(ctx, t, m, "delay_us=1000", fmt.Sprintf("%s=%d", fault, f.record))
-				struck, before := counters(ctx, t, m)[counter], len(logLines(ctx, t, p))
-				r := ways[0].download(ctx, t, m, client.Options{Path: f.path, Content: f.content, Timeout: 30 * time.Second})
-				t.Logf("%+v", r)
-				if n := counters(ctx, t, m)[counter] - struck; n != 1 {
-					t.Fatalf("%d records %s, want 1", n, counter)
-				}
+				before := len(logLines(ctx, t, p))
+				r := f.strike(ctx, t, m, fault)
 				// A reset takes what the client has not read yet, too.
-				if r.Complete > 0 && !f.body || r.Corrupt != 0 || r.Ends["close_notify"] != 0 || r.Errors["timeout"] != 0 {
+				if r.Complete > 0 && !f.last || r.Corrupt != 0 || r.Ends["close_notify"] != 0 || r.Errors["timeout"] != 0 {
 					t.Errorf("got %+v, want no wrong byte, no timeout and no close_notify", r)
 				}
-				if fault == "fail_in" && !f.body {
+				if fault == "fail_in" && !f.last {
 					told(t, ways[0], r, 1)
 				}
 				complete(ctx, t, m, 2, ways[0], ways[1])
-				lines := 0
-				for _, line := range logLines(ctx, t, p)[before:] {
-					if strings.Contains(line, "path="+f.path) || strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") {
-						t.Log(line)
-						lines++
-					}
-				}
-				if lines != 1 {
-					t.Errorf("%d lines logged, want 1", lines)
+				if fault == "fail_in" {
+					f.loggedFailure(ctx, t, p, before)
+				} else {
+					f.loggedCorruption(ctx, t, p, before)
 				}
 			})
 		}
@@ -88,26 +100,106 @@ func testEngineFaults(ctx context.Context, t *testing.T, m *board.Machine, effor
 	if err := p.Stop(ctx); err != nil {
 		t.Error(err)
 	}
-	t.Run("wrong: "+wrong.NoReset.Name, func(t *testing.T) {
+	t.Run("wrong", func(t *testing.T) {
 		if effort == brief {
 			t.Skip("left for make test-all")
 		}
-		testWrongEnd(ctx, t, m, &large)
+		testWrongEngineFaults(ctx, t, m)
 	})
 }
 
-// testWrongEnd: a build that leaves the end of a connection to the kernel is caught.
-func testWrongEnd(ctx context.Context, t *testing.T, m *board.Machine, content *pattern.Content) {
-	p, err := m.StartDaemon(ctx, board.Daemon{Wrong: wrong.NoReset.Name})
-	if err != nil {
-		t.Fatal(err)
+// strike makes a download that the fault strikes, of which there are two kinds.
+func (f recordFault) strike(ctx context.Context, t *testing.T, m *board.Machine, fault string) client.Result {
+	t.Helper()
+	delay := "delay_us=1000"
+	if f.slow {
+		delay = "delay_us=200000"
 	}
-	tune(ctx, t, m, "delay_us=1000", "fail_in=9")
-	r := ways[0].download(ctx, t, m, client.Options{Path: "/records.bin", Content: content, Timeout: 30 * time.Second})
-	if r.Ends["reset"] > 0 {
-		t.Errorf("not caught: %+v", r)
+	tune(ctx, t, m, delay, fmt.Sprintf("%s=%d", fault, f.record))
+	before := counters(ctx, t, m)
+	r := ways[0].download(ctx, t, m, client.Options{Path: f.path, Content: f.content(), Timeout: 30 * time.Second})
+	t.Logf("%+v", r)
+	after := counters(ctx, t, m)
+	if n := after["failed"] + after["corrupted"] - before["failed"] - before["corrupted"]; n != 1 {
+		t.Fatalf("%d records were struck, want 1", n)
 	}
-	if err := p.Stop(ctx); err != nil {
-		t.Error(err)
+	return r
+}
+
+// loggedFailure wants one line about the response, which is a complaint with the
+// engine's error unless the body was whole, and no other complaint.
+func (f recordFault) loggedFailure(ctx context.Context, t *testing.T, p *board.Process, before int) {
+	t.Helper()
+	responses, others := f.logged(ctx, t, p, before, 0)
+	if f.last {
+		if strings.Contains(responses, "level=WARN") || strings.Count(responses, "\n") != 1 || others != "" {
+			t.Errorf("logged, of a body that is whole: %s%s", responses, others)
+		}
+		return
+	}
+	if !strings.Contains(responses, "response cut off") || !strings.Contains(responses, "input/output error") || strings.Count(responses, "\n") != 1 || others != "" {
+		t.Errorf("logged: %s%s; want one line that has the engine's error", responses, others)
+	}
+}
+
+// loggedCorruption wants one line that says what the client said, with what encrypted,
+// and one about the response. That may have been given to the kernel as a whole before
+// the client said so.
+func (f recordFault) loggedCorruption(ctx context.Context, t *testing.T, p *board.Process, before int) {
+	t.Helper()
+	responses, others := f.logged(ctx, t, p, before, 1)
+	if strings.Count(responses, "\n") != 1 || strings.Count(others, "\n") != 1 {
+		t.Errorf("logged: %s%s; want one line about the response, and one about its client", responses, others)
+	}
+	for _, want := range []string{"could not open a record", " remote=127.0.0.1:", " cipher=TLS_AES_128_GCM_SHA256 ", " driver=gcm(aes) by " + caamsim.Driver} {
+		if !strings.Contains(strings.ReplaceAll(others, `"`, ""), want) {
+			t.Errorf("logged: %s, which lacks %q", others, want)
+		}
+	}
+}
+
+// logged are the lines about the fault's response, and all other complaints, once there
+// is one about the response and so many complaints.
+func (f recordFault) logged(ctx context.Context, t *testing.T, p *board.Process, before, complaints int) (responses, others string) {
+	t.Helper()
+	eventually(ctx, t, "the lines about a record", func() bool {
+		responses, others = "", ""
+		for _, line := range logLines(ctx, t, p)[before:] {
+			switch {
+			case strings.Contains(line, "path="+f.path):
+				responses += line + "\n"
+			case strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR"):
+				others += line + "\n"
+			}
+		}
+		return responses != "" && strings.Count(others, "\n") >= complaints
+	})
+	return responses, others
+}
+
+// testWrongEngineFaults: builds that leave the end of a connection to the kernel, do
+// not ask for its error, and do not hear the client, are caught.
+func testWrongEngineFaults(ctx context.Context, t *testing.T, m *board.Machine) {
+	for _, tt := range []struct {
+		variant wrong.Variant
+		fault   recordFault
+		kind    string
+		caught  func(r client.Result, log string) bool
+	}{
+		{wrong.NoReset, recordFaults[3], "fail_in", func(r client.Result, _ string) bool { return r.Truncated == 1 && r.Ends["reset"] == 0 }},
+		{wrong.NotAsked, recordFaults[7], "fail_in", func(r client.Result, _ string) bool { return r.Ends["timeout"]+r.Errors["timeout"] > 0 }},
+		{wrong.Deaf, recordFaults[7], "corrupt_in", func(_ client.Result, log string) bool { return !strings.Contains(log, "could not open a record") }},
+	} {
+		t.Run(tt.variant.Name, func(t *testing.T) {
+			p, err := m.StartDaemon(ctx, board.Daemon{Wrong: tt.variant.Name, Config: engineConfig})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := tt.fault.strike(ctx, t, m, tt.kind)
+			endServer(ctx, t, p) // it may wait for the client
+			if log := strings.Join(logLines(ctx, t, p), "\n"); !tt.caught(r, log) {
+				t.Errorf("not caught: %+v\n%s", r, log)
+			}
+		})
 	}
 }

@@ -4,9 +4,7 @@ package board_test
 
 import (
 	"context"
-	"fmt"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -77,34 +75,5 @@ func testHungOthers(ctx context.Context, t *testing.T, m *board.Machine, d *boar
 				t.Error(err)
 			}
 		})
-	}
-}
-
-// testDrainFault: a record fails while the daemon only waits for the engine. The
-// client learns of it then, not when the daemon loses its patience.
-func testDrainFault(ctx context.Context, t *testing.T, m *board.Machine) {
-	config := board.DefaultConfig + "limits:\n  stall_timeout: 10m\n"
-	p, err := m.StartDaemon(ctx, board.Daemon{Config: config})
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The gate waits for the first, and the end of the file for the last.
-	content := pattern.Content{Seed: 0x1a43e, Size: 256 << 10}
-	if err := m.MakeFile(ctx, board.Root+"/records.bin", content); err != nil {
-		t.Fatal(err)
-	}
-	for _, record := range []int{2, 16} {
-		t.Run(fmt.Sprintf("record %d", record), func(t *testing.T) {
-			tune(ctx, t, m, "delay_us=200000", fmt.Sprintf("fail_in=%d", record))
-			r := ways[0].download(ctx, t, m, client.Options{Path: "/records.bin", Content: &content, Timeout: 40 * time.Second})
-			t.Logf("%+v", r)
-			told(t, ways[0], r, 1)
-		})
-	}
-	if err := p.Signal(ctx, syscall.SIGKILL); err != nil { // it may wait for these
-		t.Fatal(err)
-	}
-	if _, err := p.Wait(ctx); err != nil {
-		t.Error(err)
 	}
 }

@@ -4,6 +4,10 @@ package board_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -13,41 +17,88 @@ import (
 	"uringhttpd/test/board"
 	"uringhttpd/test/board/client"
 	"uringhttpd/test/board/pattern"
+	"uringhttpd/test/board/wire"
 	"uringhttpd/test/wrong"
 )
 
-// testEnded: the daemon is ended under load, one way or another.
+// An ending is a way in which a daemon is ended under load.
+type ending struct {
+	name  string
+	brief bool
+	end   func(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process)
+	check func(outcome) error
+	wrong wrong.Variant // must not pass the check
+}
+
+// An outcome is what came of it.
+type outcome struct {
+	exit    wire.Exit
+	clients [2]client.Result // of the first two ways
+}
+
+var endings = []ending{
+	{"SIGKILL", true, kill, allTold, wrong.NoReset},
+	{"SIGTERM", true, terminate, allServed, wrong.StopsAtOnce},
+	{"SIGTERM twice", true, terminateTwice, allAborted, wrong.SecondIgnored},
+	{"SIGTERM, and no time", false, terminateAndKill, allTold, wrong.NoReset},
+}
+
+// testEnded: the daemon is ended under load, one way or another. Then nothing of it is
+// left, and the next one serves.
 func testEnded(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
-	t.Run("SIGKILL", func(t *testing.T) {
-		r := killed(ctx, t, m, "")
-		for i, w := range ways[:2] {
-			told(t, w, r[i], endedClients)
-		}
-		// At once: nothing of the one before may be in the way.
-		p, err := m.StartDaemon(ctx, board.Daemon{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		complete(ctx, t, m, 2, ways...)
-		if err := p.Stop(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Run("SIGTERM", func(t *testing.T) { testTerminated(ctx, t, m) })
-	t.Run("SIGTERM twice", func(t *testing.T) { testTerminatedTwice(ctx, t, m) })
-	t.Run("wrong: "+wrong.NoReset.Name, func(t *testing.T) {
-		if effort == brief {
-			t.Skip("left for make test-all")
-		}
-		if r := killed(ctx, t, m, wrong.NoReset.Name); r[0].Ends["reset"]+r[1].Ends["reset"] > 0 {
-			t.Errorf("not caught: %+v", r)
-		}
-	})
+	before := allocatedSockets(ctx, t, m)
+	for _, e := range endings {
+		t.Run(e.name, func(t *testing.T) {
+			if effort == brief && !e.brief {
+				t.Skip("left for make test-all")
+			}
+			if err := e.check(endUnderLoad(ctx, t, m, "", e)); err != nil {
+				t.Error(err)
+			}
+			// At once: nothing of the one before may be in the way.
+			p, err := m.StartDaemon(ctx, board.Daemon{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			complete(ctx, t, m, 2, ways...)
+			if err := p.Stop(ctx); err != nil {
+				t.Error(err)
+			}
+			eventually(ctx, t, "no socket more than before", func() bool { return allocatedSockets(ctx, t, m) <= before })
+		})
+		t.Run("wrong: "+e.wrong.Name+", "+e.name, func(t *testing.T) {
+			if effort == brief {
+				t.Skip("left for make test-all")
+			}
+			err := e.check(endUnderLoad(ctx, t, m, e.wrong.Name, e))
+			if err == nil {
+				t.Error("not caught")
+			}
+			t.Log(err)
+		})
+	}
 }
 
 const endedClients = 6 // each way
 
 var endedContent = pattern.Content{Seed: 0xe2d, Size: 3 << 20}
+
+// endUnderLoad ends a daemon while all clients download slowly.
+func endUnderLoad(ctx context.Context, t *testing.T, m *board.Machine, program string, e ending) (o outcome) {
+	t.Helper()
+	p, err := m.StartDaemon(ctx, board.Daemon{Wrong: program})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait := load(ctx, t, m, p)
+	e.end(ctx, t, m, p)
+	o.clients = wait()
+	if o.exit, err = p.Wait(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("status %d, signal %d, %+v", o.exit.Status, o.exit.Signal, o.clients)
+	return o
+}
 
 // load starts slow downloads over TLS and in plain from a daemon, and returns once all
 // are under way. What it returns waits for them.
@@ -82,74 +133,113 @@ func load(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process)
 	}
 }
 
-// killed kills a daemon under load, and returns what became of that.
-func killed(ctx context.Context, t *testing.T, m *board.Machine, program string) [2]client.Result {
+func kill(ctx context.Context, t *testing.T, _ *board.Machine, p *board.Process) {
 	t.Helper()
-	p, err := m.StartDaemon(ctx, board.Daemon{Wrong: program})
-	if err != nil {
-		t.Fatal(err)
-	}
-	wait := load(ctx, t, m, p)
 	if err := p.Signal(ctx, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Wait(ctx); err != nil {
-		t.Error(err)
-	}
-	r := wait()
-	t.Logf("%+v", r)
-	return r
 }
 
-// testTerminated: whoever downloads gets all, and nobody is accepted any more.
-func testTerminated(ctx context.Context, t *testing.T, m *board.Machine) {
-	p, err := m.StartDaemon(ctx, board.Daemon{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	wait := load(ctx, t, m, p)
+// sayStop sends SIGTERM, and returns when the log has a word about it: two signals at
+// once would be one.
+func sayStop(ctx context.Context, t *testing.T, p *board.Process) {
+	t.Helper()
+	before := len(logLines(ctx, t, p))
 	if err := p.Signal(ctx, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
+	eventually(ctx, t, "a word about the signal", func() bool { return len(logLines(ctx, t, p)) > before })
+}
+
+// terminate ends in order: from then on nobody is accepted.
+func terminate(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process) {
+	t.Helper()
+	sayStop(ctx, t, p)
 	eventually(ctx, t, "a client that is refused", func() bool {
 		return ways[1].download(ctx, t, m, client.Options{Path: "/", Timeout: 10 * time.Second}).Errors["dial"] == 1
 	})
-	for i, r := range wait() {
-		if r.Complete != endedClients || i == 0 && r.Ends["close_notify"] != endedClients {
-			t.Errorf("%s: got %+v, want all complete", ways[i].name, r)
-		}
-	}
-	e, err := p.Wait(ctx)
-	if err != nil || e.Status != 0 {
-		t.Errorf("status %d, signal %d, %v", e.Status, e.Signal, err)
+}
+
+// terminateTwice says at last that there is no time for that.
+func terminateTwice(ctx context.Context, t *testing.T, _ *board.Machine, p *board.Process) {
+	t.Helper()
+	sayStop(ctx, t, p)
+	if err := p.Signal(ctx, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
 	}
 }
 
-// testTerminatedTwice: the second signal says that there is no time for that.
-func testTerminatedTwice(ctx context.Context, t *testing.T, m *board.Machine) {
-	p, err := m.StartDaemon(ctx, board.Daemon{})
+// terminateAndKill is what systemd does when TimeoutStopSec has passed.
+func terminateAndKill(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process) {
+	t.Helper()
+	sayStop(ctx, t, p)
+	kill(ctx, t, m, p)
+}
+
+// allTold wants all clients cut off, and knowing it.
+func allTold(o outcome) error {
+	var errs []error
+	for i, w := range ways[:2] {
+		errs = append(errs, wasTold(w, o.clients[i], endedClients))
+	}
+	return errors.Join(errs...)
+}
+
+// allServed wants everything delivered, the connections ended in order, and no complaint.
+func allServed(o outcome) error {
+	var errs []error
+	for i, r := range o.clients {
+		if r.Complete != endedClients || i == 0 && r.Ends["close_notify"] != endedClients {
+			errs = append(errs, fmt.Errorf("%s: got %+v, want all complete", ways[i].name, r))
+		}
+	}
+	if o.exit.Status != 0 {
+		errs = append(errs, fmt.Errorf("status %d, want 0", o.exit.Status))
+	}
+	for line := range strings.Lines(string(o.exit.Stderr)) {
+		if strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") {
+			errs = append(errs, fmt.Errorf("logged: %s", line))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// allAborted wants all clients told, each in a line of the log, and a status that says so.
+func allAborted(o outcome) error {
+	err := allTold(o)
+	if o.exit.Status != 1 {
+		err = errors.Join(err, fmt.Errorf("status %d, want 1", o.exit.Status))
+	}
+	lines := 0
+	for line := range strings.Lines(string(o.exit.Stderr)) {
+		switch {
+		case !strings.Contains(line, "response cut off"):
+		case strings.Contains(line, "the service was ended"):
+			lines++
+		default:
+			err = errors.Join(err, fmt.Errorf("logged: %s", line))
+		}
+	}
+	if lines != 2*endedClients {
+		err = errors.Join(err, fmt.Errorf("%d lines of responses that were cut off, want %d", lines, 2*endedClients))
+	}
+	return err
+}
+
+// allocatedSockets counts the kernel's TCP sockets, those in TIME_WAIT apart.
+func allocatedSockets(ctx context.Context, t *testing.T, m *board.Machine) int {
+	t.Helper()
+	text, err := m.ReadFile(ctx, "/proc/net/sockstat")
 	if err != nil {
 		t.Fatal(err)
 	}
-	wait := load(ctx, t, m, p)
-	for range 2 {
-		before := len(logLines(ctx, t, p))
-		if err := p.Signal(ctx, syscall.SIGTERM); err != nil {
-			t.Fatal(err)
-		}
-		// Two signals at once would be one.
-		eventually(ctx, t, "a word about the signal", func() bool { return len(logLines(ctx, t, p)) > before })
+	found := regexp.MustCompile(`(?m)^TCP: .* alloc (\d+)`).FindSubmatch(text)
+	if found == nil {
+		t.Fatalf("sockstat: %s", text)
 	}
-	e, err := p.Wait(ctx)
-	if err != nil || e.Status != 1 {
-		t.Errorf("status %d, signal %d, %v; want status 1", e.Status, e.Signal, err)
+	n, err := strconv.Atoi(string(found[1]))
+	if err != nil {
+		t.Fatal(err)
 	}
-	for i, r := range wait() {
-		told(t, ways[i], r, endedClients)
-	}
-	for _, line := range logLines(ctx, t, p) {
-		if strings.Contains(line, "response cut off") && !strings.Contains(line, "the service was ended") {
-			t.Errorf("logged: %s", line)
-		}
-	}
+	return n
 }
