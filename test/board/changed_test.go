@@ -12,7 +12,6 @@ import (
 	"uringhttpd/test/board"
 	"uringhttpd/test/board/client"
 	"uringhttpd/test/board/pattern"
-	"uringhttpd/test/caamsim"
 	"uringhttpd/test/wrong"
 )
 
@@ -22,28 +21,34 @@ type change struct {
 	do   func(ctx context.Context, m *board.Machine, path string) error
 }
 
-// changedSize is so small that all of it but the end, which the daemon keeps, can wait
-// for the engine.
-const changedSize = 96 << 10
+// A file of changedSize is just spliced, and so small that all of it but the end, which
+// the daemon keeps, can wait for the engine: 48 KiB and the head, in so many records.
+const (
+	changedSize    = 64<<10 + 1
+	changedRecords = 4
+)
 
 var (
 	oldContent = pattern.Content{Seed: 0x01d, Size: changedSize}
 	newContent = pattern.Content{Seed: 0x2e3, Size: changedSize}
 )
 
+// overwritten leaves the half that is behind alone.
+var overwritten = change{"overwritten", func(ctx context.Context, m *board.Machine, path string) error {
+	b, err := io.ReadAll(io.NewSectionReader(newContent, 0, changedSize/2))
+	if err != nil {
+		return err
+	}
+	return m.Alter(ctx, path, -1, 0, b)
+}}
+
 var changes = []change{
+	overwritten,
 	{"cut", func(ctx context.Context, m *board.Machine, path string) error {
 		return m.Alter(ctx, path, changedSize/2, 0, nil)
 	}},
 	{"cut to nothing", func(ctx context.Context, m *board.Machine, path string) error {
 		return m.Alter(ctx, path, 0, 0, nil)
-	}},
-	{"overwritten", func(ctx context.Context, m *board.Machine, path string) error {
-		b, err := io.ReadAll(io.NewSectionReader(newContent, 0, changedSize))
-		if err != nil {
-			return err
-		}
-		return m.Alter(ctx, path, -1, 0, b)
 	}},
 	{"appended to", func(ctx context.Context, m *board.Machine, path string) error {
 		return m.Alter(ctx, path, -1, changedSize, []byte("more"))
@@ -56,8 +61,8 @@ var changes = []change{
 	}},
 }
 
-// testChanged: a file is changed while its records wait for an engine that stands
-// still; that reads the file's own pages, and finds there what they hold by then.
+// testChanged: a file is changed while its records wait for a slow engine; that reads
+// the file's own pages, and finds there what they hold by then.
 func testChanged(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
 	p, err := m.StartDaemon(ctx, board.Daemon{})
 	if err != nil {
@@ -67,11 +72,10 @@ func testChanged(ctx context.Context, t *testing.T, m *board.Machine, effort eff
 	for _, c := range changes {
 		for _, w := range []way{ways[0], ways[2]} {
 			t.Run(c.name+", "+w.name, func(t *testing.T) {
-				if effort == brief && (w.remote || c.name != "overwritten") {
+				if effort == brief && (w.remote || c.name != overwritten.name) {
 					t.Skip("left for make test-all")
 				}
-				before := len(logLines(ctx, t, p))
-				r := changed(ctx, t, m, c, w)
+				r, before := changed(ctx, t, m, p, c, w)
 				told(t, w, r, 1)
 				cutOff(ctx, t, p, before, 1, "changed.bin ") // changed since it was opened, or became shorter
 			})
@@ -90,8 +94,9 @@ func testChanged(ctx context.Context, t *testing.T, m *board.Machine, effort eff
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r := changed(ctx, t, m, changes[2], ways[0]); r.Complete != 1 {
-			t.Errorf("not caught: %+v", r)
+		r, _ := changed(ctx, t, m, p, overwritten, ways[0])
+		if r.Complete != 1 || r.SHA256 == oldContent.SHA256(0, changedSize) || r.SHA256 == newContent.SHA256(0, changedSize) {
+			t.Errorf("not caught: %+v; want a mixture, as if it were a file", r)
 		}
 		if err := p.Stop(ctx); err != nil {
 			t.Error(err)
@@ -100,45 +105,41 @@ func testChanged(ctx context.Context, t *testing.T, m *board.Machine, effort eff
 }
 
 // changed downloads a file that is changed while all of it but the end waits for the
-// engine.
-func changed(ctx context.Context, t *testing.T, m *board.Machine, c change, w way) client.Result {
+// engine. Where the change came too late for that, it tries again. logged is how many
+// lines the log had before.
+func changed(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process, c change, w way) (r client.Result, logged int) {
 	t.Helper()
 	const name = "/changed.bin"
-	if err := m.MakeFile(ctx, board.Root+name, oldContent); err != nil {
-		t.Fatal(err)
-	}
-	before := counters(ctx, t, m)["in_flight"]
-	release := standStill(ctx, t, m)
-	defer release()
-	var r client.Result
-	var clients sync.WaitGroup
-	clients.Add(1)
-	go func() {
-		defer clients.Done()
-		// Whatever comes: what must not come is all of it.
-		r = w.download(ctx, t, m, client.Options{Path: name, Timeout: time.Minute})
-	}()
-	defer clients.Wait()
-	// 80 KiB, head included, are 6 records, of which the last ends the splice.
-	eventually(ctx, t, "all but the end with the engine", func() bool { return counters(ctx, t, m)["in_flight"]-before >= 6 })
-	if err := c.do(ctx, m, board.Root+name); err != nil {
-		t.Error(err)
-	}
-	release()
-	clients.Wait()
-	t.Logf("%+v", r)
-	return r
-}
-
-// standStill stops the engine. It goes on when the function that is returned is called
-// for the first time.
-func standStill(ctx context.Context, t *testing.T, m *board.Machine) (release func()) {
-	t.Helper()
-	set := func(value string) {
-		if err := m.WriteFile(ctx, caamsim.Parameters+"stall", []byte(value), 0o644); err != nil {
+	// Longer than it takes to change the file, and less than makes the daemon doubt
+	// the engine.
+	tune(ctx, t, m, "delay_us=3000000")
+	for range 5 {
+		if err := m.MakeFile(ctx, board.Root+name, oldContent); err != nil {
+			t.Fatal(err)
+		}
+		logged = len(logLines(ctx, t, p))
+		before := counters(ctx, t, m)
+		var clients sync.WaitGroup
+		clients.Add(1)
+		go func() {
+			defer clients.Done()
+			// Whatever comes: what must not come is all of it.
+			r = w.download(ctx, t, m, client.Options{Path: name, Timeout: time.Minute})
+		}()
+		eventually(ctx, t, "all but the end with the engine", func() bool {
+			return counters(ctx, t, m)["requests"]-before["requests"] >= changedRecords
+		})
+		if err := c.do(ctx, m, board.Root+name); err != nil {
 			t.Error(err)
 		}
+		encrypted := counters(ctx, t, m)["completed"] - before["completed"]
+		complete(ctx, t, m, 1, ways[1])
+		clients.Wait()
+		t.Logf("%d records were encrypted when the file had changed: %+v", encrypted, r)
+		if encrypted == 0 {
+			return r, logged
+		}
 	}
-	set("1")
-	return sync.OnceFunc(func() { set("0") })
+	t.Fatal("the engine never was slow enough: this proves nothing")
+	return r, logged
 }
