@@ -22,9 +22,10 @@ type Options struct {
 	Downloads int  `json:"downloads,omitempty"` // default 1
 	Parallel  int  `json:"parallel,omitempty"`  // default 1
 	KeepAlive bool `json:"keep_alive,omitempty"`
-	// Together has all of Parallel connect before the first request of any.
-	Together bool          `json:"together,omitempty"`
-	Timeout  time.Duration `json:"timeout,omitempty"` // of one download; default 1 minute
+	// After names a file of the client's machine: connections are made, and nobody asks
+	// before it is there.
+	After   string        `json:"after,omitempty"`
+	Timeout time.Duration `json:"timeout,omitempty"` // of one download; default 1 minute
 
 	// Offset and Length ask for a range if Length is not 0.
 	Offset int64 `json:"offset,omitempty"`
@@ -142,12 +143,13 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	c := &collector{r: Result{Errors: map[string]int{}, Ends: map[string]int{}}}
 	jobs := make(chan int)
 	var workers sync.WaitGroup
-	together := newCrowd(o)
+	gate, done := openGate(ctx, o.After)
+	defer done()
 	for number := range o.Parallel {
 		workers.Add(1)
 		go func() {
 			defer workers.Done()
-			w := worker{o: o, roots: roots, c: c, number: number, together: together}
+			w := worker{o: o, roots: roots, c: c, number: number, gate: gate}
 			defer w.hangUp("kept")
 			for range jobs {
 				for range o.Pipeline {
@@ -191,9 +193,6 @@ func (o Options) complete() (Options, *x509.CertPool, error) {
 	}
 	if (o.ReadSize > 0) != (o.Pause > 0) || o.ReadSize < 0 || o.Pause < 0 {
 		return o, nil, errors.New("client: slow reading needs a size and a pause")
-	}
-	if o.Together && o.Downloads < o.Parallel*max(o.Pipeline, 1) {
-		return o, nil, errors.New("client: who is to be together needs a download each")
 	}
 	o.Pipeline = max(o.Pipeline, 1)
 	if err := o.agree(); err != nil {

@@ -15,6 +15,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -99,32 +101,49 @@ func TestPlain(t *testing.T) {
 	}
 }
 
-// TestTogether: nobody asks before all are connected; one that cannot connect is not
-// waited for.
-func TestTogether(t *testing.T) {
+// TestAfter: nobody asks before the file is there.
+func TestAfter(t *testing.T) {
 	const many = 20
-	var connected atomic.Int32
-	early := make(chan int32, 2*many)
+	connected := make(chan struct{}, 4*many)
+	var asked atomic.Int32
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if n := connected.Load(); n < many {
-			early <- n
-		}
+		asked.Add(1)
 		handler(w, r)
 	}))
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
-			connected.Add(1)
+			connected <- struct{}{}
 		}
 	}
 	s.Start()
 	t.Cleanup(s.Close)
-	o := Options{Address: s.Listener.Addr().String(), Path: "/file.bin", Plain: true, Downloads: 2 * many, Parallel: many, KeepAlive: true, Together: true}
-	if r, err := Run(context.Background(), o); err != nil || r.Complete != 2*many || r.Connections != many || len(early) > 0 {
-		t.Errorf("got %+v, %v; %d requests came early", r, err, len(early))
+	o := Options{
+		Address: s.Listener.Addr().String(), Path: "/file.bin", Plain: true, Downloads: 2 * many, Parallel: many, KeepAlive: true,
+		After: filepath.Join(t.TempDir(), "now"),
 	}
-	s.Close()
-	if r, err := Run(context.Background(), o); err != nil || r.Errors["dial"] != 2*many {
-		t.Errorf("nobody listens: got %+v, %v", r, err)
+	result := make(chan Result)
+	go func() {
+		r, err := Run(context.Background(), o)
+		if err != nil {
+			t.Error(err)
+		}
+		result <- r
+	}()
+	for range many {
+		<-connected
+	}
+	if n := asked.Load(); n > 0 {
+		t.Errorf("%d requests came early", n)
+	}
+	if err := os.WriteFile(o.After, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-result; r.Complete != 2*many || r.Connections != many {
+		t.Errorf("got %+v", r)
+	}
+	o.After, o.Timeout = o.After+" or never", 50*time.Millisecond
+	if r, err := Run(context.Background(), o); err != nil || r.Errors["timeout"] != 2*many {
+		t.Errorf("there is no such file: got %+v, %v", r, err)
 	}
 }
 

@@ -28,9 +28,9 @@ type worker struct {
 	roots *x509.CertPool
 	c     *collector
 
-	number   int        // of this worker
-	together *crowd     // nil unless others are to be waited for
-	random   *rand.Rand // for leaveAfter, of this worker alone
+	number int             // of this worker
+	gate   <-chan struct{} // closed when it may ask
+	random *rand.Rand      // for leaveAfter, of this worker alone
 
 	conn    net.Conn // nil: none
 	tcp     *net.TCPConn
@@ -94,15 +94,14 @@ func (w *worker) download(ctx context.Context) {
 func (w *worker) exchange(ctx context.Context) (kind string, err error) {
 	if w.conn == nil {
 		conn, kind, err := w.dial(ctx)
-		if together := w.together; together != nil {
-			w.together = nil
-			if waited := together.join(ctx, err == nil); waited != nil {
-				conn.Close()
-				return "request", waited
-			}
-		}
 		if err != nil {
 			return kind, err
+		}
+		select {
+		case <-w.gate:
+		case <-ctx.Done():
+			conn.Close()
+			return "request", ctx.Err()
 		}
 		w.conn = conn
 		w.in = &endReader{r: conn}
