@@ -123,7 +123,9 @@ func TestWithdrawn(t *testing.T) {
 	}
 	for _, path := range []string{"/cold/f", "/far/f"} {
 		for _, withTLS := range []bool{false, true} {
-			got, err := io.ReadAll(ts.ask(t, path, withTLS))
+			c := ts.ask(t, path, withTLS)
+			c.SetDeadline(time.Now().Add(5 * time.Second))
+			got, err := io.ReadAll(c)
 			if err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 503 ")) || !bytes.Contains(got, []byte("\r\nRetry-After: ")) {
 				t.Errorf("%s, tls %v: %q, %v", path, withTLS, got, err)
 			}

@@ -13,6 +13,7 @@ import (
 	"uringhttpd/test/board"
 	"uringhttpd/test/board/client"
 	"uringhttpd/test/board/pattern"
+	"uringhttpd/test/wrong"
 )
 
 const diskSize = 96 << 20
@@ -25,10 +26,12 @@ type diskFile struct {
 
 func (f diskFile) path() string { return "/disk/" + f.name }
 
-// The files of the disk: what is read and sent with the head, and what is spliced.
+// The files of the disk: what is read and sent with the head, what is spliced, and what
+// is in so many pieces that where they are is not in its inode.
 var (
-	smallOnDisk = diskFile{"small.bin", &pattern.Content{Seed: 0xd151, Size: 32 << 10}}
-	largeOnDisk = diskFile{"large.bin", &pattern.Content{Seed: 0xd152, Size: 8 << 20}}
+	smallOnDisk  = diskFile{"small.bin", &pattern.Content{Seed: 0xd151, Size: 32 << 10}}
+	largeOnDisk  = diskFile{"large.bin", &pattern.Content{Seed: 0xd152, Size: 8 << 20}}
+	raggedOnDisk = diskFile{"ragged.bin", &pattern.Content{Seed: 0xd153, Size: 64 << 10, Every: 8 << 10}}
 )
 
 func diskFiles() map[string]pattern.Content {
@@ -69,6 +72,18 @@ func testDisk(ctx context.Context, t *testing.T, m *board.Machine, effort effort
 		}
 		testHungOthers(ctx, t, m, d)
 	})
+	t.Run("hangs, and the daemon stops", func(t *testing.T) {
+		if effort == brief {
+			t.Skip("left for make test-all")
+		}
+		testHangStop(ctx, t, m, d)
+	})
+	t.Run("wrong: "+wrong.EndsShort.Name, func(t *testing.T) {
+		if effort == brief {
+			t.Skip("left for make test-all")
+		}
+		testEndsShort(ctx, t, m, d)
+	})
 }
 
 // testBadBlock: a block of a file cannot be read. Its clients can tell, others are
@@ -96,11 +111,15 @@ func testBadBlock(ctx context.Context, t *testing.T, m *board.Machine, d *board.
 				}
 				before := len(logLines(ctx, t, p))
 				r := w.download(ctx, t, m, o)
-				told(t, w, r, o.Downloads)
+				if f.diskFile == smallOnDisk { // nothing of it was sent before it was read
+					refused(ctx, t, p, before, r, o.Downloads)
+				} else {
+					told(t, w, r, o.Downloads)
+					cutOff(ctx, t, p, before, o.Downloads, "input/output error")
+				}
 				if r.Bytes > int64(o.Downloads)*f.bad {
 					t.Errorf("%d bytes came, more than there are before the bad block: %+v", r.Bytes, r)
 				}
-				cutOff(ctx, t, p, before, o.Downloads, "input/output error")
 				complete(ctx, t, m, 2, w)
 				if err := d.Heal(ctx); err != nil {
 					t.Fatal(err)
@@ -116,6 +135,48 @@ func testBadBlock(ctx context.Context, t *testing.T, m *board.Machine, d *board.
 	}
 }
 
+// testEndsShort: a build that ends in order what it could not read is caught.
+func testEndsShort(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk) {
+	p, err := m.StartDaemon(ctx, board.Daemon{Wrong: wrong.EndsShort.Name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Break(ctx, onDisk(t, m.Spec.Disk, *largeOnDisk.content, 2<<20), 4096); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Forget(ctx); err != nil {
+		t.Fatal(err)
+	}
+	r := ways[0].download(ctx, t, m, client.Options{Path: largeOnDisk.path(), Content: largeOnDisk.content, Timeout: time.Minute})
+	if r.Truncated != 1 || r.Ends["close_notify"] != 1 {
+		t.Errorf("got %+v, want a short file with a clean end", r)
+	}
+	if err := d.Heal(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// refused fails unless n clients have been told that a file cannot be read, and the
+// daemon's log, after so many lines, why.
+func refused(ctx context.Context, t *testing.T, p *board.Process, before int, r client.Result, n int) {
+	t.Helper()
+	if r.Errors["status"] != n || strings.Count(strings.Join(r.Details, "\n"), "500 Internal") != n {
+		t.Errorf("got %+v, want %d of status 500", r, n)
+	}
+	eventually(ctx, t, "a line for each request that failed", func() bool {
+		said := 0
+		for _, line := range logLines(ctx, t, p)[before:] {
+			if strings.Contains(line, "request failed") && strings.Contains(line, "input/output error") {
+				said++
+			}
+		}
+		return said == n
+	})
+}
+
 // testDeadDisk: nothing can be read, not even where the file is.
 func testDeadDisk(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk, p *board.Process) {
 	if err := m.Forget(ctx); err != nil {
@@ -127,12 +188,7 @@ func testDeadDisk(ctx context.Context, t *testing.T, m *board.Machine, d *board.
 	before := len(logLines(ctx, t, p))
 	o := client.Options{Path: smallOnDisk.path(), Content: smallOnDisk.content, Downloads: 2, Timeout: time.Minute}
 	r := ways[0].download(ctx, t, m, o)
-	if r.Errors["status"] != o.Downloads || !strings.Contains(strings.Join(r.Details, "\n"), "500 ") {
-		t.Errorf("got %+v, want status 500", r)
-	}
-	for _, line := range logLines(ctx, t, p)[before:] {
-		t.Log(line)
-	}
+	refused(ctx, t, p, before, r, o.Downloads)
 	complete(ctx, t, m, 2, ways...)
 	if err := d.Heal(ctx); err != nil {
 		t.Fatal(err)

@@ -30,6 +30,7 @@ var faultBoards = []struct {
 // faultVariants are the wrong builds that its parts must catch.
 var faultVariants = []wrong.Variant{
 	wrong.NoReset, wrong.NoDrain, wrong.NoSeal, wrong.StopsAtOnce, wrong.SecondIgnored, wrong.NotAsked, wrong.Deaf, wrong.FullIsEmpty,
+	wrong.ReadsOnLoop, wrong.EndsShort,
 }
 
 // TestFaults boots machines whose cipher is asynchronous, with a disk and with

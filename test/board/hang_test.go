@@ -6,19 +6,23 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"uringhttpd/test/board"
 	"uringhttpd/test/board/client"
+	"uringhttpd/test/wrong"
 )
 
 // testHang: the disk answers nothing for a while. Clients of its files wait, others do
 // not, and once it answers all have all.
 func testHang(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk, p *board.Process, effort effort) {
-	const few, many = 3, 6 // less, and more, than the daemon's workers
+	// Less, and more, than may read files into pipes or memory; and as many as may.
+	const few, many, workers = 3, 6, 4
 	for _, tt := range []struct {
 		name    string
 		brief   bool
@@ -28,11 +32,12 @@ func testHang(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk
 		inode   bool // is in memory: only what is in the file has to be read
 		threads int  // wait for the disk
 	}{
+		// Who does not get a turn to splice has the file read.
 		{"TLS", false, many, largeOnDisk, ways[0], true, many},
-		{"plain", false, many, largeOnDisk, ways[1], true, 1}, // or for the page that one thread reads
+		{"plain", false, many, largeOnDisk, ways[1], true, workers},
 		{"TLS from the host", false, many, largeOnDisk, ways[2], true, many},
 		{"plain from the host", false, many, largeOnDisk, ways[3], true, many},
-		{"small", true, many, smallOnDisk, ways[0], true, 1},
+		{"small", true, many, smallOnDisk, ways[0], true, workers},
 		{"nothing in memory", true, few, largeOnDisk, ways[0], false, few},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -74,7 +79,7 @@ func testHang(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk
 			resume()
 			clients.Wait()
 			for _, line := range logLines(ctx, t, p)[before:] {
-				if !strings.Contains(line, "msg=request ") {
+				if !strings.Contains(line, "msg=request ") && !strings.Contains(line, silentStorage) && !strings.Contains(line, storageAgain) {
 					t.Errorf("logged: %s", line)
 				}
 			}
@@ -82,6 +87,12 @@ func testHang(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk
 	}
 	t.Run("the client leaves", func(t *testing.T) { testHangLeft(ctx, t, m, d, p) })
 }
+
+// What the daemon logs of a disk that hangs.
+const (
+	silentStorage = "storage does not answer"
+	storageAgain  = "storage answers again"
+)
 
 // testHangLeft: the clients do not wait until the disk answers.
 func testHangLeft(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk, p *board.Process) {
@@ -105,6 +116,132 @@ func testHangLeft(ctx context.Context, t *testing.T, m *board.Machine, d *board.
 	if err := d.Hang(ctx, false); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// testHungOthers: whatever of a disk that hangs is waited for, clients of other files
+// are served, and so are handshakes.
+func testHungOthers(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk) {
+	// The kernel, told not to wait, starts reading ahead, and for that the file system
+	// reads where the file is, and waits.
+	ragged := hungOthers{file: raggedOnDisk, inode: true, clients: 2, threads: 1}
+	t.Run("a file in many pieces", func(t *testing.T) { ragged.test(ctx, t, m, d) })
+	t.Run("many files to be opened", func(t *testing.T) {
+		hungOthers{file: largeOnDisk, clients: 8, threads: 4}.test(ctx, t, m, d)
+	})
+	t.Run("wrong: "+wrong.ReadsOnLoop.Name, func(t *testing.T) {
+		ragged.program = wrong.ReadsOnLoop.Name
+		ragged.test(ctx, t, m, d)
+	})
+}
+
+// hungOthers are clients of a disk that hangs, and others.
+type hungOthers struct {
+	program string // of Spec.Wrong, one in which the others are not served
+	file    diskFile
+	inode   bool // is in memory
+	clients int
+	threads int // of the daemon that wait for the disk, at least
+}
+
+func (h hungOthers) test(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk) {
+	p, err := m.StartDaemon(ctx, board.Daemon{Wrong: h.program})
+	if err != nil {
+		t.Fatal(err)
+	}
+	complete(ctx, t, m, 1, ways[0])
+	if err := m.Forget(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if h.inode {
+		lookUp(ctx, t, m, h.file)
+	}
+	if err := d.Hang(ctx, true); err != nil {
+		t.Fatal(err)
+	}
+	resume := sync.OnceFunc(func() {
+		if err := d.Hang(ctx, false); err != nil {
+			t.Error(err)
+		}
+	})
+	var clients sync.WaitGroup
+	clients.Add(1)
+	go func() {
+		defer clients.Done()
+		o := client.Options{Path: h.file.path(), Content: h.file.content, Downloads: h.clients, Parallel: h.clients, Timeout: 5 * time.Minute}
+		if r := ways[1].download(ctx, t, m, o); r.Complete != h.clients {
+			t.Errorf("got %+v, want all complete", r)
+		}
+	}()
+	defer clients.Wait()
+	defer resume()
+	awaitDisk(ctx, t, p, h.threads)
+	for _, w := range ways[:2] {
+		r := w.download(ctx, t, m, client.Options{Path: "/complete.bin", Timeout: 20 * time.Second})
+		if served := r.Complete == 1; served != (h.program == "") {
+			t.Errorf("another client, %s: got %+v, complete is %v", w.name, r, served)
+		}
+	}
+	if h.program == "" {
+		awaitLine(ctx, t, p, silentStorage)
+	}
+	resume()
+	clients.Wait()
+	if h.program == "" {
+		awaitLine(ctx, t, p, storageAgain)
+	}
+	if err := p.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// testHangStop: a daemon that is asked to stop, does, though the disk hangs. The clients
+// of the disk are reset.
+func testHangStop(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk) {
+	config := board.DefaultConfig + "limits:\n  stall_timeout: 10s\n"
+	for _, inode := range []bool{false, true} {
+		t.Run(fmt.Sprintf("where it is in memory %v", inode), func(t *testing.T) {
+			p, err := m.StartDaemon(ctx, board.Daemon{Config: config})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := m.Forget(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if inode {
+				lookUp(ctx, t, m, largeOnDisk)
+			}
+			if err := d.Hang(ctx, true); err != nil {
+				t.Fatal(err)
+			}
+			const clients = 2
+			got := make(chan client.Result, 1)
+			go func() {
+				o := client.Options{Path: largeOnDisk.path(), Content: largeOnDisk.content, Downloads: clients, Parallel: clients, Timeout: 5 * time.Minute}
+				got <- ways[0].download(ctx, t, m, o)
+			}()
+			awaitDisk(ctx, t, p, clients)
+			if err := p.Signal(ctx, syscall.SIGTERM); err != nil {
+				t.Error(err)
+			}
+			if r := <-got; r.Ends["reset"]+r.Errors["response"] != clients {
+				t.Errorf("got %+v, want %d that were reset", r, clients)
+			}
+			if err := d.Hang(ctx, false); err != nil { // a thread that waits keeps the process
+				t.Error(err)
+			}
+			if e, err := p.Wait(ctx); err != nil || e.Status != 1 {
+				t.Errorf("status %d, signal %d, %v, want 1:\n%s", e.Status, e.Signal, err, e.Stderr)
+			}
+		})
+	}
+}
+
+// awaitLine waits until a daemon has logged something.
+func awaitLine(ctx context.Context, t *testing.T, p *board.Process, text string) {
+	t.Helper()
+	eventually(ctx, t, text, func() bool {
+		return slices.ContainsFunc(logLines(ctx, t, p), func(line string) bool { return strings.Contains(line, text) })
+	})
 }
 
 // lookUp has the board keep in memory where a file is, and nothing of what is in it.

@@ -48,6 +48,12 @@ func TestCaught(t *testing.T) {
 		{SecondIgnored, []string{"TestSecondSignal"}},
 		{NoReset, []string{"TestKilled"}},
 		{FullIsEmpty, []string{"TestOverflow"}},
+		{ReadsOnLoop, []string{"TestSimulation"}},
+		{OnePool, []string{"TestSimulation", "TestHungStorage"}},
+		{ColdHandlers, []string{"TestSimulation", "TestHungStorage"}},
+		{NeverWithdrawn, []string{"TestSimulation", "TestWithdrawn"}},
+		{WithdrawnTwice, []string{"TestSimulation"}},
+		{EndsShort, []string{"TestSimulation"}},
 		{SharedWorkers, []string{"TestHandshakesApart"}},
 	} {
 		t.Run(tc.variant.Name, func(t *testing.T) {

@@ -265,6 +265,7 @@ func Variants() []Variant {
 		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase, NoAckWait,
 		Unbounded, FreePipe, NoTurns, WholeFiles, Deaf,
 		StopsAtOnce, SecondIgnored, FullIsEmpty, NotAsked, NoLateLook,
+		ReadsOnLoop, OnePool, ColdHandlers, NeverWithdrawn, WithdrawnTwice, EndsShort,
 		EngineOnLoop, EngineUnbounded, EngineTrusted, StillOffloads, ClosesDead, ClosesInRing,
 	}
 }
