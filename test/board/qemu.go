@@ -79,6 +79,9 @@ func startQEMU(ctx context.Context, dir string, spec Spec, m machine, k *debian.
 		"-mon", "chardev=qmp,mode=control",
 	)
 	args = append(args, m.devices()...)
+	if spec.CountedClock {
+		args = append(args, "-icount", "shift=0,sleep=off")
+	}
 	if spec.Disk != "" {
 		if m.bus == "" {
 			return nil, fmt.Errorf("board: %s has no virtio, and so no disk", m.name)
