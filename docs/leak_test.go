@@ -1,0 +1,9 @@
+package docs
+
+import (
+	"testing"
+
+	"uringhttpd/test/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
