@@ -242,9 +242,10 @@ type Spec struct {
 	MemoryMiB int
 	// CPUs defaults to 1.
 	CPUs int
-	// CountedClock makes the board's clock count instructions, one a nanosecond, and
-	// skip what nothing runs in. So times do not depend on what the host does besides;
-	// they are no times of a real processor. There must be one CPU.
+	// CountedClock makes the board's clock count instructions, one a nanosecond, while
+	// it computes. So such times do not depend on what the host does besides; they are
+	// no times of a real processor. There must be one CPU. Sleep takes as long as it
+	// takes the host: a clock that skipped it would let deadlines pass at once.
 	CountedClock bool
 	// Modules are loaded beyond those every board needs.
 	Modules []string

@@ -80,7 +80,7 @@ func startQEMU(ctx context.Context, dir string, spec Spec, m machine, k *debian.
 	)
 	args = append(args, m.devices()...)
 	if spec.CountedClock {
-		args = append(args, "-icount", "shift=0,sleep=off")
+		args = append(args, "-icount", "shift=0,sleep=on")
 	}
 	if spec.Disk != "" {
 		if m.bus == "" {
