@@ -4,7 +4,6 @@ package board_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net"
 	"strconv"
@@ -16,6 +15,7 @@ import (
 	"uringhttpd/test/board"
 	"uringhttpd/test/board/client"
 	"uringhttpd/test/board/pattern"
+	"uringhttpd/test/wrong"
 )
 
 // There are herd connections. With as many completions at once as enough says, the
@@ -25,6 +25,26 @@ const (
 	enough = 1100
 )
 
+const (
+	herdName = "/herd.bin"
+	herdGate = "/tmp/herd" // there when the herd may ask
+)
+
+var herdContent = pattern.Content{Seed: 0x4e2d, Size: 1000}
+
+// herdOptions are for a herd of clients that are connected before any asks, and then
+// slow: a response takes some seconds.
+func herdOptions(downloads int) client.Options {
+	return client.Options{
+		Path: herdName, Content: &herdContent, Downloads: downloads, Parallel: herd, KeepAlive: true, After: herdGate,
+		ReadSize: 4096, Pause: 200 * time.Millisecond, Timeout: 3 * time.Minute,
+	}
+}
+
+// herdConfig: time passes for a stopped daemon, too. Of so many requests the log has
+// room for those alone with which something is wrong.
+var herdConfig = board.DefaultConfig + fmt.Sprintf("limits:\n  connections: %d\n  header_timeout: 10m\n  idle_timeout: 10m\nlog: {access: false}\n", herd+100)
+
 // testOverflow: a stopped daemon gets more completions than there is room for when it
 // goes on. They come of requests, all of which are answered, and then of clients that
 // have left, all of which are given back.
@@ -32,90 +52,133 @@ func testOverflow(ctx context.Context, t *testing.T, m *board.Machine, effort ef
 	if effort == brief {
 		t.Skip("left for make test-all")
 	}
-	content := pattern.Content{Seed: 0x4e2d, Size: 1000}
-	const name, requests = "/herd.bin", 4
-	if err := m.MakeFile(ctx, board.Root+name, content); err != nil {
+	if err := m.MakeFile(ctx, board.Root+herdName, herdContent); err != nil {
 		t.Fatal(err)
 	}
 	overflows := traceOverflow(ctx, t, m)
-	// Time passes for a stopped daemon, too.
-	config := board.DefaultConfig + fmt.Sprintf("limits:\n  connections: %d\n  header_timeout: 10m\n  idle_timeout: 10m\n", herd+100)
-	p, err := m.StartDaemon(ctx, board.Daemon{Config: config})
+	p, err := m.StartDaemon(ctx, board.Daemon{Config: herdConfig})
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := warm(ctx, t, m, p)
-
-	// A response takes ten seconds, in which all have time to connect.
-	o := client.Options{
-		Path: name, Content: &content, Downloads: requests * herd, Parallel: herd, KeepAlive: true,
-		ReadSize: 4096, Pause: 500 * time.Millisecond, Timeout: 5 * time.Minute,
+	start, err := p.Held(ctx)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Run("requests", func(t *testing.T) {
-		done := make(chan client.Result, 1)
-		go func() { done <- ways[1].download(ctx, t, m, o) }()
-		halt(ctx, t, m, p)
-		if err := p.Signal(ctx, syscall.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
-		if r := <-done; r.Complete != o.Downloads {
-			t.Errorf("got %+v, want all complete", r)
-		}
-		n := overflows()
-		t.Logf("%d completions found no room", n)
-		if n == 0 {
-			t.Error("the completion queue did not overflow: this proves nothing")
-		}
-	})
-	t.Run("clients that leave", func(t *testing.T) {
-		o.Address, o.Plain, o.Downloads = net.JoinHostPort("127.0.0.1", strconv.Itoa(board.PlainPort)), true, 100*herd
-		options, err := json.Marshal(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		const path = "/tmp/herd.json"
-		if err := m.WriteFile(ctx, path, options, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		before := overflows()
-		c, err := m.Start(ctx, nil, board.DownloadPath, path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		halt(ctx, t, m, p)
-		if err := c.Signal(ctx, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := c.Wait(ctx); err != nil {
-			t.Error(err)
-		}
-		if err := p.Signal(ctx, syscall.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
-		complete(ctx, t, m, 2, ways...)
-		n := overflows() - before
-		t.Logf("%d completions found no room", n)
-		if n == 0 {
-			t.Error("the completion queue did not overflow: this proves nothing")
-		}
-	})
-	// The kernel's objects do not count: a ring keeps as many requests (io_kiocb) as it
-	// ever had at once, and some of their messages.
-	base.Slab = nil
+	both := func(t *testing.T) {
+		t.Run("requests", func(t *testing.T) { testHerdAsks(ctx, t, m, p, overflows) })
+		t.Run("clients that leave", func(t *testing.T) { testHerdLeaves(ctx, t, m, p, overflows) })
+	}
+	// A ring keeps as many requests (io_kiocb) as it ever had at once, with their
+	// messages: what it holds after one herd is what it may hold after the next.
+	t.Run("the first", both)
+	start.Slab = nil
+	base, err := p.AwaitHeld(ctx, start, leakPatience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("the second", both)
 	t.Run("leaks", func(t *testing.T) { checkLeaks(ctx, t, p, base) })
 	if err := p.Stop(ctx); err != nil {
 		t.Error(err)
 	}
+	t.Run("wrong: "+wrong.FullIsEmpty.Name, func(t *testing.T) {
+		p, err := m.StartDaemon(ctx, board.Daemon{Wrong: wrong.FullIsEmpty.Name, Config: herdConfig})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := herdOptions(herd)
+		o.Timeout = time.Minute
+		if r := askHalted(ctx, t, m, p, o); r.Complete == o.Downloads {
+			t.Errorf("not caught: %+v", r)
+		}
+		endServer(ctx, t, p) // it will not go by itself
+	})
 }
 
-// halt waits until there are connections enough, and stops the daemon; then it waits
-// until a request has come on enough of them.
+// testHerdAsks: a request comes on each connection of a daemon that is stopped.
+func testHerdAsks(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process, overflows func() int) {
+	before, logged := overflows(), len(logLines(ctx, t, p))
+	o := herdOptions(2 * herd)
+	if r := askHalted(ctx, t, m, p, o); r.Complete != o.Downloads {
+		t.Errorf("got %+v, want all complete", r)
+	}
+	overflowed(t, overflows()-before)
+	for _, line := range logLines(ctx, t, p)[logged:] {
+		t.Errorf("logged: %s", line)
+	}
+}
+
+// testHerdLeaves: all clients of a daemon that is stopped are gone when it goes on.
+func testHerdLeaves(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process, overflows func() int) {
+	before, logged := overflows(), len(logLines(ctx, t, p))
+	o := herdOptions(100 * herd)
+	o.Address, o.Plain = net.JoinHostPort("127.0.0.1", strconv.Itoa(board.PlainPort)), true
+	c, err := m.StartDownload(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	halt(ctx, t, m, p)
+	endServer(ctx, t, c)
+	if err := p.Signal(ctx, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	complete(ctx, t, m, 2, ways...)
+	eventually(ctx, t, "no connection of the herd", func() bool { return len(connections(ctx, t, m)) == 0 })
+	overflowed(t, overflows()-before)
+	told := map[string]bool{} // by client
+	for _, line := range logLines(ctx, t, p)[logged:] {
+		_, remote, _ := strings.Cut(line, " remote=")
+		remote, _, _ = strings.Cut(remote, " ")
+		if !strings.Contains(line, "response cut off") || told[remote] {
+			t.Errorf("logged: %s", line)
+		}
+		told[remote] = true
+	}
+}
+
+// overflowed fails if no completion found the queue full.
+func overflowed(t *testing.T, n int) {
+	t.Helper()
+	t.Logf("%d completions found no room", n)
+	if n == 0 {
+		t.Error("the completion queue did not overflow: this proves nothing")
+	}
+}
+
+// askHalted has a herd ask a daemon that is stopped, and lets that go on.
+func askHalted(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process, o client.Options) client.Result {
+	t.Helper()
+	done := make(chan client.Result, 1)
+	go func() { done <- ways[1].download(ctx, t, m, o) }()
+	halt(ctx, t, m, p)
+	if err := p.Signal(ctx, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	return <-done
+}
+
+// halt stops the daemon when it has all connections, lets the herd ask, and returns when
+// enough requests wait.
 func halt(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process) {
 	t.Helper()
-	eventually(ctx, t, "a herd of connections", func() bool { return len(connections(ctx, t, m)) >= herd })
+	eventually(ctx, t, "a herd of connections", func() bool {
+		u, err := p.Usage(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(strings.Join(u.FDs, "\n"), "socket:[") >= herd
+	})
 	if err := p.Signal(ctx, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	if err := m.WriteFile(ctx, herdGate, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Remove(ctx, herdGate); err != nil {
+			t.Error(err)
+		}
+	})
 	waiting := 0
 	defer func() { t.Logf("a request waits on %d of %d connections", waiting, len(connections(ctx, t, m))) }()
 	eventually(ctx, t, "requests that wait", func() bool {

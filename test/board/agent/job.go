@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	maxOutput = 256 << 10 // bytes kept of each of stdout and stderr
+	maxOutput = 1 << 20 // bytes kept of each of stdout and stderr
 	maxJobs   = 256
 	// killDelay is how long pipes may stay open after a program has ended: a
 	// grandchild may hold them.
