@@ -12,6 +12,7 @@ import (
 	"uringhttpd/test/board"
 	"uringhttpd/test/board/client"
 	"uringhttpd/test/board/pattern"
+	"uringhttpd/test/caamsim"
 	"uringhttpd/test/wrong"
 )
 
@@ -61,8 +62,8 @@ var changes = []change{
 	}},
 }
 
-// testChanged: a file is changed while its records wait for a slow engine; that reads
-// the file's own pages, and finds there what they hold by then.
+// testChanged: a file is changed while its records wait for an engine that stands still;
+// that reads the file's own pages, and finds there what they hold by then.
 func testChanged(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
 	p, err := m.StartDaemon(ctx, board.Daemon{})
 	if err != nil {
@@ -78,6 +79,7 @@ func testChanged(ctx context.Context, t *testing.T, m *board.Machine, effort eff
 				r, before := changed(ctx, t, m, p, c, w)
 				told(t, w, r, 1)
 				cutOff(ctx, t, p, before, 1, "changed.bin ") // changed since it was opened, or became shorter
+				complete(ctx, t, m, 1, ways[:2]...)
 			})
 		}
 	}
@@ -104,42 +106,50 @@ func testChanged(ctx context.Context, t *testing.T, m *board.Machine, effort eff
 	})
 }
 
-// changed downloads a file that is changed while all of it but the end waits for the
-// engine. Where the change came too late for that, it tries again. logged is how many
-// lines the log had before.
+// changed downloads a file that is changed while all of it but the end waits for an
+// engine that stands still. logged is how many lines the log had before.
 func changed(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process, c change, w way) (r client.Result, logged int) {
 	t.Helper()
 	const name = "/changed.bin"
-	// Longer than it takes to change the file, and less than makes the daemon doubt
-	// the engine.
-	tune(ctx, t, m, "delay_us=3000000")
-	for range 5 {
-		if err := m.MakeFile(ctx, board.Root+name, oldContent); err != nil {
-			t.Fatal(err)
-		}
-		logged = len(logLines(ctx, t, p))
-		before := counters(ctx, t, m)
-		var clients sync.WaitGroup
-		clients.Add(1)
-		go func() {
-			defer clients.Done()
-			// Whatever comes: what must not come is all of it.
-			r = w.download(ctx, t, m, client.Options{Path: name, Timeout: time.Minute})
-		}()
-		eventually(ctx, t, "all but the end with the engine", func() bool {
-			return counters(ctx, t, m)["requests"]-before["requests"] >= changedRecords
-		})
-		if err := c.do(ctx, m, board.Root+name); err != nil {
+	if err := m.MakeFile(ctx, board.Root+name, oldContent); err != nil {
+		t.Fatal(err)
+	}
+	logged = len(logLines(ctx, t, p))
+	before := counters(ctx, t, m)
+	var clients sync.WaitGroup
+	clients.Add(1)
+	release := standStill(ctx, t, m)
+	go func() {
+		defer clients.Done()
+		// Whatever comes: what must not come is all of it.
+		r = w.download(ctx, t, m, client.Options{Path: name, Timeout: time.Minute})
+	}()
+	defer clients.Wait()
+	defer release()
+	eventually(ctx, t, "all but the end with the engine", func() bool {
+		return counters(ctx, t, m)["requests"]-before["requests"] >= changedRecords
+	})
+	if err := c.do(ctx, m, board.Root+name); err != nil {
+		t.Error(err)
+	}
+	if n := counters(ctx, t, m)["completed"] - before["completed"]; n > 0 {
+		t.Errorf("%d records were encrypted before the file had changed: this proves nothing", n)
+	}
+	release() // before the daemon gives the engine up, which takes it 25 seconds
+	clients.Wait()
+	t.Logf("%+v", r)
+	return r, logged
+}
+
+// standStill stops the engine. It goes on when the function that is returned is called
+// for the first time.
+func standStill(ctx context.Context, t *testing.T, m *board.Machine) (release func()) {
+	t.Helper()
+	set := func(value string) {
+		if err := m.WriteFile(ctx, caamsim.Parameters+"stall", []byte(value), 0o644); err != nil {
 			t.Error(err)
 		}
-		encrypted := counters(ctx, t, m)["completed"] - before["completed"]
-		complete(ctx, t, m, 1, ways[1])
-		clients.Wait()
-		t.Logf("%d records were encrypted when the file had changed: %+v", encrypted, r)
-		if encrypted == 0 {
-			return r, logged
-		}
 	}
-	t.Fatal("the engine never was slow enough: this proves nothing")
-	return r, logged
+	set("1")
+	return sync.OnceFunc(func() { set("0") })
 }
