@@ -329,7 +329,7 @@ func TestFailedHandler(t *testing.T) {
 		io.CopyN(rw, io.NewSectionReader(f, 0, f.size), f.size)
 		panic("oops")
 	})
-	res, err := serve(h, httptest.NewRequest("GET", "/", nil))
+	res, err := serve(h, httptest.NewRequest("GET", "/", nil), true)
 	if err == nil {
 		t.Error("no error")
 	}

@@ -21,10 +21,7 @@ func (c *conn) answer(wait bool) error {
 		if c.scrape {
 			handler = &c.counters
 		}
-		if h, ok := handler.(cold); ok && !wait && !h.Cached(c.request) {
-			return errWaits
-		}
-		r, err := serve(handler, c.request)
+		r, err := serve(handler, c.request, wait)
 		if err != nil {
 			return err
 		}

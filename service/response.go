@@ -147,9 +147,10 @@ func release(segments []segment) {
 	}
 }
 
-// serve runs h for req, and turns a panic or a body that is not what the
+// serve runs h for req, with errWaits if it would have to wait for storage and wait is
+// false, and turns a panic or a body that is not what the
 // header says into an error; nothing has been sent by then.
-func serve(h http.Handler, req *http.Request) (res *response, err error) {
+func serve(h http.Handler, req *http.Request, wait bool) (res *response, err error) {
 	res = newResponse(req.Method == http.MethodHead)
 	defer func() {
 		if p := recover(); p != nil {
@@ -160,7 +161,13 @@ func serve(h http.Handler, req *http.Request) (res *response, err error) {
 			res.segments = nil
 		}
 	}()
-	h.ServeHTTP(res, req)
+	if k, ok := h.(cold); ok && !wait {
+		if !k.ServeCached(res, req) {
+			return res, errWaits
+		}
+	} else {
+		h.ServeHTTP(res, req)
+	}
 	res.WriteHeader(http.StatusOK)
 	if res.err != nil {
 		return res, res.err

@@ -3,19 +3,17 @@ package service
 import (
 	"io"
 	"net/http"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 // simDisk is what the file of a simulated world is on.
 type simDisk struct {
-	workers int           // that may wait for it
-	mortal  bool          // it hangs at some time
-	heals   bool          // after that it goes on, at some time
-	hangs   bool          // it answers nothing; what is in memory can be read
-	hung    bool          // it did, once
-	warm    *http.Request // for which the handler needs no disk
+	workers int  // that may wait for it
+	mortal  bool // it hangs at some time
+	heals   bool // after that it goes on, at some time
+	hangs   bool // it answers nothing; what is in memory can be read
+	hung    bool // it did, once
 }
 
 func (w *world) newDisk() simDisk {
@@ -95,22 +93,20 @@ func (p *simPool) runs(token uint64) bool {
 	return false
 }
 
-// Cached is the handler's answer to whether it waits for the disk.
-func (h simHandler) Cached(r *http.Request) bool {
-	w := h.world
-	onDisk := strings.HasPrefix(r.URL.Path, "/file") || strings.HasPrefix(r.URL.Path, "/parts")
-	if onDisk && w.chance(200) {
-		return false
+func (h simHandler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	if h.in == nil || h.in != h.loop.disk {
+		h.fault("a handler that may wait for the disk runs where nothing may")
 	}
-	w.disk.warm = r
-	return true
+	h.handle(rw, r)
 }
 
-// mayHandle finds a handler that may wait where it must not.
-func (w *world) mayHandle(r *http.Request) {
-	if w.in == nil || w.in != w.loop.disk && w.disk.warm != r {
-		w.fault("a handler that may wait for the disk runs where nothing may")
+func (h simHandler) ServeCached(rw http.ResponseWriter, r *http.Request) bool {
+	onDisk := r.URL.Path == "/file" || r.URL.Path == "/parts"
+	if onDisk && h.chance(200) {
+		return false
 	}
+	h.handle(rw, r)
+	return true
 }
 
 // fails tells whether the disk fails now.

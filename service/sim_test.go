@@ -166,8 +166,6 @@ func (w *world) newClient(port uint16, id *simIdentity) *simClient {
 // simHandler is the http.Handler of a world.
 type simHandler struct{ *world }
 
-func (h simHandler) ServeHTTP(rw http.ResponseWriter, r *http.Request) { h.handle(rw, r) }
-
 // handle is what it does.
 func (w *world) handle(rw http.ResponseWriter, r *http.Request) {
 	addr, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -175,7 +173,6 @@ func (w *world) handle(rw http.ResponseWriter, r *http.Request) {
 		panic(err)
 	}
 	c := w.clients[addr.Port()-1000]
-	w.mayHandle(r)
 	f := &simOpen{w: w, version: w.file.version, size: w.file.size}
 	f.Acquire()
 	defer f.Release()

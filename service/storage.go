@@ -35,9 +35,9 @@ var errWaits = errors.New("service: this waits for storage")
 // A cold handler may have to wait for storage.
 type cold interface {
 	http.Handler
-	// Cached tells whether ServeHTTP will not, for this request and as far as the kernel
-	// can tell. It does not wait itself.
-	Cached(*http.Request) bool
+	// ServeCached is ServeHTTP for a request for which it need not, as far as the kernel
+	// can tell. For any other it returns false, and has done nothing.
+	ServeCached(http.ResponseWriter, *http.Request) bool
 }
 
 // storage is what the loop knows of those who wait for a disk.

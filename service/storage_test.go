@@ -34,7 +34,13 @@ func (h *hungDisk) wait() {
 	<-h.answers
 }
 
-func (h *hungDisk) Cached(r *http.Request) bool { return !strings.HasPrefix(r.URL.Path, "/cold/") }
+func (h *hungDisk) ServeCached(w http.ResponseWriter, r *http.Request) bool {
+	if strings.HasPrefix(r.URL.Path, "/cold/") {
+		return false
+	}
+	h.ServeHTTP(w, r)
+	return true
+}
 
 func (h *hungDisk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch filepath.Dir(r.URL.Path) {

@@ -5,14 +5,15 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-// TestCached: what the kernel has in its cache of names is served without waiting, and
-// what is not there is not taken for it.
-func TestCached(t *testing.T) {
+// TestServeCached: what the kernel has in its cache of names is answered as ServeHTTP
+// answers it, and of the rest nothing is said.
+func TestServeCached(t *testing.T) {
 	root, _ := tree(t)
 	folder, err := root.Open(".")
 	must(t, err)
@@ -24,31 +25,41 @@ func TestCached(t *testing.T) {
 	}{
 		{"/a.txt", true},
 		{"/dir/b.raucb", true},
-		{"/dir", true},      // a redirect
-		{"/dir/", false},    // a listing
-		{"/page/", true},    // its index
+		{"/dir", true},
+		{"/dir/", false}, // a listing
+		{"/page/", true},
 		{"/dir/../a", true}, // a redirect
 		{"/dir/none", true},
-		{"/gone/none", true},   // there is no such folder
-		{"/dir/sub/", false},   // a listing
-		{"/inside", true},      // a link
-		{"/out", false},        // a link that leads outside; of that the kernel says nothing
-		{"/absolute", true},    // the same
-		{"/back\\slash", true}, // not looked for
-		{"*", true},            // an error
+		{"/gone/none", true},
+		{"/dir/sub/", false}, // a listing
+		{"/inside", true},    // a link
+		{"/out", false},      // the next ones lead outside
+		{"/outdir/secret", false},
+		{"/absolute", false},
+		{"/proc", false},
+		{"/fifo", true},
+		{"/back\\slash", true},
+		{"*", true}, // an error
 	} {
 		t.Run(test.path, func(t *testing.T) {
 			r := request("GET", test.path)
-			h.ServeHTTP(httptest.NewRecorder(), r) // now it is in the cache
-			if got := h.Cached(r); got != test.want {
-				t.Errorf("%v, want %v", got, test.want)
+			want := do(t, h, r) // now it is in the cache
+			got := httptest.NewRecorder()
+			if served := h.ServeCached(got, r); served != test.want {
+				t.Fatalf("%v, want %v", served, test.want)
+			}
+			if !test.want {
+				want = httptest.NewRecorder()
+			}
+			if got.Code != want.Code || got.Body.String() != want.Body.String() || !reflect.DeepEqual(got.Header(), want.Header()) {
+				t.Errorf("%d %v %q, want %d %v %q", got.Code, got.Header(), got.Body, want.Code, want.Header(), want.Body)
 			}
 		})
 	}
-	if r := request("GET", "/dir/"); !newHandler(root, Options{Folder: folder}, kernel()).Cached(r) {
-		t.Error("a 404 for a folder without index is not taken for cached")
+	if !newHandler(root, Options{Folder: folder}, kernel()).ServeCached(httptest.NewRecorder(), request("GET", "/dir/")) {
+		t.Error("that there is no index, nor a listing, is not said")
 	}
-	if r := request("GET", "/a.txt"); newHandler(root, Options{}, kernel()).Cached(r) {
+	if newHandler(root, Options{}, kernel()).ServeCached(httptest.NewRecorder(), request("GET", "/a.txt")) {
 		t.Error("without a folder to ask, something is taken for cached")
 	}
 }

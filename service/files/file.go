@@ -185,13 +185,52 @@ func (was identity) isRegular() bool { return was.mode&unix.S_IFMT == unix.S_IFR
 func (was identity) isFolder() bool  { return was.mode&unix.S_IFMT == unix.S_IFDIR }
 func (was identity) isLink() bool    { return was.mode&unix.S_IFMT == unix.S_IFLNK }
 
+// openFlags: O_NONBLOCK, since opening a FIFO must not wait for its writer; O_LARGEFILE,
+// since os.Root leaves it out, and 32-bit kernels then refuse files of 2 GiB.
+const openFlags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_LARGEFILE
+
+// errUncached is the error for what cannot be opened without waiting for storage.
+var errUncached = errors.New("files: not in the kernel's cache")
+
+// openCached opens name below the root if the kernel has all names of the path in its
+// cache, and so the inode in memory. What it says of links that lead outside, and the
+// like, is left to os.Root.
+func (h *handler) openCached(name string) (*os.File, error) {
+	if h.options.Folder == nil {
+		return nil, errUncached
+	}
+	how := unix.OpenHow{
+		Flags:   openFlags | unix.O_CLOEXEC,
+		Resolve: resolveCached | unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	fd, err := unix.Openat2(int(h.options.Folder.Fd()), name, &how)
+	switch err {
+	case nil:
+		// In blocking mode Go does not take it for a thing to poll.
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, 0); err != nil {
+			unix.Close(fd)
+			return nil, os.NewSyscallError("fcntl", err)
+		}
+		return os.NewFile(uintptr(fd), name), nil
+	case unix.ENOENT: // known not to exist
+		return nil, &fs.PathError{Op: "openat2", Path: name, Err: err}
+	}
+	// EAGAIN: it is not there. ENOSYS, EPERM or EINVAL: something between here and the
+	// kernel does not know this call; then nothing is known.
+	return nil, errUncached
+}
+
 // open opens name below the root: either a file, with one holder, or a folder,
 // which the caller closes. It waits for a file that was changed just now, see
-// settled.
-func (h *handler) open(ctx context.Context, name string) (file *File, folder *os.File, err error) {
-	// O_NONBLOCK: opening a FIFO must not wait for its writer. O_LARGEFILE: os.Root
-	// leaves it out, and 32-bit kernels then refuse files of 2 GiB.
-	f, err := h.root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_LARGEFILE, 0)
+// settled. Unless wait is true it does not wait for storage, and the error for what is
+// not cached is errUncached.
+func (h *handler) open(ctx context.Context, name string, wait bool) (file *File, folder *os.File, err error) {
+	var f *os.File
+	if wait {
+		f, err = h.root.OpenFile(name, openFlags, 0)
+	} else {
+		f, err = h.openCached(name)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -203,7 +242,7 @@ func (h *handler) open(ctx context.Context, name string) (file *File, folder *os
 		return nil, f, nil
 	case !stat.isRegular():
 		err = &fs.PathError{Op: "open", Path: name, Err: errNotServed}
-	default:
+	case wait:
 		// io_uring fails a read that would wait with EAGAIN if the file is in
 		// non-blocking mode and its file system cannot tell (io_rw_init_file in
 		// io_uring/rw.c).

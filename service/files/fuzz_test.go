@@ -1,6 +1,7 @@
 package files
 
 import (
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -14,7 +15,10 @@ import (
 func FuzzPath(f *testing.F) {
 	root, dir := tree(f)
 	must(f, os.WriteFile(filepath.Join(filepath.Dir(dir), "outside", "only-outside"), []byte(secret), 0o644))
-	h := New(root, Options{Listing: true})
+	folder, err := root.Open(".")
+	must(f, err)
+	f.Cleanup(func() { folder.Close() })
+	h := newHandler(root, Options{Listing: true, Folder: folder}, kernel())
 	for _, seed := range []string{"/", "/a.txt", "/dir/", "/dir", "//a.txt", "/../outside/secret", "/out", "/outdir/", "/outdir/secret",
 		"/%2e%2e/outside/secret", "/..%2foutside%2fsecret", "/insidedir/../outdir/secret", "/outabs/secret", "/proc", "/outslash/", "/around",
 		"/chain/", "/dir/sub/out", "/\\\\host", "/%5c%5chost/..", "/.//host", "/a\x00", "/\xff", "/fifo", "/socket", "/loop/x", "*", "", "http://h",
@@ -29,6 +33,10 @@ func FuzzPath(f *testing.F) {
 		for _, p := range paths {
 			w := do(t, h, request("GET", p))
 			body := w.Body.String()
+			cached := httptest.NewRecorder()
+			if h.ServeCached(cached, request("GET", p)) && (cached.Code != w.Code || cached.Body.String() != body) {
+				t.Errorf("%q: from the cache %d %q, else %d %q", p, cached.Code, cached.Body, w.Code, body)
+			}
 			if strings.Contains(body, secret) || strings.Contains(body, "only-outside") {
 				t.Errorf("%q leads outside: %d %q", p, w.Code, body)
 			}

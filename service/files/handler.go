@@ -23,8 +23,8 @@ const allowed = "GET, HEAD, OPTIONS"
 type Options struct {
 	Listing bool // list a folder that has no index.html; otherwise 404
 
-	// Folder is the root, opened as a file, for Cached; it has to stay open, too. Without
-	// it nothing is known to be cached.
+	// Folder is the root, opened as a file, for ServeCached; it has to stay open, too.
+	// Without it nothing is known to be cached.
 	Folder *os.File
 	Log    *slog.Logger // takes why a file cannot be read; nil: nobody does
 }
@@ -46,59 +46,50 @@ type handler struct {
 	slow    chan struct{} // full: no more may wait long
 }
 
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.answer(w, r, true) }
+
+// ServeCached is ServeHTTP for a request that can be answered without waiting for storage,
+// as far as the kernel can tell. Any other it leaves alone, and returns false. A listing
+// always is one of those.
+func (h *handler) ServeCached(w http.ResponseWriter, r *http.Request) bool {
+	return h.answer(w, r, false)
+}
+
+// answer answers, or returns false where it would have to wait and must not.
+func (h *handler) answer(w http.ResponseWriter, r *http.Request, wait bool) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodOptions:
 		w.Header().Set("Allow", allowed)
 		w.WriteHeader(http.StatusNoContent)
-		return
+		return true
 	default:
 		w.Header().Set("Allow", allowed)
 		fail(w, r, http.StatusMethodNotAllowed, "method not allowed; use GET or HEAD")
-		return
+		return true
 	}
 
-	asked := pathOf(r)
+	asked := r.URL.Path
+	if asked == "" {
+		asked = "/" // the target was "http://host", RFC 9110, section 4.2.3
+	}
 	if asked[0] != '/' || !utf8.ValidString(asked) || strings.ContainsFunc(asked, unicode.IsControl) {
 		fail(w, r, http.StatusBadRequest, "bad path")
-		return
+		return true
 	}
 	if strings.Contains(asked, `\`) {
 		fail(w, r, http.StatusNotFound, "not found")
-		return
+		return true
 	}
-	clean := cleanPath(asked)
-	if clean != asked {
-		redirect(w, r, clean)
-		return
-	}
-	h.serve(w, r, clean)
-}
-
-// pathOf returns the path that r asks for.
-func pathOf(r *http.Request) string {
-	if r.URL.Path == "" {
-		return "/" // the target was "http://host", RFC 9110, section 4.2.3
-	}
-	return r.URL.Path
-}
-
-// cleanPath returns the shortest path that means the same as p.
-func cleanPath(p string) string {
-	clean := path.Clean(p)
-	if clean != "/" && endsInFolder(p) {
+	clean := path.Clean(asked)
+	if clean != "/" && endsInFolder(asked) {
 		clean += "/"
 	}
-	return clean
-}
-
-// nameOf returns the name below the root of what is at a clean path.
-func nameOf(clean string) string {
-	if name := strings.Trim(clean, "/"); name != "" {
-		return name
+	if clean != asked {
+		redirect(w, r, clean)
+		return true
 	}
-	return "."
+	return h.serve(w, r, clean, wait)
 }
 
 // endsInFolder reports whether a path can only mean a folder.
@@ -108,12 +99,18 @@ func endsInFolder(p string) bool {
 
 // serve answers with what is at clean, which starts with one slash, and ends in
 // one to mean a folder.
-func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string) {
-	name := nameOf(clean)
-	file, folder, err := h.open(r.Context(), name)
-	if err != nil {
+func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string, wait bool) bool {
+	name := strings.Trim(clean, "/")
+	if name == "" {
+		name = "."
+	}
+	file, folder, err := h.open(r.Context(), name, wait)
+	switch {
+	case err == errUncached:
+		return false
+	case err != nil:
 		h.failWith(w, r, err)
-		return
+		return true
 	}
 	wantsFolder := strings.HasSuffix(clean, "/")
 	switch {
@@ -127,18 +124,21 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string) {
 		folder.Close()
 		redirect(w, r, clean+"/")
 	default:
-		h.serveFolder(w, r, name, folder)
-		folder.Close()
+		defer folder.Close()
+		return h.serveFolder(w, r, name, folder, wait)
 	}
+	return true
 }
 
 // serveFolder answers with the folder's index.html, or else its listing.
-func (h *handler) serveFolder(w http.ResponseWriter, r *http.Request, name string, folder *os.File) {
-	index, other, err := h.open(r.Context(), path.Join(name, "index.html"))
+func (h *handler) serveFolder(w http.ResponseWriter, r *http.Request, name string, folder *os.File, wait bool) bool {
+	index, other, err := h.open(r.Context(), path.Join(name, "index.html"), wait)
 	if other != nil {
 		other.Close()
 	}
 	switch {
+	case err == errUncached:
+		return false
 	case index != nil:
 		serveFile(w, r, index)
 		index.Release()
@@ -146,9 +146,12 @@ func (h *handler) serveFolder(w http.ResponseWriter, r *http.Request, name strin
 		h.failWith(w, r, err)
 	case !h.options.Listing:
 		fail(w, r, http.StatusNotFound, "not found")
+	case !wait:
+		return false
 	default:
 		h.list(w, r, name, folder)
 	}
+	return true
 }
 
 // redirect sends the client to clean on this host, which starts with one slash:
