@@ -17,9 +17,9 @@ var OnePool = Variant{"one pool for all", []Edit{{
 
 // ColdHandlers runs handlers without asking whether they may wait for a disk.
 var ColdHandlers = Variant{"handlers are not asked", []Edit{{
-	File: "service/read.go",
-	Old:  "!wait && !h.Cached(c.request)",
-	New:  "!wait && h == nil",
+	File: "service/response.go",
+	Old:  "ok && !wait {",
+	New:  "ok && !wait && k == nil {",
 }}}
 
 // NeverWithdrawn leaves a job in the queue for as long as a disk keeps all workers.
@@ -40,13 +40,13 @@ var WithdrawnTwice = Variant{"jobs that run are withdrawn", []Edit{{
 	New:  "case p.withdraw(s.token) || true:",
 }}}
 
-// EndsShort ends a connection in order when its file cannot be read.
-var EndsShort = Variant{"a clean end when a read fails", []Edit{{
+// EndsShort ends a connection with FIN when its file cannot be read.
+var EndsShort = Variant{"FIN when a read fails", []Edit{{
 	File: "service/read.go",
 	Old:  "case err != nil:\n\t\treturn c.reset(err.Error())",
-	New:  "case err != nil:\n\t\treturn c.finish(ev.now)",
+	New:  "case err != nil:\n\t\treturn c.shutdown(ev.now)",
 }, {
 	File: "service/transfer.go",
 	Old:  "case ev.err != 0:\n\t\treturn c.reset(fmt.Sprintf(\"reading %s: %v\", p.file.Name(), ev.err))",
-	New:  "case ev.err != 0:\n\t\treturn c.finish(ev.now)",
+	New:  "case ev.err != 0:\n\t\treturn c.shutdown(ev.now)",
 }}}
