@@ -7,14 +7,14 @@
 //	accept     loop.go      the ring's thread takes the connection
 //	handshake  conn.go      crypto/tls computes on a worker; then the kernel has the keys
 //	request    request.go   the head is gathered, checked, parsed
-//	handler    response.go  an http.Handler runs on a worker, and leaves segments
+//	handler    response.go  an http.Handler runs on a worker, and leaves segments (read.go)
 //	transfer   transfer.go  memory is sent, files are spliced, gated by the meter (gate.go)
 //	drain      closing.go   nothing is left in kernel TLS; close_notify; FIN
 //	linger     closing.go   unread input is discarded until the client has it all
 //	close      loop.go
 //
 // Beside that way: gate.go and pipes.go bound what the kernel holds, turns.go how many
-// threads it uses, engine.go what a crypto engine that never answers costs, and alert.go
+// threads it uses, storage.go who waits for a disk that hangs, engine.go what a crypto engine that never answers costs, and alert.go
 // tells of one that computes wrong records.
 //
 // A connection (conn.go) does no I/O on the ring itself: it takes an event and

@@ -11,11 +11,11 @@ import (
 // is not is read by a pool of its own, whose workers are all that a disk can keep. A
 // handler runs there, too, if it says that it may wait.
 //
-// One case is left in which a worker of the others waits: on a file of which nothing is
+// One case is left in which a worker of the others waits: of a file of which nothing is
 // in memory the kernel begins to read ahead, though it was told not to wait, and if it
 // does not know where on the disk the file's bytes are, it reads that, and waits
-// (page_cache_sync_ra, ext4_map_blocks). The handler's answer to cold helps: of a file
-// that was opened just now it knows no more than of one that is not open.
+// (page_cache_sync_ra in mm/readahead.c, ext4_map_blocks in fs/ext4/inode.c). The inode
+// must be in memory for that, or the handler has run, and read, where it may wait.
 const (
 	// diskOps is how many jobs may wait for a disk at a time; each keeps a thread, see
 	// turns.go.
