@@ -60,14 +60,16 @@ type settings struct {
 	headerTimeout time.Duration
 	idleTimeout   time.Duration
 	stallTimeout  time.Duration
-	buffer        int64  // bytes that the kernel may hold for a connection
-	crowded       bool   // there are many connections; only the loop changes it
-	grown         int    // pipes that have; only the loop changes it
-	driver        string // who encrypts in the kernel
+	engineOut     time.Time // when an asynchronous cipher was last seen to give something to TCP; only the loop changes it
+	buffer        int64     // bytes that the kernel may hold for a connection
+	crowded       bool      // there are many connections; only the loop changes it
+	grown         int       // pipes that have; only the loop changes it
+	driver        string    // who encrypts in the kernel
 	log           *slog.Logger
 	access        bool
 	sameHost      func(a, b netip.Addr) bool // are these addresses of one machine
 	lifetime      context.Context            // of requests; nil: without end
+	giveBack      func([]segment)            // releases their files off the loop, if that waits for a disk; nil: release
 	stopping      bool                       // no further requests; only the loop changes it
 	counters      counters
 }
@@ -105,6 +107,7 @@ type conn struct {
 	transfer   transfer
 	then       func(now time.Time) operation // what follows the transfer
 	acked      int64                         // by the client, at progressed
+	given      int64                         // to TCP, at the last reading; 0 before the first
 	progressed time.Time                     // the last sign that the client takes something
 	backoff    time.Duration
 	lastWait   ktls.Reading
@@ -474,6 +477,15 @@ func (c *conn) responded(now time.Time) operation {
 	return c.nextRequest(now)
 }
 
+// release gives back the files of segments.
+func (c *conn) release(segments []segment) {
+	if c.giveBack == nil {
+		release(segments)
+		return
+	}
+	c.giveBack(segments)
+}
+
 // endResponse gives back what the response held, and logs it.
 func (c *conn) endResponse(failure string, now time.Time) {
 	r := c.response
@@ -481,7 +493,7 @@ func (c *conn) endResponse(failure string, now time.Time) {
 		return
 	}
 	c.response = nil
-	release(r.segments)
+	c.release(r.segments)
 	c.endTransfer()
 	if !c.scrape {
 		c.counters.ended(c.transport, c.pendingMax, failure != "")

@@ -23,6 +23,9 @@ const (
 	// engineLosses is how many connections one that passes its tests may lose
 	// before it is used no more.
 	engineLosses = 4
+	// engineOvertakes is by how many later operations one is overtaken that the engine
+	// has forgotten: it takes records as they come.
+	engineOvertakes = 32
 	// lastUseTime is between the last operation of a connection and its close, if
 	// that may wait: time for the kernel to give back that operation's hold on the
 	// socket. Who gives back the last one, waits.
@@ -52,7 +55,8 @@ type engine struct {
 	inFlight int       // operations that may wait for it
 	queue    []*slot   // that have one to begin, in order
 	closers  pool      // close sockets that it has records of; io_uring would not say when that ends
-	moved    time.Time // when it was last seen to finish something
+	moved    time.Time // when an operation that had to wait for it last ended
+	ended    int       // operations that did
 	passed   time.Time // when it last passed a test
 	tester   pool      // runs the test, on a goroutine of its own
 	testing  bool
@@ -66,6 +70,16 @@ type engine struct {
 
 // usesEngine tells whether an asynchronous cipher encrypts for the connection.
 func (c *conn) usesEngine() bool { return c.async && c.transport == kernel }
+
+// engineGave takes what a connection's TCP has been given in all, in bytes. More than
+// before is records that the engine has finished. The first reading may see the
+// handshake, which it had no part in.
+func (c *conn) engineGave(bytes int64, now time.Time) {
+	if c.given > 0 && bytes > c.given {
+		c.engineOut = now
+	}
+	c.given = bytes
+}
 
 // useEngine begins an operation that may wait for the engine, off the loop, once few
 // enough are under way.
@@ -81,7 +95,7 @@ func (l *loop) useEngine(s *slot, op operation) {
 
 func (l *loop) beginUse(s *slot) {
 	l.engine.inFlight++
-	s.began = l.now
+	s.began, s.endedBefore = l.now, l.engine.ended
 	l.deadlines.set(s, l.now.Add(engineTime))
 	if s.op.kind != opClose {
 		l.begin(s, s.op)
@@ -96,6 +110,7 @@ func (l *loop) beginUse(s *slot) {
 func (l *loop) used(s *slot, errno unix.Errno) {
 	e := &l.engine
 	e.inFlight--
+	e.ended++
 	if (s.op.kind == opSend || s.op.kind == opNotify) && !s.op.more && errno == 0 {
 		e.moved = l.now // it had to wait for its record
 	}
@@ -118,15 +133,15 @@ func (l *loop) suspect(s *slot) {
 	e := &l.engine
 	l.deadlines.set(s, l.now.Add(engineTime))
 	if s.conn.state == stOffload && !s.conn.offloading.Load() {
-		s.began = l.now // it is other handshakes that it waits for
+		s.began, s.endedBefore = l.now, e.ended // it is other handshakes that it waits for
 		return
 	}
 	l.testEngine()
-	works := e.moved
-	if e.passed.After(works) {
-		works = e.passed
-	}
-	if e.testing || l.now.Sub(s.began) < max(l.stallTimeout, 2*engineTime) || works.Sub(s.began) < engineTime {
+	overtaken := e.ended - s.endedBefore - e.limit // at least, by operations that began later
+	switch {
+	case e.testing || l.now.Sub(s.began) < max(l.stallTimeout, 2*engineTime):
+		return
+	case e.passed.Sub(s.began) < engineTime && overtaken < engineOvertakes:
 		return
 	}
 	// It answers others. This one it has forgotten.
@@ -135,10 +150,15 @@ func (l *loop) suspect(s *slot) {
 	}
 }
 
+// engineMoves tells whether something has come of the engine lately.
+func (l *loop) engineMoves() bool {
+	return l.now.Sub(l.engine.moved) < engineTime || l.now.Sub(l.engineOut) < engineTime
+}
+
 // testEngine has the engine tested, if there is no sign that it works.
 func (l *loop) testEngine() {
 	e := &l.engine
-	if e.dead || e.testing || l.now.Sub(e.moved) < engineTime || l.now.Before(e.testAt) {
+	if e.dead || e.testing || l.engineMoves() || l.now.Before(e.testAt) {
 		return
 	}
 	l.log.Warn("the crypto engine is being tested, since nothing has come of it", "driver", l.driver, "for", engineTime)
@@ -168,8 +188,10 @@ func (l *loop) tested(err error) {
 	case l.lifetime != nil && l.lifetime.Err() != nil: // nobody waits for it any more
 	case errors.Is(err, ErrInconclusive):
 		l.log.Warn(err.Error(), "driver", l.driver)
-	case err == nil || l.now.Sub(e.moved) < engineTime:
-		e.passed = l.now
+	case err == nil || l.engineMoves(): // it may be so slow that the test had no time
+		if err == nil {
+			e.passed = l.now
+		}
 		l.log.Info("the crypto engine works", "driver", l.driver)
 	default:
 		l.engineDied(err)

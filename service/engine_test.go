@@ -128,7 +128,7 @@ func newEngineLoop(t *testing.T, n int) *engineLoop {
 	t.Cleanup(s.endRequests)
 	e := &engineLoop{sys: sys, tester: &handPool{}, closers: &handPool{}}
 	s.testCipher = func(context.Context) error { return e.answer }
-	e.loop = &loop{Server: s, sys: sys, now: sys.clock, workers: &handPool{}, disk: &handPool{}, handshakers: &handPool{}, live: n,
+	e.loop = &loop{Server: s, sys: sys, now: sys.clock, workers: &handPool{}, disk: &handPool{}, handshakers: &handPool{}, storage: storage{closer: &handPool{}}, live: n,
 		engine: engine{limit: 4, tester: e.tester, closers: e.closers}}
 	w := newWorld(&script{}, newSimIdentity(t))
 	for i := range n {
@@ -239,6 +239,28 @@ func TestVerdicts(t *testing.T) {
 				t.Errorf("dead %v, keys are handed over %v, %d lost", e.engine.dead, e.offloads.Load(), e.engine.lost)
 			}
 		})
+	}
+}
+
+// TestSlowEngine: an engine so busy that nothing has ended that waits for it, and that
+// tests have no time, is known to be alive as long as what it has done comes to TCP.
+func TestSlowEngine(t *testing.T) {
+	e := newEngineLoop(t, 2)
+	e.answer = errSimDead
+	e.send(0, false)
+	other := e.slots[1].conn
+	out := int64(1000) // of the handshake, which says nothing
+	for range 20 {
+		other.engineGave(out, e.now)
+		out += 1000
+		e.pass(engineTime / 2)
+	}
+	if e.engine.testing || e.engine.dead || e.engine.lost > 0 {
+		t.Errorf("testing %v, dead %v, %d lost; it has just done something", e.engine.testing, e.engine.dead, e.engine.lost)
+	}
+	e.pass(2 * engineTime)
+	if !e.engine.dead {
+		t.Error("it has done nothing for long, and is trusted")
 	}
 }
 

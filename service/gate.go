@@ -126,6 +126,9 @@ func (c *conn) measure(now time.Time) (r ktls.Reading, op operation, ok bool) {
 	if r.Acked > c.acked {
 		c.acked, c.progressed = r.Acked, now
 	}
+	if c.usesEngine() {
+		c.engineGave(r.Acked+r.Unacked, now)
+	}
 	if unsent := c.window.unsent(); unsent != c.unsent {
 		c.unsent = unsent
 		c.sock.LimitUnsent(unsent)

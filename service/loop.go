@@ -49,11 +49,12 @@ type slot struct {
 	hung  bool      // for stall_timeout
 
 	// See engine.go.
-	engine  bool      // op may wait for the crypto engine, and is under way or queued
-	closing bool      // it is about to be closed
-	op      operation // that one
-	began   time.Time // in the ring, or a hand-over of keys; else zero
-	lost    bool      // the engine has it for good
+	engine      bool      // op may wait for the crypto engine, and is under way or queued
+	closing     bool      // it is about to be closed
+	op          operation // that one
+	began       time.Time // in the ring, or a hand-over of keys; else zero
+	endedBefore int       // operations that used the engine and had ended, then
+	lost        bool      // the engine has it for good
 }
 
 // loop is the one thread that touches the ring, and all connections but those
@@ -109,6 +110,7 @@ func (s *Server) run(ready func()) error {
 		sys:         sys,
 		workers:     newWorkers(max(4, n), s.bell),
 		disk:        newWorkers(diskOps, s.bell),
+		storage:     storage{closer: newWorkers(1, s.bell)},
 		handshakers: newWorkers(max(1, n/2), s.bell),
 		engine:      engine{limit: engineOps, closers: newWorkers(engineOps, s.bell), tester: newWorkers(1, s.bell)},
 		many:        manyConnections,
@@ -118,11 +120,13 @@ func (s *Server) run(ready func()) error {
 }
 
 func (l *loop) run(ready func()) (err error) {
+	l.giveBack = l.release
 	defer func() {
 		l.endRequests() // a ring that failed ends handlers too
 		err = errors.Join(err, l.sys.end(l.discard))
 		l.workers.close(diskTime)
 		l.disk.close(diskTime)
+		l.releaseLast()
 		if !l.handshakers.close(engineTime) || !l.engine.closers.close(engineTime) {
 			l.loseRunning()
 		}
@@ -209,6 +213,9 @@ func (l *loop) rang() {
 	l.finished = l.disk.finished(l.workers.finished(l.finished))
 	for _, token := range l.finished {
 		l.worked(l.slots[token])
+	}
+	if len(l.storage.closer.finished(nil)) > 0 {
+		l.released()
 	}
 	for _, token := range l.engine.closers.finished(nil) {
 		s := l.slots[token]
@@ -394,7 +401,7 @@ func (l *loop) perform(s *slot, op operation) {
 	case opHandshake, opOffload:
 		s.working = true
 		if op.kind == opOffload {
-			s.began = l.now
+			s.began, s.endedBefore = l.now, l.engine.ended
 			l.deadlines.set(s, l.now.Add(engineTime))
 		}
 		l.handshakes++

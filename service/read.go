@@ -34,7 +34,7 @@ func (c *conn) answer(wait bool) error {
 // dropAnswer gives back an answer of which nothing was sent.
 func (c *conn) dropAnswer() {
 	if c.response != nil {
-		release(c.response.segments)
+		c.release(c.response.segments)
 	}
 	c.response, c.transfer = nil, transfer{}
 }

@@ -33,6 +33,8 @@ type source interface {
 	Release()
 	// Unchanged tells whether the file is still what it was when it was opened.
 	Unchanged() error
+	// Deleted tells whether it has no name any more: to close it frees its bytes then.
+	Deleted() bool
 }
 
 // A segment is a piece of a response: memory, or n bytes of file from off.

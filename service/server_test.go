@@ -52,6 +52,11 @@ func (f *testFile) Release() {
 	}
 }
 
+func (f *testFile) Deleted() bool {
+	var s unix.Stat_t
+	return unix.Fstat(f.Fd(), &s) != nil || s.Nlink == 0
+}
+
 func (f *testFile) Unchanged() error {
 	if f.changed != nil {
 		return f.changed()

@@ -140,7 +140,7 @@ func (f *simOpen) ReadAt(p []byte, off int64) (int, error) {
 // read reads what there is, or less, and things happen meanwhile.
 func (f *simOpen) read(p []byte, off int64) (int, error) {
 	w := f.w
-	if w.restless && w.chance(50) {
+	if w.restless && w.chance(w.rests) {
 		w.change()
 	}
 	switch {

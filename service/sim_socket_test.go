@@ -44,12 +44,21 @@ func (f *simOpen) Release() {
 			}
 		}
 		f.w.closedUnderJob(f)
+		if f.w.in == nil && f.Deleted() && !f.w.loop.storage.over {
+			f.w.fault("the loop waits for the disk to free a deleted file")
+		}
 	}
 }
+
+// Deleted: each version takes the place of the one before.
+func (f *simOpen) Deleted() bool { return f.version != f.w.file.version }
 
 func (f *simOpen) Unchanged() error {
 	if f.version != f.w.file.version {
 		return errors.New("sim changed")
+	}
+	if f.w.restless && f.w.chance(300) {
+		f.w.change() // right after the look
 	}
 	return nil
 }

@@ -76,6 +76,7 @@ func newWorld(s *script, id *simIdentity) *world {
 	w.async = !w.chance(300)
 	w.engine = w.newEngine()
 	w.restless = w.chance(200)
+	w.rests = []int{80, 8, 2}[w.choice(3)]
 	if w.chance(80) {
 		w.noSplice, w.noSpliceFrom = true, int64(w.choice(2))
 	}
@@ -109,7 +110,8 @@ func newWorld(s *script, id *simIdentity) *world {
 	w.loop = &loop{
 		Server: server, sys: w, many: w.choice(3), fills: turns{free: w.fills},
 		workers: pool(), disk: pool(), handshakers: pool(),
-		engine: engine{limit: 1 + w.choice(3), closers: pool(), tester: &simPool{w: w, free: true}},
+		storage: storage{closer: &simPool{w: w, free: true}},
+		engine:  engine{limit: 1 + w.choice(3), closers: pool(), tester: &simPool{w: w, free: true}},
 	}
 	for i := range 1 + w.choice(3) {
 		w.clients = append(w.clients, w.newClient(uint16(1000+i), id))

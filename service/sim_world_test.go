@@ -45,6 +45,7 @@ type world struct {
 	noSpliceFrom int64
 	fills        int  // that may be in flight at a time
 	restless     bool // the file changes, again and again
+	rests        int  // how often, of a thousand steps; often, hardly any download gets to its end
 	kernelTLS    bool
 	async        bool      // the kernel's cipher
 	engine       simEngine // of that
@@ -382,7 +383,7 @@ func (w *world) move() {
 	if n := w.reading(); n > w.fills || len(w.loop.fills.waiting) > 0 && n < w.fills {
 		w.fault("%d files are read into pipes at a time, while %d wait", n, len(w.loop.fills.waiting))
 	}
-	if w.restless && w.chance(80) { // also when the service has closed it: TCP may still hold its pages
+	if w.restless && w.chance(w.rests) { // also when the service has closed it: TCP may still hold its pages
 		w.change()
 	}
 	switch {

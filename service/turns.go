@@ -13,7 +13,8 @@ import (
 //	 4  workers that close what such a cipher has records of (engineOps)
 //	 4  workers that wait for a disk (diskOps)
 //	 8  workers that wait in a system call (4, see run), and Go's own for 4 processors
-//	 6  others of Go's: the loop's, the log's, the signals', two of the runtime, one spare
+//	 1  worker that releases deleted files
+//	 5  others of Go's: the loop's, the log's, the signals', two of the runtime
 const (
 	boundedWorkers   = 1 // 0 would leave the kernel's number
 	unboundedWorkers = 10

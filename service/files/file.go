@@ -130,6 +130,14 @@ func (f *File) Unchanged() error {
 	return fmt.Errorf("files: %s changed since it was opened: %s", f.name, strings.Join(changes, ", "))
 }
 
+// Deleted reports whether the file has no name any more, as after another has been
+// renamed to its place; or whether that cannot be told. The last Release then frees its
+// bytes on the disk, and may wait for it.
+func (f *File) Deleted() bool {
+	now, err := f.identify(f.fd)
+	return err != nil || now.links == 0
+}
+
 func (was identity) changes(now identity) []string {
 	var changes []string
 	add := func(what, from, to string) {

@@ -38,6 +38,7 @@ func TestCaught(t *testing.T) {
 		{EngineOnLoop, []string{"TestSimulation"}},
 		{EngineUnbounded, []string{"TestSimulation"}},
 		{EngineTrusted, []string{"TestSimulation"}},
+		{EngineBlind, []string{"TestSlowEngine"}},
 		{StillOffloads, []string{"TestSimulation"}},
 		{ClosesDead, []string{"TestSimulation", "TestRevived"}},
 		{ClosesInRing, []string{"TestSimulation"}},
@@ -49,6 +50,7 @@ func TestCaught(t *testing.T) {
 		{NoReset, []string{"TestKilled"}},
 		{FullIsEmpty, []string{"TestOverflow"}},
 		{ReadsOnLoop, []string{"TestSimulation"}},
+		{FreesOnLoop, []string{"TestSimulation"}},
 		{OnePool, []string{"TestSimulation", "TestHungStorage"}},
 		{ColdHandlers, []string{"TestSimulation", "TestHungStorage"}},
 		{NeverWithdrawn, []string{"TestSimulation", "TestWithdrawn"}},
@@ -63,7 +65,7 @@ func TestCaught(t *testing.T) {
 				t.Fatal(err)
 			}
 			run := "^(" + strings.Join(tc.tests, "|") + ")$"
-			args := []string{"test", "-count=1", "-timeout", "200s", "-run", run, "./service"}
+			args := []string{"test", "-count=1", "-timeout", "400s", "-run", run, "./service"}
 			switch tc.variant.Name {
 			case NoSettle.Name:
 				args[len(args)-1] = "./service/files"

@@ -22,6 +22,17 @@ var ColdHandlers = Variant{"handlers are not asked", []Edit{{
 	New:  "ok && !wait && k == nil {",
 }}}
 
+// FreesOnLoop closes deleted files on the loop's thread.
+var FreesOnLoop = Variant{"deleted files are closed on the loop", []Edit{{
+	File: "service/storage.go",
+	Old:  "case l.storage.over || !s.file.Deleted():",
+	New:  "default:",
+}, {
+	File: "service/storage.go",
+	Old:  "\t\tdefault:\n\t\t\tl.storage.deleted = append",
+	New:  "\t\tcase s.file == nil:\n\t\t\tl.storage.deleted = append",
+}}}
+
 // NeverWithdrawn leaves a job in the queue for as long as a disk keeps all workers.
 var NeverWithdrawn = Variant{"jobs are not withdrawn", []Edit{{
 	File: "service/storage.go",

@@ -265,8 +265,8 @@ func Variants() []Variant {
 		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase, NoAckWait,
 		Unbounded, FreePipe, NoTurns, WholeFiles, Deaf,
 		StopsAtOnce, SecondIgnored, FullIsEmpty, NotAsked, NoLateLook,
-		ReadsOnLoop, OnePool, ColdHandlers, NeverWithdrawn, WithdrawnTwice, EndsShort,
-		EngineOnLoop, EngineUnbounded, EngineTrusted, StillOffloads, ClosesDead, ClosesInRing,
+		ReadsOnLoop, FreesOnLoop, OnePool, ColdHandlers, NeverWithdrawn, WithdrawnTwice, EndsShort,
+		EngineOnLoop, EngineUnbounded, EngineTrusted, EngineBlind, StillOffloads, ClosesDead, ClosesInRing,
 	}
 }
 
@@ -290,6 +290,13 @@ var EngineTrusted = Variant{"no doubt about the engine", []Edit{{
 	File: "service/engine.go",
 	Old:  "if e.dead || e.testing ||",
 	New:  "if true || e.dead || e.testing ||",
+}}}
+
+// EngineBlind knows nothing of the engine but what the loop itself has waited for.
+var EngineBlind = Variant{"a slow engine is taken for dead", []Edit{{
+	File: "service/engine.go",
+	Old:  " || l.now.Sub(l.engineOut) < engineTime",
+	New:  "",
 }}}
 
 // StillOffloads hands keys to an engine that is known to be dead.
