@@ -54,18 +54,18 @@ test-board:
 	go test -count=1 -tags board -timeout 40m -v ./test/board/...
 
 test-boards: | build
-	go test -count=1 -tags board -timeout 4h -v ./test/board -board.full -board.table build/matrix.md -board.controls build/controls.md
+	go test -count=1 -tags board -timeout 4h -v ./test/board -board.full -board.table $(CURDIR)/build/matrix.md -board.controls $(CURDIR)/build/controls.md
 
 # The matrix of machines, ciphers, clients, places and networks alone, and servers
 # that are wrong in the same harness; the tables are left in build.
 matrix: | build
-	go test -count=1 -tags board -timeout 4h -v ./test/board -run '^(TestMatrix|TestControls)$$' -board.full -board.table build/matrix.md -board.controls build/controls.md
+	go test -count=1 -tags board -timeout 4h -v ./test/board -run '^(TestMatrix|TestControls)$$' -board.full -board.table $(CURDIR)/build/matrix.md -board.controls $(CURDIR)/build/controls.md
 
 # Cells of that matrix by chance: make soak SOAK=8h SEED=7. The table is left in build.
 SOAK := 1h
 SEED := 1
 soak: | build
-	go test -count=1 -tags board -timeout 0 -v ./test/board -run '^TestSoak$$' -board.soak $(SOAK) -board.seed $(SEED) -board.table build/soak.md
+	go test -count=1 -tags board -timeout 0 -v ./test/board -run '^TestSoak$$' -board.soak $(SOAK) -board.seed $(SEED) -board.table $(CURDIR)/build/soak.md
 
 build:
 	mkdir -p build

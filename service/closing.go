@@ -101,6 +101,7 @@ func (c *conn) notifyDone(ev event) operation {
 	case ev.err != 0:
 		return c.reset(ev.err.Error())
 	}
+	c.progressed = ev.now // as in pushed
 	c.sock.Sent(ev.n)
 	return c.drain(ev.now, c.shutdown)
 }

@@ -173,6 +173,9 @@ func (c *conn) waitForRoom(r ktls.Reading, now time.Time) operation {
 // pause waits, longer each time, for what nothing tells of.
 func (c *conn) pause(now time.Time) operation {
 	if c.stalled(now) {
+		if r := c.lastWait; r.Pending > 0 && r.Unacked == 0 {
+			return c.reset("nothing came out of kernel TLS for stall_timeout: the crypto engine is too slow")
+		}
 		return c.reset("the client took nothing for stall_timeout")
 	}
 	c.backoff = max(minWait, min(2*c.backoff, maxWait))

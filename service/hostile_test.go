@@ -179,6 +179,42 @@ func TestEngineError(t *testing.T) {
 	}
 }
 
+// TestLongPush: a push may take longer than stall_timeout, since an engine is busy with
+// others; that says nothing of the client.
+func TestLongPush(t *testing.T) {
+	ts := startServer(t, http.NotFoundHandler(), nil)
+	sock := &scriptedSocket{}
+	c := newConn(&ts.settings, sock, "client", nil)
+	c.transport, c.async = kernel, true
+	now := time.Now()
+	c.transfer = transfer{pieces: []piece{{mem: make([]byte, 400<<10)}}}
+	op := c.send(now, c.finish)
+	if op.kind != opSend {
+		t.Fatalf("operation %d, want a push", op.kind)
+	}
+	sock.reading.Pending = maxPending // so what is left has to wait
+	now = now.Add(2 * ts.stallTimeout)
+	if op = c.step(event{n: op.n, now: now}); op.kind != opWait {
+		t.Fatalf("operation %d after a push that took long, want a wait", op.kind)
+	}
+	if op = c.step(event{late: true, now: now.Add(ts.stallTimeout)}); op.kind != opClose {
+		t.Errorf("operation %d after stall_timeout, want a reset", op.kind)
+	}
+	c.transfer, c.state = transfer{}, stTransfer
+	if op = c.finish(now); op.kind != opWait {
+		t.Fatalf("operation %d, want the drain", op.kind)
+	}
+	sock.reading.Pending = 0
+	if op = c.step(event{late: true, now: now}); op.kind != opNotify {
+		t.Fatalf("operation %d, want close_notify", op.kind)
+	}
+	sock.reading.Pending = 24
+	now = now.Add(2 * ts.stallTimeout)
+	if op = c.step(event{n: 2, now: now}); op.kind != opWait {
+		t.Errorf("operation %d after a close_notify that took long, want the drain", op.kind)
+	}
+}
+
 // TestNotifyDoesNotSpin: a socket that refuses close_notify, and has room whenever
 // poll(2) is asked, is tried again after a pause, and not for ever.
 func TestNotifyDoesNotSpin(t *testing.T) {

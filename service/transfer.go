@@ -282,6 +282,7 @@ func (c *conn) pushed(ev event) operation {
 		return c.reset("the socket took nothing")
 	}
 	t.refused = false
+	c.progressed = ev.now // a crypto engine that keeps pushes waiting is not a stalled client
 	c.sock.Sent(ev.n)
 	c.encrypts(ev.n, t.pushing.more || ev.n < t.pushing.n)
 	if t.held > 0 {

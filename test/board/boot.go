@@ -116,11 +116,21 @@ func (m *Machine) setEngine(ctx context.Context) (err error) {
 	if err := m.instantiate(ctx, e.template(plain.driver)); err != nil {
 		return err
 	}
-	// That may be answered while the kernel still tests the new instance;
-	// asking for the plain name then waits for the test.
+	// That may be answered while the kernel still tests the new instance. Asking for
+	// the plain name then waits for the test, until Linux 7.
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
 	best, err := m.gcm(ctx)
+	for err == nil && !best.passed && best.async == e.Async() {
+		select {
+		case <-tick.C:
+			best, err = m.gcm(ctx)
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("board: engine %v: %+v: %w", e, best, err)
 	}
 	if best.async != e.Async() || !best.passed || (best.driver == caamsim.Driver) != (e == CAAM) {
 		return fmt.Errorf("board: engine %v is not what the kernel would use: %+v; leave out modules that outrank it", e, best)

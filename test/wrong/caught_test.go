@@ -39,6 +39,7 @@ func TestCaught(t *testing.T) {
 		{EngineUnbounded, []string{"TestSimulation"}},
 		{EngineTrusted, []string{"TestSimulation"}},
 		{EngineBlind, []string{"TestSlowEngine"}},
+		{EngineHurried, []string{"TestLongPush"}},
 		{StillOffloads, []string{"TestSimulation"}},
 		{ClosesDead, []string{"TestSimulation", "TestRevived"}},
 		{ClosesInRing, []string{"TestSimulation"}},

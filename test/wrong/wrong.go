@@ -266,7 +266,7 @@ func Variants() []Variant {
 		Unbounded, FreePipe, NoTurns, WholeFiles, Deaf,
 		StopsAtOnce, SecondIgnored, FullIsEmpty, NotAsked, NoLateLook,
 		ReadsOnLoop, FreesOnLoop, OnePool, ColdHandlers, NeverWithdrawn, WithdrawnTwice, EndsShort,
-		EngineOnLoop, EngineUnbounded, EngineTrusted, EngineBlind, StillOffloads, ClosesDead, ClosesInRing,
+		EngineOnLoop, EngineUnbounded, EngineTrusted, EngineBlind, EngineHurried, StillOffloads, ClosesDead, ClosesInRing,
 	}
 }
 
@@ -297,6 +297,13 @@ var EngineBlind = Variant{"a slow engine is taken for dead", []Edit{{
 	File: "service/engine.go",
 	Old:  " || l.now.Sub(l.engineOut) < engineTime",
 	New:  "",
+}}}
+
+// EngineHurried takes the time that a push waits for the engine for the client's.
+var EngineHurried = Variant{"a slow push is a stalled client", []Edit{{
+	File: "service/transfer.go",
+	Old:  "c.progressed = ev.now // a crypto",
+	New:  "// a crypto",
 }}}
 
 // StillOffloads hands keys to an engine that is known to be dead.
