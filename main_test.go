@@ -331,9 +331,10 @@ func TestCipherChoice(t *testing.T) {
 	}
 }
 
-// TestSecondSignal: a transfer that a client does not take holds the first
-// SIGTERM up; the second ends it, and the client can tell.
-func TestSecondSignal(t *testing.T) {
+// startTransfer starts a daemon, and a client that has the beginning of a large file
+// and reads no more of it by itself.
+func startTransfer(t *testing.T) (*daemon, net.Conn) {
+	t.Helper()
 	dir, configure := site(t)
 	if err := os.WriteFile(filepath.Join(dir, "files", "fw"), make([]byte, 32<<20), 0o644); err != nil {
 		t.Fatal(err)
@@ -343,12 +344,19 @@ func TestSecondSignal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(30 * time.Second))
 	io.WriteString(conn, "GET /fw HTTP/1.1\r\nHost: b\r\n\r\n")
 	if _, err := io.ReadFull(conn, make([]byte, 1000)); err != nil {
 		t.Fatal(err)
 	}
+	return d, conn
+}
+
+// TestSecondSignal: a transfer that a client does not take holds the first
+// SIGTERM up; the second ends it, and the client can tell.
+func TestSecondSignal(t *testing.T) {
+	d, conn := startTransfer(t)
 	d.cmd.Process.Signal(syscall.SIGTERM)
 	for {
 		line, err := d.lines.ReadString('\n')
@@ -371,21 +379,7 @@ func TestSecondSignal(t *testing.T) {
 
 // TestKilled: a client of a service that is killed can tell.
 func TestKilled(t *testing.T) {
-	dir, configure := site(t)
-	if err := os.WriteFile(filepath.Join(dir, "files", "fw"), make([]byte, 32<<20), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	d := startDaemon(t, configure(good))
-	conn, err := net.Dial("tcp", d.addrs[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(30 * time.Second))
-	io.WriteString(conn, "GET /fw HTTP/1.1\r\nHost: b\r\n\r\n")
-	if _, err := io.ReadFull(conn, make([]byte, 1000)); err != nil {
-		t.Fatal(err)
-	}
+	d, conn := startTransfer(t)
 	d.cmd.Process.Kill()
 	d.cmd.Wait()
 	if n, err := io.Copy(io.Discard, conn); !errors.Is(err, syscall.ECONNRESET) {

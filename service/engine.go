@@ -24,7 +24,7 @@ const (
 	// before it is used no more.
 	engineLosses = 4
 	// engineOvertakes is by how many later operations one is overtaken that the engine
-	// has forgotten: it takes records as they come.
+	// has forgotten: it takes records as they come. Those that had to wait for theirs count.
 	engineOvertakes = 32
 	// lastUseTime is between the last operation of a connection and its close, if
 	// that may wait: time for the kernel to give back that operation's hold on the
@@ -56,7 +56,7 @@ type engine struct {
 	queue    []*slot   // that have one to begin, in order
 	closers  pool      // close sockets that it has records of; io_uring would not say when that ends
 	moved    time.Time // when an operation that had to wait for it last ended
-	ended    int       // operations that did
+	ended    int       // such operations
 	passed   time.Time // when it last passed a test
 	tester   pool      // runs the test, on a goroutine of its own
 	testing  bool
@@ -110,9 +110,9 @@ func (l *loop) beginUse(s *slot) {
 func (l *loop) used(s *slot, errno unix.Errno) {
 	e := &l.engine
 	e.inFlight--
-	e.ended++
 	if (s.op.kind == opSend || s.op.kind == opNotify) && !s.op.more && errno == 0 {
 		e.moved = l.now // it had to wait for its record
+		e.ended++
 	}
 	s.engine, s.op, s.began = false, operation{}, time.Time{}
 	if len(e.queue) > 0 {

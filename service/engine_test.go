@@ -264,6 +264,25 @@ func TestSlowEngine(t *testing.T) {
 	}
 }
 
+// TestOvertaken: an engine that has answered many later operations has forgotten this one.
+// Those that had nothing to wait for do not tell.
+func TestOvertaken(t *testing.T) {
+	for _, more := range []bool{true, false} {
+		e := newEngineLoop(t, 2)
+		e.send(0, false)
+		other := e.slots[1]
+		for range 3 * engineOvertakes {
+			e.useEngine(other, operation{kind: opSend, more: more})
+			e.used(other, 0)
+			e.engineOut = e.now // so nothing is tested
+			e.pass(time.Second)
+		}
+		if lost := e.engine.lost == 1; lost == more {
+			t.Errorf("MSG_MORE %v: %d connections are lost", more, e.engine.lost)
+		}
+	}
+}
+
 // TestForgotten: an engine that passes its tests, and still does not answer one
 // connection, loses it; and is not used any more when it has lost some.
 func TestForgotten(t *testing.T) {

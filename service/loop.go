@@ -53,7 +53,7 @@ type slot struct {
 	closing     bool      // it is about to be closed
 	op          operation // that one
 	began       time.Time // in the ring, or a hand-over of keys; else zero
-	endedBefore int       // operations that used the engine and had ended, then
+	endedBefore int       // engine.ended, then
 	lost        bool      // the engine has it for good
 }
 
@@ -62,7 +62,7 @@ type slot struct {
 type loop struct {
 	*Server
 	sys         system
-	workers     pool // for handlers, and for sealing in user space; they wait for no disk
+	workers     pool // for handlers, and for sealing in user space; they wait for no disk, but see storage.go
 	disk        pool // for what may
 	handshakers pool // for handshakes alone: a flood of them holds up nothing else
 	handshakes  int  // with handshakers
