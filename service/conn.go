@@ -62,7 +62,8 @@ type settings struct {
 	stallTimeout  time.Duration
 	engineOut     time.Time // when an asynchronous cipher was last seen to give something to TCP; only the loop changes it
 	buffer        int64     // bytes that the kernel may hold for a connection
-	crowded       bool      // there are many connections; only the loop changes it
+	memory        int64     // bytes that the kernel should hold, at most, that are not sent yet
+	share         int64     // of memory, of each connection; only the loop changes it
 	grown         int       // pipes that have; only the loop changes it
 	driver        string    // who encrypts in the kernel
 	log           *slog.Logger
@@ -130,7 +131,7 @@ type conn struct {
 // newConn takes a connection that the loop accepted.
 func newConn(s *settings, sock socket, remote string, session *ktls.Session) *conn {
 	c := &conn{settings: s, sock: sock, remote: remote, session: session}
-	c.window.move(0, time.Time{}, s.crowded)
+	c.window.move(0, time.Time{}, s.share)
 	c.room.all, c.unsent = c.window.size, minUnsent // nothing is there
 	if session != nil {
 		c.transport = unknown

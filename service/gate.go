@@ -122,7 +122,7 @@ func (c *conn) measure(now time.Time) (r ktls.Reading, op operation, ok bool) {
 		return r, c.reset(err.Error()), false
 	}
 	c.pendingMax = max(c.pendingMax, r.Pending)
-	c.window.move(r.Acked-c.acked, now, c.crowded)
+	c.window.move(r.Acked-c.acked, now, c.share)
 	if r.Acked > c.acked {
 		c.acked, c.progressed = r.Acked, now
 	}

@@ -69,7 +69,6 @@ type loop struct {
 	slots       []*slot
 	free        []int
 	live        int
-	many        int            // connections; more are a crowd
 	accepts     []uring.Handle // by listener: the accept in the ring, or 0
 	fills       turns          // of reading files into pipes
 	storage     storage
@@ -113,7 +112,6 @@ func (s *Server) run(ready func()) error {
 		storage:     storage{closer: newWorkers(1, s.bell)},
 		handshakers: newWorkers(max(1, n/2), s.bell),
 		engine:      engine{limit: engineOps, closers: newWorkers(engineOps, s.bell), tester: newWorkers(1, s.bell)},
-		many:        manyConnections,
 		fills:       turns{free: maxFills},
 	}
 	return l.run(ready)
@@ -376,7 +374,7 @@ func (l *loop) closed(s *slot) {
 // count takes that there is a connection more, or less.
 func (l *loop) count(n int) {
 	l.live += n
-	l.crowded = l.live > l.many
+	l.share = l.memory / int64(max(1, l.live))
 }
 
 // perform starts what a connection asks for.

@@ -41,6 +41,9 @@ type Options struct {
 	IdleTimeout   time.Duration // between requests
 	StallTimeout  time.Duration // without a byte acknowledged by the client
 	Buffer        int64         // bytes that the kernel may hold for a connection, 256 KiB at least
+	// Memory is how many bytes the kernel should hold at most, for all connections, that
+	// are not sent yet. It is not kept where each has little: then the slow have less.
+	Memory int64
 
 	Log    *slog.Logger
 	Access bool // log each request
@@ -123,6 +126,7 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 			idleTimeout:   opts.IdleTimeout,
 			stallTimeout:  opts.StallTimeout,
 			buffer:        max(opts.Buffer, minBuffer),
+			memory:        opts.Memory,
 			driver:        opts.Driver,
 			log:           opts.Log,
 			access:        opts.Access,

@@ -114,7 +114,7 @@ func startServerOn(t *testing.T, h http.Handler, change func(*Options), sameHost
 		TLS:           &tls.Config{Certificates: []tls.Certificate{pair}},
 		Connections:   64,
 		HeaderTimeout: 10 * time.Second, IdleTimeout: 20 * time.Second, StallTimeout: 20 * time.Second,
-		Buffer: 2 << 20,
+		Buffer: 2 << 20, Memory: 16 << 20,
 		Log:    slog.New(slog.NewTextHandler(ts.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Access: true,
 	}

@@ -91,6 +91,7 @@ func newWorld(s *script, id *simIdentity) *world {
 			require:       w.chance(50),
 			headerTimeout: 10 * time.Second, idleTimeout: 20 * time.Second, stallTimeout: 30 * time.Second,
 			buffer:   []int64{minBuffer, 96 << 10}[w.choice(2)], // the smaller is met more often
+			memory:   []int64{0, 150 << 10, 1 << 40}[w.choice(3)],
 			driver:   "sim",
 			log:      simLogger(),
 			sameHost: func(_, _ netip.Addr) bool { return local },
@@ -108,7 +109,7 @@ func newWorld(s *script, id *simIdentity) *world {
 	pool := func() *simPool { return &simPool{w: w} }
 	w.disk = w.newDisk()
 	w.loop = &loop{
-		Server: server, sys: w, many: w.choice(3), fills: turns{free: w.fills},
+		Server: server, sys: w, fills: turns{free: w.fills},
 		workers: pool(), disk: pool(), handshakers: pool(),
 		storage: storage{closer: &simPool{w: w, free: true}},
 		engine:  engine{limit: 1 + w.choice(3), closers: pool(), tester: &simPool{w: w, free: true}},

@@ -235,14 +235,12 @@ func (w *world) works() bool {
 	return slices.ContainsFunc(w.jobs, func(j simJob) bool { return !w.stops(j) })
 }
 
-// work runs one of the jobs, if it goes on.
+// work runs one of the jobs that go on, if there is one.
 func (w *world) work() {
-	i := w.choice(len(w.jobs))
-	j := w.jobs[i]
-	if w.stops(j) {
-		return
+	goes := slices.DeleteFunc(slices.Clone(w.jobs), w.stops)
+	if len(goes) > 0 {
+		w.run(goes[w.choice(len(goes))])
 	}
-	w.run(j)
 }
 
 // run runs a job to its end.
@@ -611,6 +609,7 @@ func (w *world) send(s *simSocket, op operation) (n int, errno unix.Errno) {
 func (w *world) end(complete func(uring.Completion)) error {
 	var stay []*flight
 	defer func() { w.flights = stay }()
+	w.engine.lostAtEnd = w.loop.engine.lost > 0
 	for len(w.flights) > 0 {
 		f := w.flights[0]
 		if f.waiting && !w.engine.dead {

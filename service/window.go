@@ -1,21 +1,23 @@
 package service
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // A client that takes nothing has its connection hold what it was given. So that many
 // of them leave something to others, in TCP's memory above all (net.ipv4.tcp_mem is
-// some 40 MiB on a board of 512 MiB), what was not sent yet is bounded by what the
-// client takes: in a crowd tightly, else so that nobody who is fast is held up.
+// some 40 MiB on a board of 512 MiB), what was not sent yet is bounded: by what the
+// client takes, and by a share of that memory. Where the share is next to nothing a
+// connection still has enough to go on, and more if its client is fast.
 const (
-	manyConnections = 64 // more are a crowd
-
 	// step is what must have become free before more is given.
 	step = maxRecord / 2
 	// minWindow lets a connection have a record, and the next begun when poll(2) tells
 	// that there is room, which is when half of minUnsent is left.
 	minWindow = maxRecord + step
 	minUnsent = maxRecord // what TCP may take that it cannot send, about
-	// ampleWindow is where a connection begins that is in no crowd.
+	// ampleWindow is where a connection begins that has memory enough.
 	ampleWindow = chunk
 	// fastWindow is where TCP is no longer bound by minUnsent.
 	fastWindow = 128 << 10
@@ -27,12 +29,14 @@ const (
 // acknowledged in the last half to one second.
 type window struct {
 	size         int64
+	shared       bool // size is the connection's share
 	since        time.Time
 	last, before int64 // acknowledged since then, and in the time before
 }
 
-// move takes that n more bytes have been acknowledged.
-func (w *window) move(n int64, now time.Time, crowded bool) {
+// move takes that n more bytes have been acknowledged, and how many bytes are the
+// connection's share.
+func (w *window) move(n int64, now time.Time, share int64) {
 	if passed := now.Sub(w.since); passed >= windowTime {
 		w.before = w.last
 		if passed >= 2*windowTime { // it is long ago
@@ -41,17 +45,18 @@ func (w *window) move(n int64, now time.Time, crowded bool) {
 		w.since, w.last = now, 0
 	}
 	w.last += n
-	if crowded {
-		w.size = minWindow + (w.last+w.before)/4
-	} else {
-		w.size = ampleWindow + w.last + w.before
-	}
+	recent := w.last + w.before
+	w.size = max(minWindow+min(recent/4, fastWindow), min(ampleWindow+recent, share))
+	w.shared = w.size == share
 }
 
 // unsent is what TCP is told of it; 0 is no bound.
 func (w *window) unsent() int {
-	if w.size >= fastWindow {
-		return 0
+	switch {
+	case w.size < fastWindow:
+		return minUnsent
+	case w.shared: // so that poll(2) tells when half of it is left
+		return int(min(w.size, math.MaxInt32))
 	}
-	return minUnsent
+	return 0
 }

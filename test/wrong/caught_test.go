@@ -33,6 +33,7 @@ func TestCaught(t *testing.T) {
 		{NoAckWait, []string{"TestSimulation"}},
 		{RacyBase, []string{"TestMeterBase"}},
 		{Unbounded, []string{"TestSimulation"}},
+		{NoShare, []string{"TestWindow"}},
 		{FreePipe, []string{"TestSimulation"}},
 		{NoTurns, []string{"TestSimulation"}},
 		{EngineOnLoop, []string{"TestSimulation"}},

@@ -69,6 +69,13 @@ var Unbounded = Variant{"no bound on TCP's buffer", []Edit{{
 	New:  "min(c.buffer-headroom, 1<<40)",
 }}}
 
+// NoShare gives each connection what one alone might have of the memory there is.
+var NoShare = Variant{"no share of memory", []Edit{{
+	File: "service/loop.go",
+	Old:  "l.memory / int64(max(1, l.live))",
+	New:  "l.memory",
+}}}
+
 // NoTurns reads as many files at a time as are asked for. On a disk that hangs, they
 // take all threads that sockets need too.
 var NoTurns = Variant{"no turns", []Edit{{
@@ -263,7 +270,7 @@ func Variants() []Variant {
 	return []Variant{
 		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoReset, NoSeal, NoSettle, Unsealed,
 		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase, NoAckWait,
-		Unbounded, FreePipe, NoTurns, WholeFiles, Deaf,
+		Unbounded, NoShare, FreePipe, NoTurns, WholeFiles, Deaf,
 		StopsAtOnce, SecondIgnored, FullIsEmpty, NotAsked, NoLateLook,
 		ReadsOnLoop, FreesOnLoop, OnePool, ColdHandlers, NeverWithdrawn, WithdrawnTwice, EndsShort,
 		EngineOnLoop, EngineUnbounded, EngineTrusted, EngineBlind, EngineHurried, StillOffloads, ClosesDead, ClosesInRing,
