@@ -167,10 +167,6 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 	if err != nil {
 		return err
 	}
-	memory, err := platform.TCPMemory()
-	if err != nil {
-		return err
-	}
 	listeners, err := service.OpenListeners(cfg)
 	if err != nil {
 		return err
@@ -210,7 +206,7 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 		IdleTimeout:   cfg.Limits.IdleTimeout,
 		StallTimeout:  cfg.Limits.StallTimeout,
 		Buffer:        cfg.Limits.Buffer,
-		Memory:        memory / 2, // the rest is for what is in flight, and for others
+		Memory:        platform.TCPMemory() / 2, // the rest is for what is in flight, and for others
 		Log:           log,
 		Access:        cfg.Log.Access,
 	}, listeners)

@@ -133,7 +133,7 @@ func loopback(ctx context.Context) (client, server *net.TCPConn, err error) {
 	return c.(*net.TCPConn), s.(*net.TCPConn), nil
 }
 
-// presence is where the tls module is.
+// presence is where a module is.
 type presence int
 
 const (
@@ -175,12 +175,17 @@ func tlsModule(proc, sys, modules string) presence {
 	if loaded {
 		return moduleLoaded
 	}
+	return onDisk(modules, ulpTLS)
+}
+
+// onDisk looks for a module in the folder of the running kernel's modules.
+func onDisk(modules, name string) presence {
 	where := moduleUnknown
 	eachLine(filepath.Join(modules, "modules.dep"), func(line string) bool {
 		where = moduleAbsent
 		path, _, _ := strings.Cut(line, ":")
 		base, _, _ := strings.Cut(filepath.Base(path), ".") // tls.ko, tls.ko.xz, tls.ko.zst
-		if base == ulpTLS {
+		if strings.ReplaceAll(base, "-", "_") == name {
 			where = moduleOnDisk
 			return false
 		}

@@ -1,7 +1,7 @@
 package platform
 
 import (
-	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -11,26 +11,31 @@ import (
 
 // TCPMemory is how many bytes TCP may use for all sockets before it is under pressure,
 // drops what it received, and gives each socket a share alone: the second number of
-// net.ipv4.tcp_mem (ip-sysctl.rst). A network namespace does not see it: there it is a
-// sixteenth of memory, as the kernel has it at boot (tcp_init_mem in net/ipv4/tcp.c).
-func TCPMemory() (int64, error) { return tcpMemory("/proc/sys/net/ipv4/tcp_mem") }
+// net.ipv4.tcp_mem (ip-sysctl.rst). Where that cannot be read, as in a network namespace,
+// or is more than a quarter of memory, it is a sixteenth of memory, which is about what
+// the kernel makes of it at boot (tcp_init_mem in net/ipv4/tcp.c).
+func TCPMemory() int64 {
+	var info unix.Sysinfo_t
+	all := int64(math.MaxInt64)
+	if err := unix.Sysinfo(&info); err == nil { // sysinfo(2) has no error that could come
+		all = int64(info.Totalram) * int64(info.Unit)
+	}
+	return tcpMemory("/proc/sys/net/ipv4/tcp_mem", all)
+}
 
-func tcpMemory(path string) (int64, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		var info unix.Sysinfo_t
-		if err := unix.Sysinfo(&info); err != nil {
-			return 0, fmt.Errorf("platform: %w", os.NewSyscallError("sysinfo", err))
+// tcpMemory is given where the numbers are, and how many bytes of memory there are.
+func tcpMemory(path string, all int64) int64 {
+	pages, ok := int64(0), false
+	eachLine(path, func(line string) bool {
+		if f := strings.Fields(line); len(f) == 3 {
+			n, err := strconv.ParseInt(f[1], 10, 64)
+			pages, ok = n, err == nil
 		}
-		return int64(info.Totalram) * int64(info.Unit) / 16, nil
+		return false
+	})
+	page := int64(os.Getpagesize())
+	if !ok || pages <= 0 || pages > all/4/page {
+		return all / 16
 	}
-	f := strings.Fields(string(text))
-	if len(f) != 3 {
-		return 0, fmt.Errorf("platform: %s: three numbers expected, found %q", path, text)
-	}
-	pages, err := strconv.ParseInt(f[1], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("platform: %s: %w", path, err)
-	}
-	return pages * int64(os.Getpagesize()), nil
+	return pages * page
 }

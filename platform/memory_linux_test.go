@@ -7,31 +7,34 @@ import (
 )
 
 func TestTCPMemory(t *testing.T) {
+	const all = 512 << 20
 	name := filepath.Join(t.TempDir(), "tcp_mem")
-	unseen, err := tcpMemory(name) // as in a namespace
-	if err != nil {
-		t.Fatal(err)
-	}
-	if unseen < 1<<20 || unseen > 1<<40 {
-		t.Errorf("%d bytes without the file", unseen)
+	if got := tcpMemory(name, all); got != all/16 { // as in a namespace
+		t.Errorf("without the file: %d, want %d", got, all/16)
 	}
 	page := int64(os.Getpagesize())
 	for _, tt := range []struct {
 		text string
-		want int64 // 0: an error
+		want int64
 	}{
-		{"5175\t6901\t10350\n", 6901 * page}, // Linux 6.12.95, 512 MiB
-		{"1 4611686018427387 3\n", 4611686018427387 * page},
-		{"", 0},
-		{"1 2\n", 0},
-		{"1 x 3\n", 0},
+		{"5175\t6901\t10350\n", 6901 * page},    // Linux 6.12.95, 512 MiB
+		{"8388608 8388608 8388608\n", all / 16}, // bytes, by mistake
+		{"1 9223372036854775807 3\n", all / 16},
+		{"1 18446744073709551615 3\n", all / 16},
+		{"1 -1 3\n", all / 16},
+		{"0 0 0\n", all / 16},
+		{"", all / 16},
+		{"1 2\n", all / 16},
+		{"1 x 3\n", all / 16},
 	} {
 		if err := os.WriteFile(name, []byte(tt.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, err := tcpMemory(name)
-		if got != tt.want || (err == nil) != (tt.want != 0) {
-			t.Errorf("%q: %d, %v; want %d", tt.text, got, err, tt.want)
+		if got := tcpMemory(name, all); got != tt.want {
+			t.Errorf("%q: %d, want %d", tt.text, got, tt.want)
 		}
+	}
+	if got := TCPMemory(); got < 1<<20 || got > 1<<40 {
+		t.Errorf("this machine's: %d", got)
 	}
 }

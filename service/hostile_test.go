@@ -111,13 +111,14 @@ type scriptedSocket struct {
 	aborted  bool
 	err      error  // of Err
 	came     string // of the client
+	unsent   int    // of LimitUnsent
 }
 
 func (s *scriptedSocket) Offload(*ktls.Session) error    { return errors.ErrUnsupported }
 func (s *scriptedSocket) Sent(int)                       {}
 func (s *scriptedSocket) Reading() (ktls.Reading, error) { return s.reading, nil }
 func (s *scriptedSocket) Pipe() (*pipe, error)           { return nil, unix.EMFILE }
-func (s *scriptedSocket) LimitUnsent(int)                {}
+func (s *scriptedSocket) LimitUnsent(n int)              { s.unsent = n }
 func (s *scriptedSocket) ResizePipe(*pipe, int) error    { return unix.EPERM }
 func (s *scriptedSocket) ClosePipe(*pipe)                {}
 func (s *scriptedSocket) Received(p []byte) int          { return copy(p, s.came) }

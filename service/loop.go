@@ -139,6 +139,7 @@ func (l *loop) run(ready func()) (err error) {
 	}()
 	l.accepts = make([]uring.Handle, len(l.listeners))
 	l.now = l.sys.now()
+	l.count(0)
 	l.started(l.sys.awaitBell(tokenBell))
 	l.accept()
 	ready()

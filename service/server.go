@@ -42,7 +42,8 @@ type Options struct {
 	StallTimeout  time.Duration // without a byte acknowledged by the client
 	Buffer        int64         // bytes that the kernel may hold for a connection, 256 KiB at least
 	// Memory is how many bytes the kernel should hold at most, for all connections, that
-	// are not sent yet. It is not kept where each has little: then the slow have less.
+	// are not sent yet; each has a share. Where that is little, as if this is 0, each has
+	// enough to go on all the same.
 	Memory int64
 
 	Log    *slog.Logger

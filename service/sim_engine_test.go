@@ -16,7 +16,6 @@ type simEngine struct {
 	full      bool // while it is dead its queue is full: whole records wait too
 	dead      bool // it finishes nothing
 	died      bool // it was, once
-	lostAtEnd bool // the service had lost connections to it when it ended
 }
 
 var errSimDead = errors.New("the engine is dead")
@@ -171,16 +170,15 @@ func (w *world) offloading(fd int) bool {
 	return false
 }
 
-// unclean tells whether the service was aborted, or ended with connections that it had
-// lost, with nothing left but sockets that the engine still had something of: their
-// close is the process's end.
+// unclean tells whether the service was aborted with nothing left but sockets
+// that the engine still had something of: their close is the process's end.
 func (w *world) unclean() bool {
 	for _, s := range w.sockets {
 		if !s.kept {
 			return false
 		}
 	}
-	return (w.loop.request.Load() == askedAbort || w.engine.lostAtEnd) && len(w.pipes)+w.refs+len(w.flights)+len(w.jobs) == 0
+	return w.loop.request.Load() == askedAbort && len(w.pipes)+w.refs+len(w.flights)+len(w.jobs) == 0
 }
 
 // A conn's socket, as far as it is about the engine.

@@ -417,8 +417,14 @@ func (s *simSocket) encrypt() {
 	if s.tls == nil || len(s.tls.made) == 0 {
 		return
 	}
-	if i := s.w.choice(len(s.tls.made)); s.tls.made[i].sealed == nil && !(s.w.async && s.w.engine.dead) {
-		s.seal(&s.tls.made[i])
+	var open []*simRecord
+	for i := range s.tls.made {
+		if r := &s.tls.made[i]; r.sealed == nil {
+			open = append(open, r)
+		}
+	}
+	if len(open) > 0 && !(s.w.async && s.w.engine.dead) {
+		s.seal(open[s.w.choice(len(open))])
 	}
 	s.toTCP()
 }

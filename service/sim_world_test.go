@@ -609,7 +609,6 @@ func (w *world) send(s *simSocket, op operation) (n int, errno unix.Errno) {
 func (w *world) end(complete func(uring.Completion)) error {
 	var stay []*flight
 	defer func() { w.flights = stay }()
-	w.engine.lostAtEnd = w.loop.engine.lost > 0
 	for len(w.flights) > 0 {
 		f := w.flights[0]
 		if f.waiting && !w.engine.dead {

@@ -19,7 +19,9 @@ const (
 	minUnsent = maxRecord // what TCP may take that it cannot send, about
 	// ampleWindow is where a connection begins that has memory enough.
 	ampleWindow = chunk
-	// fastWindow is where TCP is no longer bound by minUnsent.
+	// fastWindow is where TCP is no longer bound by minUnsent. It is also the most that a
+	// fast client adds to minWindow where the share is less: more than half a mebibyte in
+	// windowTime, which not many can take at a time from one network.
 	fastWindow = 128 << 10
 
 	windowTime = 500 * time.Millisecond
@@ -29,7 +31,7 @@ const (
 // acknowledged in the last half to one second.
 type window struct {
 	size         int64
-	shared       bool // size is the connection's share
+	bound        bool // by the share, not by what the client takes
 	since        time.Time
 	last, before int64 // acknowledged since then, and in the time before
 }
@@ -47,7 +49,7 @@ func (w *window) move(n int64, now time.Time, share int64) {
 	w.last += n
 	recent := w.last + w.before
 	w.size = max(minWindow+min(recent/4, fastWindow), min(ampleWindow+recent, share))
-	w.shared = w.size == share
+	w.bound = w.size < ampleWindow+recent
 }
 
 // unsent is what TCP is told of it; 0 is no bound.
@@ -55,7 +57,7 @@ func (w *window) unsent() int {
 	switch {
 	case w.size < fastWindow:
 		return minUnsent
-	case w.shared: // so that poll(2) tells when half of it is left
+	case w.bound: // so that poll(2) tells when half of it is left
 		return int(min(w.size, math.MaxInt32))
 	}
 	return 0

@@ -34,6 +34,7 @@ func TestCaught(t *testing.T) {
 		{RacyBase, []string{"TestMeterBase"}},
 		{Unbounded, []string{"TestSimulation"}},
 		{NoShare, []string{"TestWindow"}},
+		{NoLook, []string{"TestWindowMeasured"}},
 		{FreePipe, []string{"TestSimulation"}},
 		{NoTurns, []string{"TestSimulation"}},
 		{EngineOnLoop, []string{"TestSimulation"}},

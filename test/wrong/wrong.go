@@ -76,6 +76,13 @@ var NoShare = Variant{"no share of memory", []Edit{{
 	New:  "l.memory",
 }}}
 
+// NoLook never looks at what the share has become.
+var NoLook = Variant{"no look at the share", []Edit{{
+	File: "service/gate.go",
+	Old:  "c.window.move(r.Acked-c.acked, now, c.share)",
+	New:  "c.window.move(r.Acked-c.acked, now, 1<<40)",
+}}}
+
 // NoTurns reads as many files at a time as are asked for. On a disk that hangs, they
 // take all threads that sockets need too.
 var NoTurns = Variant{"no turns", []Edit{{
@@ -270,7 +277,7 @@ func Variants() []Variant {
 	return []Variant{
 		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoReset, NoSeal, NoSettle, Unsealed,
 		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase, NoAckWait,
-		Unbounded, NoShare, FreePipe, NoTurns, WholeFiles, Deaf,
+		Unbounded, NoShare, NoLook, FreePipe, NoTurns, WholeFiles, Deaf,
 		StopsAtOnce, SecondIgnored, FullIsEmpty, NotAsked, NoLateLook,
 		ReadsOnLoop, FreesOnLoop, OnePool, ColdHandlers, NeverWithdrawn, WithdrawnTwice, EndsShort,
 		EngineOnLoop, EngineUnbounded, EngineTrusted, EngineBlind, EngineHurried, StillOffloads, ClosesDead, ClosesInRing,
