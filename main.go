@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -342,6 +344,11 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, err)
 		return exitUsage
 	}
+	machine, err := platform.ReadBoard(report.Kernel)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitUsage
+	}
 	cfg, err := config.Load(*path)
 	if errors.Is(err, os.ErrNotExist) && *path == config.DefaultPath {
 		cfg, err = config.Parse(config.Example(), *path) // not installed yet: what the default would do
@@ -362,15 +369,56 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 		e := json.NewEncoder(stdout)
 		e.SetIndent("", "  ")
 		e.Encode(struct {
+			Board platform.Board `json:"board"`
 			*platform.Report
 			Verdict string `json:"verdict"`
 			Status  int    `json:"status"`
-		}{report, verdict, status})
+		}{machine, report, verdict, status})
 		return status
 	}
+	printBoard(stdout, machine)
 	printReport(stdout, report)
 	fmt.Fprintf(stdout, "serve: %s\n", verdict)
 	return status
+}
+
+// printBoard prints what the machine is, and what became of its engines.
+func printBoard(w io.Writer, b platform.Board) {
+	name := b.Model
+	for _, more := range []string{b.SoC.Name, prefixed("revision ", b.SoC.Revision)} {
+		if more != "" {
+			name += ", " + more
+		}
+	}
+	fmt.Fprintf(w, "board: %s\n", cmp.Or(strings.TrimPrefix(name, ", "), "not known: there is no device tree"))
+	for _, e := range b.Engines {
+		state := "driver " + e.Driver
+		if e.Driver == "" {
+			state = fmt.Sprintf("not in use: %s; %s", e.Reason, e.Remedy)
+		}
+		if e.Era > 0 {
+			state = fmt.Sprintf("era %d, %s", e.Era, state)
+		}
+		fmt.Fprintf(w, "%s: %s: %s\n", e.Kind, e.Node, state)
+		if e.Driver == "" {
+			continue
+		}
+		for _, j := range e.JobRings {
+			state := "driver " + j.Driver
+			if j.Driver == "" {
+				state = "not in use: " + j.Reason
+			}
+			fmt.Fprintf(w, "%s: job ring %s: %s\n", e.Kind, path.Base(j.Node), state)
+		}
+	}
+}
+
+// prefixed is text behind prefix, unless it is empty.
+func prefixed(prefix, text string) string {
+	if text == "" {
+		return ""
+	}
+	return prefix + text
 }
 
 func printReport(w io.Writer, r *platform.Report) {

@@ -12,13 +12,14 @@ type Board int
 
 // The boards.
 const (
-	AMD64_612   Board = iota // PC, 64-bit, Linux 6.12
-	AMD64_61                 // the same with Linux 6.1, the oldest supported
-	AMD64_New                // the same with the newest Linux that Debian builds for a release
-	ARM64_612                // 64-bit ARM, Cortex-A53, Linux 6.12
-	AArch32_612              // the same board and kernel with 32-bit programs
-	ARMv7_612                // 32-bit ARM, Cortex-A7, Linux 6.12
-	IMX8MP_612               // NXP's i.MX 8M Plus evaluation kit, Linux 6.12
+	AMD64_612     Board = iota // PC, 64-bit, Linux 6.12
+	AMD64_61                   // the same with Linux 6.1, the oldest supported
+	AMD64_New                  // the same with the newest Linux that Debian builds for a release
+	ARM64_612                  // 64-bit ARM, Cortex-A53, Linux 6.12
+	AArch32_612                // the same board and kernel with 32-bit programs
+	ARMv7_612                  // 32-bit ARM, Cortex-A7, Linux 6.12
+	IMX8MP_612                 // NXP's i.MX 8M Plus evaluation kit, Linux 6.12
+	Sabrelite_612              // the SABRE Lite, an i.MX 6Quad, Linux 6.12
 )
 
 // An Engine is who does gcm(aes) for the kernel.
@@ -139,6 +140,8 @@ func (b Board) machine() (machine, error) {
 		return armv7(), nil
 	case IMX8MP_612:
 		return imx8mp(), nil
+	case Sabrelite_612:
+		return sabrelite(), nil
 	}
 	return machine{}, fmt.Errorf("board: no board has number %d", int(b))
 }
@@ -209,6 +212,21 @@ func imx8mp() machine {
 		ciphers: generic,
 		goarch:  "arm64",
 	}
+}
+
+// sabrelite, too, has nothing but what is on the real board.
+func sabrelite() machine {
+	return arm32(machine{
+		name:    "sabrelite",
+		kernel:  armv7Kernel,
+		qemu:    "qemu-system-arm",
+		model:   "sabrelite",
+		args:    []string{"-serial", "null"}, // the console is on the second port
+		tree:    "imx6q-sabrelite.dtb",
+		console: "ttymxc1",
+		modules: []string{"nvmem_imx_ocotp", "gpio_mxc", "fec", "aes_arm"},
+		ciphers: generic,
+	})
 }
 
 // arm32 runs 32-bit ARM programs on a machine.

@@ -108,7 +108,8 @@ func TestKeep(t *testing.T) {
 		{"lib/modules/6.12.1/kernel/drivers/gpu/drm/drm.ko.xz", false},
 		{"usr/share/doc/linux-image/copyright", false},
 		{"usr/lib/linux-image-6.12.1-arm64/freescale/imx8mp-evk.dtb", true},
-		{"usr/lib/linux-image-6.12.1-arm64/freescale/imx8mq-evk.dtb", false},
+		{"usr/lib/linux-image-6.12.1-armmp/imx6q-sabrelite.dtb", true},
+		{"usr/lib/linux-image-6.12.1-arm64/freescale/fsl-ls1012a-rdb.dtb", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

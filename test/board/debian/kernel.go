@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path"
@@ -38,7 +39,7 @@ var suites = []string{"bookworm-backports", "trixie", "bookworm", "trixie-backpo
 
 // layout numbers the choice of kept: a change of that must change this, so
 // that a cache filled before is not taken for complete.
-const layout = "3"
+const layout = "4"
 
 // kept are the folders of modules worth keeping, of some hundred megabytes.
 var kept = []string{
@@ -46,13 +47,10 @@ var kept = []string{
 	"kernel/drivers/crypto/", "kernel/drivers/virtio/", "kernel/drivers/char/hw_random/",
 	"kernel/drivers/char/virtio_console", "kernel/drivers/net/virtio_net", "kernel/drivers/net/net_failover",
 	"kernel/drivers/net/veth", "kernel/drivers/net/ifb", "kernel/drivers/dma/", "kernel/drivers/soc/", "kernel/drivers/bus/",
-	"kernel/drivers/net/ethernet/freescale/fec.ko", "kernel/drivers/net/mdio/", "kernel/drivers/net/phy/", "kernel/drivers/nvmem/",
+	"kernel/drivers/net/ethernet/freescale/fec.ko", "kernel/drivers/gpio/gpio-mxc.ko", "kernel/drivers/net/mdio/", "kernel/drivers/net/phy/", "kernel/drivers/nvmem/",
 	"kernel/drivers/block/virtio_blk.ko", "kernel/drivers/md/dm-mod.ko", "kernel/drivers/md/dm-delay.ko",
 	"kernel/fs/ext4/", "kernel/fs/jbd2/", "kernel/fs/mbcache.ko",
 }
-
-// deviceTrees are the ones worth keeping.
-var deviceTrees = []string{"imx8mp-evk.dtb"}
 
 // FetchKernel returns the newest cached kernel that is wanted, or gets one into
 // the folder cache first. Several processes may do so at once: one fetches, the
@@ -127,9 +125,23 @@ func findImage(root string) (string, error) {
 	return images[0], nil
 }
 
+// DeviceTrees returns the paths of the device trees of all i.MX boards.
+func (k *Kernel) DeviceTrees() ([]string, error) {
+	var found []string
+	err := filepath.WalkDir(k.trees(), func(name string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			found = append(found, name)
+		}
+		return err
+	})
+	return found, err
+}
+
+func (k *Kernel) trees() string { return filepath.Join(k.root, "usr", "lib", "linux-image-"+k.Release) }
+
 // DeviceTree returns the path of a device tree, such as freescale/imx8mp-evk.dtb.
 func (k *Kernel) DeviceTree(name string) (string, error) {
-	path := filepath.Join(k.root, "usr", "lib", "linux-image-"+k.Release, name)
+	path := filepath.Join(k.trees(), name)
 	if _, err := os.Stat(path); err != nil {
 		return "", fmt.Errorf("debian: %s: device tree: %w; if the package has it, add it to what is kept", k.Package, err)
 	}
@@ -309,7 +321,8 @@ func keep(name string) bool {
 	}
 	name = strings.TrimPrefix(name, "usr/") // merged /usr
 	if strings.HasPrefix(name, "lib/linux-image-") {
-		return slices.Contains(deviceTrees, filepath.Base(name))
+		base := filepath.Base(name) // of i.MX boards, whatever folder they are in
+		return strings.HasPrefix(base, "imx") && strings.HasSuffix(base, ".dtb")
 	}
 	rest, ok := strings.CutPrefix(name, "lib/modules/")
 	if !ok {

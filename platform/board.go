@@ -1,0 +1,167 @@
+package platform
+
+import (
+	"strings"
+
+	"uringhttpd/platform/devicetree"
+)
+
+// Board is what the device tree, the bus of the SoC and the kernel's list of devices tell
+// of the machine. A machine without a device tree has the zero value.
+type Board struct {
+	Model      string   `json:"model,omitempty"`      // as in "NXP i.MX8MPlus EVK board"
+	Compatible []string `json:"compatible,omitempty"` // of the tree's root, the board first, the SoC last
+	SoC        SoC      `json:"soc"`
+
+	// Engines are what the device tree has for cryptography, of the kinds known here, in
+	// its order. One that only /proc/crypto knows is not among them.
+	Engines []Engine `json:"engines"`
+}
+
+// SoC is the system on a chip.
+type SoC struct {
+	Family   string `json:"family,omitempty"`   // i.MX5, i.MX6, i.MX7, i.MX8, i.MX8M, i.MX8ULP, i.MX9; "" if it is none of them
+	Name     string `json:"name,omitempty"`     // as in "i.MX 8M Plus"; "" if it is not known here
+	Revision string `json:"revision,omitempty"` // as the kernel read it from the chip (Documentation/ABI/testing/sysfs-devices-soc)
+}
+
+// An Engine is hardware for cryptography.
+type Engine struct {
+	Kind string `json:"kind"` // CAAM, DCP, SAHARA
+	Device
+
+	// Era is the version of a CAAM, 0 if the tree does not say.
+	Era int `json:"era,omitempty"`
+
+	// JobRings are what a CAAM is given its work through. Its driver hands them to
+	// another, which registers the algorithms.
+	JobRings []Device `json:"job_rings,omitempty"`
+}
+
+// A Device is one of the device tree, and whether a driver has it.
+type Device struct {
+	Node   string `json:"node"`             // its path in the tree
+	Driver string `json:"driver,omitempty"` // that has it; "" if none has
+	Reason string `json:"reason,omitempty"` // why none has, one line
+	Remedy string `json:"remedy,omitempty"` // what to do about it, one line
+}
+
+const kindCAAM = "CAAM"
+
+// A deviceKind is what the drivers of a kind of device match, and what they are called.
+type deviceKind struct {
+	name       string
+	compatible []string // of drivers/crypto/.../*.c, MODULE_DEVICE_TABLE(of, ...)
+	driver     string   // on the platform bus
+	module     string
+	option     string // of the kernel's configuration
+}
+
+var (
+	engineKinds = []deviceKind{
+		{kindCAAM, []string{"fsl,sec-v4.0", "fsl,sec4.0"}, "caam", "caam", "CONFIG_CRYPTO_DEV_FSL_CAAM"},
+		{"DCP", []string{"fsl,imx28-dcp", "fsl,imx23-dcp"}, "mxs-dcp", "mxs_dcp", "CONFIG_CRYPTO_DEV_MXS_DCP"},
+		{"SAHARA", []string{"fsl,imx53-sahara", "fsl,imx27-sahara"}, "sahara", "sahara", "CONFIG_CRYPTO_DEV_SAHARA"},
+	}
+	jobRing = deviceKind{"job ring", []string{"fsl,sec-v4.0-job-ring", "fsl,sec4.0-job-ring"}, "caam_jr", "caam_jr", "CONFIG_CRYPTO_DEV_FSL_CAAM_JR"}
+)
+
+// socs are NXP's chips by what their trees call them.
+var socs = map[string]SoC{
+	"fsl,imx50":   {Family: "i.MX5", Name: "i.MX 50"},
+	"fsl,imx51":   {Family: "i.MX5", Name: "i.MX 51"},
+	"fsl,imx53":   {Family: "i.MX5", Name: "i.MX 53"},
+	"fsl,imx6dl":  {Family: "i.MX6", Name: "i.MX 6Solo or 6DualLite"},
+	"fsl,imx6q":   {Family: "i.MX6", Name: "i.MX 6Dual or 6Quad"},
+	"fsl,imx6qp":  {Family: "i.MX6", Name: "i.MX 6DualPlus or 6QuadPlus"},
+	"fsl,imx6sl":  {Family: "i.MX6", Name: "i.MX 6SoloLite"},
+	"fsl,imx6sll": {Family: "i.MX6", Name: "i.MX 6SLL"},
+	"fsl,imx6sx":  {Family: "i.MX6", Name: "i.MX 6SoloX"},
+	"fsl,imx6ul":  {Family: "i.MX6", Name: "i.MX 6UltraLite"},
+	"fsl,imx6ull": {Family: "i.MX6", Name: "i.MX 6ULL"},
+	"fsl,imx6ulz": {Family: "i.MX6", Name: "i.MX 6ULZ"},
+	"fsl,imx7s":   {Family: "i.MX7", Name: "i.MX 7Solo"},
+	"fsl,imx7d":   {Family: "i.MX7", Name: "i.MX 7Dual"},
+	"fsl,imx7ulp": {Family: "i.MX7", Name: "i.MX 7ULP"},
+	"fsl,imx8qm":  {Family: "i.MX8", Name: "i.MX 8QuadMax"},
+	"fsl,imx8qp":  {Family: "i.MX8", Name: "i.MX 8QuadPlus"},
+	"fsl,imx8qxp": {Family: "i.MX8", Name: "i.MX 8QuadXPlus"},
+	"fsl,imx8dxp": {Family: "i.MX8", Name: "i.MX 8DualXPlus"},
+	"fsl,imx8dx":  {Family: "i.MX8", Name: "i.MX 8DualX"},
+	"fsl,imx8dxl": {Family: "i.MX8", Name: "i.MX 8XLite"},
+	"fsl,imx8mq":  {Family: "i.MX8M", Name: "i.MX 8M"},
+	"fsl,imx8mm":  {Family: "i.MX8M", Name: "i.MX 8M Mini"},
+	"fsl,imx8mn":  {Family: "i.MX8M", Name: "i.MX 8M Nano"},
+	"fsl,imx8mp":  {Family: "i.MX8M", Name: "i.MX 8M Plus"},
+	"fsl,imx8ulp": {Family: "i.MX8ULP", Name: "i.MX 8ULP"},
+	"fsl,imx91":   {Family: "i.MX9", Name: "i.MX 91"},
+	"fsl,imx93":   {Family: "i.MX9", Name: "i.MX 93"},
+	"fsl,imx94":   {Family: "i.MX9", Name: "i.MX 94"},
+	"fsl,imx943":  {Family: "i.MX9", Name: "i.MX 943"},
+	"fsl,imx95":   {Family: "i.MX9", Name: "i.MX 95"},
+	"fsl,imx952":  {Family: "i.MX9", Name: "i.MX 952"},
+}
+
+// boardProperties are what boardOf looks at.
+func boardProperties(name string) bool {
+	switch name {
+	case "model", "compatible", "status", "fsl,sec-era":
+		return true
+	}
+	return false
+}
+
+// TreeBoard is what a device tree tells of a board. What the kernel makes of it is not
+// known then: only devices that the tree disables have a Reason.
+func TreeBoard(tree *devicetree.Node) Board {
+	return boardOf(tree, func(n *devicetree.Node, _ deviceKind) Device { return Device{Node: n.Path} })
+}
+
+// boardOf is what a device tree tells of the machine. bound explains what became of a
+// device that the tree has, and does not disable.
+func boardOf(tree *devicetree.Node, bound func(*devicetree.Node, deviceKind) Device) Board {
+	b := Board{Model: tree.String("model"), Compatible: tree.Strings("compatible"), Engines: []Engine{}}
+	for _, name := range b.Compatible {
+		if soc, ok := socs[name]; ok {
+			b.SoC = soc
+			break
+		}
+	}
+	var look func(n *devicetree.Node, disabled string)
+	look = func(n *devicetree.Node, disabled string) {
+		if disabled == "" && !n.Enabled() {
+			disabled = n.Path
+		}
+		device := func(kind deviceKind) Device {
+			if disabled == "" {
+				return bound(n, kind)
+			}
+			return Device{
+				Node:   n.Path,
+				Reason: "the device tree disables " + disabled,
+				Remedy: "set status = \"okay\" there, unless the board's firmware keeps the engine for itself",
+			}
+		}
+		for _, kind := range engineKinds {
+			if n.Compatible(kind.compatible...) {
+				e := Engine{Kind: kind.name, Device: device(kind)}
+				if era, ok := n.Uint32("fsl,sec-era"); ok {
+					e.Era = int(era)
+				}
+				b.Engines = append(b.Engines, e)
+			}
+		}
+		if n.Compatible(jobRing.compatible...) {
+			for i := range b.Engines { // the parent's
+				if e := &b.Engines[i]; e.Kind == kindCAAM && strings.HasPrefix(n.Path, e.Node+"/") {
+					e.JobRings = append(e.JobRings, device(jobRing))
+				}
+			}
+		}
+		for _, c := range n.Children {
+			look(c, disabled)
+		}
+	}
+	look(tree, "")
+	return b
+}

@@ -1,0 +1,143 @@
+package platform
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"uringhttpd/platform/devicetree"
+)
+
+// ReadBoard tells of the machine that this program runs on. Whoever is not root does not
+// learn what a device waits for that has no driver yet; all else is for everybody.
+// kernel is the release of the one that runs, as uname -r prints it.
+func ReadBoard(kernel string) (Board, error) { return readBoard("/sys", "/lib/modules/"+kernel) }
+
+// readBoard is given where sysfs and the running kernel's modules are.
+func readBoard(sys, modules string) (Board, error) {
+	base := filepath.Join(sys, "firmware/devicetree/base")
+	tree, err := devicetree.Read(os.DirFS(base), boardProperties)
+	if errors.Is(err, fs.ErrNotExist) { // a PC
+		vendor, name := readLine(filepath.Join(sys, "class/dmi/id/sys_vendor")), readLine(filepath.Join(sys, "class/dmi/id/product_name"))
+		return Board{Model: strings.TrimSpace(vendor + " " + name), Engines: []Engine{}}, nil
+	}
+	if err != nil {
+		return Board{}, fmt.Errorf("platform: %w", err)
+	}
+	d := devices{sys: sys, modules: modules, folders: map[string]string{}}
+	d.find(base)
+	b := boardOf(tree, d.bound)
+	soc := filepath.Join(sys, "bus/soc/devices/soc0")
+	if b.SoC.Name == "" { // a board whose tree does not name it
+		if chip, ok := strings.CutPrefix(readLine(filepath.Join(soc, "soc_id")), "i.MX"); ok { // as in i.MX8MM
+			b.SoC = socs["fsl,imx"+strings.ToLower(chip)]
+		}
+	}
+	b.SoC.Revision = readLine(filepath.Join(soc, "revision"))
+	return b, nil
+}
+
+// devices are those of the platform bus (Documentation/driver-api/driver-model).
+type devices struct {
+	sys, modules string
+	folders      map[string]string // of a device, by its node's path
+}
+
+// find lists the devices that were made of nodes of the tree at base.
+func (d *devices) find(base string) {
+	base, err := filepath.EvalSymlinks(base)
+	if err != nil {
+		return
+	}
+	all, err := filepath.Glob(filepath.Join(d.sys, "bus/platform/devices/*"))
+	if err != nil {
+		return
+	}
+	for _, folder := range all {
+		node, err := filepath.EvalSymlinks(filepath.Join(folder, "of_node"))
+		if err != nil {
+			continue // it is not from the tree
+		}
+		if path, ok := strings.CutPrefix(node, base); ok {
+			d.folders[path] = folder
+		}
+	}
+}
+
+// bound tells which driver has the device of a node, or why none has.
+func (d *devices) bound(n *devicetree.Node, kind deviceKind) Device {
+	dev := Device{Node: n.Path}
+	folder, ok := d.folders[n.Path]
+	if !ok {
+		dev.Reason = "the kernel has made no device of it"
+		dev.Remedy = "see to what it is a part of: a bus, or a CAAM, that has a driver makes devices of its parts"
+		return dev
+	}
+	if driver, err := os.Readlink(filepath.Join(folder, "driver")); err == nil {
+		dev.Driver = filepath.Base(driver)
+		return dev
+	}
+	if _, err := os.Stat(filepath.Join(d.sys, "bus/platform/drivers", kind.driver)); err != nil {
+		dev.Reason, dev.Remedy = d.noDriver(kind)
+		return dev
+	}
+	name := filepath.Base(folder)
+	switch why, deferred := d.deferred(name); {
+	case deferred && why != "":
+		dev.Reason = "its driver was put off: " + why
+		dev.Remedy = "have the kernel build, and load, the driver of what it waits for"
+	case deferred || readLine(filepath.Join(folder, "waiting_for_supplier")) == "1":
+		dev.Reason = "it waits for another device: a clock, a power domain, or what else the device tree has it need"
+		dev.Remedy = "as root, read /sys/kernel/debug/devices_deferred, which says for which; then load the driver of that"
+	default:
+		dev.Reason = "the driver " + kind.driver + " would not take it"
+		dev.Remedy = "look for " + name + " in the kernel's log (dmesg)"
+	}
+	return dev
+}
+
+// noDriver explains a driver that the kernel does not have now.
+func (d *devices) noDriver(kind deviceKind) (reason, remedy string) {
+	load := "modprobe " + kind.module + ", and the word " + kind.module + " in a file of /etc/modules-load.d/ for the next start"
+	build := "build the kernel with " + kind.option + "=m or y"
+	switch onDisk(d.modules, kind.module) {
+	case moduleOnDisk:
+		return "its driver, the module " + kind.module + ", is not loaded", load
+	case moduleAbsent:
+		return "the kernel was built without its driver, " + kind.option, build
+	}
+	return "the kernel does not have its driver, " + kind.module + ", and the kernel's modules are not to be seen from here",
+		load + "; if there is no such module, " + build
+}
+
+// deferred looks for a device among those whose driver was put off, and for what it
+// waits for (drivers/base/dd.c). Only root may read that, where debugfs is mounted.
+func (d *devices) deferred(name string) (why string, ok bool) {
+	eachLine(filepath.Join(d.sys, "kernel/debug/devices_deferred"), func(line string) bool {
+		device, rest, _ := strings.Cut(line, "\t")
+		if ok = device == name; ok {
+			why = strings.TrimSpace(rest)
+		}
+		return !ok
+	})
+	return why, ok
+}
+
+// readLine returns the first line of a file, trimmed, or "".
+func readLine(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	line, err := bufio.NewReader(io.LimitReader(f, 4096)).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return ""
+	}
+	return strings.TrimSpace(line)
+}

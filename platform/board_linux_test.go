@@ -1,0 +1,180 @@
+package platform
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// A machine is a folder like sysfs, and one of modules.
+type machine struct {
+	t            *testing.T
+	sys, modules string
+}
+
+func newMachine(t *testing.T) *machine {
+	dir := t.TempDir()
+	return &machine{t, filepath.Join(dir, "sys"), filepath.Join(dir, "modules")}
+}
+
+func (m *machine) folder(path string) string {
+	m.t.Helper()
+	name := filepath.Join(m.sys, path)
+	if err := os.MkdirAll(name, 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	return name
+}
+
+func (m *machine) file(path, text string) {
+	m.t.Helper()
+	if err := os.WriteFile(filepath.Join(m.folder(filepath.Dir(path)), filepath.Base(path)), []byte(text), 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// node makes one of the device tree, of properties and their values.
+func (m *machine) node(path string, properties ...string) {
+	path = filepath.Join("firmware/devicetree/base", path)
+	m.folder(path)
+	for i := 0; i < len(properties); i += 2 {
+		m.file(filepath.Join(path, properties[i]), properties[i+1])
+	}
+}
+
+// device makes one of the platform bus of a node; driver "" is none.
+func (m *machine) device(name, node, driver string) {
+	m.t.Helper()
+	dir := m.folder("devices/platform/" + name)
+	link := func(target, name string) {
+		if err := os.Symlink(target, name); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	link(filepath.Join(m.sys, "firmware/devicetree/base", node), filepath.Join(dir, "of_node"))
+	link(dir, filepath.Join(m.folder("bus/platform/devices"), name))
+	if driver != "" {
+		link(m.folder("bus/platform/drivers/"+driver), filepath.Join(dir, "driver"))
+	}
+}
+
+func (m *machine) module(path string) {
+	if err := os.MkdirAll(m.modules, 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(m.modules, "modules.dep"), []byte("kernel/net/tls/tls.ko.xz:\n"+path+": kernel/lib/x.ko\n"), 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+const caamNode = "/soc@0/crypto@30900000"
+
+// caam lays out an i.MX 8M Plus, as far as it matters here.
+func (m *machine) caam() {
+	m.node("", "model", "NXP i.MX8MPlus EVK board\x00", "compatible", "fsl,imx8mp-evk\x00fsl,imx8mp\x00")
+	m.node("soc@0", "compatible", "fsl,imx8mp-soc\x00simple-bus\x00")
+	m.node(caamNode, "compatible", "fsl,sec-v4.0\x00", "fsl,sec-era", "\x00\x00\x00\x09")
+	m.node(caamNode+"/jr@1000", "compatible", "fsl,sec-v4.0-job-ring\x00", "status", "disabled\x00")
+	m.node(caamNode+"/jr@2000", "compatible", "fsl,sec-v4.0-job-ring\x00")
+	m.file("bus/soc/devices/soc0/revision", "1.1\n")
+	m.file("bus/soc/devices/soc0/soc_id", "i.MX8MP\n")
+}
+
+func (m *machine) board() Board {
+	m.t.Helper()
+	b, err := readBoard(m.sys, m.modules)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return b
+}
+
+func TestReadBoard(t *testing.T) {
+	m := newMachine(t)
+	m.caam()
+	m.device("30900000.crypto", caamNode, "caam")
+	m.device("30902000.jr", caamNode+"/jr@2000", "caam_jr")
+	want := Board{
+		Model:      "NXP i.MX8MPlus EVK board",
+		Compatible: []string{"fsl,imx8mp-evk", "fsl,imx8mp"},
+		SoC:        SoC{Family: "i.MX8M", Name: "i.MX 8M Plus", Revision: "1.1"},
+		Engines: []Engine{{
+			Kind: "CAAM", Era: 9,
+			Device: Device{Node: caamNode, Driver: "caam"},
+			JobRings: []Device{
+				{
+					Node: caamNode + "/jr@1000", Reason: "the device tree disables " + caamNode + "/jr@1000",
+					Remedy: "set status = \"okay\" there, unless the board's firmware keeps the engine for itself",
+				},
+				{Node: caamNode + "/jr@2000", Driver: "caam_jr"},
+			},
+		}},
+	}
+	if got := m.board(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// TestNoDriver: why an engine is not used, and what to do.
+func TestNoDriver(t *testing.T) {
+	const name = "30900000.crypto"
+	device := func(m *machine) { m.device(name, caamNode, "") }
+	for _, tt := range []struct {
+		name           string
+		lay            func(*machine)
+		reason, remedy string // parts of them
+	}{
+		{"no device", func(*machine) {}, "made no device", "a bus"},
+		{"a disabled bus", func(m *machine) { m.file("firmware/devicetree/base/soc@0/status", "disabled\x00") }, "disables /soc@0", `"okay"`},
+		{"a module that is not loaded", func(m *machine) { device(m); m.module("kernel/drivers/crypto/caam/caam.ko.xz") }, "module caam, is not loaded", "modprobe caam"},
+		{"no module", func(m *machine) { device(m); m.module("kernel/drivers/crypto/caam/caam_jr.ko") }, "without its driver", "CONFIG_CRYPTO_DEV_FSL_CAAM=m"},
+		{"no modules to be seen", device, "not to be seen", "modprobe caam"},
+		{"put off", func(m *machine) {
+			device(m)
+			m.folder("bus/platform/drivers/caam")
+			m.file("devices/platform/"+name+"/waiting_for_supplier", "1\n")
+		}, "waits for another device", "devices_deferred"},
+		{"put off, and root asks", func(m *machine) {
+			device(m)
+			m.folder("bus/platform/drivers/caam")
+			m.file("kernel/debug/devices_deferred", "30890000.serial\tserial: x\n"+name+"\tplatform: supplier 30380000.clock-controller not ready\n")
+		}, "supplier 30380000.clock-controller not ready", "load"},
+		{"failed", func(m *machine) {
+			device(m)
+			m.folder("bus/platform/drivers/caam")
+			m.file("devices/platform/"+name+"/waiting_for_supplier", "0\n")
+			m.file("kernel/debug/devices_deferred", "30890000.serial\n")
+		}, "the driver caam would not take it", "look for " + name},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMachine(t)
+			m.caam()
+			tt.lay(m)
+			d := m.board().Engines[0].Device
+			if d.Driver != "" || !strings.Contains(d.Reason, tt.reason) || !strings.Contains(d.Remedy, tt.remedy) {
+				t.Errorf("%+v; want reason %q, remedy %q", d, tt.reason, tt.remedy)
+			}
+		})
+	}
+}
+
+// TestOtherBoards: machines that have no such tree.
+func TestOtherBoards(t *testing.T) {
+	m := newMachine(t)
+	m.file("class/dmi/id/sys_vendor", "QEMU\n")
+	m.file("class/dmi/id/product_name", "Standard PC\n")
+	if got, want := m.board(), (Board{Model: "QEMU Standard PC", Engines: []Engine{}}); !reflect.DeepEqual(got, want) {
+		t.Errorf("a PC: %+v, want %+v", got, want)
+	}
+	m = newMachine(t)
+	m.node("", "compatible", "gw,imx8mm-gw73xx-0x\x00")
+	m.file("bus/soc/devices/soc0/soc_id", "i.MX8MM\n")
+	if got := m.board(); got.SoC.Name != "i.MX 8M Mini" {
+		t.Errorf("a tree that does not name the SoC: %+v", got)
+	}
+	if _, err := ReadBoard("0"); err != nil {
+		t.Errorf("this machine: %v", err)
+	}
+}
