@@ -47,7 +47,8 @@ func (w *writer) blob() []byte {
 	structure, names := w.structure.Bytes(), w.strings.Bytes()
 	total := headerBytes + len(structure) + len(names)
 	var blob []byte
-	for _, v := range []int{blobMagic, total, headerBytes, headerBytes + len(structure), headerBytes, 17, 16, 0, len(names), len(structure)} {
+	blob = binary.BigEndian.AppendUint32(blob, blobMagic)
+	for _, v := range []int{total, headerBytes, headerBytes + len(structure), headerBytes, 17, 16, 0, len(names), len(structure)} {
 		blob = binary.BigEndian.AppendUint32(blob, uint32(v))
 	}
 	return append(append(blob, structure...), names...)
