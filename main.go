@@ -196,7 +196,7 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 		Prefer:       choice.Prefer,
 		AsyncCiphers: choice.Async,
 		Driver:       choice.Drivers,
-		TestCipher:   testCipher,
+		TestCipher:   testCipher(choice.Async),
 		Notice: func(text string) {
 			select {
 			case notices <- text:
@@ -247,6 +247,9 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 	}()
 	err = server.Run(func() {
 		log.Info(choice.Reason)
+		if choice.Warning != "" {
+			log.Warn(choice.Warning)
+		}
 		for _, l := range listeners {
 			if l.Metrics {
 				log.Info("listening for metrics", "address", l.Addr)
@@ -263,17 +266,19 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 }
 
 // probe asks what this machine can do. An engine may be dead since before this
-// program started, and what waits for one waits for ever: that is tried first, in a
-// process that can be left behind.
+// program started, and what waits for one waits for ever; or it may be wrong. So it is
+// tested first, in a process that can be left behind.
 func probe() (*platform.Report, error) {
-	if platform.MayWait() {
-		if err := testCipher(context.Background()); err != nil && !errors.Is(err, service.ErrInconclusive) {
-			return platform.ProbeWithoutTLS(err)
+	verdicts, err := testCiphers(context.Background())
+	if err != nil && platform.MayWait() { // nobody knows, and to try may be to wait for ever
+		verdicts = platform.Verdicts{}
+		for _, suite := range suites {
+			verdicts[suite] = err
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	return platform.Probe(ctx)
+	return platform.Probe(ctx, verdicts)
 }
 
 const (
@@ -281,19 +286,77 @@ const (
 	selfTestTime = 15 * time.Second
 	// answerTime is that of the program that tests, its start and end included.
 	answerTime = 20 * time.Second
+	// selfTestConns are tested at a time, if there is an asynchronous driver.
+	selfTestConns = 4
 )
 
-// testCipher runs selftest in a process that can be left behind.
-func testCipher(ctx context.Context) error {
+// suites are those of TLS 1.3. The first two are computed by the same driver.
+var suites = []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384, tls.TLS_CHACHA20_POLY1305_SHA256}
+
+// What selftest says of a cipher suite, behind its name.
+const (
+	sayRight    = "right"
+	sayNotTaken = "not taken by the kernel"
+	sayWrong    = "wrong"
+)
+
+// testCiphers runs selftest in a process that can be left behind. The error says why
+// that could not be done.
+func testCiphers(ctx context.Context) (platform.Verdicts, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	err := platform.Ask(ctx, "/proc/self/exe", "selftest")
+	said, err := platform.Ask(ctx, "/proc/self/exe", "selftest")
 	var answer *platform.AnswerError
-	wrong := errors.As(err, &answer) && answer.Status == exitFailed
-	if err == nil || wrong || errors.Is(err, platform.ErrNoAnswer) {
-		return err
+	if err != nil && !errors.As(err, &answer) && !errors.Is(err, platform.ErrNoAnswer) {
+		return platform.Verdicts{}, err
 	}
-	return fmt.Errorf("%w: %w", service.ErrInconclusive, err)
+	return readVerdicts(said, err)
+}
+
+// readVerdicts takes what selftest said, and how it ended.
+func readVerdicts(said string, ended error) (platform.Verdicts, error) {
+	heard := map[string]string{}
+	for line := range strings.Lines(said) {
+		name, says, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		heard[name] = says
+	}
+	verdicts := platform.Verdicts{}
+	known := 0
+	for _, suite := range suites {
+		says, ok := heard[tls.CipherSuiteName(suite)]
+		what, why, _ := strings.Cut(says, ": ")
+		switch {
+		case !ok && errors.Is(ended, platform.ErrNoAnswer):
+			verdicts[suite] = ended
+		case !ok:
+			continue
+		case what == sayRight:
+			verdicts[suite] = nil
+		case what == sayWrong:
+			verdicts[suite] = errors.New(why)
+		}
+		known++
+	}
+	if known < len(suites) {
+		return verdicts, fmt.Errorf("selftest: %w: %q", cmp.Or(ended, errors.New("it did not say all")), said)
+	}
+	return verdicts, nil
+}
+
+// testCipher is testCiphers for those that kernel TLS takes with an asynchronous driver.
+func testCipher(async []uint16) func(context.Context) error {
+	return func(ctx context.Context) error {
+		verdicts, err := testCiphers(ctx)
+		if err != nil {
+			return fmt.Errorf("%w: %w", service.ErrInconclusive, err)
+		}
+		for _, suite := range async {
+			if err := verdicts[suite]; err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 // selftest has the kernel encrypt with each cipher that it takes. Its status is
@@ -305,17 +368,34 @@ func selftest(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), selfTestTime)
 	defer cancel()
+	connections := 1
+	if platform.MayWait() {
+		connections = selfTestConns
+	}
+	type result struct {
+		suite uint16
+		err   error
+	}
+	results := make(chan result, len(suites))
+	test := func(suites ...uint16) {
+		for _, s := range suites {
+			results <- result{s, ktls.SelfTest(ctx, s, connections)}
+		}
+	}
+	go test(suites[:2]...)
+	go test(suites[2:]...) // does not wait for a driver of the others that is dead
 	status, tested := exitOK, 0
-	for _, suite := range []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384, tls.TLS_CHACHA20_POLY1305_SHA256} {
-		name := tls.CipherSuiteName(suite)
-		switch err := ktls.SelfTest(ctx, suite); {
-		case errors.Is(err, errors.ErrUnsupported):
-			fmt.Fprintf(stdout, "%s: not taken by the kernel: %v\n", name, err)
-		case err != nil:
-			fmt.Fprintf(stderr, "%s: %v\n", name, err)
+	for range suites {
+		r := <-results
+		name := tls.CipherSuiteName(r.suite)
+		switch {
+		case errors.Is(r.err, errors.ErrUnsupported):
+			fmt.Fprintf(stdout, "%s: %s: %v\n", name, sayNotTaken, r.err)
+		case r.err != nil:
+			fmt.Fprintf(stdout, "%s: %s: %v\n", name, sayWrong, r.err)
 			status = exitFailed
 		default:
-			fmt.Fprintf(stdout, "%s: right\n", name)
+			fmt.Fprintf(stdout, "%s: %s\n", name, sayRight)
 			tested++
 		}
 	}
@@ -362,7 +442,7 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 	switch verdict = choice.Reason; {
 	case err != nil:
 		status, verdict = exitUsage, err.Error()
-	case !report.KernelTLS.Usable:
+	case !report.KernelTLS.Usable || choice.Warning != "":
 		status = exitFailed
 	}
 	if *asJSON {
@@ -435,6 +515,8 @@ func printReport(w io.Writer, r *platform.Report) {
 	}
 	for _, c := range r.Ciphers {
 		switch {
+		case c.Verified:
+			fmt.Fprintf(w, "kernel TLS, %s: yes, tested\n", c.Name)
 		case c.Usable:
 			fmt.Fprintf(w, "kernel TLS, %s: yes\n", c.Name)
 		case r.KernelTLS.Usable: // else the reason stands above

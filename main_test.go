@@ -166,6 +166,44 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
+// TestReadVerdicts: what a test of the ciphers says, ended how it may.
+func TestReadVerdicts(t *testing.T) {
+	const a128, a256, chacha = "TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"
+	failed := errors.New("status 1")
+	for _, tt := range []struct {
+		name, said string
+		ended      error
+		want       string // of each suite
+		err        bool
+	}{
+		{"right", a128 + ": right\n" + chacha + ": right\n" + a256 + ": right\n", nil, "right right right", false},
+		{"wrong", a128 + ": wrong: ktls: record 3\n" + a256 + ": right\n" + chacha + ": not taken by the kernel: why\n", failed, "ktls: record 3, right none", false},
+		{"none taken", a128 + ": not taken by the kernel: x\n" + a256 + ": not taken by the kernel: x\n" + chacha + ": not taken by the kernel: x\n", failed, "none none none", false},
+		{"no answer", "", platform.ErrNoAnswer, "no answer in time, no answer in time, no answer in time", false},
+		{"an answer in part", chacha + ": right\n" + a128 + ": right\n", platform.ErrNoAnswer, "right no answer in time, right", false},
+		{"a crash", "panic: x\n", failed, "none none none", true},
+		{"a crash in the midst", a128 + ": right\npanic: x\n", failed, "right none none", true},
+		{"nothing said", "", nil, "none none none", true},
+	} {
+		verdicts, err := readVerdicts(tt.said, tt.ended)
+		got := ""
+		for _, suite := range suites {
+			v, ok := verdicts[suite]
+			switch {
+			case !ok:
+				got += "none "
+			case v == nil:
+				got += "right "
+			default:
+				got += v.Error() + ", "
+			}
+		}
+		if got = strings.Trim(got, ", "); got != tt.want || (err != nil) != tt.err {
+			t.Errorf("%s: %q, %v; want %q", tt.name, got, err, tt.want)
+		}
+	}
+}
+
 // TestPrintBoard: what a person at a board reads of its engines.
 func TestPrintBoard(t *testing.T) {
 	const node = "/soc@0/crypto@1"
@@ -231,7 +269,7 @@ func TestCipherAndFIPS(t *testing.T) {
 func TestRequire(t *testing.T) {
 	_, configure := site(t)
 	path := configure(strings.Replace(good, "tls: {", "tls: {kernel: require, ", 1))
-	report, err := platform.Probe(context.Background())
+	report, err := platform.Probe(context.Background(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,25 +17,22 @@ var selfTestSizes = []int{1, 16<<10 - 1, 16 << 10, 16<<10 + 1, 50_000}
 // maxPlain is the most that a record holds: RFC 8446 section 5.1.
 const maxPlain = 16 << 10
 
-// selfTestConns is how many connections are encrypted for at a time: a driver may
-// be right for one and mix two up.
-const selfTestConns = 4
-
-// SelfTest has the kernel encrypt with a cipher suite of TLS 1.3, for several
+// SelfTest has the kernel encrypt with a cipher suite of TLS 1.3, for some
 // connections of this program to itself at a time, and compares what comes with
-// what was sent. It tells a driver that fails or computes wrongly; of
+// what was sent. An asynchronous driver may be right for one connection and mix
+// two up. It tells a driver that fails or computes wrongly; of
 // ChaCha20-Poly1305 the tags are not looked at. Where the kernel does not take
 // the suite, or no connection can be made, errors.Is(err, errors.ErrUnsupported) holds.
 //
 // With a driver that never answers it does not return, whatever its context says,
 // and the process cannot be ended any more: run it in one of its own.
-func SelfTest(ctx context.Context, cipherSuite uint16) error {
-	results := make(chan error, selfTestConns)
-	for range selfTestConns {
+func SelfTest(ctx context.Context, cipherSuite uint16, connections int) error {
+	results := make(chan error, connections)
+	for range connections {
 		go func() { results <- selfTest(ctx, cipherSuite) }()
 	}
 	var first error
-	for range selfTestConns {
+	for range connections {
 		if err := <-results; first == nil {
 			first = err
 		}

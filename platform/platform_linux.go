@@ -42,6 +42,8 @@ type Cipher struct {
 	Suite uint16 `json:"-"`    // as in crypto/tls
 	Name  string `json:"name"` // of the cipher suite
 	Feature
+	Verified    bool `json:"verified"`    // what the kernel encrypts was tested, and right
+	Quarantined bool `json:"quarantined"` // it was tested and wrong, or did not come; Usable is false
 }
 
 // Takes tells whether kernel TLS takes a cipher suite.
@@ -76,8 +78,24 @@ type Feature struct {
 	Remedy       string `json:"remedy,omitempty"`       // what to do about it, one line; empty if usable
 }
 
+// Verdicts are the outcomes of tests of what kernel TLS encrypts, by cipher suite: nil
+// if it was right, else what was wrong. What is not there was not tested.
+type Verdicts map[uint16]error
+
+// wrong is the verdict on who computes a cipher's algorithm: he does so for other key
+// lengths, too.
+func (v Verdicts) wrong(c kernelCipher) error {
+	for _, other := range kernelCiphers {
+		if err := v[other.suite]; err != nil && other.algorithm == c.algorithm {
+			return err
+		}
+	}
+	return nil
+}
+
 // Probe asks the kernel. It sets up one small ring and a TCP connection for each
-// cipher on the loopback interface, and closes all. What the kernel refuses is in the
+// cipher on the loopback interface, and closes all. Ciphers with which a test has
+// failed are left alone. What the kernel refuses is in the
 // report, not an error; an error means that no report could be made: ctx ended,
 // or /proc could not be read.
 //
@@ -85,7 +103,7 @@ type Feature struct {
 // If ctx ends meanwhile, Probe returns its error at once, and a goroutine with
 // two sockets stays behind until the kernel answers (it gives up after about a
 // minute).
-func Probe(ctx context.Context) (*Report, error) {
+func Probe(ctx context.Context, verdicts Verdicts) (*Report, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("platform: %w", err)
 	}
@@ -94,32 +112,19 @@ func Probe(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	answer := make(chan []tlsAnswer, 1)
-	go func() { answer <- tlsSetup(ctx) }()
+	go func() { answer <- tlsSetup(ctx, verdicts) }()
+	var answers []tlsAnswer
 	select {
-	case answers := <-answer:
-		r.setCiphers(answers, readTLSFacts(r.Kernel))
+	case answers = <-answer:
 	case <-ctx.Done():
 		return nil, fmt.Errorf("platform: kernel TLS did not answer: %w", ctx.Err())
 	}
 	// Invariant: kernel TLS was tried, so the templates it uses exist.
-	return r, r.readCrypto()
-}
-
-// ProbeWithoutTLS is a Probe that does not touch kernel TLS, since a test of what it
-// encrypts ended with why.
-func ProbeWithoutTLS(why error) (*Report, error) {
-	r, err := newReport()
-	if err != nil {
+	if err := r.readCrypto(); err != nil {
 		return nil, err
 	}
-	r.KernelTLS = Feature{
-		Reason: "what the kernel encrypts is wrong, or does not come: " + why.Error(),
-		Remedy: "reboot, which alone revives an engine that is dead; `uringhttpd selftest` tells",
-	}
-	for _, c := range kernelCiphers {
-		r.Ciphers = append(r.Ciphers, Cipher{c.suite, tls.CipherSuiteName(c.suite), r.KernelTLS})
-	}
-	return r, r.readCrypto()
+	r.setCiphers(answers, readTLSFacts(r.Kernel), verdicts)
+	return r, nil
 }
 
 // MayWait tells whether setting up kernel TLS may wait for a crypto engine: one of
@@ -161,14 +166,37 @@ func (r *Report) readCrypto() error {
 
 // setCiphers explains the answers of tlsSetup. Where the kernel takes no cipher,
 // the first one's reason is that of kernel TLS.
-func (r *Report) setCiphers(answers []tlsAnswer, facts tlsFacts) {
+func (r *Report) setCiphers(answers []tlsAnswer, facts tlsFacts, verdicts Verdicts) {
 	for i, c := range kernelCiphers {
+		verdict, tested := verdicts[c.suite]
 		f := tlsFeature(answers[i], c, facts)
-		r.Ciphers = append(r.Ciphers, Cipher{c.suite, tls.CipherSuiteName(c.suite), f})
+		if answers[i].step == stepTest {
+			f = r.quarantine(c, answers[i].err)
+		}
+		r.Ciphers = append(r.Ciphers, Cipher{
+			Suite: c.suite, Name: tls.CipherSuiteName(c.suite), Feature: f,
+			Verified: f.Usable && tested && verdict == nil, Quarantined: answers[i].step == stepTest,
+		})
 		if i == 0 || f.Usable && !r.KernelTLS.Usable {
 			r.KernelTLS = f
 		}
 	}
+}
+
+// quarantine explains why a cipher is not used that the kernel takes.
+func (r *Report) quarantine(c kernelCipher, why error) Feature {
+	who := "the kernel's " + c.algorithm
+	if a, ok := r.Picked(c.suite); ok {
+		who = a.Driver
+	}
+	f := Feature{
+		Reason: fmt.Sprintf("the test of what %s encrypts has failed: %v", who, why),
+		Remedy: "keep that driver from loading, or have it mended; `uringhttpd selftest` tests again",
+	}
+	if errors.Is(why, ErrNoAnswer) {
+		f.Remedy = "reboot, which alone revives an engine that is dead; `uringhttpd selftest` tests again"
+	}
+	return f
 }
 
 // readCrypto reads /proc/crypto. A kernel without the file, or a process that

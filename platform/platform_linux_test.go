@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"os"
 	"path/filepath"
@@ -121,7 +122,7 @@ func TestCiphers(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var r Report
-			r.setCiphers(tt.answers, tlsFacts{module: moduleAbsent})
+			r.setCiphers(tt.answers, tlsFacts{module: moduleAbsent}, nil)
 			if r.KernelTLS.Usable != tt.usable {
 				t.Errorf("kernel TLS: %+v, want usable %v", r.KernelTLS, tt.usable)
 			}
@@ -134,6 +135,33 @@ func TestCiphers(t *testing.T) {
 				t.Errorf("ChaCha20: %q, want %q in it", got, tt.chacha)
 			}
 		})
+	}
+}
+
+// TestQuarantine: a cipher that was encrypted wrongly is not tried, nor is another of the
+// same driver; and who did it is named.
+func TestQuarantine(t *testing.T) {
+	wrong := errors.New("record 3 is encrypted wrongly")
+	verdicts := Verdicts{tls.TLS_AES_256_GCM_SHA384: wrong, tls.TLS_CHACHA20_POLY1305_SHA256: nil}
+	r := Report{GCM: []Algorithm{{Name: gcmAES, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed"}}}
+	answers := tlsSetup(t.Context(), verdicts)
+	answers[2] = tlsAnswer{step: stepDone}
+	r.setCiphers(answers, tlsFacts{}, verdicts)
+	for i, c := range r.Ciphers[:2] {
+		if c.Usable || c.Verified || !c.Quarantined || !strings.Contains(c.Reason, "gcm-aes-caam encrypts has failed: record 3") || !strings.Contains(c.Remedy, "driver") {
+			t.Errorf("cipher %d: %+v", i, c)
+		}
+	}
+	if c := r.Ciphers[2]; !c.Usable || !c.Verified || c.Quarantined || !r.KernelTLS.Usable {
+		t.Errorf("ChaCha20: %+v, kernel TLS %+v", c, r.KernelTLS)
+	}
+	verdicts = Verdicts{tls.TLS_AES_128_GCM_SHA256: ErrNoAnswer}
+	r = Report{}
+	answers = tlsSetup(t.Context(), verdicts)
+	answers[2] = tlsAnswer{stepKey, unix.ENOENT}
+	r.setCiphers(answers, tlsFacts{}, verdicts)
+	if !strings.Contains(r.KernelTLS.Reason, "gcm(aes) encrypts has failed: no answer in time") || !strings.Contains(r.KernelTLS.Remedy, "reboot") {
+		t.Errorf("kernel TLS: %+v", r.KernelTLS)
 	}
 }
 
@@ -176,7 +204,7 @@ func TestProbe(t *testing.T) {
 	before := descriptors(t)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	r, err := Probe(ctx)
+	r, err := Probe(ctx, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +240,7 @@ func TestProbe(t *testing.T) {
 func TestProbeEnded(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := Probe(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := Probe(ctx, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want %v", err, context.Canceled)
 	}
 }

@@ -38,6 +38,8 @@ func prefer(cfg *config.Config, report *platform.Report, offload bool) (c ktls.C
 		return ktls.AESGCM, "the processor has AES instructions"
 	case gcm && !chacha:
 		return ktls.AESGCM, "the kernel takes no other"
+	case chacha && !gcm:
+		return ktls.ChaCha20Poly1305, "the kernel takes no other"
 	}
 	return ktls.ChaCha20Poly1305, "there is neither an engine nor an AES instruction for the other"
 }
@@ -82,6 +84,26 @@ func sharing(suite uint16) []uint16 {
 		return []uint16{suiteGCM, tls.TLS_AES_256_GCM_SHA384}
 	}
 	return []uint16{suite}
+}
+
+// quarantined names the ciphers that kernel TLS is not used with, since what it encrypts
+// with them is wrong or does not come, and why; "" if there are none.
+func quarantined(report *platform.Report) string {
+	var names []string
+	var f platform.Feature
+	for _, c := range report.Ciphers {
+		if !c.Quarantined {
+			continue
+		}
+		names = append(names, c.Name)
+		if f.Reason == "" {
+			f = c.Feature
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("kernel TLS is not used with %s: %s; %s", strings.Join(names, ", "), f.Reason, f.Remedy)
 }
 
 // missing is why kernel TLS cannot be required with the cipher of the

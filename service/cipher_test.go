@@ -80,6 +80,27 @@ func TestChoose(t *testing.T) {
 			}
 		})
 	}
+	wrong := report(false, engine, chacha)
+	wrong.Ciphers[0].Feature = platform.Feature{Reason: "the test has failed", Remedy: "reboot"}
+	wrong.Ciphers[0].Quarantined = true
+	for _, tc := range []struct {
+		kernel  config.KernelTLS
+		err     bool
+		warning string
+	}{
+		{config.KernelAuto, false, "kernel TLS is not used with TLS_AES_128_GCM_SHA256: the test has failed; reboot"},
+		{config.KernelOff, false, ""},
+		{config.KernelRequire, true, ""},
+	} {
+		cfg := &config.Config{Listen: []config.Listen{{TLS: true}}, TLS: config.TLS{Kernel: tc.kernel, Cipher: "auto"}}
+		c, err := Choose(cfg, wrong)
+		if (err != nil) != tc.err || c.Warning != tc.warning || slices.Contains(c.Ciphers, suiteGCM) || err != nil && !strings.Contains(err.Error(), "the test has failed; reboot") {
+			t.Errorf("an engine that is wrong, %s: %+v, %v", tc.kernel, c, err)
+		}
+		if tc.kernel == config.KernelAuto && (c.Prefer != ktls.ChaCha20Poly1305 || len(c.Async) > 0) {
+			t.Errorf("an engine that is wrong: %+v; want what the kernel takes", c)
+		}
+	}
 	hidden := report(true, gcm)
 	hidden.GCM = nil // /proc/crypto cannot be read, as with ProcSubset=pid
 	if c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, hidden); err != nil || !c.Offload || len(c.Async) == 0 {

@@ -210,6 +210,7 @@ type Choice struct {
 	Drivers string      // who encrypts, as far as /proc/crypto shows
 	Prefer  ktls.Cipher // to be used first
 	Reason  string      // one line, for a person
+	Warning string      // the same, of a driver that is not trusted; "" if there is none
 }
 
 // Choose decides by the configuration and what the machine can do. The error
@@ -226,9 +227,13 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 		return Choice{Reason: "no listener has TLS"}, nil
 	}
 	var c Choice
+	distrusted := quarantined(report)
 	switch f := report.KernelTLS; {
 	case cfg.TLS.Kernel == config.KernelOff:
+		distrusted = ""
 		c.Reason = "kernel TLS is not used: tls.kernel is off"
+	case cfg.TLS.Kernel == config.KernelRequire && distrusted != "":
+		return Choice{}, fmt.Errorf("tls.kernel is require, and %s", distrusted)
 	case f.Usable:
 		c = Choice{Offload: true, Ciphers: taken(report), Reason: "kernel TLS is used"}
 		if c.Drivers, c.Async = drivers(report); c.Drivers != "" {
@@ -242,6 +247,7 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 	default:
 		c.Reason = fmt.Sprintf("kernel TLS is not used: %s; %s", f.Reason, f.Remedy)
 	}
+	c.Warning = distrusted
 	var why string
 	if c.Prefer, why = prefer(cfg, report, c.Offload); c.Prefer != ktls.AnyCipher {
 		c.Reason += fmt.Sprintf("; %v is preferred: %s", c.Prefer, why)
