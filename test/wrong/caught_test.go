@@ -34,6 +34,7 @@ func TestCaught(t *testing.T) {
 		{RacyBase, []string{"TestMeterBase"}},
 		{Unbounded, []string{"TestSimulation"}},
 		{NoShare, []string{"TestWindow"}},
+		{Untested, []string{"TestQuarantine"}},
 		{NoLook, []string{"TestWindowMeasured"}},
 		{FreePipe, []string{"TestSimulation"}},
 		{NoTurns, []string{"TestSimulation"}},
@@ -74,6 +75,8 @@ func TestCaught(t *testing.T) {
 				args[len(args)-1] = "./service/files"
 			case RacyBase.Name:
 				args[len(args)-1] = "./ktls"
+			case Untested.Name:
+				args[len(args)-1] = "./platform"
 			case FullIsEmpty.Name:
 				args[len(args)-1] = "./uring"
 			case SecondIgnored.Name, NoReset.Name:

@@ -280,7 +280,7 @@ func Variants() []Variant {
 		Unbounded, NoShare, NoLook, FreePipe, NoTurns, WholeFiles, Deaf,
 		StopsAtOnce, SecondIgnored, FullIsEmpty, NotAsked, NoLateLook,
 		ReadsOnLoop, FreesOnLoop, OnePool, ColdHandlers, NeverWithdrawn, WithdrawnTwice, EndsShort,
-		EngineOnLoop, EngineUnbounded, EngineTrusted, EngineBlind, EngineHurried, StillOffloads, ClosesDead, ClosesInRing,
+		EngineOnLoop, EngineUnbounded, EngineTrusted, Untested, EngineBlind, EngineHurried, StillOffloads, ClosesDead, ClosesInRing,
 	}
 }
 
@@ -304,6 +304,13 @@ var EngineTrusted = Variant{"no doubt about the engine", []Edit{{
 	File: "service/engine.go",
 	Old:  "if e.dead || e.testing ||",
 	New:  "if true || e.dead || e.testing ||",
+}}}
+
+// Untested uses what a test has found wrong.
+var Untested = Variant{"no quarantine", []Edit{{
+	File: "platform/ktls_linux.go",
+	Old:  "if err := verdicts.wrong(c); err != nil {",
+	New:  "if err := verdicts.wrong(c); false {",
 }}}
 
 // EngineBlind knows nothing of the engine but what the loop itself has waited for.

@@ -1,0 +1,97 @@
+//go:build board
+
+package board_test
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"uringhttpd/test/board"
+)
+
+// testQuarantine: an engine that is wrong, or fails, when the daemon starts is not used:
+// no client sees what it makes, the log warns once, doctor says so, and who requires kernel
+// TLS is refused. So it is with an engine that is wrong only with other keys at work.
+func testQuarantine(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
+	tests := []struct {
+		name      string
+		brief     bool
+		parameter string
+		reason    string
+	}{
+		{"corrupts", true, "corrupt_every=1", "is encrypted wrongly"},
+		{"corrupts now and then", false, "corrupt_every=13", "is encrypted wrongly"},
+		{"fails", false, "fail_every=5", "encrypted bytes came"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if effort == brief && !tt.brief {
+				t.Skip("left for make test-all")
+			}
+			d := newDead(ctx, t, m)
+			tune(ctx, t, m, tt.parameter)
+			testDoctorQuarantine(ctx, t, m, tt.reason)
+			var err error
+			if d.p, err = m.StartDaemon(ctx, board.Daemon{Config: autoConfig}); err != nil {
+				t.Fatal(err)
+			}
+			d.goesOn(ctx, t, tt.name)
+			if err := d.p.Stop(ctx); err != nil {
+				t.Error(err)
+			}
+			e, err := d.p.Output(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			warnings := 0
+			for line := range strings.Lines(string(e.Stderr)) {
+				if strings.Contains(line, "WARN") && strings.Contains(line, "kernel TLS is not used with TLS_AES_128_GCM_SHA256, TLS_AES_256_GCM_SHA384") && strings.Contains(line, "gcm-aes-caam") {
+					warnings++
+				}
+			}
+			if warnings != 1 {
+				t.Errorf("%d warnings, want one:\n%s", warnings, e.Stderr)
+			}
+			p, err := m.StartDaemon(ctx, board.Daemon{})
+			if err == nil {
+				t.Error("kernel TLS is required, and it started")
+				p.Stop(ctx)
+			} else if !strings.Contains(err.Error(), tt.reason) || !strings.Contains(err.Error(), "require") {
+				t.Errorf("kernel TLS is required: got %v; want why it cannot be", err)
+			}
+		})
+	}
+}
+
+// testDoctorQuarantine: doctor says why, and that the board is degraded.
+func testDoctorQuarantine(ctx context.Context, t *testing.T, m *board.Machine, reason string) {
+	t.Helper()
+	if err := m.WriteFile(ctx, board.ConfigPath, []byte(autoConfig), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	e, err := m.Run(ctx, nil, board.ProgramPath, "doctor", "-json", "-config", board.ConfigPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report struct {
+		Ciphers []struct {
+			Usable, Verified, Quarantined bool
+			Reason                        string
+		}
+		Status  int
+		Verdict string
+	}
+	if err := json.Unmarshal(e.Stdout, &report); err != nil {
+		t.Fatalf("%v in %q, %q", err, e.Stdout, e.Stderr)
+	}
+	if report.Status != 1 || len(report.Ciphers) != 3 {
+		t.Fatalf("got %+v, want degraded", report)
+	}
+	for _, c := range report.Ciphers[:2] {
+		if c.Usable || c.Verified || !c.Quarantined || !strings.Contains(c.Reason, reason) {
+			t.Errorf("got %+v, want it in quarantine, since %q", c, reason)
+		}
+	}
+}
