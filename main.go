@@ -528,7 +528,13 @@ func printReport(w io.Writer, r *platform.Report) {
 		if a.Async {
 			how = "asynchronous"
 		}
+		if a.Hardware {
+			how = "hardware, " + how
+		}
 		fmt.Fprintf(w, "%s: %s, priority %d, %s, module %s, self-test %s\n", a.Name, a.Driver, a.Priority, how, a.Module, a.SelfTest)
+	}
+	if !r.Netlink.Usable && len(r.GCM)+len(r.ChaCha20) > 0 {
+		fmt.Fprintf(w, "hardware among them: not known: %s; %s\n", r.Netlink.Reason, r.Netlink.Remedy)
 	}
 	if r.AESInstructions {
 		fmt.Fprintln(w, "AES instructions: yes")

@@ -49,6 +49,29 @@ const (
 	sizeofChaCha20Poly1305 = 4 + 12 + 32 + 0 + 8 // struct tls12_crypto_info_chacha20_poly1305
 )
 
+// include/uapi/linux/cryptouser.h, include/uapi/linux/netlink.h
+const (
+	netlinkCrypto   = 21   // NETLINK_CRYPTO
+	cryptoGetAlg    = 0x13 // CRYPTO_MSG_GETALG
+	cryptoPriority  = 1    // CRYPTOCFGA_PRIORITY_VAL, a u32
+	cryptoName      = 64   // CRYPTO_MAX_NAME
+	netlinkHeader   = 16   // sizeof(struct nlmsghdr)
+	attributeHeader = 4    // sizeof(struct nlattr)
+)
+
+// cryptoUserAlg is struct crypto_user_alg.
+type cryptoUserAlg struct {
+	name, driver, module [cryptoName]byte
+	typ, mask            uint32
+	refcnt, flags        uint32
+}
+
+// Flags of algorithms: include/linux/crypto.h. The kernel's own, but what crypto_user
+// hands out is no other.
+const (
+	algKernelDriverOnly = 1 << 12 // CRYPTO_ALG_KERN_DRIVER_ONLY: hardware that programs cannot use by themselves
+)
+
 // include/uapi/linux/capability.h
 const (
 	capNetAdmin = 12 // CAP_NET_ADMIN

@@ -21,6 +21,7 @@ type Algorithm struct {
 	Async    bool   `json:"async"`    // the result comes later, as from an engine beside the CPU
 	SelfTest string `json:"selftest"` // "passed", or "unknown" while the kernel's own test runs, or if it failed
 	Internal bool   `json:"internal"` // a part of other algorithms, never picked on its own
+	Hardware bool   `json:"hardware"` // an engine beside the processor computes it or a part of it, as far as [Report.Netlink] tells
 }
 
 // eligible tells whether the kernel may pick a when it looks for a's name

@@ -23,6 +23,9 @@ type Report struct {
 
 	Ciphers []Cipher `json:"ciphers"` // each that kernel TLS may take
 
+	// Netlink is NETLINK_CRYPTO, which tells what is hardware.
+	Netlink Feature `json:"netlink_crypto"`
+
 	// AESInstructions tells whether the processor has instructions for AES-GCM,
 	// and the kernel lets programs of this architecture use them.
 	AESInstructions bool `json:"aes_instructions"`
@@ -160,6 +163,9 @@ func newReport() (*Report, error) {
 // readCrypto fills in who computes the ciphers.
 func (r *Report) readCrypto() error {
 	all, err := readCrypto()
+	known, nerr := readRegistered()
+	r.Netlink = netlinkFeature(nerr)
+	markHardware(all, known)
 	r.GCM, r.ChaCha20 = named(all, gcmAES), named(all, chaCha20Poly1305)
 	return err
 }

@@ -73,9 +73,25 @@ func drivers(report *platform.Report) (names string, async []uint16) {
 		if a.Async {
 			how, async = "asynchronous", append(async, sharing(suite)...)
 		}
+		if a.Hardware {
+			how = "hardware, " + how
+		}
+		if verified(report, suite) {
+			how += ", tested"
+		}
 		parts = append(parts, fmt.Sprintf("%s by %s (%s)", a.Name, a.Driver, how))
 	}
 	return strings.Join(parts, ", "), async
+}
+
+// verified tells whether what a suite's driver encrypts was tested, and right.
+func verified(report *platform.Report, suite uint16) bool {
+	for _, c := range report.Ciphers {
+		if c.Suite == suite {
+			return c.Verified
+		}
+	}
+	return false
 }
 
 // sharing are the cipher suites that the driver of one serves.

@@ -80,6 +80,11 @@ func TestChoose(t *testing.T) {
 			}
 		})
 	}
+	tested := report(false, engine)
+	tested.GCM[0].Hardware, tested.Ciphers[0].Verified = true, true
+	if c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, tested); err != nil || !strings.Contains(c.Drivers, "gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)") {
+		t.Errorf("an engine that was tested: %+v, %v", c, err)
+	}
 	wrong := report(false, engine, chacha)
 	wrong.Ciphers[0].Feature = platform.Feature{Reason: "the test has failed", Remedy: "reboot"}
 	wrong.Ciphers[0].Quarantined = true

@@ -1,0 +1,112 @@
+package platform
+
+import (
+	"encoding/binary"
+	"errors"
+	"reflect"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// message makes a netlink message.
+func message(kind uint16, payload []byte) []byte {
+	m := make([]byte, netlinkHeader, netlinkHeader+align4(len(payload)))
+	binary.NativeEndian.PutUint32(m, uint32(netlinkHeader+len(payload)))
+	binary.NativeEndian.PutUint16(m[4:], kind)
+	m = append(m, payload...)
+	return append(m, make([]byte, align4(len(m))-len(m))...)
+}
+
+// algorithm makes a struct crypto_user_alg with attributes behind it.
+func algorithm(name, driver string, flags uint32, priority int32) []byte {
+	b := make([]byte, 208)
+	copy(b, name)
+	copy(b[64:], driver)
+	binary.NativeEndian.PutUint32(b[204:], flags)
+	attribute := func(kind uint16, value []byte) {
+		b = binary.NativeEndian.AppendUint16(b, uint16(attributeHeader+len(value)))
+		b = binary.NativeEndian.AppendUint16(b, kind)
+		b = append(b, value...)
+		b = append(b, make([]byte, align4(len(b))-len(b))...)
+	}
+	attribute(6, []byte("aead\x00\x00\x00\x00x"))
+	attribute(cryptoPriority, binary.NativeEndian.AppendUint32(nil, uint32(priority)))
+	return b
+}
+
+func TestParseRegistered(t *testing.T) {
+	one := message(cryptoGetAlg, algorithm("gcm(aes)", "gcm-aes-caam", algKernelDriverOnly|1<<7, 3000))
+	two := message(cryptoGetAlg, algorithm("gcm(aes)", "generic", 0, -1))
+	all, done, err := parseRegistered(nil, append(one, two...))
+	if err != nil || done {
+		t.Fatalf("done %t, %v", done, err)
+	}
+	all, done, err = parseRegistered(all, message(unix.NLMSG_DONE, make([]byte, 4)))
+	want := []registered{{"gcm(aes)", "gcm-aes-caam", 3000, algKernelDriverOnly | 1<<7}, {"gcm(aes)", "generic", -1, 0}}
+	if err != nil || !done || !reflect.DeepEqual(all, want) {
+		t.Errorf("got %+v, %t, %v; want %+v", all, done, err, want)
+	}
+	refusal := binary.NativeEndian.AppendUint32(nil, ^uint32(unix.EPERM)+1)
+	if _, _, err := parseRegistered(nil, message(unix.NLMSG_ERROR, refusal)); !errors.Is(err, unix.EPERM) {
+		t.Errorf("a refusal: %v", err)
+	}
+	for n := 1; n < len(one); n++ {
+		if _, _, err := parseRegistered(nil, one[:n]); err == nil {
+			t.Fatalf("the first %d bytes are taken for an answer", n)
+		}
+	}
+	for name, m := range map[string][]byte{
+		"a length of 0":             make([]byte, netlinkHeader),
+		"a short algorithm":         message(cryptoGetAlg, make([]byte, 207)),
+		"a short error":             message(unix.NLMSG_ERROR, []byte{1}),
+		"an attribute of no length": message(cryptoGetAlg, make([]byte, 212)),
+	} {
+		if _, _, err := parseRegistered(nil, m); err == nil {
+			t.Errorf("%s: taken for an answer", name)
+		}
+	}
+}
+
+func FuzzParseRegistered(f *testing.F) {
+	f.Add(message(cryptoGetAlg, algorithm("gcm(aes)", "generic", 0, 1)))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		all, _, err := parseRegistered(nil, data)
+		if err == nil && len(all) > len(data)/208 {
+			t.Errorf("%d algorithms in %d bytes", len(all), len(data))
+		}
+	})
+}
+
+func TestMarkHardware(t *testing.T) {
+	known := []registered{
+		{"gcm(aes)", "gcm-aes-caam", 3000, algKernelDriverOnly}, {"ctr(aes)", "ctr-aes-caam", 3000, algKernelDriverOnly},
+		{"ctr(aes)", "ctr-aes-neonbs", 250, 0}, {"gcm(aes)", "gcm_base(ctr-aes-caam,ghash-neon)", 1550, 0},
+	}
+	for driver, want := range map[string]bool{
+		"gcm-aes-caam":                              true,
+		"gcm_base(ctr-aes-caam,ghash-neon)":         true,
+		"cryptd(gcm_base(ctr-aes-caam,ghash-neon))": true,
+		"gcm_base(ctr-aes-neonbs,ghash-neon)":       false,
+		"generic-gcm-aesni":                         false,
+	} {
+		all := []Algorithm{{Driver: driver}}
+		if markHardware(all, known); all[0].Hardware != want {
+			t.Errorf("%s: hardware %t, want %t", driver, all[0].Hardware, want)
+		}
+	}
+}
+
+// TestReadRegistered: this kernel's list, or why there is none.
+func TestReadRegistered(t *testing.T) {
+	all, err := readRegistered()
+	f := netlinkFeature(err)
+	if f.Usable != (len(all) > 0) || !f.Usable && (f.Reason == "" || f.Remedy == "") {
+		t.Errorf("%d algorithms, %v: %+v", len(all), err, f)
+	}
+	for _, e := range []error{unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.EPERM, unix.ENOBUFS, errNetlink} {
+		if f := netlinkFeature(e); f.Usable || f.Reason == "" || f.Remedy == "" {
+			t.Errorf("%v: %+v", e, f)
+		}
+	}
+}
