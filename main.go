@@ -161,7 +161,27 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 	defer signal.Stop(signals)
 	signal.Ignore(syscall.SIGPIPE) // whoever read the log is gone, the clients are not
 
-	report, err := probe()
+	lines := service.NewLog(stderr)
+	defer lines.Close()
+	prefix := systemd.LevelPrefix
+	if !systemd.Journal() {
+		prefix = nil
+	}
+	log := lines.Logger(cfg.Log.Level, prefix)
+
+	verdicts := testCiphers(context.Background())
+	raised, undo := prefer(cfg.Crypto.Prefer, log)
+	defer undo()
+	if raised { // another driver is picked now
+		before := verdicts
+		verdicts = testCiphers(context.Background())
+		if err := verdicts[tls.TLS_AES_128_GCM_SHA256]; err != nil {
+			log.Warn("crypto.prefer is "+string(cfg.Crypto.Prefer)+", and that driver is wrong: the kernel's choice is kept", "reason", err)
+			undo()
+			verdicts = before
+		}
+	}
+	report, err := probe(verdicts)
 	if err != nil {
 		return err
 	}
@@ -173,14 +193,6 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 	if err != nil {
 		return err
 	}
-
-	lines := service.NewLog(stderr)
-	defer lines.Close()
-	prefix := systemd.LevelPrefix
-	if !systemd.Journal() {
-		prefix = nil
-	}
-	log := lines.Logger(cfg.Log.Level, prefix)
 	notifier, err := systemd.NewNotifier()
 	if err != nil {
 		log.Warn("systemd's watchdog is not served", "reason", err)
@@ -265,17 +277,37 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 	return err
 }
 
-// probe asks what this machine can do. An engine may be dead since before this
-// program started, and what waits for one waits for ever; or it may be wrong. So it is
-// tested first, in a process that can be left behind.
-func probe() (*platform.Report, error) {
-	verdicts, err := testCiphers(context.Background())
-	if err != nil && platform.MayWait() { // nobody knows, and to try may be to wait for ever
-		verdicts = platform.Verdicts{}
-		for _, suite := range suites {
-			verdicts[suite] = err
+// prefer has the kernel prefer the driver of gcm(aes) that the configuration asks for. A
+// test of the ciphers must have been, since the kernel makes drivers of parts only when
+// they are used. raised tells whether another one is picked now; undo takes that back.
+func prefer(want config.Prefer, log *slog.Logger) (raised bool, undo func()) {
+	if want == config.PreferKeep {
+		if err := platform.Restore(); err != nil {
+			log.Warn("what an earlier run has the kernel prefer for gcm(aes) stays so", "reason", err)
+		}
+		return false, func() {}
+	}
+	r, err := platform.Prefer(want == config.PreferHardware)
+	switch {
+	case errors.Is(err, platform.ErrNotAllowed):
+		log.Warn("crypto.prefer is "+string(want)+", and the kernel's choice is kept", "reason", err,
+			"remedy", "a drop-in for the unit: AmbientCapabilities=CAP_NET_ADMIN, CapabilityBoundingSet=CAP_NET_ADMIN")
+	case err != nil:
+		log.Warn("crypto.prefer is "+string(want)+", and the kernel's choice is kept", "reason", err)
+	case r != nil:
+		log.Info("the kernel prefers another driver of gcm(aes), for the whole system, until this service stops",
+			"driver", r.Driver, "priority", r.After, "before", r.Before)
+		return true, func() {
+			if err := r.Undo(); err != nil {
+				log.Warn("the kernel goes on to prefer "+r.Driver+" for gcm(aes)", "reason", err)
+			}
 		}
 	}
+	return false, func() {}
+}
+
+// probe asks what this machine can do, but for what a test has found wrong.
+func probe(verdicts platform.Verdicts) (*platform.Report, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	return platform.Probe(ctx, verdicts)
@@ -300,9 +332,23 @@ const (
 	sayWrong    = "wrong"
 )
 
-// testCiphers runs selftest in a process that can be left behind. The error says why
-// that could not be done.
-func testCiphers(ctx context.Context) (platform.Verdicts, error) {
+// testCiphers tests what the kernel encrypts. An engine may be dead since before this
+// program started, and what waits for one waits for ever; or it may be wrong. So this
+// comes first, in a process that can be left behind.
+func testCiphers(ctx context.Context) platform.Verdicts {
+	verdicts, err := askCiphers(ctx)
+	if err != nil && platform.MayWait() { // nobody knows, and to try may be to wait for ever
+		verdicts = platform.Verdicts{}
+		for _, suite := range suites {
+			verdicts[suite] = err
+		}
+	}
+	return verdicts
+}
+
+// askCiphers runs selftest in a process that can be left behind. The error says why
+// not all is known.
+func askCiphers(ctx context.Context) (platform.Verdicts, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	said, err := platform.Ask(ctx, "/proc/self/exe", "selftest")
@@ -343,10 +389,10 @@ func readVerdicts(said string, ended error) (platform.Verdicts, error) {
 	return verdicts, nil
 }
 
-// testCipher is testCiphers for those that kernel TLS takes with an asynchronous driver.
+// testCipher is askCiphers for those that kernel TLS takes with an asynchronous driver.
 func testCipher(async []uint16) func(context.Context) error {
 	return func(ctx context.Context) error {
-		verdicts, err := testCiphers(ctx)
+		verdicts, err := askCiphers(ctx)
 		if err != nil {
 			return fmt.Errorf("%w: %w", service.ErrInconclusive, err)
 		}
@@ -419,7 +465,7 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "uringhttpd doctor: -bench is not built yet; run it without")
 		return exitUsage
 	}
-	report, err := probe()
+	report, err := probe(testCiphers(context.Background()))
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitUsage
@@ -445,6 +491,9 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 	case !report.KernelTLS.Usable || choice.Warning != "":
 		status = exitFailed
 	}
+	if text := notPreferred(cfg.Crypto.Prefer, report); text != "" && status != exitUsage {
+		status, verdict = exitFailed, verdict+"; "+text
+	}
 	if *asJSON {
 		e := json.NewEncoder(stdout)
 		e.SetIndent("", "  ")
@@ -460,6 +509,24 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 	printReport(stdout, report)
 	fmt.Fprintf(stdout, "serve: %s\n", verdict)
 	return status
+}
+
+// notPreferred says what is missing for the driver that the configuration prefers; "" if
+// nothing is.
+func notPreferred(want config.Prefer, r *platform.Report) string {
+	a, ok := r.Picked(tls.TLS_AES_128_GCM_SHA256)
+	hardware := want == config.PreferHardware
+	if want == config.PreferKeep || ok && a.Hardware == hardware {
+		return ""
+	}
+	why := "the kernel has no such driver"
+	switch {
+	case !r.Netlink.Usable:
+		why = r.Netlink.Reason + "; " + r.Netlink.Remedy
+	case slices.ContainsFunc(r.GCM, func(a platform.Algorithm) bool { return a.Hardware == hardware }):
+		why = "serve has the kernel pick another while it runs, if it has CAP_NET_ADMIN"
+	}
+	return fmt.Sprintf("crypto.prefer is %s, and the kernel picks %s: %s", want, cmp.Or(a.Driver, "nothing"), why)
 }
 
 // printBoard prints what the machine is, and what became of its engines.

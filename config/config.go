@@ -78,9 +78,20 @@ const (
 	CipherChaCha20 Cipher = "chacha20" // ChaCha20-Poly1305
 )
 
-// Crypto says which of the kernel's drivers is to do gcm(aes).
+// Prefer says which of the kernel's drivers is to do gcm(aes), for the whole system.
+type Prefer string
+
+// The values of Prefer.
+const (
+	PreferKeep     Prefer = "keep"     // the choice stays the kernel's
+	PreferHardware Prefer = "hardware" // an engine beside the processor
+	PreferCPU      Prefer = "cpu"      // the processor
+	PreferAuto     Prefer = "auto"     // what was measured to be faster
+)
+
+// Crypto is about the kernel's crypto drivers.
 type Crypto struct {
-	Prefer string // "keep": the choice stays the kernel's
+	Prefer Prefer
 }
 
 // Limits bounds what clients can cost.
@@ -165,7 +176,7 @@ func defaults(file string) *Config {
 	return &Config{
 		File:   file,
 		TLS:    TLS{Kernel: KernelAuto, Cipher: CipherAuto, MinimumVersion: versionTLS12},
-		Crypto: Crypto{Prefer: "keep"},
+		Crypto: Crypto{Prefer: PreferKeep},
 		Limits: Limits{
 			Connections:   1024,
 			HeaderTimeout: 10 * time.Second,

@@ -103,8 +103,9 @@ func (r *reader) crypto(e entry) {
 	crypto := &r.cfg.Crypto
 	r.mapping(e, []field{
 		{"prefer", func(e entry) {
-			choose(r, e, &crypto.Prefer, words("keep", "hardware", "cpu", "auto"))
-			r.notBuilt(e, crypto.Prefer != "keep", "write keep")
+			choose(r, e, &crypto.Prefer, []option[Prefer]{
+				{"keep", PreferKeep}, {"hardware", PreferHardware}, {"cpu", PreferCPU}, {"auto", PreferAuto}})
+			r.notBuilt(e, crypto.Prefer == PreferAuto, "write keep, hardware or cpu")
 		}},
 	})
 }

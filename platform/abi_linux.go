@@ -52,6 +52,8 @@ const (
 // include/uapi/linux/cryptouser.h, include/uapi/linux/netlink.h
 const (
 	netlinkCrypto   = 21   // NETLINK_CRYPTO
+	cryptoNewAlg    = 0x10 // CRYPTO_MSG_NEWALG
+	cryptoUpdateAlg = 0x12 // CRYPTO_MSG_UPDATEALG
 	cryptoGetAlg    = 0x13 // CRYPTO_MSG_GETALG
 	cryptoPriority  = 1    // CRYPTOCFGA_PRIORITY_VAL, a u32
 	cryptoName      = 64   // CRYPTO_MAX_NAME
@@ -69,6 +71,9 @@ type cryptoUserAlg struct {
 // Flags of algorithms: include/linux/crypto.h. The kernel's own, but what crypto_user
 // hands out is no other.
 const (
+	algTypeMask         = 0xf     // CRYPTO_ALG_TYPE_MASK
+	algTypeAEAD         = 3       // CRYPTO_ALG_TYPE_AEAD
+	algAsync            = 1 << 7  // CRYPTO_ALG_ASYNC
 	algKernelDriverOnly = 1 << 12 // CRYPTO_ALG_KERN_DRIVER_ONLY: hardware that programs cannot use by themselves
 )
 

@@ -31,41 +31,109 @@ const (
 var errNetlink = errors.New("what came is no list of algorithms")
 
 // readRegistered asks the kernel for all its algorithms.
-func readRegistered() ([]registered, error) {
+func readRegistered() (all []registered, err error) {
+	err = askNetlink(cryptoGetAlg, unix.NLM_F_DUMP, make([]byte, unsafe.Sizeof(cryptoUserAlg{})), func(answer []byte) (done bool, err error) {
+		all, done, err = parseRegistered(all, answer)
+		return done, err
+	})
+	return all, err
+}
+
+// setPriority sets a driver's priority, for the whole system.
+func setPriority(driver string, priority int) error {
+	if len(driver) >= cryptoName {
+		return fmt.Errorf("platform: %s: %w", driver, unix.ENAMETOOLONG)
+	}
+	payload := make([]byte, unsafe.Sizeof(cryptoUserAlg{}))
+	copy(payload[unsafe.Offsetof(cryptoUserAlg{}.driver):], driver)
+	payload = binary.NativeEndian.AppendUint16(payload, attributeHeader+4)
+	payload = binary.NativeEndian.AppendUint16(payload, cryptoPriority)
+	payload = binary.NativeEndian.AppendUint32(payload, uint32(int32(priority)))
+	if err := change(cryptoUpdateAlg, payload); err != nil {
+		return fmt.Errorf("platform: the priority of %s cannot be set: %w", driver, err)
+	}
+	return nil
+}
+
+// instantiate has the kernel make a gcm(aes) of synchronous parts. One that is there is
+// no error.
+func (kernelCrypto) instantiate() error {
+	payload := make([]byte, unsafe.Sizeof(cryptoUserAlg{}))
+	copy(payload, gcmAES)
+	binary.NativeEndian.PutUint32(payload[unsafe.Offsetof(cryptoUserAlg{}.typ):], algTypeAEAD)
+	binary.NativeEndian.PutUint32(payload[unsafe.Offsetof(cryptoUserAlg{}.mask):], algTypeMask|algAsync)
+	if err := change(cryptoNewAlg, payload); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("platform: a synchronous %s cannot be had: %w", gcmAES, err)
+	}
+	return nil
+}
+
+// change sends a message that changes something.
+func change(kind uint16, payload []byte) error {
+	err := askNetlink(kind, unix.NLM_F_ACK, payload, func(answer []byte) (done bool, err error) {
+		_, done, err = parseRegistered(nil, answer)
+		return done, err
+	})
+	if errors.Is(err, unix.EPERM) {
+		return ErrNotAllowed
+	}
+	return err
+}
+
+// kernelCrypto is the running kernel.
+type kernelCrypto struct{}
+
+func (kernelCrypto) setPriority(driver string, priority int) error {
+	return setPriority(driver, priority)
+}
+
+func (kernelCrypto) algorithms() ([]Algorithm, error) {
+	known, err := readRegistered()
+	if f := netlinkFeature(err); !f.Usable {
+		return nil, fmt.Errorf("platform: %s; %s", f.Reason, f.Remedy)
+	}
+	all, err := readCrypto()
+	if err != nil {
+		return nil, err
+	}
+	markHardware(all, known)
+	return named(all, gcmAES), nil
+}
+
+// askNetlink sends a message to NETLINK_CRYPTO, and takes answers until done.
+func askNetlink(kind, flags uint16, payload []byte, take func([]byte) (done bool, err error)) error {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, netlinkCrypto)
 	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+		return os.NewSyscallError("socket", err)
 	}
 	defer unix.Close(fd)
 	timeout := unix.NsecToTimeval(netlinkTimeout.Nanoseconds())
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
-		return nil, os.NewSyscallError("setsockopt", err)
+		return os.NewSyscallError("setsockopt", err)
 	}
-	request := make([]byte, netlinkHeader+int(unsafe.Sizeof(cryptoUserAlg{})))
-	binary.NativeEndian.PutUint32(request, uint32(len(request)))
-	binary.NativeEndian.PutUint16(request[4:], cryptoGetAlg)
-	binary.NativeEndian.PutUint16(request[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
-	if err := unix.Sendto(fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return nil, os.NewSyscallError("sendto", err)
+	request := make([]byte, netlinkHeader)
+	binary.NativeEndian.PutUint32(request, uint32(netlinkHeader+len(payload)))
+	binary.NativeEndian.PutUint16(request[4:], kind)
+	binary.NativeEndian.PutUint16(request[6:], unix.NLM_F_REQUEST|flags)
+	if err := unix.Sendto(fd, append(request, payload...), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return os.NewSyscallError("sendto", err)
 	}
-	var all []registered
 	buf := make([]byte, netlinkBuffer)
-	for done := false; !done; {
+	for {
 		n, from, err := unix.Recvfrom(fd, buf, 0)
 		switch {
 		case err == unix.EINTR:
 			continue
 		case err != nil:
-			return nil, os.NewSyscallError("recvfrom", err)
+			return os.NewSyscallError("recvfrom", err)
 		}
 		if sender, ok := from.(*unix.SockaddrNetlink); !ok || sender.Pid != 0 {
 			continue // it is not the kernel's
 		}
-		if all, done, err = parseRegistered(all, buf[:n]); err != nil {
-			return nil, err
+		if done, err := take(buf[:n]); done || err != nil {
+			return err
 		}
 	}
-	return all, nil
 }
 
 // parseRegistered appends the algorithms of one answer to all. done: it was the last.
@@ -87,7 +155,10 @@ func parseRegistered(all []registered, data []byte) (_ []registered, done bool, 
 			if len(payload) < 4 {
 				return nil, false, errNetlink
 			}
-			return nil, false, os.NewSyscallError("netlink", unix.Errno(-int32(binary.NativeEndian.Uint32(payload))))
+			if errno := unix.Errno(-int32(binary.NativeEndian.Uint32(payload))); errno != 0 {
+				return nil, false, os.NewSyscallError("netlink", errno)
+			}
+			return all, true, nil // an acknowledgement
 		case cryptoGetAlg:
 			r, err := parseAlgorithm(payload)
 			if err != nil || len(all) == maxRegistered {

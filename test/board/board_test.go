@@ -96,6 +96,9 @@ func TestBoards(t *testing.T) {
 				// The others show what becomes of clients without.
 				spec.Modules = e.board.ChaChaModules()
 			}
+			if e.engine == board.CAAM {
+				spec.Modules = []string{"crypto_user"}
+			}
 			if e.engine.Async() && effort == whole {
 				var err error
 				if spec.Wrong, err = wrongBuilds(ctx, e.board, t.TempDir(), teeth...); err != nil {

@@ -4,7 +4,6 @@ package board_test
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -127,7 +126,7 @@ func TestDoctor(t *testing.T) {
 			if err := tt.board.Build(ctx, board.Build{Package: *sourceFlag, Output: program}); err != nil {
 				t.Fatal(err)
 			}
-			m, err := board.Boot(ctx, board.Spec{Board: tt.board, Program: program, Cache: cacheFolder(t), Modules: []string{"caam_jr"}})
+			m, err := board.Boot(ctx, board.Spec{Board: tt.board, Program: program, Cache: cacheFolder(t), Modules: []string{"caam_jr", "crypto_user"}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -145,13 +144,9 @@ func TestDoctor(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Logf("\n%s%s", e.Stdout, e.Stderr)
-			e, err = m.Run(ctx, nil, board.ProgramPath, "doctor", "-json")
-			if err != nil {
-				t.Fatal(err)
-			}
-			var report struct{ Board platform.Board }
-			if err := json.Unmarshal(e.Stdout, &report); err != nil {
-				t.Fatalf("%v in %q, %q", err, e.Stdout, e.Stderr)
+			report := runDoctor(ctx, t, m, autoConfig)
+			if report.Status != 0 || !report.Netlink.Usable || report.GCM[0].Hardware || !report.Ciphers[0].Verified {
+				t.Errorf("got %+v", report)
 			}
 			b := report.Board
 			if b.SoC.Family != tt.soc.Family || b.SoC.Name != tt.soc.Name || len(b.Engines) != 1 {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"uringhttpd/platform"
 	"uringhttpd/test/board"
 )
 
@@ -65,31 +66,64 @@ func testQuarantine(ctx context.Context, t *testing.T, m *board.Machine, effort 
 	}
 }
 
-// testDoctorQuarantine: doctor says why, and that the board is degraded.
-func testDoctorQuarantine(ctx context.Context, t *testing.T, m *board.Machine, reason string) {
+// A doctorReport is what doctor -json prints, as far as it matters here.
+type doctorReport struct {
+	Board   platform.Board
+	Ciphers []struct {
+		Usable, Verified, Quarantined bool
+		Reason                        string
+	}
+	GCM     []platform.Algorithm
+	Netlink platform.Feature `json:"netlink_crypto"`
+	Verdict string
+	Status  int
+}
+
+// runDoctor runs it with a configuration.
+func runDoctor(ctx context.Context, t *testing.T, m *board.Machine, config string) (r doctorReport) {
 	t.Helper()
-	if err := m.WriteFile(ctx, board.ConfigPath, []byte(autoConfig), 0o644); err != nil {
+	if err := m.WriteFile(ctx, board.ConfigPath, []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	e, err := m.Run(ctx, nil, board.ProgramPath, "doctor", "-json", "-config", board.ConfigPath)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var report struct {
-		Ciphers []struct {
-			Usable, Verified, Quarantined bool
-			Reason                        string
-		}
-		Status  int
-		Verdict string
-	}
-	if err := json.Unmarshal(e.Stdout, &report); err != nil {
+	if err := json.Unmarshal(e.Stdout, &r); err != nil {
 		t.Fatalf("%v in %q, %q", err, e.Stdout, e.Stderr)
 	}
-	if report.Status != 1 || len(report.Ciphers) != 3 {
-		t.Fatalf("got %+v, want degraded", report)
+	if len(r.Ciphers) != 3 || len(r.GCM) == 0 {
+		t.Fatalf("got %+v", r)
 	}
-	for _, c := range report.Ciphers[:2] {
+	return r
+}
+
+// testDoctorEngine: doctor finds the engine, as hardware, and has tested it.
+func testDoctorEngine(ctx context.Context, t *testing.T, m *board.Machine) {
+	r := runDoctor(ctx, t, m, autoConfig)
+	if r.Status != 0 || !r.Netlink.Usable || !strings.Contains(r.Verdict, "gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)") {
+		t.Errorf("got %+v", r)
+	}
+	for _, a := range r.GCM {
+		if a.Hardware != (a.Driver == "gcm-aes-caam") {
+			t.Errorf("got %+v; the engine alone is hardware", a)
+		}
+	}
+	for i, c := range r.Ciphers[:2] {
+		if !c.Usable || !c.Verified || c.Quarantined {
+			t.Errorf("cipher %d: %+v", i, c)
+		}
+	}
+}
+
+// testDoctorQuarantine: doctor says why, and that the board is degraded.
+func testDoctorQuarantine(ctx context.Context, t *testing.T, m *board.Machine, reason string) {
+	t.Helper()
+	r := runDoctor(ctx, t, m, autoConfig)
+	if r.Status != 1 {
+		t.Errorf("status %d, want degraded", r.Status)
+	}
+	for _, c := range r.Ciphers[:2] {
 		if c.Usable || c.Verified || !c.Quarantined || !strings.Contains(c.Reason, reason) {
 			t.Errorf("got %+v, want it in quarantine, since %q", c, reason)
 		}
