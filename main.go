@@ -409,8 +409,21 @@ func testCipher(async []uint16) func(context.Context) error {
 // exitFailed if one is wrong, exitUsage if there is none.
 func selftest(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("selftest", flag.ContinueOnError)
+	where := flags.String("bench", "", "instead, measure AES-GCM in `PLACE`, \"kernel\" or \"user space\", for doctor")
 	if status, ok := parse(flags, args, stdout, stderr); !ok {
 		return status
+	}
+	switch *where {
+	case "":
+	case "kernel", "user space":
+		if err := measure(*where == "kernel", stdout); err != nil {
+			fmt.Fprintln(stderr, err)
+			return exitFailed
+		}
+		return exitOK
+	default:
+		fmt.Fprintf(stderr, "uringhttpd selftest: -bench %q is not a place; write kernel, or user space\n", *where)
+		return exitUsage
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), selfTestTime)
 	defer cancel()
@@ -457,13 +470,9 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("doctor", flag.ContinueOnError)
 	path := configFlag(flags)
 	asJSON := flags.Bool("json", false, "print JSON")
-	bench := flags.Bool("bench", false, "measure the ciphers (not built yet)")
+	measured := flags.Bool("bench", false, "measure encryption, too; with CAP_NET_ADMIN kernel TLS with each kind of driver, which the system prefers meanwhile")
 	if status, ok := parse(flags, args, stdout, stderr); !ok {
 		return status
-	}
-	if *bench {
-		fmt.Fprintln(stderr, "uringhttpd doctor: -bench is not built yet; run it without")
-		return exitUsage
 	}
 	report, err := probe(testCiphers(context.Background()))
 	if err != nil {
@@ -494,19 +503,29 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 	if text := notPreferred(cfg.Crypto.Prefer, report); text != "" && status != exitUsage {
 		status, verdict = exitFailed, verdict+"; "+text
 	}
+	var measurements []measurement
+	if *measured {
+		var notes []string
+		measurements, notes = bench(report)
+		for _, n := range notes {
+			fmt.Fprintln(stderr, "bench: "+n)
+		}
+	}
 	if *asJSON {
 		e := json.NewEncoder(stdout)
 		e.SetIndent("", "  ")
 		e.Encode(struct {
 			Board platform.Board `json:"board"`
 			*platform.Report
-			Verdict string `json:"verdict"`
-			Status  int    `json:"status"`
-		}{machine, report, verdict, status})
+			Bench   []measurement `json:"bench,omitempty"`
+			Verdict string        `json:"verdict"`
+			Status  int           `json:"status"`
+		}{machine, report, measurements, verdict, status})
 		return status
 	}
 	printBoard(stdout, machine)
 	printReport(stdout, report)
+	fmt.Fprint(stdout, benchText(measurements))
 	fmt.Fprintf(stdout, "serve: %s\n", verdict)
 	return status
 }

@@ -93,7 +93,7 @@ func TestCommands(t *testing.T) {
 		{"version", []string{"version"}, 0, `^uringhttpd \S+, commit \S+, go1\S*, \w+\n$`, `^$`},
 		{"keygen never overwrites", []string{"keygen", "-out", dir}, 1, `^$`, `exists`},
 		{"keygen without a folder", []string{"keygen"}, 1, `^$`, `-out DIR`},
-		{"doctor bench", []string{"doctor", "-bench"}, 2, `^$`, `not built yet`},
+		{"bench", []string{"selftest", "-bench", "moon"}, 2, `^$`, `"moon" is not a place; write kernel`},
 		{"check", []string{"check", "-config", configure(good)}, 0, `^$`, `^$`},
 		{"no configuration", []string{"check", "-config", dir + "/none"}, 2, `^$`, `none.*no such file`},
 		{"serve with no configuration", []string{"serve", "-config", dir + "/none"}, 2, `^$`, `none.*no such file`},

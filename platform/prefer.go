@@ -62,6 +62,21 @@ func Prefer(hardware bool) (*Raised, error) { return prefer(kernelCrypto{}, Pref
 // Restore takes back what an earlier process has changed by Prefer, if there is any.
 func Restore() error { return restore(kernelCrypto{}, PreferredPath) }
 
+// Preferred is the driver that another process has the kernel prefer; "" if there is none.
+func Preferred() (driver string, err error) { return preferred(kernelCrypto{}, PreferredPath) }
+
+func preferred(k cryptoKernel, path string) (string, error) {
+	r, err := readRaised(path)
+	if r == nil || err != nil {
+		return "", err
+	}
+	all, err := k.algorithms()
+	if err != nil || priorityOf(all, r.Driver) != r.After {
+		return "", err
+	}
+	return r.Driver, nil
+}
+
 // Undo takes the change back, unless somebody else has changed it meanwhile.
 func (r *Raised) Undo() error { return r.undo(kernelCrypto{}, PreferredPath) }
 

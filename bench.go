@@ -1,0 +1,185 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"uringhttpd/ktls"
+	"uringhttpd/platform"
+)
+
+const (
+	benchTime  = time.Second // of each measurement
+	benchSuite = tls.TLS_AES_128_GCM_SHA256
+	// benchSame is within what two drivers are taken for equally fast.
+	benchSame = 1.1
+)
+
+// benchStreams are how many connections are measured at a time. The last is what
+// decides.
+var benchStreams = []int{1, 4}
+
+// A measurement is what one kind of encryption reaches, over the loopback interface.
+type measurement struct {
+	Where    string `json:"where"`    // "user space", or "kernel"
+	Driver   string `json:"driver"`   // who encrypts
+	Hardware bool   `json:"hardware"` // an engine beside the processor does
+	Streams  int    `json:"streams"`  // connections at a time
+	// MiBPerSecond is of plaintext, of all streams together.
+	MiBPerSecond float64 `json:"mib_per_second"`
+	// SecondsPerGiB is the time of all processors of the machine, receiving included.
+	SecondsPerGiB float64 `json:"processor_seconds_per_gib"`
+}
+
+func (m measurement) name() string {
+	if m.Where == "kernel" {
+		return "kernel TLS with " + m.Driver
+	}
+	return "TLS in user space"
+}
+
+// measure has one kind of encryption run, and prints what it reaches: a JSON value for
+// each of benchStreams.
+func measure(kernel bool, stdout io.Writer) error {
+	for _, n := range benchStreams {
+		before, err := platform.CPUTime()
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), benchTime)
+		bytes, took, err := ktls.Bench(ctx, benchSuite, n, kernel)
+		cancel()
+		if err != nil {
+			return err
+		}
+		after, err := platform.CPUTime()
+		if err != nil {
+			return err
+		}
+		if bytes == 0 {
+			return fmt.Errorf("nothing came in %v", took)
+		}
+		json.NewEncoder(stdout).Encode(measurement{
+			Streams:       n,
+			MiBPerSecond:  float64(bytes) / (1 << 20) / took.Seconds(),
+			SecondsPerGiB: (after - before).Seconds() / (float64(bytes) / (1 << 30)),
+		})
+	}
+	return nil
+}
+
+// askMeasure measures in a process that can be left behind, should an engine die.
+func askMeasure(where, driver string, hardware bool) ([]measurement, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+	defer cancel()
+	said, err := platform.Ask(ctx, "/proc/self/exe", "selftest", "-bench", where)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(said))
+	}
+	var all []measurement
+	for d := json.NewDecoder(strings.NewReader(said)); ; {
+		var m measurement
+		switch err := d.Decode(&m); {
+		case err == io.EOF:
+			return all, nil
+		case err != nil:
+			return nil, fmt.Errorf("%w: %q", err, said)
+		}
+		m.Where, m.Driver, m.Hardware = where, driver, hardware
+		all = append(all, m)
+	}
+}
+
+// benchKernel measures kernel TLS with the driver that the kernel picks, and with the best
+// one of the other kind, hardware or not, if there is one and the kernel can be told to
+// pick it. Then notes says why not.
+func benchKernel(r *platform.Report) (all []measurement, notes []string) {
+	picked, ok := r.Picked(benchSuite)
+	if !ok || !r.Takes(benchSuite) {
+		return nil, []string{"kernel TLS: not measured: " + cmp.Or(r.KernelTLS.Reason, "its driver is not known")}
+	}
+	all, err := askMeasure("kernel", picked.Driver, picked.Hardware)
+	if err != nil {
+		notes = append(notes, fmt.Sprintf("kernel TLS with %s: not measured: %v", picked.Driver, err))
+	}
+	other := "an engine"
+	if picked.Hardware {
+		other = "the processor"
+	}
+	more, err := benchOther(!picked.Hardware)
+	if err != nil {
+		notes = append(notes, fmt.Sprintf("kernel TLS with %s: not measured: %v", other, err))
+	}
+	return append(all, more...), notes
+}
+
+// benchOther measures kernel TLS with another driver, which the kernel is told to pick
+// meanwhile.
+func benchOther(hardware bool) (all []measurement, err error) {
+	if driver, err := platform.Preferred(); driver != "" || err != nil {
+		return nil, cmp.Or(err, fmt.Errorf("a service has the kernel prefer %s; stop it first", driver))
+	}
+	raised, err := platform.Prefer(hardware)
+	if err != nil {
+		return nil, err
+	}
+	if raised == nil {
+		return nil, errors.New("it is the one that was measured")
+	}
+	defer func() { err = errors.Join(err, raised.Undo()) }()
+	if err := testCiphers(context.Background())[benchSuite]; err != nil {
+		return nil, err
+	}
+	return askMeasure("kernel", raised.Driver, hardware)
+}
+
+// fastest is the one with the most throughput, of those with most streams; of two that
+// are about as fast, the one that leaves more of the processors to others.
+func fastest(all []measurement) (winner, second measurement) {
+	better := func(a, b measurement) bool {
+		if a.MiBPerSecond > b.MiBPerSecond*benchSame || b.MiBPerSecond > a.MiBPerSecond*benchSame {
+			return a.MiBPerSecond > b.MiBPerSecond
+		}
+		return a.SecondsPerGiB < b.SecondsPerGiB
+	}
+	for _, m := range all {
+		switch {
+		case m.Streams != benchStreams[len(benchStreams)-1]:
+		case winner.Streams == 0 || better(m, winner):
+			winner, second = m, winner
+		case second.Streams == 0 || better(m, second):
+			second = m
+		}
+	}
+	return winner, second
+}
+
+// benchText is the outcome for people.
+func benchText(all []measurement) string {
+	var b strings.Builder
+	for _, m := range all {
+		fmt.Fprintf(&b, "bench: %s, %d at a time: %.1f MiB/s, %.2f s of processor time per GiB\n", m.name(), m.Streams, m.MiBPerSecond, m.SecondsPerGiB)
+	}
+	if winner, second := fastest(all); second.Streams > 0 {
+		fmt.Fprintf(&b, "bench: the fastest is %s: %.2f times the throughput of %s, at %.2f times its processor time\n",
+			winner.name(), winner.MiBPerSecond/second.MiBPerSecond, second.name(), winner.SecondsPerGiB/second.SecondsPerGiB)
+	}
+	return b.String()
+}
+
+// bench measures all that doctor -bench compares.
+func bench(r *platform.Report) (all []measurement, notes []string) {
+	all, err := askMeasure("user space", "crypto/tls", false)
+	if err != nil {
+		notes = append(notes, fmt.Sprintf("TLS in user space: not measured: %v", err))
+	}
+	more, moreNotes := benchKernel(r)
+	return append(all, more...), append(notes, moreNotes...)
+}

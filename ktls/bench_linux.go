@@ -1,0 +1,202 @@
+package ktls
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// benchAhead is how many bytes of plaintext may be under way on a connection of Bench, as
+// much as a server would have inside kernel TLS.
+const benchAhead = 192 << 10
+
+// Bench has AES-GCM records of 16 KiB made for some connections of this program to
+// itself, by the kernel or by this program, until ctx ends, and returns how much
+// plaintext has arrived, and in what time. The records are not opened. With a driver that
+// never answers it does not return, as SelfTest does not.
+func Bench(ctx context.Context, cipherSuite uint16, connections int, kernel bool) (bytes int64, took time.Duration, err error) {
+	streams := make([]*benchStream, connections)
+	defer func() {
+		for _, s := range streams {
+			if s != nil {
+				s.in.Close()
+				s.out.Close()
+			}
+		}
+	}()
+	for i := range streams {
+		if streams[i], err = newBenchStream(ctx, cipherSuite, kernel); err != nil {
+			return 0, 0, err
+		}
+	}
+	began := time.Now()
+	var wait sync.WaitGroup
+	errs := make([]error, connections)
+	for i, s := range streams {
+		wait.Add(2)
+		go func() {
+			defer wait.Done()
+			errs[i] = s.send(ctx)
+		}()
+		go func() {
+			defer wait.Done()
+			s.receive()
+		}()
+	}
+	<-ctx.Done()
+	took = time.Since(began)
+	for _, s := range streams {
+		bytes += s.end()
+	}
+	wait.Wait()
+	return bytes, took, errors.Join(errs...)
+}
+
+// A benchStream is one connection.
+type benchStream struct {
+	in, out *net.TCPConn
+	seal    func(dst, plain []byte) []byte // nil: the kernel does it
+
+	mu       sync.Mutex
+	room     *sync.Cond
+	ended    bool
+	sent     int64 // of plaintext
+	received int64 // of records
+	record   int64 // the length of one
+}
+
+func newBenchStream(ctx context.Context, cipherSuite uint16, kernel bool) (*benchStream, error) {
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	k, err := deriveKeys(cipherSuite, secret)
+	if err != nil {
+		return nil, err
+	}
+	s := &benchStream{record: maxPlain + k.suite.overhead}
+	s.room = sync.NewCond(&s.mu)
+	if s.in, s.out, err = loopback(ctx); err != nil {
+		return nil, fmt.Errorf("ktls: a connection to itself, to measure: %w", err)
+	}
+	if !kernel {
+		block, err := aes.NewCipher(k.key)
+		if err != nil {
+			return s, fmt.Errorf("ktls: %w", err)
+		}
+		aead, err := cipher.NewGCM(block)
+		if err != nil {
+			return s, fmt.Errorf("ktls: %w", err)
+		}
+		head := []byte{recordApplicationData, 3, 3, byte((s.record - 5) >> 8), byte(s.record - 5)}
+		s.seal = func(dst, plain []byte) []byte {
+			nonce := k.nonce(k.seq)
+			k.seq++
+			return aead.Seal(append(dst, head...), nonce[:], append(plain, recordApplicationData), head)
+		}
+		return s, nil
+	}
+	raw, err := s.out.SyscallConn()
+	if err != nil {
+		return s, fmt.Errorf("ktls: %w", err)
+	}
+	cerr := raw.Control(func(fd uintptr) { err = k.handOver(FD(fd)) })
+	return s, errors.Join(cerr, err)
+}
+
+// end stops both directions and returns how much plaintext has arrived.
+func (s *benchStream) end() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	s.room.Broadcast()
+	s.in.Close() // ends a send that waits for room, too
+	return s.received / s.record * maxPlain
+}
+
+func (s *benchStream) receive() {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := s.in.Read(buf)
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		s.received += int64(n)
+		s.room.Signal()
+		s.mu.Unlock()
+	}
+}
+
+// proceed waits until more may be sent, and tells whether it may.
+func (s *benchStream) proceed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.ended && s.sent-s.received/s.record*maxPlain > benchAhead-maxPlain {
+		s.room.Wait()
+	}
+	s.sent += maxPlain
+	return !s.ended
+}
+
+func (s *benchStream) send(ctx context.Context) error {
+	plain := make([]byte, maxPlain, maxPlain+1)
+	rand.Read(plain)
+	raw, err := s.out.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("ktls: %w", err)
+	}
+	var sealed []byte
+	for s.proceed() {
+		if s.seal != nil {
+			sealed = s.seal(sealed[:0], plain)
+			_, err = s.out.Write(sealed)
+		} else {
+			err = sendMore(raw, plain)
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil // the other end has gone
+			}
+			return fmt.Errorf("ktls: %w", err)
+		}
+	}
+	return nil
+}
+
+// sendMore sends whole records and does not wait for an asynchronous driver, as a
+// server does that has more to send.
+func sendMore(raw syscallConn, p []byte) error {
+	var err error
+	for len(p) > 0 && err == nil {
+		werr := raw.Write(func(fd uintptr) bool {
+			var n int
+			n, err = unix.SendmsgN(int(fd), p, nil, nil, unix.MSG_MORE|unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+			if err == unix.EAGAIN {
+				err = nil
+				return false
+			}
+			if err == nil && n == 0 {
+				err = io.ErrShortWrite
+			}
+			p = p[max(n, 0):]
+			return true
+		})
+		if err == nil {
+			err = werr
+		}
+	}
+	return err
+}
+
+// syscallConn is syscall.RawConn, as far as it is needed.
+type syscallConn interface {
+	Write(func(fd uintptr) (done bool)) error
+}

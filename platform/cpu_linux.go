@@ -1,0 +1,42 @@
+package platform
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// userHZ is the unit of /proc/stat: the kernel's interface has 100 a second on every
+// architecture that this program is for (USER_HZ).
+const userHZ = 100
+
+// CPUTime is for how long the machine's processors have worked since it was booted, all
+// together: for programs, the kernel, and interrupts (proc(5), /proc/stat). A tick is 10 ms.
+func CPUTime() (time.Duration, error) {
+	total, err := time.Duration(0), errors.New("platform: /proc/stat does not tell what the processors did")
+	eachLine("/proc/stat", func(line string) bool {
+		total, err = parseCPUTime(line)
+		return false
+	})
+	return total, err
+}
+
+// parseCPUTime reads the line that begins with cpu: user, nice, system, idle, iowait, irq,
+// softirq, and others that are not this machine's work.
+func parseCPUTime(line string) (time.Duration, error) {
+	f := strings.Fields(line)
+	if len(f) < 8 || f[0] != "cpu" {
+		return 0, fmt.Errorf("platform: /proc/stat begins with %q", line)
+	}
+	total := time.Duration(0)
+	for _, i := range []int{1, 2, 3, 6, 7} {
+		n, err := strconv.ParseInt(f[i], 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("platform: /proc/stat begins with %q", line)
+		}
+		total += time.Duration(n) * (time.Second / userHZ)
+	}
+	return total, nil
+}
