@@ -99,15 +99,15 @@ func askMeasure(where, driver string, hardware bool) ([]measurement, error) {
 
 // benchKernel measures kernel TLS with the driver that the kernel picks, and with the best
 // one of the other kind, hardware or not, if there is one and the kernel can be told to
-// pick it. Then notes says why not.
-func benchKernel(r *platform.Report) (all []measurement, notes []string) {
+// pick it. The error is about what was not measured.
+func benchKernel(r *platform.Report) (all []measurement, err error) {
 	picked, ok := r.Picked(benchSuite)
 	if !ok || !r.Takes(benchSuite) {
-		return nil, []string{"kernel TLS: not measured: " + cmp.Or(r.KernelTLS.Reason, "its driver is not known")}
+		return nil, errors.New("kernel TLS: not measured: " + cmp.Or(r.KernelTLS.Reason, "its driver is not known"))
 	}
-	all, err := askMeasure("kernel", picked.Driver, picked.Hardware)
+	all, err = askMeasure("kernel", picked.Driver, picked.Hardware)
 	if err != nil {
-		notes = append(notes, fmt.Sprintf("kernel TLS with %s: not measured: %v", picked.Driver, err))
+		return nil, fmt.Errorf("kernel TLS with %s: not measured: %w", picked.Driver, err)
 	}
 	other := "an engine"
 	if picked.Hardware {
@@ -115,9 +115,9 @@ func benchKernel(r *platform.Report) (all []measurement, notes []string) {
 	}
 	more, err := benchOther(!picked.Hardware)
 	if err != nil {
-		notes = append(notes, fmt.Sprintf("kernel TLS with %s: not measured: %v", other, err))
+		err = fmt.Errorf("kernel TLS with %s: not measured: %w", other, err)
 	}
-	return append(all, more...), notes
+	return append(all, more...), err
 }
 
 // benchOther measures kernel TLS with another driver, which the kernel is told to pick
@@ -174,12 +174,13 @@ func benchText(all []measurement) string {
 	return b.String()
 }
 
-// bench measures all that doctor -bench compares.
-func bench(r *platform.Report) (all []measurement, notes []string) {
+// bench measures all that doctor -bench compares. The error is about what was not
+// measured, one line for each.
+func bench(r *platform.Report) ([]measurement, error) {
 	all, err := askMeasure("user space", "crypto/tls", false)
 	if err != nil {
-		notes = append(notes, fmt.Sprintf("TLS in user space: not measured: %v", err))
+		err = fmt.Errorf("TLS in user space: not measured: %w", err)
 	}
-	more, moreNotes := benchKernel(r)
-	return append(all, more...), append(notes, moreNotes...)
+	more, kernelErr := benchKernel(r)
+	return append(all, more...), errors.Join(err, kernelErr)
 }

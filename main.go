@@ -169,18 +169,8 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 	}
 	log := lines.Logger(cfg.Log.Level, prefix)
 
-	verdicts := testCiphers(context.Background())
-	raised, undo := prefer(cfg.Crypto.Prefer, log)
+	verdicts, undo := prefer(cfg.Crypto.Prefer, testCiphers(context.Background()), log)
 	defer undo()
-	if raised { // another driver is picked now
-		before := verdicts
-		verdicts = testCiphers(context.Background())
-		if err := verdicts[tls.TLS_AES_128_GCM_SHA256]; err != nil {
-			log.Warn("crypto.prefer is "+string(cfg.Crypto.Prefer)+", and that driver is wrong: the kernel's choice is kept", "reason", err)
-			undo()
-			verdicts = before
-		}
-	}
 	report, err := probe(verdicts)
 	if err != nil {
 		return err
@@ -275,35 +265,6 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 	close(done)
 	<-stopped
 	return err
-}
-
-// prefer has the kernel prefer the driver of gcm(aes) that the configuration asks for. A
-// test of the ciphers must have been, since the kernel makes drivers of parts only when
-// they are used. raised tells whether another one is picked now; undo takes that back.
-func prefer(want config.Prefer, log *slog.Logger) (raised bool, undo func()) {
-	if want == config.PreferKeep {
-		if err := platform.Restore(); err != nil {
-			log.Warn("what an earlier run has the kernel prefer for gcm(aes) stays so", "reason", err)
-		}
-		return false, func() {}
-	}
-	r, err := platform.Prefer(want == config.PreferHardware)
-	switch {
-	case errors.Is(err, platform.ErrNotAllowed):
-		log.Warn("crypto.prefer is "+string(want)+", and the kernel's choice is kept", "reason", err,
-			"remedy", "a drop-in for the unit: AmbientCapabilities=CAP_NET_ADMIN, CapabilityBoundingSet=CAP_NET_ADMIN")
-	case err != nil:
-		log.Warn("crypto.prefer is "+string(want)+", and the kernel's choice is kept", "reason", err)
-	case r != nil:
-		log.Info("the kernel prefers another driver of gcm(aes), for the whole system, until this service stops",
-			"driver", r.Driver, "priority", r.After, "before", r.Before)
-		return true, func() {
-			if err := r.Undo(); err != nil {
-				log.Warn("the kernel goes on to prefer "+r.Driver+" for gcm(aes)", "reason", err)
-			}
-		}
-	}
-	return false, func() {}
 }
 
 // probe asks what this machine can do, but for what a test has found wrong.
@@ -497,7 +458,9 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 	switch verdict = choice.Reason; {
 	case err != nil:
 		status, verdict = exitUsage, err.Error()
-	case !report.KernelTLS.Usable || choice.Warning != "":
+	case choice.Warning != "":
+		status, verdict = exitFailed, verdict+"; "+choice.Warning
+	case !report.KernelTLS.Usable:
 		status = exitFailed
 	}
 	if text := notPreferred(cfg.Crypto.Prefer, report); text != "" && status != exitUsage {
@@ -505,10 +468,8 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 	}
 	var measurements []measurement
 	if *measured {
-		var notes []string
-		measurements, notes = bench(report)
-		for _, n := range notes {
-			fmt.Fprintln(stderr, "bench: "+n)
+		if measurements, err = bench(report); err != nil {
+			fmt.Fprintln(stderr, err)
 		}
 	}
 	if *asJSON {
@@ -528,24 +489,6 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 	fmt.Fprint(stdout, benchText(measurements))
 	fmt.Fprintf(stdout, "serve: %s\n", verdict)
 	return status
-}
-
-// notPreferred says what is missing for the driver that the configuration prefers; "" if
-// nothing is.
-func notPreferred(want config.Prefer, r *platform.Report) string {
-	a, ok := r.Picked(tls.TLS_AES_128_GCM_SHA256)
-	hardware := want == config.PreferHardware
-	if want == config.PreferKeep || ok && a.Hardware == hardware {
-		return ""
-	}
-	why := "the kernel has no such driver"
-	switch {
-	case !r.Netlink.Usable:
-		why = r.Netlink.Reason + "; " + r.Netlink.Remedy
-	case slices.ContainsFunc(r.GCM, func(a platform.Algorithm) bool { return a.Hardware == hardware }):
-		why = "serve has the kernel pick another while it runs, if it has CAP_NET_ADMIN"
-	}
-	return fmt.Sprintf("crypto.prefer is %s, and the kernel picks %s: %s", want, cmp.Or(a.Driver, "nothing"), why)
 }
 
 // printBoard prints what the machine is, and what became of its engines.

@@ -241,8 +241,7 @@ listen:
 		{"metrics", minimal + "metrics: {address: 9100}\n", []string{"3: metrics.address: is the number 9100, not text; " + wantAddress + `, or "" for none`}},
 		{"metrics by systemd", minimal + "metrics: {address: systemd:m}\n", []string{`3: metrics.address: "m" is not a port number; ` + wantAddress + `, or "" for none`}},
 
-		{"not built yet", minimal + "crypto: {prefer: auto}\ntls: {cipher: chacha20}\nlimits: {rate: 512KiB}\n", []string{
-			"3: crypto.prefer: not built yet; write keep, hardware or cpu",
+		{"not built yet", minimal + "crypto: {prefer: keep}\ntls: {cipher: chacha20}\nlimits: {rate: 512KiB}\n", []string{
 			"5: limits.rate: not built yet; write 0, which is unlimited"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -105,7 +105,6 @@ func (r *reader) crypto(e entry) {
 		{"prefer", func(e entry) {
 			choose(r, e, &crypto.Prefer, []option[Prefer]{
 				{"keep", PreferKeep}, {"hardware", PreferHardware}, {"cpu", PreferCPU}, {"auto", PreferAuto}})
-			r.notBuilt(e, crypto.Prefer == PreferAuto, "write keep, hardware or cpu")
 		}},
 	})
 }

@@ -3,7 +3,10 @@
 package board_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,7 +19,7 @@ import (
 // testPrefer: crypto.prefer has the kernel pick another driver while the daemon runs,
 // and what it was before comes back: when it stops, and after a crash when the next one
 // starts that wants something else.
-func testPrefer(ctx context.Context, t *testing.T, m *board.Machine) {
+func testPrefer(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
 	with := func(prefer string) string { return autoConfig + "crypto: {prefer: " + prefer + "}\n" }
 	keep := runDoctor(ctx, t, m, autoConfig)
 	if keep.GCM[0].Driver != "gcm-aes-caam" {
@@ -81,6 +84,116 @@ func testPrefer(ctx context.Context, t *testing.T, m *board.Machine) {
 	run("keep, after a crash", "keep", true)
 	restored("keep, after a crash")
 	stop()
+	if effort == brief {
+		return
+	}
+	t.Run("bench", func(t *testing.T) { testBench(ctx, t, m); restored("bench") })
+	t.Run("auto", func(t *testing.T) { testAuto(ctx, t, m, with("auto")); restored("auto") })
+}
+
+// A measurement is one of doctor -bench.
+type measurement struct {
+	Where, Driver string
+	Hardware      bool
+	Streams       int
+	Rate          float64 `json:"mib_per_second"`
+}
+
+// slowEngine makes 50 records a second, whatever is given to it at a time.
+var slowEngine = []string{"delay_us=20000", "depth=1"}
+
+// testBench: doctor -bench measures everything that can encrypt, and a slow engine is not
+// what it names as the fastest.
+func testBench(ctx context.Context, t *testing.T, m *board.Machine) {
+	tune(ctx, t, m, slowEngine...)
+	e, err := m.Run(ctx, nil, board.ProgramPath, "doctor", "-bench", "-json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report struct{ Bench []measurement }
+	if err := json.Unmarshal(e.Stdout, &report); err != nil {
+		t.Fatalf("%v in %q, %q", err, e.Stdout, e.Stderr)
+	}
+	rates := map[string]float64{}
+	for _, b := range report.Bench {
+		t.Logf("%+v", b)
+		kind := b.Where
+		if b.Hardware {
+			kind = "engine"
+		}
+		rates[fmt.Sprint(kind, b.Streams)] = b.Rate
+	}
+	for _, kind := range []string{"user space", "kernel", "engine"} {
+		if rates[kind+"1"] <= 0 || rates[kind+"4"] <= 0 {
+			t.Errorf("%s was not measured: %s", kind, e.Stderr)
+		}
+	}
+	if rates["engine4"] > rates["kernel4"] {
+		t.Errorf("a slow engine is measured to be faster: %v", rates)
+	}
+	e, err = m.Run(ctx, nil, board.ProgramPath, "doctor", "-bench")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("\n%s", e.Stdout)
+	if text := string(e.Stdout); !strings.Contains(text, "bench: the fastest is ") || strings.Contains(text, "the fastest is kernel TLS with gcm-aes-caam") {
+		t.Error("it does not name the fastest")
+	}
+}
+
+// testAuto: crypto.prefer: auto measures once, and has the kernel prefer what was faster.
+func testAuto(ctx context.Context, t *testing.T, m *board.Machine, config string) {
+	const path = "/var/lib/uringhttpd/measured.json"
+	d := newDead(ctx, t, m)
+	start := func(when string, measures bool) (hardware bool) {
+		t.Helper()
+		var err error
+		if d.p, err = m.StartDaemon(ctx, board.Daemon{Config: config}); err != nil {
+			t.Fatal(err)
+		}
+		before := counters(ctx, t, m)
+		if r := d.short().download(ctx, t, board.TLSPort, 6, 0, time.Minute); r.Complete != 6 {
+			t.Errorf("%s: %+v", when, r)
+		}
+		hardware = counters(ctx, t, m)["requests"] > before["requests"]
+		if err := d.p.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+		e, err := d.p.Output(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(string(e.Stderr), "measured who is the fastest"); got != measures {
+			t.Errorf("%s: it measures: %t, want %t:\n%s", when, got, measures, e.Stderr)
+		}
+		return hardware
+	}
+	tune(ctx, t, m, slowEngine...)
+	if start("a slow engine", true) {
+		t.Error("a slow engine is preferred")
+	}
+	if start("a slow engine, again", false) {
+		t.Error("a slow engine is preferred, the second time")
+	}
+	// What is remembered is of this kernel: with another one it is measured again.
+	text, err := m.ReadFile(ctx, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.WriteFile(ctx, path, bytes.Replace(text, []byte(`"kernel": "`), []byte(`"kernel": "x`), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	start("another kernel", true)
+	// And what is remembered counts: here that the engine was faster.
+	if text, err = m.ReadFile(ctx, path); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.WriteFile(ctx, path, bytes.Replace(text, []byte(`"hardware": false`), []byte(`"hardware": true`), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if !start("a fast engine", false) {
+		t.Error("an engine that was measured to be faster is not preferred")
+	}
 }
 
 func find(all []platform.Algorithm, driver string) (platform.Algorithm, bool) {

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"uringhttpd/config"
+	"uringhttpd/platform"
+)
+
+// Who computes gcm(aes): crypto.prefer.
+
+// measuredPath is where the winner is remembered that crypto.prefer: auto has measured.
+const measuredPath = "/var/lib/uringhttpd/measured.json"
+
+// prefer has the kernel prefer the driver of gcm(aes) that the configuration asks for. A
+// test of the ciphers must have been, with verdicts, since the kernel makes drivers of
+// parts only when they are used; those of the driver that is picked then are returned.
+// undo takes back what was changed.
+func prefer(want config.Prefer, verdicts platform.Verdicts, log *slog.Logger) (_ platform.Verdicts, undo func()) {
+	nothing := func() {}
+	if want == config.PreferKeep || want == config.PreferAuto {
+		if err := platform.Restore(); err != nil {
+			log.Warn("what an earlier run has the kernel prefer for gcm(aes) stays so", "reason", err)
+			return verdicts, nothing
+		}
+	}
+	hardware := want == config.PreferHardware
+	switch want {
+	case config.PreferKeep:
+		return verdicts, nothing
+	case config.PreferAuto:
+		var err error
+		if hardware, err = measuredFaster(measuredPath, verdicts, log); err != nil {
+			refused(want, err, log)
+			return verdicts, nothing
+		}
+	}
+	r, err := platform.Prefer(hardware)
+	if err != nil {
+		refused(want, err, log)
+	}
+	if r == nil || err != nil {
+		return verdicts, nothing
+	}
+	undo = func() {
+		if err := r.Undo(); err != nil {
+			log.Warn("the kernel goes on to prefer "+r.Driver+" for gcm(aes)", "reason", err)
+		}
+	}
+	raised := testCiphers(context.Background()) // another driver is picked now
+	if err := raised[tls.TLS_AES_128_GCM_SHA256]; err != nil {
+		undo()
+		refused(want, fmt.Errorf("%s is wrong: %w", r.Driver, err), log)
+		return verdicts, nothing
+	}
+	log.Info("the kernel prefers another driver of gcm(aes), for the whole system, until this service stops",
+		"driver", r.Driver, "priority", r.After, "before", r.Before)
+	return raised, undo
+}
+
+// refused logs that the kernel's choice is kept, and what to do about it.
+func refused(want config.Prefer, why error, log *slog.Logger) {
+	args := []any{"reason", why}
+	if errors.Is(why, platform.ErrNotAllowed) {
+		args = append(args, "remedy", "a drop-in for the unit: AmbientCapabilities=CAP_NET_ADMIN, CapabilityBoundingSet=CAP_NET_ADMIN")
+	}
+	log.Warn("crypto.prefer is "+string(want)+", and the kernel's choice is kept", args...)
+}
+
+// notPreferred says what is missing for the driver that the configuration prefers; "" if
+// nothing is.
+func notPreferred(want config.Prefer, r *platform.Report) string {
+	a, ok := r.Picked(tls.TLS_AES_128_GCM_SHA256)
+	hardware := want == config.PreferHardware
+	if want == config.PreferKeep || want == config.PreferAuto || ok && a.Hardware == hardware {
+		return ""
+	}
+	why := "the kernel has no such driver"
+	switch {
+	case !r.Netlink.Usable:
+		why = r.Netlink.Reason + "; " + r.Netlink.Remedy
+	case slices.ContainsFunc(r.GCM, func(a platform.Algorithm) bool { return a.Hardware == hardware }):
+		why = "serve has the kernel pick another while it runs, if it has CAP_NET_ADMIN"
+	}
+	return fmt.Sprintf("crypto.prefer is %s, and the kernel picks %s: %s", want, cmp.Or(a.Driver, "nothing"), why)
+}
+
+// A measured is what was measured once, and of what: it counts as long as all that is
+// the same.
+type measured struct {
+	Kernel     string        `json:"kernel"`
+	Model      string        `json:"model"`
+	Compatible []string      `json:"compatible"`
+	Drivers    []string      `json:"drivers"` // of gcm(aes), that the kernel had then
+	Hardware   bool          `json:"hardware"`
+	Bench      []measurement `json:"bench"`
+}
+
+// counts tells whether m is about this machine as it is.
+func (m *measured) counts(r *platform.Report, b platform.Board) bool {
+	return m.Kernel == r.Kernel && m.Model == b.Model && slices.Equal(m.Compatible, b.Compatible) &&
+		!slices.ContainsFunc(r.GCM, func(a platform.Algorithm) bool { return !slices.Contains(m.Drivers, a.Driver) })
+}
+
+// measuredFaster tells whether hardware is the fastest driver of gcm(aes), as measured
+// now or before.
+func measuredFaster(path string, verdicts platform.Verdicts, log *slog.Logger) (hardware bool, err error) {
+	r, err := probe(verdicts)
+	if err != nil {
+		return false, err
+	}
+	b, err := platform.ReadBoard(r.Kernel)
+	if err != nil {
+		return false, err
+	}
+	if m, err := readMeasured(path); err == nil && m.counts(r, b) {
+		return m.Hardware, nil
+	}
+	if !r.Netlink.Usable {
+		return false, fmt.Errorf("%s; %s", r.Netlink.Reason, r.Netlink.Remedy)
+	}
+	if !slices.ContainsFunc(r.GCM, func(a platform.Algorithm) bool { return a.Hardware }) {
+		return false, errors.New("the kernel has no engine for gcm(aes), and so no choice")
+	}
+	all, err := benchKernel(r)
+	if err != nil {
+		return false, err
+	}
+	winner, second := fastest(all)
+	log.Info("measured who is the fastest for gcm(aes)", "driver", winner.Driver, "mib_per_second", int(winner.MiBPerSecond),
+		"second", second.Driver, "second_mib_per_second", int(second.MiBPerSecond))
+	if r, err = probe(verdicts); err != nil { // measuring may have made drivers
+		return false, err
+	}
+	m := &measured{Kernel: r.Kernel, Model: b.Model, Compatible: b.Compatible, Hardware: winner.Hardware, Bench: all}
+	for _, a := range r.GCM {
+		m.Drivers = append(m.Drivers, a.Driver)
+	}
+	if err := m.write(path); err != nil {
+		log.Warn("what was measured is not remembered, and will be measured at each start", "reason", err)
+	}
+	return winner.Hardware, nil
+}
+
+func readMeasured(path string) (*measured, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var m measured
+	return &m, json.Unmarshal(data, &m)
+}
+
+func (m *measured) write(path string) error {
+	data, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".new", data, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}

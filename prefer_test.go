@@ -1,0 +1,89 @@
+package main
+
+import (
+	"crypto/tls"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"uringhttpd/config"
+	"uringhttpd/platform"
+)
+
+// TestMeasured: what was measured counts for the machine that it was measured on.
+func TestMeasured(t *testing.T) {
+	report := func(kernel string, drivers ...string) *platform.Report {
+		r := &platform.Report{Kernel: kernel}
+		for _, d := range drivers {
+			r.GCM = append(r.GCM, platform.Algorithm{Driver: d})
+		}
+		return r
+	}
+	board := platform.Board{Model: "EVK", Compatible: []string{"fsl,imx8mp-evk", "fsl,imx8mp"}}
+	m := &measured{
+		Kernel: "6.12.1", Model: "EVK", Compatible: board.Compatible, Drivers: []string{"caam", "ce", "made"}, Hardware: true,
+		Bench: []measurement{{Driver: "caam", Streams: 4}},
+	}
+	path := filepath.Join(t.TempDir(), "state", "measured.json")
+	if err := m.write(path); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := readMeasured(path); err != nil || !reflect.DeepEqual(got, m) {
+		t.Errorf("read %+v, %v; want %+v", got, err, m)
+	}
+	for _, tt := range []struct {
+		name   string
+		report *platform.Report
+		board  platform.Board
+		want   bool
+	}{
+		{"the same", report("6.12.1", "ce", "caam", "made"), board, true},
+		{"one that nobody has used yet", report("6.12.1", "ce", "caam"), board, true},
+		{"another kernel", report("6.12.2", "ce", "caam"), board, false},
+		{"another driver", report("6.12.1", "ce", "caam", "new"), board, false},
+		{"another tree", report("6.12.1", "ce", "caam"), platform.Board{Model: "EVK", Compatible: []string{"fsl,imx8mp"}}, false},
+		{"another board", report("6.12.1", "ce", "caam"), platform.Board{Model: "EVK 2", Compatible: board.Compatible}, false},
+	} {
+		if got := m.counts(tt.report, tt.board); got != tt.want {
+			t.Errorf("%s: %t, want %t", tt.name, got, tt.want)
+		}
+	}
+	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readMeasured(path); err == nil {
+		t.Error("half a file is read")
+	}
+}
+
+// TestNotPreferred: doctor says what is missing for crypto.prefer.
+func TestNotPreferred(t *testing.T) {
+	alg := func(driver string, hardware bool) platform.Algorithm {
+		return platform.Algorithm{Name: "gcm(aes)", Driver: driver, Type: "aead", SelfTest: "passed", Hardware: hardware}
+	}
+	engine, cores := alg("gcm-aes-caam", true), alg("gcm-aes-ce", false)
+	known := platform.Feature{Usable: true}
+	unknown := platform.Feature{Reason: "no NETLINK_CRYPTO", Remedy: "modprobe crypto_user"}
+	for _, tt := range []struct {
+		want    config.Prefer
+		netlink platform.Feature
+		gcm     []platform.Algorithm
+		text    string // part of it
+	}{
+		{config.PreferKeep, unknown, nil, ""},
+		{config.PreferAuto, unknown, nil, ""},
+		{config.PreferHardware, known, []platform.Algorithm{engine, cores}, ""},
+		{config.PreferCPU, known, []platform.Algorithm{cores, engine}, ""},
+		{config.PreferCPU, known, []platform.Algorithm{engine, cores}, "crypto.prefer is cpu, and the kernel picks gcm-aes-caam: serve has"},
+		{config.PreferHardware, known, []platform.Algorithm{cores}, "crypto.prefer is hardware, and the kernel picks gcm-aes-ce: the kernel has no such driver"},
+		{config.PreferHardware, unknown, []platform.Algorithm{cores}, "no NETLINK_CRYPTO; modprobe crypto_user"},
+		{config.PreferHardware, known, nil, "the kernel picks nothing"},
+	} {
+		r := &platform.Report{Netlink: tt.netlink, GCM: tt.gcm, Ciphers: []platform.Cipher{{Suite: tls.TLS_AES_128_GCM_SHA256}}}
+		if got := notPreferred(tt.want, r); !strings.Contains(got, tt.text) || tt.text == "" && got != "" {
+			t.Errorf("%s: %q, want %q in it", tt.want, got, tt.text)
+		}
+	}
+}
