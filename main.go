@@ -198,6 +198,7 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 		Prefer:       choice.Prefer,
 		AsyncCiphers: choice.Async,
 		Driver:       choice.Drivers,
+		Encryptors:   choice.By,
 		TestCipher:   testCipher(choice.Async),
 		Notice: func(text string) {
 			select {

@@ -55,6 +55,28 @@ func taken(report *platform.Report) []uint16 {
 	return suites
 }
 
+// An Encryptor is who encrypts in the kernel with a cipher suite.
+type Encryptor struct {
+	Suite    uint16 // of TLS 1.3; TLS 1.2's with the same cipher is his, too
+	Driver   string // "" if /proc/crypto does not show it
+	Async    bool   // it may wait for an engine
+	Hardware bool   // it is, or uses, an engine
+	Verified bool   // what it encrypts was tested, and right
+}
+
+// encryptors are those of the suites that kernel TLS takes.
+func encryptors(report *platform.Report) []Encryptor {
+	var all []Encryptor
+	for _, c := range report.Ciphers {
+		if !c.Usable {
+			continue
+		}
+		a, ok := report.Picked(c.Suite)
+		all = append(all, Encryptor{Suite: c.Suite, Driver: a.Driver, Async: a.Async || !ok, Hardware: a.Hardware, Verified: c.Verified})
+	}
+	return all
+}
+
 // drivers names who encrypts in the kernel, and the suites for which that is
 // asynchronous. One that /proc/crypto does not show is taken to: a send that
 // leaves the loop for nothing costs little, one that waits in it holds up all.

@@ -85,6 +85,10 @@ func TestChoose(t *testing.T) {
 	if c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, tested); err != nil || !strings.Contains(c.Drivers, "gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)") {
 		t.Errorf("an engine that was tested: %+v, %v", c, err)
 	}
+	want := []Encryptor{{suiteGCM, "gcm-aes-caam", true, true, true}}
+	if got := encryptors(tested); !slices.Equal(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
 	wrong := report(false, engine, chacha)
 	wrong.Ciphers[0].Feature = platform.Feature{Reason: "the test has failed", Remedy: "reboot"}
 	wrong.Ciphers[0].Quarantined = true

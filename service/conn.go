@@ -66,6 +66,7 @@ type settings struct {
 	share         int64     // of memory, of each connection; only the loop changes it
 	grown         int       // pipes that have; only the loop changes it
 	driver        string    // who encrypts in the kernel
+	encryptors    []Encryptor
 	log           *slog.Logger
 	access        bool
 	sameHost      func(a, b netip.Addr) bool // are these addresses of one machine
@@ -248,6 +249,7 @@ func (c *conn) offloaded(err error, now time.Time) operation {
 	switch {
 	case err == nil:
 		c.transport = kernel
+		c.logTLS()
 		return c.nextRequest(now)
 	case !errors.Is(err, errors.ErrUnsupported):
 		return c.reset(err.Error())
@@ -256,7 +258,26 @@ func (c *conn) offloaded(err error, now time.Time) operation {
 	}
 	c.log.Debug("kernel TLS not used", "remote", c.remote, "reason", err)
 	c.transport = user
+	c.logTLS()
 	return c.nextRequest(now)
+}
+
+// logTLS tells how a connection is encrypted.
+func (c *conn) logTLS() {
+	if !c.log.Enabled(context.Background(), slog.LevelDebug) {
+		return
+	}
+	state := c.session.State()
+	attrs := []slog.Attr{
+		slog.String("remote", c.remote), slog.String("version", tls.VersionName(state.Version)),
+		slog.String("cipher", tls.CipherSuiteName(state.CipherSuite)), slog.String("transport", c.transport.String()),
+	}
+	for _, e := range c.encryptors {
+		if c.transport == kernel && e.Suite == c.session.Suite() {
+			attrs = append(attrs, slog.String("driver", e.Driver), slog.Bool("asynchronous", e.Async), slog.Bool("hardware", e.Hardware))
+		}
+	}
+	c.log.LogAttrs(context.Background(), slog.LevelDebug, "TLS connection", attrs...)
 }
 
 // tryKernel gives the session to the kernel, if that has the cipher.

@@ -13,6 +13,7 @@ import (
 func TestMetrics(t *testing.T) {
 	ts := startServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "file") }), func(o *Options) {
 		o.Connections = 1
+		o.Encryptors = []Encryptor{{Suite: suiteGCM, Driver: "gcm-aes-caam", Async: true, Hardware: true}}
 	})
 	read := func(path string) (int, string) {
 		t.Helper()
@@ -43,6 +44,7 @@ func TestMetrics(t *testing.T) {
 		"\nuringhttpd_responses_cut_off_total 0\n",
 		"\nuringhttpd_crypto_engine_dead 0\n",
 		"\nuringhttpd_connections_lost 0\n",
+		"\nuringhttpd_kernel_tls_info{cipher=\"TLS_AES_128_GCM_SHA256\",driver=\"gcm-aes-caam\",asynchronous=\"true\",hardware=\"true\",tested=\"false\"} 1\n",
 		"# TYPE uringhttpd_connections gauge\nuringhttpd_connections ",
 	} {
 		if status != 200 || !strings.Contains(text, want) {

@@ -208,6 +208,7 @@ type Choice struct {
 	Ciphers []uint16    // cipher suites that it takes
 	Async   []uint16    // of them, those it takes with an asynchronous driver
 	Drivers string      // who encrypts, as far as /proc/crypto shows
+	By      []Encryptor // the same, by cipher suite
 	Prefer  ktls.Cipher // to be used first
 	Reason  string      // one line, for a person
 	Warning string      // the same, of a driver that is not trusted; "" if there is none
@@ -235,7 +236,7 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 	case cfg.TLS.Kernel == config.KernelRequire && distrusted != "":
 		return Choice{}, fmt.Errorf("tls.kernel is require, and %s", distrusted)
 	case f.Usable:
-		c = Choice{Offload: true, Ciphers: taken(report), Reason: "kernel TLS is used"}
+		c = Choice{Offload: true, Ciphers: taken(report), By: encryptors(report), Reason: "kernel TLS is used"}
 		if c.Drivers, c.Async = drivers(report); c.Drivers != "" {
 			c.Reason += ", with " + c.Drivers
 		}

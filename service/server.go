@@ -30,6 +30,8 @@ type Options struct {
 	// what may wait for it leaves the loop.
 	AsyncCiphers []uint16
 	Driver       string // of the cipher, for people
+	// Encryptors tell who encrypts, for the log and the metrics.
+	Encryptors []Encryptor
 	// TestCipher has the kernel encrypt and compares. It must return soon after
 	// its context ends, whatever the kernel does. Needed if there are AsyncCiphers.
 	// An error that wraps ErrInconclusive says nothing of the driver.
@@ -129,6 +131,7 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 			buffer:        max(opts.Buffer, minBuffer),
 			memory:        opts.Memory,
 			driver:        opts.Driver,
+			encryptors:    opts.Encryptors,
 			log:           opts.Log,
 			access:        opts.Access,
 			sameHost:      sameHost,
@@ -140,6 +143,7 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 		notice:      opts.Notice,
 	}
 	s.offloads.Store(opts.Offload)
+	s.counters.encryptors = opts.Encryptors
 	s.lifetime, s.endRequests = context.WithCancel(context.Background())
 	if opts.TLS != nil {
 		ktls.PreferTLS13(opts.Prefer)

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -59,6 +60,31 @@ func answer(t *testing.T, c *rawtls.Client) (updated bool) {
 		}
 	}
 	return updated
+}
+
+// TestLogTLS: the log says of each connection how it is encrypted, and by whom.
+func TestLogTLS(t *testing.T) {
+	preferAES(t)
+	all := []Encryptor{{Suite: tls.TLS_AES_128_GCM_SHA256, Driver: "gcm-aes-caam", Async: true, Hardware: true}}
+	ts := startServer(t, hello, func(o *Options) { o.Encryptors = all })
+	client, base := ts.client(t, true)
+	res, err := client.Get(base + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	cipher := tls.CipherSuiteName(res.TLS.CipherSuite)
+	want := `msg="TLS connection" remote=`
+	with := ` version="TLS 1.3" cipher=` + cipher + ` transport="user-space TLS"`
+	if log := ts.log.String(); !strings.Contains(log, want) || !strings.Contains(log, with) || strings.Contains(log, "gcm-aes-caam") {
+		t.Errorf("no line with %q and %q in\n%s", want, with, log)
+	}
+	c := &conn{settings: &settings{log: slog.New(slog.NewTextHandler(ts.log, &slog.HandlerOptions{Level: slog.LevelDebug})), encryptors: all}, transport: kernel}
+	c.session, _ = handshaken(t, ts)
+	c.logTLS()
+	if log := ts.log.String(); !strings.Contains(log, `transport="kernel TLS" driver=gcm-aes-caam asynchronous=true hardware=true`) {
+		t.Errorf("the driver is not named in\n%s", log)
+	}
 }
 
 // TestBrokenTLS: a client that breaks TLS gets the alert that is due and then the
