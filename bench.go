@@ -8,7 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"uringhttpd/ktls"
@@ -53,9 +56,7 @@ func measure(kernel bool, stdout io.Writer) error {
 		if err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), benchTime)
-		bytes, took, err := ktls.Bench(ctx, benchSuite, n, kernel)
-		cancel()
+		bytes, took, err := ktls.Bench(context.Background(), benchSuite, n, kernel, benchTime)
 		if err != nil {
 			return err
 		}
@@ -103,41 +104,47 @@ func askMeasure(where, driver string, hardware bool) ([]measurement, error) {
 func benchKernel(r *platform.Report) (all []measurement, err error) {
 	picked, ok := r.Picked(benchSuite)
 	if !ok || !r.Takes(benchSuite) {
-		return nil, errors.New("kernel TLS: not measured: " + cmp.Or(r.KernelTLS.Reason, "its driver is not known"))
-	}
-	all, err = askMeasure("kernel", picked.Driver, picked.Hardware)
-	if err != nil {
-		return nil, fmt.Errorf("kernel TLS with %s: not measured: %w", picked.Driver, err)
+		why := "its driver is not known"
+		for _, c := range r.Ciphers {
+			if c.Suite == benchSuite {
+				why = cmp.Or(c.Reason, why)
+			}
+		}
+		err = fmt.Errorf("kernel TLS with %s: not measured: %s", cmp.Or(picked.Driver, "AES-GCM"), why)
+	} else if all, err = askMeasure("kernel", picked.Driver, picked.Hardware); err != nil {
+		err = fmt.Errorf("kernel TLS with %s: not measured: %w", picked.Driver, err)
 	}
 	other := "an engine"
 	if picked.Hardware {
 		other = "the processor"
 	}
-	more, err := benchOther(!picked.Hardware)
-	if err != nil {
-		err = fmt.Errorf("kernel TLS with %s: not measured: %w", other, err)
+	p, oerr := platform.OpenPreference()
+	if p != nil {
+		var more []measurement
+		more, otherErr := benchOther(p, !picked.Hardware)
+		all, oerr = append(all, more...), errors.Join(oerr, otherErr, p.Close())
 	}
-	return append(all, more...), err
+	if oerr != nil {
+		oerr = fmt.Errorf("kernel TLS with %s: not measured: %w", other, oerr)
+	}
+	return all, errors.Join(err, oerr)
 }
 
 // benchOther measures kernel TLS with another driver, which the kernel is told to pick
-// meanwhile.
-func benchOther(hardware bool) (all []measurement, err error) {
-	if driver, err := platform.Preferred(); driver != "" || err != nil {
-		return nil, cmp.Or(err, fmt.Errorf("a service has the kernel prefer %s; stop it first", driver))
-	}
-	raised, err := platform.Prefer(hardware)
+// meanwhile. None of it is left if p.Raised is false then.
+func benchOther(p *platform.Preference, hardware bool) (all []measurement, err error) {
+	driver, _, _, err := p.Prefer(hardware)
 	if err != nil {
 		return nil, err
 	}
-	if raised == nil {
+	if driver == "" {
 		return nil, errors.New("it is the one that was measured")
 	}
-	defer func() { err = errors.Join(err, raised.Undo()) }()
-	if err := testCiphers(context.Background())[benchSuite]; err != nil {
+	defer func() { err = errors.Join(err, p.Undo()) }()
+	if err := wrongAES(testCiphers(context.Background())); err != nil {
 		return nil, err
 	}
-	return askMeasure("kernel", raised.Driver, hardware)
+	return askMeasure("kernel", driver, hardware)
 }
 
 // fastest is the one with the most throughput, of those with most streams; of two that
@@ -175,12 +182,22 @@ func benchText(all []measurement) string {
 }
 
 // bench measures all that doctor -bench compares. The error is about what was not
-// measured, one line for each.
+// measured, one line for each. Signals wait meanwhile: what the system was made to prefer
+// has to be taken back.
 func bench(r *platform.Report) ([]measurement, error) {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	defer signal.Stop(signals)
 	all, err := askMeasure("user space", "crypto/tls", false)
 	if err != nil {
 		err = fmt.Errorf("TLS in user space: not measured: %w", err)
 	}
 	more, kernelErr := benchKernel(r)
-	return append(all, more...), errors.Join(err, kernelErr)
+	err = errors.Join(err, kernelErr)
+	select {
+	case s := <-signals:
+		err = errors.Join(err, fmt.Errorf("interrupted: %v", s))
+	default:
+	}
+	return append(all, more...), err
 }

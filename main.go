@@ -127,8 +127,16 @@ func check(args []string, stdout, stderr io.Writer) int {
 func serve(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	path := configFlag(flags)
+	restore := flags.Bool("restore", false, "instead, take back what a run that was killed has the kernel prefer for AES-GCM")
 	if status, ok := parse(flags, args, stdout, stderr); !ok {
 		return status
+	}
+	if *restore {
+		if err := restorePreference(); err != nil {
+			complain(stderr, err)
+			return exitFailed
+		}
+		return exitOK
 	}
 	cfg, opened, err := load(*path)
 	if err != nil {
@@ -169,8 +177,21 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 	}
 	log := lines.Logger(cfg.Log.Level, prefix)
 
-	verdicts, undo := prefer(cfg.Crypto.Prefer, testCiphers(context.Background()), log)
-	defer undo()
+	preference := openPreference(cfg.Crypto.Prefer, log)
+	if preference != nil {
+		defer func() {
+			if err := preference.Close(); err != nil {
+				log.Warn("the kernel goes on to prefer another driver of gcm(aes)", "reason", err)
+			}
+		}()
+	}
+	// From here on nobody of us changes what the kernel picks.
+	verdicts := prefer(cfg.Crypto.Prefer, preference, testCiphers(context.Background()), log)
+	if preference != nil {
+		if err := preference.Share(); err != nil {
+			return err
+		}
+	}
 	report, err := probe(verdicts)
 	if err != nil {
 		return err
@@ -342,6 +363,8 @@ func readVerdicts(said string, ended error) (platform.Verdicts, error) {
 			verdicts[suite] = nil
 		case what == sayWrong:
 			verdicts[suite] = errors.New(why)
+		case what != sayNotTaken:
+			continue
 		}
 		known++
 	}

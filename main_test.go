@@ -183,6 +183,7 @@ func TestReadVerdicts(t *testing.T) {
 		{"an answer in part", chacha + ": right\n" + a128 + ": right\n", platform.ErrNoAnswer, "right no answer in time, right", false},
 		{"a crash", "panic: x\n", failed, "none none none", true},
 		{"a crash in the midst", a128 + ": right\npanic: x\n", failed, "right none none", true},
+		{"a line that is cut off", a128 + ": wr", platform.ErrNoAnswer, "none no answer in time, no answer in time", true},
 		{"nothing said", "", nil, "none none none", true},
 	} {
 		verdicts, err := readVerdicts(tt.said, tt.ended)

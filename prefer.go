@@ -21,50 +21,78 @@ import (
 // measuredPath is where the winner is remembered that crypto.prefer: auto has measured.
 const measuredPath = "/var/lib/uringhttpd/measured.json"
 
+// openPreference joins those who count on what the kernel picks for gcm(aes). What an
+// earlier run has left is taken back by that. It returns nil where that cannot be done.
+func openPreference(want config.Prefer, log *slog.Logger) *platform.Preference {
+	p, err := platform.OpenPreference()
+	switch {
+	case err == nil:
+	case p != nil:
+		log.Warn("what an earlier run has the kernel prefer for gcm(aes) stays so", "reason", err)
+	case want != config.PreferKeep:
+		refused(want, err, log)
+	default: // such as a program that is run by hand, by somebody else than root
+		log.Debug("others may change what the kernel picks for gcm(aes) while this runs", "reason", err)
+	}
+	return p
+}
+
+// restorePreference takes back what a run has left that was killed.
+func restorePreference() error {
+	p, err := platform.OpenPreference()
+	if p != nil {
+		err = errors.Join(err, p.Close())
+	}
+	return err
+}
+
 // prefer has the kernel prefer the driver of gcm(aes) that the configuration asks for. A
 // test of the ciphers must have been, with verdicts, since the kernel makes drivers of
 // parts only when they are used; those of the driver that is picked then are returned.
-// undo takes back what was changed.
-func prefer(want config.Prefer, verdicts platform.Verdicts, log *slog.Logger) (_ platform.Verdicts, undo func()) {
-	nothing := func() {}
-	if want == config.PreferKeep || want == config.PreferAuto {
-		if err := platform.Restore(); err != nil {
-			log.Warn("what an earlier run has the kernel prefer for gcm(aes) stays so", "reason", err)
-			return verdicts, nothing
-		}
+func prefer(want config.Prefer, p *platform.Preference, verdicts platform.Verdicts, log *slog.Logger) platform.Verdicts {
+	if want == config.PreferKeep || p == nil {
+		return verdicts
 	}
 	hardware := want == config.PreferHardware
-	switch want {
-	case config.PreferKeep:
-		return verdicts, nothing
-	case config.PreferAuto:
+	if want == config.PreferAuto {
 		var err error
-		if hardware, err = measuredFaster(measuredPath, verdicts, log); err != nil {
+		if hardware, err = measuredFaster(measuredPath, p, verdicts, log); err != nil {
 			refused(want, err, log)
-			return verdicts, nothing
+			return certain(p, verdicts)
 		}
 	}
-	r, err := platform.Prefer(hardware)
+	driver, before, after, err := p.Prefer(hardware)
 	if err != nil {
 		refused(want, err, log)
 	}
-	if r == nil || err != nil {
-		return verdicts, nothing
-	}
-	undo = func() {
-		if err := r.Undo(); err != nil {
-			log.Warn("the kernel goes on to prefer "+r.Driver+" for gcm(aes)", "reason", err)
-		}
+	if driver == "" || err != nil {
+		return certain(p, verdicts)
 	}
 	raised := testCiphers(context.Background()) // another driver is picked now
-	if err := raised[tls.TLS_AES_128_GCM_SHA256]; err != nil {
-		undo()
-		refused(want, fmt.Errorf("%s is wrong: %w", r.Driver, err), log)
-		return verdicts, nothing
+	if err := wrongAES(raised); err != nil {
+		refused(want, errors.Join(fmt.Errorf("%s is wrong: %w", driver, err), p.Undo()), log)
+		if p.Raised() {
+			return raised
+		}
+		return verdicts
 	}
 	log.Info("the kernel prefers another driver of gcm(aes), for the whole system, until this service stops",
-		"driver", r.Driver, "priority", r.After, "before", r.Before)
-	return raised, undo
+		"driver", driver, "priority", after, "before", before)
+	return raised
+}
+
+// certain are verdicts on the driver that is picked: new ones, if it is another one since
+// something that was changed could not be taken back.
+func certain(p *platform.Preference, verdicts platform.Verdicts) platform.Verdicts {
+	if p.Raised() {
+		return testCiphers(context.Background())
+	}
+	return verdicts
+}
+
+// wrongAES is what was wrong with gcm(aes).
+func wrongAES(v platform.Verdicts) error {
+	return errors.Join(v[tls.TLS_AES_128_GCM_SHA256], v[tls.TLS_AES_256_GCM_SHA384])
 }
 
 // refused logs that the kernel's choice is kept, and what to do about it.
@@ -88,7 +116,7 @@ func notPreferred(want config.Prefer, r *platform.Report) string {
 	switch {
 	case !r.Netlink.Usable:
 		why = r.Netlink.Reason + "; " + r.Netlink.Remedy
-	case slices.ContainsFunc(r.GCM, func(a platform.Algorithm) bool { return a.Hardware == hardware }):
+	case !hardware || slices.ContainsFunc(r.GCM, func(a platform.Algorithm) bool { return a.Hardware }):
 		why = "serve has the kernel pick another while it runs, if it has CAP_NET_ADMIN"
 	}
 	return fmt.Sprintf("crypto.prefer is %s, and the kernel picks %s: %s", want, cmp.Or(a.Driver, "nothing"), why)
@@ -112,11 +140,20 @@ func (m *measured) counts(r *platform.Report, b platform.Board) bool {
 }
 
 // measuredFaster tells whether hardware is the fastest driver of gcm(aes), as measured
-// now or before.
-func measuredFaster(path string, verdicts platform.Verdicts, log *slog.Logger) (hardware bool, err error) {
+// now or before. One that is wrong, or dead, is not.
+func measuredFaster(path string, p *platform.Preference, verdicts platform.Verdicts, log *slog.Logger) (hardware bool, err error) {
 	r, err := probe(verdicts)
 	if err != nil {
 		return false, err
+	}
+	picked, _ := r.Picked(benchSuite)
+	switch {
+	case !r.Netlink.Usable:
+		return false, fmt.Errorf("%s; %s", r.Netlink.Reason, r.Netlink.Remedy)
+	case !slices.ContainsFunc(r.GCM, func(a platform.Algorithm) bool { return a.Hardware }):
+		return false, errors.New("the kernel has no engine for gcm(aes), and so no choice")
+	case wrongAES(verdicts) != nil:
+		return !picked.Hardware, nil
 	}
 	b, err := platform.ReadBoard(r.Kernel)
 	if err != nil {
@@ -125,23 +162,28 @@ func measuredFaster(path string, verdicts platform.Verdicts, log *slog.Logger) (
 	if m, err := readMeasured(path); err == nil && m.counts(r, b) {
 		return m.Hardware, nil
 	}
-	if !r.Netlink.Usable {
-		return false, fmt.Errorf("%s; %s", r.Netlink.Reason, r.Netlink.Remedy)
+	if !platform.MayPrefer() { // nothing would come of it
+		return false, platform.ErrNotAllowed
 	}
-	if !slices.ContainsFunc(r.GCM, func(a platform.Algorithm) bool { return a.Hardware }) {
-		return false, errors.New("the kernel has no engine for gcm(aes), and so no choice")
-	}
-	all, err := benchKernel(r)
+	first, err := askMeasure("kernel", picked.Driver, picked.Hardware)
 	if err != nil {
+		return false, fmt.Errorf("kernel TLS with %s: not measured: %w", picked.Driver, err)
+	}
+	second, err := benchOther(p, !picked.Hardware)
+	if errors.Is(err, platform.ErrNotAllowed) || errors.Is(err, platform.ErrInUse) || p.Raised() {
 		return false, err
 	}
-	winner, second := fastest(all)
-	log.Info("measured who is the fastest for gcm(aes)", "driver", winner.Driver, "mib_per_second", int(winner.MiBPerSecond),
-		"second", second.Driver, "second_mib_per_second", int(second.MiBPerSecond))
+	winner, other := fastest(append(first, second...))
+	if err != nil { // the other one is wrong, dead, or not there
+		log.Warn("gcm(aes) is left to the driver that the kernel picks, since the other could not be measured", "driver", picked.Driver, "reason", err)
+	} else {
+		log.Info("measured who is the fastest for gcm(aes)", "driver", winner.Driver, "mib_per_second", int(winner.MiBPerSecond),
+			"second", other.Driver, "second_mib_per_second", int(other.MiBPerSecond))
+	}
 	if r, err = probe(verdicts); err != nil { // measuring may have made drivers
 		return false, err
 	}
-	m := &measured{Kernel: r.Kernel, Model: b.Model, Compatible: b.Compatible, Hardware: winner.Hardware, Bench: all}
+	m := &measured{Kernel: r.Kernel, Model: b.Model, Compatible: b.Compatible, Hardware: winner.Hardware, Bench: append(first, second...)}
 	for _, a := range r.GCM {
 		m.Drivers = append(m.Drivers, a.Driver)
 	}

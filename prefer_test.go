@@ -80,6 +80,7 @@ func TestNotPreferred(t *testing.T) {
 		{config.PreferHardware, known, []platform.Algorithm{cores}, "crypto.prefer is hardware, and the kernel picks gcm-aes-ce: the kernel has no such driver"},
 		{config.PreferHardware, unknown, []platform.Algorithm{cores}, "no NETLINK_CRYPTO; modprobe crypto_user"},
 		{config.PreferHardware, known, nil, "the kernel picks nothing"},
+		{config.PreferCPU, known, []platform.Algorithm{engine}, "serve has the kernel pick another"},
 	} {
 		r := &platform.Report{Netlink: tt.netlink, GCM: tt.gcm, Ciphers: []platform.Cipher{{Suite: tls.TLS_AES_128_GCM_SHA256}}}
 		if got := notPreferred(tt.want, r); !strings.Contains(got, tt.text) || tt.text == "" && got != "" {

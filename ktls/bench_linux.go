@@ -20,10 +20,10 @@ import (
 const benchAhead = 192 << 10
 
 // Bench has AES-GCM records of 16 KiB made for some connections of this program to
-// itself, by the kernel or by this program, until ctx ends, and returns how much
-// plaintext has arrived, and in what time. The records are not opened. With a driver that
+// itself, by the kernel or by this program, for a time, and returns how much
+// plaintext has arrived, and in what time exactly. The records are not opened. With a driver that
 // never answers it does not return, as SelfTest does not.
-func Bench(ctx context.Context, cipherSuite uint16, connections int, kernel bool) (bytes int64, took time.Duration, err error) {
+func Bench(ctx context.Context, cipherSuite uint16, connections int, kernel bool, d time.Duration) (bytes int64, took time.Duration, err error) {
 	streams := make([]*benchStream, connections)
 	defer func() {
 		for _, s := range streams {
@@ -38,6 +38,8 @@ func Bench(ctx context.Context, cipherSuite uint16, connections int, kernel bool
 			return 0, 0, err
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
 	began := time.Now()
 	var wait sync.WaitGroup
 	errs := make([]error, connections)

@@ -78,6 +78,7 @@ func (d *devices) bound(n *devicetree.Node, kind deviceKind) Device {
 		dev.Remedy = "see to what it is a part of: a bus, or a CAAM, that has a driver makes devices of its parts"
 		return dev
 	}
+	// Before its attributes: a probe that hangs has this link already, and locks those.
 	if driver, err := os.Readlink(filepath.Join(folder, "driver")); err == nil {
 		dev.Driver = filepath.Base(driver)
 		return dev
@@ -95,8 +96,8 @@ func (d *devices) bound(n *devicetree.Node, kind deviceKind) Device {
 		dev.Reason = "it waits for another device: a clock, a power domain, or what else the device tree has it need"
 		dev.Remedy = "as root, read /sys/kernel/debug/devices_deferred, which says for which; then load the driver of that"
 	default:
-		dev.Reason = "the driver " + kind.driver + " would not take it"
-		dev.Remedy = "look for " + name + " in the kernel's log (dmesg)"
+		dev.Reason = "the driver " + kind.driver + " has not taken it"
+		dev.Remedy = "look for " + name + " in the kernel's log (dmesg), and, as root, in /sys/kernel/debug/devices_deferred: it may wait for another device"
 	}
 	return dev
 }

@@ -146,7 +146,7 @@ func TestNoDriver(t *testing.T) {
 			m.folder("bus/platform/drivers/caam")
 			m.file("devices/platform/"+name+"/waiting_for_supplier", "0\n")
 			m.file("kernel/debug/devices_deferred", "30890000.serial\n")
-		}, "the driver caam would not take it", "look for " + name},
+		}, "the driver caam has not taken it", "look for " + name},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(t)

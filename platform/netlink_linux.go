@@ -24,19 +24,17 @@ type registered struct {
 
 const (
 	netlinkTimeout = 5 * time.Second
-	netlinkBuffer  = 64 << 10 // the most that the kernel puts into one answer
-	maxRegistered  = 10_000   // algorithms; a board has some two hundred
+	// instantiateTimeout is for the modules, and the test, of what the kernel makes.
+	instantiateTimeout = 30 * time.Second
+	netlinkBuffer      = 64 << 10 // the most that the kernel puts into one answer
+	maxRegistered      = 10_000   // algorithms; a board has some two hundred
 )
 
 var errNetlink = errors.New("what came is no list of algorithms")
 
 // readRegistered asks the kernel for all its algorithms.
-func readRegistered() (all []registered, err error) {
-	err = askNetlink(cryptoGetAlg, unix.NLM_F_DUMP, make([]byte, unsafe.Sizeof(cryptoUserAlg{})), func(answer []byte) (done bool, err error) {
-		all, done, err = parseRegistered(all, answer)
-		return done, err
-	})
-	return all, err
+func readRegistered() ([]registered, error) {
+	return askNetlink(netlinkTimeout, cryptoGetAlg, unix.NLM_F_DUMP, make([]byte, unsafe.Sizeof(cryptoUserAlg{})))
 }
 
 // setPriority sets a driver's priority, for the whole system.
@@ -49,7 +47,7 @@ func setPriority(driver string, priority int) error {
 	payload = binary.NativeEndian.AppendUint16(payload, attributeHeader+4)
 	payload = binary.NativeEndian.AppendUint16(payload, cryptoPriority)
 	payload = binary.NativeEndian.AppendUint32(payload, uint32(int32(priority)))
-	if err := change(cryptoUpdateAlg, payload); err != nil {
+	if err := change(netlinkTimeout, cryptoUpdateAlg, payload); err != nil {
 		return fmt.Errorf("platform: the priority of %s cannot be set: %w", driver, err)
 	}
 	return nil
@@ -62,18 +60,15 @@ func (kernelCrypto) instantiate() error {
 	copy(payload, gcmAES)
 	binary.NativeEndian.PutUint32(payload[unsafe.Offsetof(cryptoUserAlg{}.typ):], algTypeAEAD)
 	binary.NativeEndian.PutUint32(payload[unsafe.Offsetof(cryptoUserAlg{}.mask):], algTypeMask|algAsync)
-	if err := change(cryptoNewAlg, payload); err != nil && !errors.Is(err, unix.EEXIST) {
+	if err := change(instantiateTimeout, cryptoNewAlg, payload); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("platform: a synchronous %s cannot be had: %w", gcmAES, err)
 	}
 	return nil
 }
 
 // change sends a message that changes something.
-func change(kind uint16, payload []byte) error {
-	err := askNetlink(kind, unix.NLM_F_ACK, payload, func(answer []byte) (done bool, err error) {
-		_, done, err = parseRegistered(nil, answer)
-		return done, err
-	})
+func change(timeout time.Duration, kind uint16, payload []byte) error {
+	_, err := askNetlink(timeout, kind, unix.NLM_F_ACK, payload)
 	if errors.Is(err, unix.EPERM) {
 		return ErrNotAllowed
 	}
@@ -88,52 +83,76 @@ func (kernelCrypto) setPriority(driver string, priority int) error {
 }
 
 func (kernelCrypto) algorithms() ([]Algorithm, error) {
-	known, err := readRegistered()
-	if f := netlinkFeature(err); !f.Usable {
-		return nil, fmt.Errorf("platform: %s; %s", f.Reason, f.Remedy)
-	}
 	all, err := readCrypto()
 	if err != nil {
 		return nil, err
+	}
+	known, err := readRegistered() // later, so that it has all of them
+	if f := netlinkFeature(err); !f.Usable {
+		return nil, fmt.Errorf("platform: %s; %s", f.Reason, f.Remedy)
 	}
 	markHardware(all, known)
 	return named(all, gcmAES), nil
 }
 
-// askNetlink sends a message to NETLINK_CRYPTO, and takes answers until done.
-func askNetlink(kind, flags uint16, payload []byte, take func([]byte) (done bool, err error)) error {
+// askNetlink sends a message to NETLINK_CRYPTO, and returns the algorithms that are
+// answered. The kernel does what it is asked for inside the call that sends, one after
+// the other for all who ask: it may load modules, and wait for a driver's test. So that is
+// left behind, with its socket, if it takes longer.
+func askNetlink(timeout time.Duration, kind, flags uint16, payload []byte) ([]registered, error) {
+	type answer struct {
+		all []registered
+		err error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		all, err := talkNetlink(timeout, kind, flags, payload)
+		answers <- answer{all, err}
+	}()
+	late := time.NewTimer(timeout)
+	defer late.Stop()
+	select {
+	case a := <-answers:
+		return a.all, a.err
+	case <-late.C:
+		return nil, fmt.Errorf("NETLINK_CRYPTO: %w", ErrNoAnswer)
+	}
+}
+
+func talkNetlink(timeout time.Duration, kind, flags uint16, payload []byte) (all []registered, err error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, netlinkCrypto)
 	if err != nil {
-		return os.NewSyscallError("socket", err)
+		return nil, os.NewSyscallError("socket", err)
 	}
 	defer unix.Close(fd)
-	timeout := unix.NsecToTimeval(netlinkTimeout.Nanoseconds())
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
-		return os.NewSyscallError("setsockopt", err)
+	tv := unix.NsecToTimeval(timeout.Nanoseconds())
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
+		return nil, os.NewSyscallError("setsockopt", err)
 	}
 	request := make([]byte, netlinkHeader)
 	binary.NativeEndian.PutUint32(request, uint32(netlinkHeader+len(payload)))
 	binary.NativeEndian.PutUint16(request[4:], kind)
 	binary.NativeEndian.PutUint16(request[6:], unix.NLM_F_REQUEST|flags)
 	if err := unix.Sendto(fd, append(request, payload...), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return os.NewSyscallError("sendto", err)
+		return nil, os.NewSyscallError("sendto", err)
 	}
 	buf := make([]byte, netlinkBuffer)
-	for {
+	for done := false; !done; {
 		n, from, err := unix.Recvfrom(fd, buf, 0)
 		switch {
 		case err == unix.EINTR:
 			continue
 		case err != nil:
-			return os.NewSyscallError("recvfrom", err)
+			return nil, os.NewSyscallError("recvfrom", err)
 		}
 		if sender, ok := from.(*unix.SockaddrNetlink); !ok || sender.Pid != 0 {
 			continue // it is not the kernel's
 		}
-		if done, err := take(buf[:n]); done || err != nil {
-			return err
+		if all, done, err = parseRegistered(all, buf[:n]); err != nil {
+			return nil, err
 		}
 	}
+	return all, nil
 }
 
 // parseRegistered appends the algorithms of one answer to all. done: it was the last.
@@ -149,16 +168,14 @@ func parseRegistered(all []registered, data []byte) (_ []registered, done bool, 
 		payload := data[netlinkHeader:length]
 		data = data[min(align4(int(length)), len(data)):]
 		switch kind {
-		case unix.NLMSG_DONE:
-			return all, true, nil
-		case unix.NLMSG_ERROR:
+		case unix.NLMSG_DONE, unix.NLMSG_ERROR: // both end with an errno, or 0
 			if len(payload) < 4 {
 				return nil, false, errNetlink
 			}
 			if errno := unix.Errno(-int32(binary.NativeEndian.Uint32(payload))); errno != 0 {
 				return nil, false, os.NewSyscallError("netlink", errno)
 			}
-			return all, true, nil // an acknowledgement
+			return all, true, nil
 		case cryptoGetAlg:
 			r, err := parseAlgorithm(payload)
 			if err != nil || len(all) == maxRegistered {

@@ -51,6 +51,9 @@ func TestParseRegistered(t *testing.T) {
 	if _, _, err := parseRegistered(nil, message(unix.NLMSG_ERROR, refusal)); !errors.Is(err, unix.EPERM) {
 		t.Errorf("a refusal: %v", err)
 	}
+	if _, _, err := parseRegistered(all, message(unix.NLMSG_DONE, refusal)); !errors.Is(err, unix.EPERM) {
+		t.Errorf("a list that was cut off: %v", err)
+	}
 	for n := 1; n < len(one); n++ {
 		if _, _, err := parseRegistered(nil, one[:n]); err == nil {
 			t.Fatalf("the first %d bytes are taken for an answer", n)

@@ -90,8 +90,11 @@ func (p *parser) node(parent string, depth int) (*Node, error) {
 		return nil, errTooLarge
 	}
 	end := bytes.IndexByte(p.data, 0)
-	if end < 0 {
+	switch {
+	case end < 0:
 		return nil, errShort
+	case end > maxName:
+		return nil, errTooLarge
 	}
 	n := &Node{Name: printable(p.data[:end]), Properties: map[string][]byte{}}
 	n.Path = parent + "/" + n.Name
@@ -141,8 +144,11 @@ func (p *parser) property(n *Node) error {
 	}
 	name := p.names[at:]
 	end := bytes.IndexByte(name, 0)
-	if end < 0 {
+	switch {
+	case end < 0:
 		return errShort
+	case end > maxName:
+		return errTooLarge
 	}
 	if length <= maxProperty {
 		n.Properties[string(name[:end])] = bytes.Clone(p.data[:length])

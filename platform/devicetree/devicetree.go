@@ -27,6 +27,7 @@ type Node struct {
 const (
 	maxNodes    = 1 << 16
 	maxDepth    = 64
+	maxName     = 255      // bytes; the specification has 31
 	maxProperty = 64 << 10 // bytes; a longer one is left out
 )
 

@@ -157,7 +157,7 @@ func TestDoctor(t *testing.T) {
 				t.Errorf("got %+v", caam)
 			}
 			for _, r := range caam.JobRings {
-				if r.Driver != "" || r.Remedy == "" || !strings.Contains(r.Reason, "the driver caam_jr would not take it") && !strings.Contains(r.Reason, "disables "+r.Node) {
+				if r.Driver != "" || r.Remedy == "" || !strings.Contains(r.Reason, "the driver caam_jr has not taken it") && !strings.Contains(r.Reason, "disables "+r.Node) {
 					t.Errorf("got %+v", r)
 				}
 			}

@@ -14,6 +14,7 @@ import (
 
 	"uringhttpd/platform"
 	"uringhttpd/test/board"
+	"uringhttpd/test/caamsim"
 )
 
 // testPrefer: crypto.prefer has the kernel pick another driver while the daemon runs,
@@ -83,7 +84,32 @@ func testPrefer(ctx context.Context, t *testing.T, m *board.Machine, effort effo
 	crash(ctx, t, d.p)
 	run("keep, after a crash", "keep", true)
 	restored("keep, after a crash")
+	if e, err := m.Run(ctx, nil, board.ProgramPath, "doctor", "-bench"); err != nil || !strings.Contains(string(e.Stderr), platform.ErrInUse.Error()) {
+		t.Errorf("doctor -bench beside a daemon: %v, %s", err, e.Stderr)
+	}
 	stop()
+
+	// The driver that is picked after a crash is not the one that was in use before.
+	run("cpu, before the engine is wrong", "cpu", false)
+	crash(ctx, t, d.p)
+	func() {
+		tune(ctx, t, m, "corrupt_every=1")
+		var err error
+		if d.p, err = m.StartDaemon(ctx, board.Daemon{Config: with("keep")}); err != nil {
+			t.Fatal(err)
+		}
+		d.goesOn(ctx, t, "keep, after a crash, and the engine is wrong")
+		stop()
+		run("cpu, and the engine is wrong", "cpu", false)
+		crash(ctx, t, d.p)
+	}()
+	if err := m.WriteFile(ctx, caamsim.Parameters+"corrupt_every", []byte("0"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := m.Run(ctx, nil, board.ProgramPath, "serve", "-restore"); err != nil || e.Status != 0 {
+		t.Errorf("serve -restore: %+v, %v", e, err)
+	}
+	restored("serve -restore")
 	if effort == brief {
 		return
 	}

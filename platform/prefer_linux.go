@@ -1,0 +1,262 @@
+package platform
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// Which implementation of gcm(aes) the kernel picks is a matter of their priorities, for
+// all of the system: kernel TLS cannot be told. So who wants another one has to raise the
+// priority of that, and what was so before has to come back when he has gone.
+
+// PreferenceDir is where it is noted who has raised what; it is gone after a reboot, as
+// the priorities are.
+const PreferenceDir = "/run/uringhttpd"
+
+var (
+	// ErrNoSuchDriver is Prefer's error if there is nothing to prefer.
+	ErrNoSuchDriver = errors.New("the kernel has no such driver of gcm(aes)")
+	// ErrNotAllowed is wrapped by the errors of those who may not change priorities.
+	ErrNotAllowed = errors.New("this needs CAP_NET_ADMIN")
+	// ErrInUse is the error of those who are not alone.
+	ErrInUse = errors.New("another process counts on what the kernel picks for gcm(aes)")
+)
+
+// A Preference is the right to change what the kernel picks for gcm(aes), or to count on
+// it. It is a lock on a file, which ends with the process.
+type Preference struct {
+	kernel cryptoKernel
+	dir    string
+	lock   *os.File
+	alone  bool
+	raised *raised
+}
+
+// cryptoKernel is what a Preference needs of the kernel.
+type cryptoKernel interface {
+	// algorithms lists those called gcm(aes), the one that is picked first. The error is
+	// that it cannot be told which are hardware.
+	algorithms() ([]Algorithm, error)
+	setPriority(driver string, priority int) error
+	// instantiate makes a gcm(aes) that no engine has a part in, if there is none yet: the
+	// kernel makes none while it has another.
+	instantiate() error
+}
+
+// raised is what is noted of a driver whose priority was raised.
+type raised struct {
+	Driver string `json:"driver"`
+	Before int    `json:"before"`
+	After  int    `json:"after"`
+}
+
+const (
+	lockName = "preference.lock"
+	noteName = "raised.json"
+	maxNote  = 4 << 10 // bytes
+)
+
+// OpenPreference joins those who count on what the kernel picks. If nobody else does, what
+// an earlier process has changed and not taken back is taken back now; an error that this
+// failed wraps ErrNotAllowed, or another reason, and comes with a Preference all the same.
+// Without the right to use PreferenceDir there is none.
+func OpenPreference() (*Preference, error) { return openPreference(kernelCrypto{}, PreferenceDir) }
+
+func openPreference(k cryptoKernel, dir string) (*Preference, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("platform: %w", err)
+	}
+	// Whoever owns the folder may have put anything there.
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("platform: %w", err)
+	}
+	p := &Preference{kernel: k, dir: dir, lock: f}
+	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
+	case err == nil:
+		p.alone = true
+		return p, p.restore()
+	case err != unix.EWOULDBLOCK:
+		f.Close()
+		return nil, fmt.Errorf("platform: %w", os.NewSyscallError("flock", err))
+	}
+	// Only an other's start or measurement is exclusive, and that ends.
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("platform: %w", os.NewSyscallError("flock", err))
+	}
+	return p, nil
+}
+
+// Alone tells whether nobody else counts on what the kernel picks. So it stays until
+// Share.
+func (p *Preference) Alone() bool { return p.alone }
+
+// Raised tells whether a driver is raised, by Prefer, that was not taken back.
+func (p *Preference) Raised() bool { return p.raised != nil }
+
+// MayPrefer tells whether this process has the right to change priorities.
+func MayPrefer() bool { return readStatus().has(capNetAdmin) }
+
+// Share lets others count on what is picked now.
+func (p *Preference) Share() error {
+	p.alone = false
+	return os.NewSyscallError("flock", unix.Flock(int(p.lock.Fd()), unix.LOCK_SH))
+}
+
+// Prefer has the kernel pick hardware for gcm(aes), or something that is not. It returns
+// the driver that was raised for that, "" if it is picked as it is, and its priorities. It
+// concerns connections that are set up later. The kernel also unregisters algorithms that
+// are made of the one that is raised, as IPsec has some; they are made anew when they are
+// used. Without an error, another driver may be picked than before.
+func (p *Preference) Prefer(hardware bool) (driver string, before, after int, err error) {
+	if !p.alone {
+		return "", 0, 0, ErrInUse
+	}
+	all, err := p.kernel.algorithms()
+	if err != nil {
+		return "", 0, 0, err
+	}
+	if len(all) > 0 && all[0].eligible() && all[0].Hardware == hardware {
+		return "", 0, 0, nil
+	}
+	candidate := func(a Algorithm) bool { return a.eligible() && a.Hardware == hardware }
+	if !hardware && len(all) > 0 && !slices.ContainsFunc(all, candidate) {
+		if err := p.kernel.instantiate(); err != nil {
+			return "", 0, 0, err
+		}
+		if all, err = p.kernel.algorithms(); err != nil {
+			return "", 0, 0, err
+		}
+	}
+	i := slices.IndexFunc(all, candidate) // of the highest priority
+	switch {
+	case i < 0:
+		return "", 0, 0, ErrNoSuchDriver
+	case all[0].Priority == math.MaxInt32:
+		return "", 0, 0, fmt.Errorf("platform: %s has the highest priority that there is", all[0].Driver)
+	}
+	r := &raised{Driver: all[i].Driver, Before: all[i].Priority, After: all[0].Priority + 1}
+	if err := p.note(r); err != nil { // first, so that it is never lost
+		return "", 0, 0, err
+	}
+	p.raised = r
+	if err := p.kernel.setPriority(r.Driver, r.After); err != nil {
+		return "", 0, 0, errors.Join(err, p.Undo())
+	}
+	return r.Driver, r.Before, r.After, nil
+}
+
+// Undo takes back what Prefer changed, unless somebody else has changed it meanwhile.
+func (p *Preference) Undo() error {
+	if p.raised == nil {
+		return nil
+	}
+	if err := p.takeBack(p.raised); err != nil {
+		return err
+	}
+	p.raised = nil
+	return nil
+}
+
+// Close is Undo, and the end of counting on what is picked.
+func (p *Preference) Close() error {
+	err := p.Undo()
+	p.lock.Close()
+	return err
+}
+
+// restore takes back what an earlier process has changed.
+func (p *Preference) restore() error {
+	r, err := p.noted()
+	if r == nil || err != nil {
+		return err
+	}
+	return p.takeBack(r)
+}
+
+func (p *Preference) takeBack(r *raised) error {
+	all, err := p.kernel.algorithms()
+	if err != nil {
+		return err
+	}
+	if priorityOf(all, r.Driver) == r.After {
+		if err := p.kernel.setPriority(r.Driver, r.Before); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(filepath.Join(p.dir, noteName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("platform: %w", err)
+	}
+	return nil
+}
+
+// priorityOf is a driver's, or -1.
+func priorityOf(all []Algorithm, driver string) int {
+	for _, a := range all {
+		if a.Driver == driver {
+			return a.Priority
+		}
+	}
+	return -1
+}
+
+// noted reads the note of an earlier process; nil if there is none. One that cannot be
+// understood is none: it was not finished before the kernel was told.
+func (p *Preference) noted() (*raised, error) {
+	name := filepath.Join(p.dir, noteName)
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("platform: %w", err)
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return nil, fmt.Errorf("platform: %w", os.NewSyscallError("fstat", err))
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || int(st.Uid) != os.Geteuid() {
+		return nil, fmt.Errorf("platform: %s is not this user's: let the service that left it start and stop, or remove it", name)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxNote))
+	if err != nil {
+		return nil, fmt.Errorf("platform: %w", err)
+	}
+	var r raised
+	if json.Unmarshal(data, &r) != nil || r.Driver == "" {
+		return nil, nil
+	}
+	return &r, nil
+}
+
+// note leaves a note, whole or not at all.
+func (p *Preference) note(r *raised) error {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("platform: %w", err)
+	}
+	f, err := os.CreateTemp(p.dir, noteName+"-")
+	if err != nil {
+		return fmt.Errorf("platform: %w", err)
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), filepath.Join(p.dir, noteName))
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return fmt.Errorf("platform: %w", err)
+	}
+	return nil
+}
