@@ -16,10 +16,15 @@ import (
 // ReadBoard tells of the machine that this program runs on. Whoever is not root does not
 // learn what a device waits for that has no driver yet; all else is for everybody.
 // kernel is the release of the one that runs, as uname -r prints it.
-func ReadBoard(kernel string) (Board, error) { return readBoard("/sys", "/lib/modules/"+kernel) }
+func ReadBoard(kernel string) (Board, error) {
+	return readBoard("/sys", "/lib/modules/"+kernel, func(option string) kernelOption {
+		return readOption("/proc/config.gz", "/boot/config-"+kernel, option)
+	})
+}
 
-// readBoard is given where sysfs and the running kernel's modules are.
-func readBoard(sys, modules string) (Board, error) {
+// readBoard is given where sysfs and the running kernel's modules are, and how that was
+// configured.
+func readBoard(sys, modules string, option func(string) kernelOption) (Board, error) {
 	base := filepath.Join(sys, "firmware/devicetree/base")
 	tree, err := devicetree.Read(os.DirFS(base), boardProperties)
 	if errors.Is(err, fs.ErrNotExist) { // a PC
@@ -29,7 +34,7 @@ func readBoard(sys, modules string) (Board, error) {
 	if err != nil {
 		return Board{}, fmt.Errorf("platform: %w", err)
 	}
-	d := devices{sys: sys, modules: modules, folders: map[string]string{}}
+	d := devices{sys: sys, modules: modules, option: option, folders: map[string]string{}}
 	d.find(base)
 	b := boardOf(tree, d.bound)
 	soc := filepath.Join(sys, "bus/soc/devices/soc0")
@@ -45,6 +50,7 @@ func readBoard(sys, modules string) (Board, error) {
 // devices are those of the platform bus (Documentation/driver-api/driver-model).
 type devices struct {
 	sys, modules string
+	option       func(string) kernelOption
 	folders      map[string]string // of a device, by its node's path
 }
 
@@ -106,10 +112,14 @@ func (d *devices) bound(n *devicetree.Node, kind deviceKind) Device {
 func (d *devices) noDriver(kind deviceKind) (reason, remedy string) {
 	load := "modprobe " + kind.module + ", and the word " + kind.module + " in a file of /etc/modules-load.d/ for the next start"
 	build := "build the kernel with " + kind.option + "=m or y"
-	switch onDisk(d.modules, kind.module) {
-	case moduleOnDisk:
+	option := d.option(kind.option)
+	switch where := onDisk(d.modules, kind.module); {
+	case where == moduleOnDisk:
 		return "its driver, the module " + kind.module + ", is not loaded", load
-	case moduleAbsent:
+	case where == moduleAbsent && option == optionModule:
+		return "its driver was built with the kernel (" + kind.option + "=m), and is not installed",
+			"install the kernel's modules; with the Yocto Project, the package kernel-module-" + strings.ReplaceAll(kind.module, "_", "-")
+	case where == moduleAbsent || option == optionNo:
 		return "the kernel was built without its driver, " + kind.option, build
 	}
 	return "the kernel does not have its driver, " + kind.module + ", and the kernel's modules are not to be seen from here",

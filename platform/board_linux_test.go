@@ -12,11 +12,12 @@ import (
 type machine struct {
 	t            *testing.T
 	sys, modules string
+	option       kernelOption // of all
 }
 
 func newMachine(t *testing.T) *machine {
 	dir := t.TempDir()
-	return &machine{t, filepath.Join(dir, "sys"), filepath.Join(dir, "modules")}
+	return &machine{t: t, sys: filepath.Join(dir, "sys"), modules: filepath.Join(dir, "modules")}
 }
 
 func (m *machine) folder(path string) string {
@@ -84,7 +85,7 @@ func (m *machine) caam() {
 
 func (m *machine) board() Board {
 	m.t.Helper()
-	b, err := readBoard(m.sys, m.modules)
+	b, err := readBoard(m.sys, m.modules, func(string) kernelOption { return m.option })
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -130,6 +131,12 @@ func TestNoDriver(t *testing.T) {
 		{"a disabled bus", func(m *machine) { m.file("firmware/devicetree/base/soc@0/status", "disabled\x00") }, "disables /soc@0", `"okay"`},
 		{"a module that is not loaded", func(m *machine) { device(m); m.module("kernel/drivers/crypto/caam/caam.ko.xz") }, "module caam, is not loaded", "modprobe caam"},
 		{"no module", func(m *machine) { device(m); m.module("kernel/drivers/crypto/caam/caam_jr.ko") }, "without its driver", "CONFIG_CRYPTO_DEV_FSL_CAAM=m"},
+		{"a module that was not installed", func(m *machine) {
+			device(m)
+			m.module("kernel/drivers/crypto/caam/caam_jr.ko")
+			m.option = optionModule
+		}, "CONFIG_CRYPTO_DEV_FSL_CAAM=m), and is not installed", "kernel-module-caam"},
+		{"no modules to be seen, and none built", func(m *machine) { device(m); m.option = optionNo }, "without its driver", "CONFIG_CRYPTO_DEV_FSL_CAAM=m"},
 		{"no modules to be seen", device, "not to be seen", "modprobe caam"},
 		{"put off", func(m *machine) {
 			device(m)

@@ -151,13 +151,15 @@ const (
 // tlsFacts is what tells the causes of one errno apart.
 type tlsFacts struct {
 	module       presence
-	loadDisabled bool // sysctl kernel.modules_disabled is 1
+	option       kernelOption // CONFIG_TLS
+	loadDisabled bool         // sysctl kernel.modules_disabled is 1
 	process      status
 }
 
 func readTLSFacts(release string) tlsFacts {
 	return tlsFacts{
 		module:       tlsModule("/proc", "/sys", "/lib/modules/"+release),
+		option:       readOption("/proc/config.gz", "/boot/config-"+release, "CONFIG_TLS"),
 		loadDisabled: readInt("/proc/sys/kernel/modules_disabled", 0) == 1,
 		process:      readStatus(),
 	}
@@ -244,6 +246,15 @@ func ulpFeature(errno unix.Errno, f tlsFacts) Feature {
 // moduleMissing explains ENOENT: the kernel knows no ULP called tls, and did
 // not load one. It loads one by itself only for CAP_NET_ADMIN.
 func moduleMissing(f tlsFacts) Feature {
+	switch {
+	case f.option == optionNo && f.module != moduleLoaded && f.module != moduleOnDisk:
+		return Feature{Reason: "the kernel was built without CONFIG_TLS", Remedy: buildRemedy}
+	case f.option == optionModule && f.module == moduleAbsent:
+		return Feature{
+			Reason: "the tls module was built with the kernel (CONFIG_TLS=m), and is not installed",
+			Remedy: "install the kernel's modules; with the Yocto Project, the package kernel-module-tls",
+		}
+	}
 	switch f.module {
 	case moduleAbsent:
 		return Feature{Reason: "the kernel was built without CONFIG_TLS: it has no tls module, built in or to load", Remedy: buildRemedy}

@@ -68,6 +68,8 @@ func TestTLSFeature(t *testing.T) {
 	}{
 		{"not built", stepULP, unix.ENOENT, tlsFacts{module: moduleAbsent}, false, "built without CONFIG_TLS", "CONFIG_TLS=m"},
 		{"not built, root", stepULP, unix.ENOENT, tlsFacts{module: moduleAbsent, process: admin}, false, "built without CONFIG_TLS", "CONFIG_TLS=m"},
+		{"not built, as its configuration says", stepULP, unix.ENOENT, tlsFacts{module: moduleUnknown, option: optionNo}, false, "built without CONFIG_TLS", "CONFIG_TLS=m"},
+		{"not installed", stepULP, unix.ENOENT, tlsFacts{module: moduleAbsent, option: optionModule}, false, "not installed", "kernel-module-tls"},
 		{"not loaded", stepULP, unix.ENOENT, tlsFacts{module: moduleOnDisk}, false, "only for a process with CAP_NET_ADMIN", "modules-load.d"},
 		{"fails to load", stepULP, unix.ENOENT, tlsFacts{module: moduleOnDisk, process: admin}, false, "failed to load", "modprobe tls"},
 		{"loading forbidden", stepULP, unix.ENOENT, tlsFacts{module: moduleOnDisk, loadDisabled: true}, false, "modules_disabled", "restart"},
