@@ -210,6 +210,11 @@ func (w *world) handle(rw http.ResponseWriter, r *http.Request) {
 // simulate runs one script to its end and returns what is wrong, and how many of
 // the clients had no excuse.
 func simulate(s *script, id *simIdentity) (unexcused int, err error) {
+	defer func() { // so that the seed is known
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
 	w := newWorld(s, id)
 	runErr := w.loop.run(func() {})
 	w.endHanging()
