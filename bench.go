@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -98,41 +99,95 @@ func askMeasure(where, driver string, hardware bool) ([]measurement, error) {
 	}
 }
 
-// benchKernel measures kernel TLS with the driver that the kernel picks, and with the best
-// one of the other kind, hardware or not, if there is one and the kernel can be told to
-// pick it. The error is about what was not measured.
-func benchKernel(r *platform.Report) (all []measurement, err error) {
-	picked, ok := r.Picked(benchSuite)
-	if !ok || !r.Takes(benchSuite) {
-		why := "its driver is not known"
-		for _, c := range r.Ciphers {
-			if c.Suite == benchSuite {
-				why = cmp.Or(c.Reason, why)
-			}
+// A benchmark is what doctor -bench measures, with the right to change what the kernel
+// picks, if that can be had. Signals wait meanwhile: what the system was made to prefer
+// has to be taken back.
+type benchmark struct {
+	signals    chan os.Signal
+	preference *platform.Preference
+	refused    error // why there is none
+}
+
+func newBenchmark() *benchmark {
+	b := &benchmark{signals: make(chan os.Signal, 4)}
+	signal.Notify(b.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	signal.Ignore(syscall.SIGTSTP)
+	b.preference, b.refused = platform.OpenPreference(restorePatience)
+	return b
+}
+
+func (b *benchmark) close(stderr io.Writer) {
+	if b.preference != nil {
+		if err := b.preference.Close(); err != nil {
+			fmt.Fprintln(stderr, "the kernel goes on to prefer another driver of gcm(aes):", err)
 		}
-		err = fmt.Errorf("kernel TLS with %s: not measured: %s", cmp.Or(picked.Driver, "AES-GCM"), why)
-	} else if all, err = askMeasure("kernel", picked.Driver, picked.Hardware); err != nil {
-		err = fmt.Errorf("kernel TLS with %s: not measured: %w", picked.Driver, err)
 	}
-	other := "an engine"
-	if picked.Hardware {
-		other = "the processor"
+	signal.Stop(b.signals)
+	signal.Reset(syscall.SIGTSTP)
+}
+
+// interrupted tells whether a signal came.
+func (b *benchmark) interrupted() bool { return len(b.signals) > 0 }
+
+// run measures TLS in user space, kernel TLS with the driver that the kernel picks, and
+// kernel TLS with the best one of the other kind, hardware or not, if there is one and the
+// kernel can be told to pick it. The error is about what was not measured, one line for
+// each.
+func (b *benchmark) run(r *platform.Report, verdicts platform.Verdicts) ([]measurement, error) {
+	all, err := askMeasure("user space", "crypto/tls", false)
+	if err != nil {
+		err = fmt.Errorf("TLS in user space: not measured: %w", err)
 	}
-	p, oerr := platform.OpenPreference()
-	if p != nil {
-		var more []measurement
-		more, otherErr := benchOther(p, !picked.Hardware)
-		all, oerr = append(all, more...), errors.Join(oerr, otherErr, p.Close())
-	}
+	picked, perr := b.picked(r)
+	known, _ := r.Picked(benchSuite)
+	other, oerr := b.other(!known.Hardware, verdicts)
 	if oerr != nil {
-		oerr = fmt.Errorf("kernel TLS with %s: not measured: %w", other, oerr)
+		who := "an engine"
+		if known.Hardware {
+			who = "the processor"
+		}
+		oerr = fmt.Errorf("kernel TLS with %s: not measured: %w", who, oerr)
 	}
-	return all, errors.Join(err, oerr)
+	return slices.Concat(all, picked, other), errors.Join(err, perr, oerr)
+}
+
+func (b *benchmark) picked(r *platform.Report) ([]measurement, error) {
+	picked, ok := r.Picked(benchSuite)
+	why := ""
+	switch {
+	case b.interrupted():
+		why = "interrupted"
+	case !ok:
+		why = "its driver is not known"
+	}
+	for _, c := range r.Ciphers {
+		if c.Suite == benchSuite && !c.Usable {
+			why = c.Reason
+		}
+	}
+	if why != "" {
+		return nil, fmt.Errorf("kernel TLS with %s: not measured: %s", cmp.Or(picked.Driver, "AES-GCM"), why)
+	}
+	all, err := askMeasure("kernel", picked.Driver, picked.Hardware)
+	if err != nil {
+		return nil, fmt.Errorf("kernel TLS with %s: not measured: %w", picked.Driver, err)
+	}
+	return all, nil
+}
+
+func (b *benchmark) other(hardware bool, verdicts platform.Verdicts) ([]measurement, error) {
+	switch {
+	case b.preference == nil:
+		return nil, b.refused
+	case b.interrupted():
+		return nil, errors.New("interrupted")
+	}
+	return benchOther(b.preference, hardware, verdicts)
 }
 
 // benchOther measures kernel TLS with another driver, which the kernel is told to pick
 // meanwhile. None of it is left if p.Raised is false then.
-func benchOther(p *platform.Preference, hardware bool) (all []measurement, err error) {
+func benchOther(p *platform.Preference, hardware bool, verdicts platform.Verdicts) (all []measurement, err error) {
 	driver, _, _, err := p.Prefer(hardware)
 	if err != nil {
 		return nil, err
@@ -141,7 +196,7 @@ func benchOther(p *platform.Preference, hardware bool) (all []measurement, err e
 		return nil, errors.New("it is the one that was measured")
 	}
 	defer func() { err = errors.Join(err, p.Undo()) }()
-	if err := wrongAES(testCiphers(context.Background())); err != nil {
+	if err := worse(verdicts, testCiphers(context.Background())); err != nil {
 		return nil, err
 	}
 	return askMeasure("kernel", driver, hardware)
@@ -179,25 +234,4 @@ func benchText(all []measurement) string {
 			winner.name(), winner.MiBPerSecond/second.MiBPerSecond, second.name(), winner.SecondsPerGiB/second.SecondsPerGiB)
 	}
 	return b.String()
-}
-
-// bench measures all that doctor -bench compares. The error is about what was not
-// measured, one line for each. Signals wait meanwhile: what the system was made to prefer
-// has to be taken back.
-func bench(r *platform.Report) ([]measurement, error) {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
-	defer signal.Stop(signals)
-	all, err := askMeasure("user space", "crypto/tls", false)
-	if err != nil {
-		err = fmt.Errorf("TLS in user space: not measured: %w", err)
-	}
-	more, kernelErr := benchKernel(r)
-	err = errors.Join(err, kernelErr)
-	select {
-	case s := <-signals:
-		err = errors.Join(err, fmt.Errorf("interrupted: %v", s))
-	default:
-	}
-	return append(all, more...), err
 }

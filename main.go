@@ -323,7 +323,7 @@ func testCiphers(ctx context.Context) platform.Verdicts {
 	if err != nil && platform.MayWait() { // nobody knows, and to try may be to wait for ever
 		verdicts = platform.Verdicts{}
 		for _, suite := range suites {
-			verdicts[suite] = err
+			verdicts[suite] = fmt.Errorf("%w: %w", errUntested, err)
 		}
 	}
 	return verdicts
@@ -459,7 +459,13 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 	if status, ok := parse(flags, args, stdout, stderr); !ok {
 		return status
 	}
-	report, err := probe(testCiphers(context.Background()))
+	var b *benchmark
+	if *measured {
+		b = newBenchmark()
+		defer b.close(stderr)
+	}
+	verdicts := testCiphers(context.Background())
+	report, err := probe(verdicts)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitUsage
@@ -492,7 +498,7 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 	}
 	var measurements []measurement
 	if *measured {
-		if measurements, err = bench(report); err != nil {
+		if measurements, err = b.run(report, verdicts); err != nil {
 			fmt.Fprintln(stderr, err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"uringhttpd/config"
 	"uringhttpd/platform"
@@ -18,19 +19,30 @@ import (
 
 // Who computes gcm(aes): crypto.prefer.
 
+const (
+	// preferencePatience is more than a start, or doctor -bench, takes with a dead engine.
+	preferencePatience = 45 * time.Second
+	restorePatience    = 10 * time.Second
+)
+
+// errUntested is wrapped by verdicts that are none.
+var errUntested = errors.New("it could not be tested")
+
 // measuredPath is where the winner is remembered that crypto.prefer: auto has measured.
 const measuredPath = "/var/lib/uringhttpd/measured.json"
 
 // openPreference joins those who count on what the kernel picks for gcm(aes). What an
 // earlier run has left is taken back by that. It returns nil where that cannot be done.
 func openPreference(want config.Prefer, log *slog.Logger) *platform.Preference {
-	p, err := platform.OpenPreference()
+	p, err := platform.OpenPreference(preferencePatience)
 	switch {
 	case err == nil:
 	case p != nil:
 		log.Warn("what an earlier run has the kernel prefer for gcm(aes) stays so", "reason", err)
 	case want != config.PreferKeep:
 		refused(want, err, log)
+	case errors.Is(err, platform.ErrInUse):
+		log.Warn("what the kernel picks for gcm(aes) may change while this runs", "reason", err)
 	default: // such as a program that is run by hand, by somebody else than root
 		log.Debug("others may change what the kernel picks for gcm(aes) while this runs", "reason", err)
 	}
@@ -39,11 +51,11 @@ func openPreference(want config.Prefer, log *slog.Logger) *platform.Preference {
 
 // restorePreference takes back what a run has left that was killed.
 func restorePreference() error {
-	p, err := platform.OpenPreference()
-	if p != nil {
-		err = errors.Join(err, p.Close())
+	p, err := platform.OpenPreference(restorePatience)
+	if p == nil {
+		return err
 	}
-	return err
+	return p.Close() // what could not be taken back just now, cannot be now
 }
 
 // prefer has the kernel prefer the driver of gcm(aes) that the configuration asks for. A
@@ -69,8 +81,8 @@ func prefer(want config.Prefer, p *platform.Preference, verdicts platform.Verdic
 		return certain(p, verdicts)
 	}
 	raised := testCiphers(context.Background()) // another driver is picked now
-	if err := wrongAES(raised); err != nil {
-		refused(want, errors.Join(fmt.Errorf("%s is wrong: %w", driver, err), p.Undo()), log)
+	if err := worse(verdicts, raised); err != nil {
+		refused(want, errors.Join(fmt.Errorf("%s: %w", driver, err), p.Undo()), log)
 		if p.Raised() {
 			return raised
 		}
@@ -89,6 +101,32 @@ func certain(p *platform.Preference, verdicts platform.Verdicts) platform.Verdic
 	}
 	return verdicts
 }
+
+// worse is why the driver of gcm(aes) that verdicts are about is not to be used in place
+// of the one before: it is wrong, or was not found right where that was; nil if it is as good.
+func worse(before, after platform.Verdicts) error {
+	if err := wrongAES(after); err != nil {
+		return fmt.Errorf("%w: %w", errWrong, err)
+	}
+	right := 0
+	for _, suite := range []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384} {
+		wasErr, was := before[suite]
+		_, is := after[suite]
+		if was && wasErr == nil && !is {
+			return fmt.Errorf("%w with %s", errUntested, tls.CipherSuiteName(suite))
+		}
+		if is {
+			right++
+		}
+	}
+	if right == 0 {
+		return errUntested
+	}
+	return nil
+}
+
+// errWrong is wrapped by what is wrong with a driver that was tested.
+var errWrong = errors.New("what it encrypts is wrong, or does not come")
 
 // wrongAES is what was wrong with gcm(aes).
 func wrongAES(v platform.Verdicts) error {
@@ -152,6 +190,8 @@ func measuredFaster(path string, p *platform.Preference, verdicts platform.Verdi
 		return false, fmt.Errorf("%s; %s", r.Netlink.Reason, r.Netlink.Remedy)
 	case !slices.ContainsFunc(r.GCM, func(a platform.Algorithm) bool { return a.Hardware }):
 		return false, errors.New("the kernel has no engine for gcm(aes), and so no choice")
+	case errors.Is(wrongAES(verdicts), errUntested):
+		return false, wrongAES(verdicts)
 	case wrongAES(verdicts) != nil:
 		return !picked.Hardware, nil
 	}
@@ -169,12 +209,12 @@ func measuredFaster(path string, p *platform.Preference, verdicts platform.Verdi
 	if err != nil {
 		return false, fmt.Errorf("kernel TLS with %s: not measured: %w", picked.Driver, err)
 	}
-	second, err := benchOther(p, !picked.Hardware)
-	if errors.Is(err, platform.ErrNotAllowed) || errors.Is(err, platform.ErrInUse) || p.Raised() {
-		return false, err
+	second, err := benchOther(p, !picked.Hardware, verdicts)
+	if err != nil && !errors.Is(err, platform.ErrNoSuchDriver) && !errors.Is(err, errWrong) || p.Raised() {
+		return false, err // of this moment only
 	}
 	winner, other := fastest(append(first, second...))
-	if err != nil { // the other one is wrong, dead, or not there
+	if err != nil {
 		log.Warn("gcm(aes) is left to the driver that the kernel picks, since the other could not be measured", "driver", picked.Driver, "reason", err)
 	} else {
 		log.Info("measured who is the fastest for gcm(aes)", "driver", winner.Driver, "mib_per_second", int(winner.MiBPerSecond),
@@ -194,7 +234,7 @@ func measuredFaster(path string, p *platform.Preference, verdicts platform.Verdi
 }
 
 func readMeasured(path string) (*measured, error) {
-	data, err := os.ReadFile(path)
+	data, err := platform.ReadNote(path)
 	if err != nil {
 		return nil, err
 	}
@@ -210,8 +250,5 @@ func (m *measured) write(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(path+".new", data, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return platform.WriteNote(path, data)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -85,6 +86,32 @@ func TestNotPreferred(t *testing.T) {
 		r := &platform.Report{Netlink: tt.netlink, GCM: tt.gcm, Ciphers: []platform.Cipher{{Suite: tls.TLS_AES_128_GCM_SHA256}}}
 		if got := notPreferred(tt.want, r); !strings.Contains(got, tt.text) || tt.text == "" && got != "" {
 			t.Errorf("%s: %q, want %q in it", tt.want, got, tt.text)
+		}
+	}
+}
+
+// TestWorse: a driver takes the place of another only if it was found right.
+func TestWorse(t *testing.T) {
+	const a128, a256 = tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384
+	wrong := errors.New("record 1 is encrypted wrongly")
+	right := platform.Verdicts{a128: nil, a256: nil}
+	for _, tt := range []struct {
+		name          string
+		before, after platform.Verdicts
+		want          error
+	}{
+		{"right", right, right, nil},
+		{"wrong", right, platform.Verdicts{a128: wrong, a256: nil}, errWrong},
+		{"wrong with the other key", right, platform.Verdicts{a128: nil, a256: wrong}, errWrong},
+		{"right, for one that was wrong", platform.Verdicts{a128: wrong, a256: wrong}, right, nil},
+		{"refuses a key", right, platform.Verdicts{a128: nil}, errUntested},
+		{"refused before, too", platform.Verdicts{a128: nil}, platform.Verdicts{a128: nil}, nil},
+		{"not tested", right, platform.Verdicts{}, errUntested},
+		{"not tested, ever", platform.Verdicts{}, platform.Verdicts{}, errUntested},
+		{"ChaCha20 alone", right, platform.Verdicts{tls.TLS_CHACHA20_POLY1305_SHA256: nil}, errUntested},
+	} {
+		if err := worse(tt.before, tt.after); !errors.Is(err, tt.want) || tt.want == nil && err != nil {
+			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
 	}
 }

@@ -87,6 +87,9 @@ func (kernelCrypto) algorithms() ([]Algorithm, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(all) == 0 {
+		return nil, errors.New("platform: /proc/crypto is not to be seen; ProcSubset=pid in the unit would hide it")
+	}
 	known, err := readRegistered() // later, so that it has all of them
 	if f := netlinkFeature(err); !f.Usable {
 		return nil, fmt.Errorf("platform: %s; %s", f.Reason, f.Remedy)

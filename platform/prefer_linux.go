@@ -4,12 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,6 +38,7 @@ type Preference struct {
 	dir    string
 	lock   *os.File
 	alone  bool
+	left   error // why what an earlier process has changed is not taken back
 	raised *raised
 }
 
@@ -62,39 +63,53 @@ type raised struct {
 const (
 	lockName = "preference.lock"
 	noteName = "raised.json"
-	maxNote  = 4 << 10 // bytes
+	lockPoll = 100 * time.Millisecond
 )
 
 // OpenPreference joins those who count on what the kernel picks. If nobody else does, what
 // an earlier process has changed and not taken back is taken back now; an error that this
-// failed wraps ErrNotAllowed, or another reason, and comes with a Preference all the same.
-// Without the right to use PreferenceDir there is none.
-func OpenPreference() (*Preference, error) { return openPreference(kernelCrypto{}, PreferenceDir) }
+// failed comes with a Preference all the same, which changes nothing. Without the right to
+// use PreferenceDir, or if another process is about to change something for longer than
+// patience, there is none.
+func OpenPreference(patience time.Duration) (*Preference, error) {
+	return openPreference(kernelCrypto{}, PreferenceDir, patience)
+}
 
-func openPreference(k cryptoKernel, dir string) (*Preference, error) {
+func openPreference(k cryptoKernel, dir string, patience time.Duration) (*Preference, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("platform: %w", err)
 	}
-	// Whoever owns the folder may have put anything there.
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	name := filepath.Join(dir, lockName)
+	const flags = unix.O_NOFOLLOW | unix.O_NONBLOCK
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|flags, 0o644)
+	if errors.Is(err, fs.ErrPermission) { // root has made it; to lock it, it need not be written to
+		f, err = os.OpenFile(name, os.O_RDONLY|flags, 0)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("platform: %w", err)
 	}
 	p := &Preference{kernel: k, dir: dir, lock: f}
-	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
-	case err == nil:
-		p.alone = true
-		return p, p.restore()
-	case err != unix.EWOULDBLOCK:
-		f.Close()
-		return nil, fmt.Errorf("platform: %w", os.NewSyscallError("flock", err))
+	// flock(2) cannot wait for a time. Who is alone is so for the time of a start, or of a
+	// measurement.
+	for end := time.Now().Add(patience); ; time.Sleep(lockPoll) {
+		switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err {
+		case nil:
+			p.alone = true
+			p.left = p.restore()
+			return p, p.left
+		case unix.EWOULDBLOCK:
+		default:
+			f.Close()
+			return nil, fmt.Errorf("platform: %w", os.NewSyscallError("flock", err))
+		}
+		if unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil {
+			return p, nil
+		}
+		if time.Now().After(end) {
+			f.Close()
+			return nil, ErrInUse
+		}
 	}
-	// Only an other's start or measurement is exclusive, and that ends.
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("platform: %w", os.NewSyscallError("flock", err))
-	}
-	return p, nil
 }
 
 // Alone tells whether nobody else counts on what the kernel picks. So it stays until
@@ -119,15 +134,18 @@ func (p *Preference) Share() error {
 // are made of the one that is raised, as IPsec has some; they are made anew when they are
 // used. Without an error, another driver may be picked than before.
 func (p *Preference) Prefer(hardware bool) (driver string, before, after int, err error) {
-	if !p.alone {
-		return "", 0, 0, ErrInUse
-	}
 	all, err := p.kernel.algorithms()
 	if err != nil {
 		return "", 0, 0, err
 	}
 	if len(all) > 0 && all[0].eligible() && all[0].Hardware == hardware {
 		return "", 0, 0, nil
+	}
+	switch {
+	case !p.alone:
+		return "", 0, 0, ErrInUse
+	case p.left != nil:
+		return "", 0, 0, p.left
 	}
 	candidate := func(a Algorithm) bool { return a.eligible() && a.Hardware == hardware }
 	if !hardware && len(all) > 0 && !slices.ContainsFunc(all, candidate) {
@@ -168,11 +186,14 @@ func (p *Preference) Undo() error {
 	return nil
 }
 
-// Close is Undo, and the end of counting on what is picked.
+// Close is the end of counting on what is picked. The last one takes back what was
+// changed, also by others of this user.
 func (p *Preference) Close() error {
-	err := p.Undo()
-	p.lock.Close()
-	return err
+	defer p.lock.Close()
+	if !p.alone && unix.Flock(int(p.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return nil
+	}
+	return p.restore()
 }
 
 // restore takes back what an earlier process has changed.
@@ -213,25 +234,12 @@ func priorityOf(all []Algorithm, driver string) int {
 // noted reads the note of an earlier process; nil if there is none. One that cannot be
 // understood is none: it was not finished before the kernel was told.
 func (p *Preference) noted() (*raised, error) {
-	name := filepath.Join(p.dir, noteName)
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	data, err := ReadNote(filepath.Join(p.dir, noteName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("platform: %w", err)
-	}
-	defer f.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return nil, fmt.Errorf("platform: %w", os.NewSyscallError("fstat", err))
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG || int(st.Uid) != os.Geteuid() {
-		return nil, fmt.Errorf("platform: %s is not this user's: let the service that left it start and stop, or remove it", name)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxNote))
-	if err != nil {
-		return nil, fmt.Errorf("platform: %w", err)
+		return nil, err
 	}
 	var r raised
 	if json.Unmarshal(data, &r) != nil || r.Driver == "" {
@@ -240,23 +248,10 @@ func (p *Preference) noted() (*raised, error) {
 	return &r, nil
 }
 
-// note leaves a note, whole or not at all.
 func (p *Preference) note(r *raised) error {
 	data, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("platform: %w", err)
 	}
-	f, err := os.CreateTemp(p.dir, noteName+"-")
-	if err != nil {
-		return fmt.Errorf("platform: %w", err)
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), filepath.Join(p.dir, noteName))
-	}
-	if err != nil {
-		os.Remove(f.Name())
-		return fmt.Errorf("platform: %w", err)
-	}
-	return nil
+	return WriteNote(filepath.Join(p.dir, noteName), data)
 }

@@ -59,7 +59,7 @@ func newFakeKernel(hardwareFirst bool) *fakeKernel {
 // open is for a process that can be alone.
 func open(t *testing.T, k cryptoKernel, dir string) *Preference {
 	t.Helper()
-	p, err := openPreference(k, dir)
+	p, err := openPreference(k, dir, 0)
 	if err != nil || !p.Alone() {
 		t.Fatalf("got %+v, %v; want to be alone", p, err)
 	}
@@ -121,18 +121,32 @@ func TestPreferTogether(t *testing.T) {
 	if err := first.Share(); err != nil {
 		t.Fatal(err)
 	}
-	second, err := openPreference(k, dir)
+	second, err := openPreference(k, dir, 0)
 	if err != nil || second.Alone() || k.picked() != "gcm-aes-ce" {
 		t.Fatalf("got %+v, %v, picked %s", second, err, k.picked())
 	}
 	if _, _, _, err := second.Prefer(true); !errors.Is(err, ErrInUse) {
 		t.Errorf("got %v, want ErrInUse", err)
 	}
+	if driver, _, _, err := second.Prefer(false); err != nil || driver != "" {
+		t.Errorf("what is so already: %q, %v", driver, err)
+	}
+	if err := first.Close(); err != nil || k.picked() != "gcm-aes-ce" {
+		t.Errorf("the first has ended, and the second counts on it: %v, picked %s", err, k.picked())
+	}
+	third, err := openPreference(k, dir, 0)
+	if err != nil || third.Alone() {
+		t.Fatalf("got %+v, %v", third, err)
+	}
 	if err := second.Close(); err != nil || k.picked() != "gcm-aes-ce" {
 		t.Errorf("the second has ended: %v, picked %s", err, k.picked())
 	}
-	if err := first.Close(); err != nil || k.picked() != "gcm-aes-caam" {
-		t.Errorf("the first has ended: %v, picked %s", err, k.picked())
+	if err := third.Close(); err != nil || k.picked() != "gcm-aes-caam" {
+		t.Errorf("the last has ended: %v, picked %s", err, k.picked())
+	}
+	open(t, k, dir)
+	if p, err := openPreference(k, dir, 0); p != nil || !errors.Is(err, ErrInUse) {
+		t.Errorf("beside one that is alone: %+v, %v", p, err)
 	}
 }
 
@@ -189,11 +203,16 @@ func TestPreferRefused(t *testing.T) {
 	}
 	crash(p)
 	k.refuses = ErrNotAllowed
-	p, err := openPreference(k, dir)
+	p, err := openPreference(k, dir, 0)
 	if !errors.Is(err, ErrNotAllowed) || p == nil || !p.Alone() {
 		t.Fatalf("got %+v, %v", p, err)
 	}
-	crash(p)
+	if _, _, _, err := p.Prefer(true); !errors.Is(err, ErrNotAllowed) {
+		t.Errorf("over what is left: %v", err)
+	}
+	if err := p.Close(); !errors.Is(err, ErrNotAllowed) {
+		t.Errorf("closed: %v", err)
+	}
 	k.refuses = nil
 	p = open(t, k, dir)
 	if k.picked() != "gcm-aes-caam" {
@@ -211,11 +230,16 @@ func TestForeignNotes(t *testing.T) {
 	}
 	try := func(what string, ok bool) {
 		t.Helper()
-		p, err := openPreference(k, dir)
+		p, err := openPreference(k, dir, 0)
 		if p == nil || (err == nil) != ok || k.sets != 0 {
 			t.Fatalf("%s: %+v, %v, %d changes", what, p, err, k.sets)
 		}
-		p.Close()
+		if ok {
+			p.Close()
+		} else if _, _, _, err := p.Prefer(false); err == nil {
+			t.Errorf("%s: something is changed beside it", what)
+		}
+		p.lock.Close()
 		os.Remove(name)
 	}
 	if err := os.Symlink(target, name); err != nil {
@@ -234,14 +258,11 @@ func TestForeignNotes(t *testing.T) {
 		t.Fatal(err)
 	}
 	try("half a note", true)
-	if err := os.Symlink(target, filepath.Join(dir, "l")); err != nil {
-		t.Fatal(err)
-	}
 	os.Remove(filepath.Join(dir, lockName))
 	if err := os.Symlink(target, filepath.Join(dir, lockName)); err != nil {
 		t.Fatal(err)
 	}
-	if p, err := openPreference(k, dir); err == nil {
+	if p, err := openPreference(k, dir, 0); err == nil {
 		t.Errorf("a link for a lock: %+v", p)
 	}
 }
