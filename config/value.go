@@ -113,14 +113,6 @@ type option[T any] struct {
 	value T
 }
 
-func words(all ...string) []option[string] {
-	options := make([]option[string], len(all))
-	for i, word := range all {
-		options[i] = option[string]{word, word}
-	}
-	return options
-}
-
 // choose sets to by which of options the value of e is.
 func choose[T any](r *reader, e entry, to *T, options []option[T]) {
 	right := "write "

@@ -65,7 +65,8 @@ const (
 type cryptoUserAlg struct {
 	name, driver, module [cryptoName]byte
 	typ, mask            uint32
-	refcnt, flags        uint32
+	_                    uint32 // cru_refcnt
+	flags                uint32
 }
 
 // Flags of algorithms: include/linux/crypto.h. The kernel's own, but what crypto_user
