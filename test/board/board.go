@@ -92,6 +92,7 @@ type machine struct {
 	ciphers []string // the modules of them that its kernel has not built in
 	goarch  string
 	goenv   []string
+	halts   bool // it cannot switch its power off: the kernel halts
 }
 
 // modules every board loads: kernel TLS, and what gcm(aes) is made of. Accelerated
@@ -226,6 +227,7 @@ func sabrelite() machine {
 		console: "ttymxc1",
 		modules: []string{"nvmem_imx_ocotp", "gpio_mxc", "fec", "aes_arm"},
 		ciphers: generic,
+		halts:   true,
 	})
 }
 

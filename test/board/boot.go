@@ -190,6 +190,34 @@ func (m *Machine) KernelLog() (string, error) {
 	return string(b), nil
 }
 
+// halted tells whether the machine cannot power itself off, and whether its kernel has
+// ended as far as it can.
+func (m *Machine) halted() (cannot, ended bool) {
+	if b, err := m.Spec.Board.machine(); err != nil || !b.halts {
+		return false, false
+	}
+	log, err := m.KernelLog()
+	return true, err == nil && strings.Contains(log, "System halted")
+}
+
+// awaitOff waits for the end of a machine that was told to go off.
+func (m *Machine) awaitOff(ctx context.Context) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-m.qemu.done:
+			return nil
+		case <-tick.C: // nothing tells of a kernel that has halted but its console
+			if _, ended := m.halted(); ended {
+				return nil
+			}
+		case <-ctx.Done():
+			return errors.New("board: the machine did not power off")
+		}
+	}
+}
+
 // Close shuts the machine down, or kills it if it does not go, and removes
 // what it left on the host. It fails if the machine would not go or if the
 // kernel log holds a line that a healthy kernel does not write.
@@ -199,17 +227,14 @@ func (m *Machine) Close() error {
 	defer cancel()
 	err := m.agent.call(ctx, wire.OpShutdown, nil, nil)
 	if err == nil {
-		select {
-		case <-m.qemu.done:
-		case <-ctx.Done():
-			err = errors.New("board: the machine did not power off")
-		}
+		err = m.awaitOff(ctx)
 	}
+	_, halted := m.halted()
 	if err != nil {
 		err = fmt.Errorf("%w%s", err, m.lastWords())
 	}
 	err = errors.Join(err, m.qemu.kill())
-	if err == nil && m.qemu.err != nil {
+	if err == nil && m.qemu.err != nil && !halted {
 		err = fmt.Errorf("board: QEMU: %w: %s", m.qemu.err, m.qemu.stderr)
 	}
 	log, logErr := m.KernelLog()
