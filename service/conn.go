@@ -112,6 +112,7 @@ type conn struct {
 	given      int64                         // to TCP, at the last reading; 0 before the first
 	progressed time.Time                     // the last sign that the client takes something
 	backoff    time.Duration
+	pushAgain  time.Duration // see awaitRoom
 	lastWait   ktls.Reading
 	stillSince time.Time // when lastWait was first read
 	pendingMax int64

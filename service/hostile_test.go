@@ -112,6 +112,7 @@ type scriptedSocket struct {
 	err      error  // of Err
 	came     string // of the client
 	unsent   int    // of LimitUnsent
+	pushes   int
 }
 
 func (s *scriptedSocket) Offload(*ktls.Session) error    { return errors.ErrUnsupported }
@@ -127,11 +128,50 @@ func (s *scriptedSocket) Err() error                     { return s.err }
 func (s *scriptedSocket) Empty() bool                    { return true }
 func (s *scriptedSocket) HangUp()                        {}
 
-func (s *scriptedSocket) Push() {}
+func (s *scriptedSocket) Push() { s.pushes++ }
 
 func (s *scriptedSocket) Shutdown() error {
 	s.shutdown = true
 	return nil
+}
+
+// TestPushAgain: what comes out of the engine while poll(2) is asked for room may stay
+// in TCP for ever, so it is pushed again, while there is something inside; a client that
+// takes nothing is reset in time all the same.
+func TestPushAgain(t *testing.T) {
+	ts := startServer(t, http.NotFoundHandler(), nil)
+	for _, async := range []bool{true, false} {
+		sock := &scriptedSocket{reading: ktls.Reading{Pending: 16406, Unacked: 16406, Unsent: 16406, Acked: 1000}}
+		c := newConn(&ts.settings, sock, "client", nil)
+		c.transport, c.async, c.state, c.acked = kernel, async, stTransfer, 1000
+		begin := time.Now()
+		now := begin
+		c.progressed = now
+		op := c.awaitRoom(now)
+		for rounds := 0; op.kind == opRoom; rounds++ {
+			if sock.pushes != rounds+1 || rounds > 20 {
+				t.Fatalf("async %t: %d pushes in %d rounds", async, sock.pushes, rounds)
+			}
+			if first := op.deadline.Sub(begin); rounds == 0 && (first < 50*time.Millisecond) != async {
+				t.Errorf("async %t: pushed again after %v", async, first)
+			}
+			now = op.deadline
+			op = c.step(event{err: unix.ECANCELED, late: true, now: now})
+		}
+		if took := now.Sub(begin); op.kind != opClose || took != ts.stallTimeout || async != (sock.pushes > 3) {
+			t.Errorf("async %t: operation %d after %v and %d pushes, want a close after %v", async, op.kind, took, sock.pushes, ts.stallTimeout)
+		}
+	}
+	sock := &scriptedSocket{reading: ktls.Reading{Unacked: 16406, Unsent: 16406, Acked: 1000}}
+	c := newConn(&ts.settings, sock, "client", nil)
+	c.transport, c.async, c.state, c.acked = kernel, true, stTransfer, 1000
+	now := time.Now()
+	c.progressed = now
+	op := c.awaitRoom(now)
+	op = c.step(event{err: unix.ECANCELED, late: true, now: op.deadline})
+	if op.kind != opRoom || op.deadline.Sub(now) != ts.stallTimeout || sock.pushes != 2 {
+		t.Errorf("nothing is inside: operation %d until %v, %d pushes", op.kind, op.deadline.Sub(now), sock.pushes)
+	}
 }
 
 // TestSlowNotify: a client that takes what is before close_notify, if slowly, is

@@ -281,7 +281,7 @@ func (c *conn) pushed(ev event) operation {
 	case ev.n == 0:
 		return c.reset("the socket took nothing")
 	}
-	t.refused = false
+	t.refused, c.pushAgain = false, 0
 	c.progressed = ev.now // a crypto engine that keeps pushes waiting is not a stalled client
 	c.sock.Sent(ev.n)
 	c.encrypts(ev.n, t.pushing.more || ev.n < t.pushing.n)
@@ -307,22 +307,45 @@ func (c *conn) pushed(ev event) operation {
 // do_tcp_sendpages in net/ipv4/tcp.c). Where a segment has room for more than the
 // buffer, nothing is sent, and no room ever comes. What MSG_MORE keeps waits for a
 // timer, at best.
+//
+// What an engine finishes after this push is kept by TCP again. If nothing is in flight
+// then, no acknowledgement comes that would send it, and poll(2) tells nothing, since too
+// much waits to be sent. So it is pushed again, less and less often, until nothing is
+// inside kernel TLS any more.
 func (c *conn) awaitRoom(now time.Time) operation {
 	c.sock.Push()
 	c.transfer.phase = phRoom
-	return operation{kind: opRoom, deadline: now.Add(c.stallTimeout)}
+	op := operation{kind: opRoom, deadline: now.Add(c.stallTimeout)}
+	if c.usesEngine() {
+		c.pushAgain = min(max(firstPushAgain, 4*c.pushAgain), c.stallTimeout)
+		if next := now.Add(c.pushAgain); next.Before(op.deadline) {
+			op.deadline = next
+		}
+		if stall := c.progressed.Add(c.stallTimeout); stall.After(now) && stall.Before(op.deadline) {
+			op.deadline = stall
+		}
+	}
+	return op
 }
+
+// firstPushAgain is more than an engine needs for what it is given at a time, as a rule.
+const firstPushAgain = 16 * time.Millisecond
 
 func (c *conn) roomDone(ev event) operation {
 	if ev.late {
-		if _, op, ok := c.measure(ev.now); !ok {
+		r, op, ok := c.measure(ev.now)
+		if !ok {
 			return op
 		}
-		if c.stalled(ev.now) {
+		switch {
+		case c.stalled(ev.now):
 			return c.reset("the client took nothing for stall_timeout")
+		case r.Pending == 0:
+			c.pushAgain = c.stallTimeout // this push is the last that is needed
 		}
 		return c.awaitRoom(ev.now)
 	}
+	c.pushAgain = 0
 	if ev.err != 0 && ev.err != unix.EAGAIN && ev.err != unix.ECANCELED {
 		return c.reset(ev.err.Error())
 	}

@@ -35,6 +35,7 @@ func TestCaught(t *testing.T) {
 		{Unbounded, []string{"TestSimulation"}},
 		{NoShare, []string{"TestWindow"}},
 		{Untested, []string{"TestQuarantine"}},
+		{PushedOnce, []string{"TestPushAgain"}},
 		{NoLook, []string{"TestWindowMeasured"}},
 		{FreePipe, []string{"TestSimulation"}},
 		{NoTurns, []string{"TestSimulation"}},

@@ -83,6 +83,13 @@ var NoLook = Variant{"no look at the share", []Edit{{
 	New:  "c.window.move(r.Acked-c.acked, now, 1<<40)",
 }}}
 
+// PushedOnce waits for room that may never come.
+var PushedOnce = Variant{"pushed once", []Edit{{
+	File: "service/transfer.go",
+	Old:  "	if c.usesEngine() {\n		c.pushAgain",
+	New:  "	if false {\n		c.pushAgain",
+}}}
+
 // NoTurns reads as many files at a time as are asked for. On a disk that hangs, they
 // take all threads that sockets need too.
 var NoTurns = Variant{"no turns", []Edit{{
@@ -277,7 +284,7 @@ func Variants() []Variant {
 	return []Variant{
 		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoReset, NoSeal, NoSettle, Unsealed,
 		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase, NoAckWait,
-		Unbounded, NoShare, NoLook, FreePipe, NoTurns, WholeFiles, Deaf,
+		Unbounded, NoShare, NoLook, PushedOnce, FreePipe, NoTurns, WholeFiles, Deaf,
 		StopsAtOnce, SecondIgnored, FullIsEmpty, NotAsked, NoLateLook,
 		ReadsOnLoop, FreesOnLoop, OnePool, ColdHandlers, NeverWithdrawn, WithdrawnTwice, EndsShort,
 		EngineOnLoop, EngineUnbounded, EngineTrusted, Untested, EngineBlind, EngineHurried, StillOffloads, ClosesDead, ClosesInRing,
