@@ -144,7 +144,8 @@ func TestPreferTogether(t *testing.T) {
 	if err := third.Close(); err != nil || k.picked() != "gcm-aes-caam" {
 		t.Errorf("the last has ended: %v, picked %s", err, k.picked())
 	}
-	open(t, k, dir)
+	alone := open(t, k, dir)
+	defer alone.Close()
 	if p, err := openPreference(k, dir, 0); p != nil || !errors.Is(err, ErrInUse) {
 		t.Errorf("beside one that is alone: %+v, %v", p, err)
 	}
