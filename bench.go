@@ -186,20 +186,20 @@ func (b *benchmark) other(hardware bool, verdicts platform.Verdicts) ([]measurem
 }
 
 // benchOther measures kernel TLS with another driver, which the kernel is told to pick
-// meanwhile. None of it is left if p.Raised is false then.
+// meanwhile. None of it is left if p.Changed is false then.
 func benchOther(p *platform.Preference, hardware bool, verdicts platform.Verdicts) (all []measurement, err error) {
-	driver, _, _, err := p.Prefer(hardware)
+	raised, err := p.Prefer(hardware)
 	if err != nil {
 		return nil, err
 	}
-	if driver == "" {
+	if raised == nil {
 		return nil, errors.New("it is the one that was measured")
 	}
 	defer func() { err = errors.Join(err, p.Undo()) }()
 	if err := worse(verdicts, testCiphers(context.Background())); err != nil {
 		return nil, err
 	}
-	return askMeasure("kernel", driver, hardware)
+	return askMeasure("kernel", raised.Driver, hardware)
 }
 
 // fastest is the one with the most throughput, of those with most streams; of two that

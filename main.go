@@ -215,12 +215,12 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 		TLS:          opened.TLS,
 		Offload:      choice.Offload,
 		Require:      cfg.TLS.Kernel == config.KernelRequire,
-		Ciphers:      choice.Ciphers,
+		Ciphers:      choice.Ciphers(),
 		Prefer:       choice.Prefer,
-		AsyncCiphers: choice.Async,
-		Driver:       choice.Drivers,
+		AsyncCiphers: choice.Async(),
+		Driver:       choice.Drivers(),
 		Encryptors:   choice.By,
-		TestCipher:   testCipher(choice.Async),
+		TestCipher:   testCipher(choice.Async()),
 		Notice: func(text string) {
 			select {
 			case notices <- text:
@@ -378,16 +378,23 @@ func readVerdicts(said string, ended error) (platform.Verdicts, error) {
 func testCipher(async []uint16) func(context.Context) error {
 	return func(ctx context.Context) error {
 		verdicts, err := askCiphers(ctx)
-		if err != nil {
-			return fmt.Errorf("%w: %w", service.ErrInconclusive, err)
-		}
-		for _, suite := range async {
-			if err := verdicts[suite]; err != nil {
-				return err
-			}
-		}
-		return nil
+		return verdictOn(async, verdicts, err)
 	}
+}
+
+// verdictOn is what was wrong with one of some suites. That one of them was not tested,
+// for which err may be the reason, is ErrInconclusive if none was wrong.
+func verdictOn(some []uint16, verdicts platform.Verdicts, err error) error {
+	var untested error
+	for _, suite := range some {
+		switch verdict, ok := verdicts[suite]; {
+		case verdict != nil:
+			return verdict
+		case !ok:
+			untested = fmt.Errorf("%w: %w", service.ErrInconclusive, cmp.Or(err, errUntested))
+		}
+	}
+	return untested
 }
 
 // selftest has the kernel encrypt with each cipher that it takes. Its status is

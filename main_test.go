@@ -29,6 +29,7 @@ import (
 	"uringhttpd/config"
 	"uringhttpd/ktls"
 	"uringhttpd/platform"
+	"uringhttpd/service"
 )
 
 // program builds the command.
@@ -201,6 +202,28 @@ func TestReadVerdicts(t *testing.T) {
 		}
 		if got = strings.Trim(got, ", "); got != tt.want || (err != nil) != tt.err {
 			t.Errorf("%s: %q, %v; want %q", tt.name, got, err, tt.want)
+		}
+	}
+}
+
+// TestVerdictOn: an engine whose test could not be made has not passed it.
+func TestVerdictOn(t *testing.T) {
+	wrong, failed := errors.New("record 3"), errors.New("no process")
+	for _, tt := range []struct {
+		name     string
+		verdicts platform.Verdicts
+		err      error
+		want     error
+	}{
+		{"right", platform.Verdicts{1: nil, 2: nil}, nil, nil},
+		{"wrong", platform.Verdicts{1: nil, 2: wrong}, nil, wrong},
+		{"another is wrong", platform.Verdicts{1: nil, 2: nil, 3: wrong}, nil, nil},
+		{"not taken just now", platform.Verdicts{1: nil}, nil, service.ErrInconclusive},
+		{"no process", platform.Verdicts{}, failed, service.ErrInconclusive},
+		{"wrong, and then a crash", platform.Verdicts{1: wrong}, failed, wrong},
+	} {
+		if err := verdictOn([]uint16{1, 2}, tt.verdicts, tt.err); !errors.Is(err, tt.want) || tt.want == nil && err != nil {
+			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
 	}
 }

@@ -73,30 +73,30 @@ func prefer(want config.Prefer, p *platform.Preference, verdicts platform.Verdic
 			return certain(p, verdicts)
 		}
 	}
-	driver, before, after, err := p.Prefer(hardware)
+	raised, err := p.Prefer(hardware)
 	if err != nil {
 		refused(want, err, log)
 	}
-	if driver == "" || err != nil {
+	if raised == nil {
 		return certain(p, verdicts)
 	}
-	raised := testCiphers(context.Background()) // another driver is picked now
-	if err := worse(verdicts, raised); err != nil {
-		refused(want, errors.Join(fmt.Errorf("%s: %w", driver, err), p.Undo()), log)
-		if p.Raised() {
-			return raised
+	now := testCiphers(context.Background()) // of another driver
+	if err := worse(verdicts, now); err != nil {
+		refused(want, errors.Join(fmt.Errorf("%s: %w", raised.Driver, err), p.Undo()), log)
+		if p.Changed() {
+			return now
 		}
 		return verdicts
 	}
 	log.Info("the kernel prefers another driver of gcm(aes), for the whole system, until this service stops",
-		"driver", driver, "priority", after, "before", before)
-	return raised
+		"driver", raised.Driver, "priority", raised.After, "before", raised.Before)
+	return now
 }
 
 // certain are verdicts on the driver that is picked: new ones, if it is another one since
 // something that was changed could not be taken back.
 func certain(p *platform.Preference, verdicts platform.Verdicts) platform.Verdicts {
-	if p.Raised() {
+	if p.Changed() {
 		return testCiphers(context.Background())
 	}
 	return verdicts
@@ -210,7 +210,7 @@ func measuredFaster(path string, p *platform.Preference, verdicts platform.Verdi
 		return false, fmt.Errorf("kernel TLS with %s: not measured: %w", picked.Driver, err)
 	}
 	second, err := benchOther(p, !picked.Hardware, verdicts)
-	if err != nil && !errors.Is(err, platform.ErrNoSuchDriver) && !errors.Is(err, errWrong) || p.Raised() {
+	if err != nil && !errors.Is(err, platform.ErrNoSuchDriver) && !errors.Is(err, errWrong) || p.Changed() {
 		return false, err // of this moment only
 	}
 	winner, other := fastest(append(first, second...))

@@ -3,21 +3,35 @@ package ktls
 import (
 	"crypto/tls"
 	"errors"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
 
-// TestBench: what arrives is counted, in user space and, where there is one, in the kernel.
+// TestBench: what arrives is counted, in user space and in the kernel.
 func TestBench(t *testing.T) {
-	for _, kernel := range []bool{false, true} {
+	bench := func(t *testing.T, kernel bool) {
 		for _, n := range []int{1, 4} {
 			bytes, took, err := Bench(t.Context(), tls.TLS_AES_128_GCM_SHA256, n, kernel, 200*time.Millisecond)
-			if kernel && errors.Is(err, errors.ErrUnsupported) {
-				t.Skip(err)
+			if kernel && errors.Is(err, errors.ErrUnsupported) && !kernelTLS(t) {
+				t.Skip("this kernel has no TLS, or has not loaded it")
 			}
 			if err != nil || bytes == 0 || bytes%maxPlain != 0 || took < 200*time.Millisecond {
-				t.Errorf("kernel %t, %d: %d bytes, %v, %v", kernel, n, bytes, took, err)
+				t.Errorf("%d at a time: %d bytes, %v, %v", n, bytes, took, err)
 			}
 		}
 	}
+	t.Run("user space", func(t *testing.T) { bench(t, false) })
+	t.Run("kernel", func(t *testing.T) { bench(t, true) })
+}
+
+// kernelTLS tells whether the kernel has TLS now.
+func kernelTLS(t *testing.T) bool {
+	text, err := os.ReadFile("/proc/sys/net/ipv4/tcp_available_ulp")
+	if err != nil {
+		t.Log(err)
+	}
+	return slices.Contains(strings.Fields(string(text)), "tls")
 }

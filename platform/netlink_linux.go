@@ -17,9 +17,8 @@ import (
 
 // registered is an algorithm as NETLINK_CRYPTO has it.
 type registered struct {
-	name, driver string
-	priority     int
-	flags        uint32
+	driver string
+	flags  uint32
 }
 
 const (
@@ -190,29 +189,14 @@ func parseRegistered(all []registered, data []byte) (_ []registered, done bool, 
 	return all, false, nil
 }
 
-// parseAlgorithm reads a struct crypto_user_alg, and the priority behind it.
+// parseAlgorithm reads a struct crypto_user_alg. There are attributes behind it.
 func parseAlgorithm(payload []byte) (r registered, err error) {
 	var a cryptoUserAlg
-	size := int(unsafe.Sizeof(a))
-	if len(payload) < size {
+	if len(payload) < int(unsafe.Sizeof(a)) {
 		return r, errNetlink
 	}
-	text := func(offset uintptr) string {
-		name, _, _ := strings.Cut(string(payload[offset:][:cryptoName]), "\x00")
-		return name
-	}
-	r.name, r.driver = text(unsafe.Offsetof(a.name)), text(unsafe.Offsetof(a.driver))
+	r.driver, _, _ = strings.Cut(string(payload[unsafe.Offsetof(a.driver):][:cryptoName]), "\x00")
 	r.flags = binary.NativeEndian.Uint32(payload[unsafe.Offsetof(a.flags):])
-	for rest := payload[size:]; len(rest) >= attributeHeader; {
-		length, kind := int(binary.NativeEndian.Uint16(rest)), binary.NativeEndian.Uint16(rest[2:])
-		if length < attributeHeader || length > len(rest) {
-			return r, errNetlink
-		}
-		if kind == cryptoPriority && length >= attributeHeader+4 {
-			r.priority = int(int32(binary.NativeEndian.Uint32(rest[attributeHeader:])))
-		}
-		rest = rest[min(align4(length), len(rest)):]
-	}
 	return r, nil
 }
 

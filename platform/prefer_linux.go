@@ -39,7 +39,7 @@ type Preference struct {
 	lock   *os.File
 	alone  bool
 	left   error // why what an earlier process has changed is not taken back
-	raised *raised
+	raised *Raised
 }
 
 // cryptoKernel is what a Preference needs of the kernel.
@@ -53,8 +53,8 @@ type cryptoKernel interface {
 	instantiate() error
 }
 
-// raised is what is noted of a driver whose priority was raised.
-type raised struct {
+// A Raised is a driver whose priority was raised, as it is noted.
+type Raised struct {
 	Driver string `json:"driver"`
 	Before int    `json:"before"`
 	After  int    `json:"after"`
@@ -116,8 +116,8 @@ func openPreference(k cryptoKernel, dir string, patience time.Duration) (*Prefer
 // Share.
 func (p *Preference) Alone() bool { return p.alone }
 
-// Raised tells whether a driver is raised, by Prefer, that was not taken back.
-func (p *Preference) Raised() bool { return p.raised != nil }
+// Changed tells whether something that Prefer has changed was not taken back.
+func (p *Preference) Changed() bool { return p.raised != nil }
 
 // MayPrefer tells whether this process has the right to change priorities.
 func MayPrefer() bool { return readStatus().has(capNetAdmin) }
@@ -129,49 +129,48 @@ func (p *Preference) Share() error {
 }
 
 // Prefer has the kernel pick hardware for gcm(aes), or something that is not. It returns
-// the driver that was raised for that, "" if it is picked as it is, and its priorities. It
-// concerns connections that are set up later. The kernel also unregisters algorithms that
-// are made of the one that is raised, as IPsec has some; they are made anew when they are
-// used. Without an error, another driver may be picked than before.
-func (p *Preference) Prefer(hardware bool) (driver string, before, after int, err error) {
+// the driver that was raised for that, nil if it is picked as it is. It connections that are set
+// up later. The kernel also unregisters algorithms that are made of the one that is raised,
+// as IPsec has some; they are made anew when they are used.
+func (p *Preference) Prefer(hardware bool) (*Raised, error) {
 	all, err := p.kernel.algorithms()
 	if err != nil {
-		return "", 0, 0, err
+		return nil, err
 	}
 	if len(all) > 0 && all[0].eligible() && all[0].Hardware == hardware {
-		return "", 0, 0, nil
+		return nil, nil
 	}
 	switch {
 	case !p.alone:
-		return "", 0, 0, ErrInUse
+		return nil, ErrInUse
 	case p.left != nil:
-		return "", 0, 0, p.left
+		return nil, p.left
 	}
 	candidate := func(a Algorithm) bool { return a.eligible() && a.Hardware == hardware }
 	if !hardware && len(all) > 0 && !slices.ContainsFunc(all, candidate) {
 		if err := p.kernel.instantiate(); err != nil {
-			return "", 0, 0, err
+			return nil, err
 		}
 		if all, err = p.kernel.algorithms(); err != nil {
-			return "", 0, 0, err
+			return nil, err
 		}
 	}
 	i := slices.IndexFunc(all, candidate) // of the highest priority
 	switch {
 	case i < 0:
-		return "", 0, 0, ErrNoSuchDriver
+		return nil, ErrNoSuchDriver
 	case all[0].Priority == math.MaxInt32:
-		return "", 0, 0, fmt.Errorf("platform: %s has the highest priority that there is", all[0].Driver)
+		return nil, fmt.Errorf("platform: %s has the highest priority that there is", all[0].Driver)
 	}
-	r := &raised{Driver: all[i].Driver, Before: all[i].Priority, After: all[0].Priority + 1}
+	r := &Raised{Driver: all[i].Driver, Before: all[i].Priority, After: all[0].Priority + 1}
 	if err := p.note(r); err != nil { // first, so that it is never lost
-		return "", 0, 0, err
+		return nil, err
 	}
 	p.raised = r
 	if err := p.kernel.setPriority(r.Driver, r.After); err != nil {
-		return "", 0, 0, errors.Join(err, p.Undo())
+		return nil, errors.Join(err, p.Undo())
 	}
-	return r.Driver, r.Before, r.After, nil
+	return r, nil
 }
 
 // Undo takes back what Prefer changed, unless somebody else has changed it meanwhile.
@@ -205,7 +204,7 @@ func (p *Preference) restore() error {
 	return p.takeBack(r)
 }
 
-func (p *Preference) takeBack(r *raised) error {
+func (p *Preference) takeBack(r *Raised) error {
 	all, err := p.kernel.algorithms()
 	if err != nil {
 		return err
@@ -233,7 +232,7 @@ func priorityOf(all []Algorithm, driver string) int {
 
 // noted reads the note of an earlier process; nil if there is none. One that cannot be
 // understood is none: it was not finished before the kernel was told.
-func (p *Preference) noted() (*raised, error) {
+func (p *Preference) noted() (*Raised, error) {
 	data, err := ReadNote(filepath.Join(p.dir, noteName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -241,14 +240,14 @@ func (p *Preference) noted() (*raised, error) {
 	if err != nil {
 		return nil, err
 	}
-	var r raised
+	var r Raised
 	if json.Unmarshal(data, &r) != nil || r.Driver == "" {
 		return nil, nil
 	}
 	return &r, nil
 }
 
-func (p *Preference) note(r *raised) error {
+func (p *Preference) note(r *Raised) error {
 	data, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("platform: %w", err)

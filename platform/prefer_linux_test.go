@@ -74,14 +74,13 @@ func TestPrefer(t *testing.T) {
 		name          string
 		hardwareFirst bool
 		hardware      bool
-		raised        string
-		before, after int
+		want          *Raised
 		picked        string
 	}{
-		{"hardware, which is picked", true, true, "", 0, 0, "gcm-aes-caam"},
-		{"the cores", true, false, "gcm-aes-ce", 300, 3001, "gcm-aes-ce"},
-		{"the cores, which are picked", false, false, "", 0, 0, "gcm-aes-ce"},
-		{"hardware", false, true, "gcm-aes-caam", 50, 301, "gcm-aes-caam"},
+		{"hardware, which is picked", true, true, nil, "gcm-aes-caam"},
+		{"the cores", true, false, &Raised{"gcm-aes-ce", 300, 3001}, "gcm-aes-ce"},
+		{"the cores, which are picked", false, false, nil, "gcm-aes-ce"},
+		{"hardware", false, true, &Raised{"gcm-aes-caam", 50, 301}, "gcm-aes-caam"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k, dir := newFakeKernel(tt.hardwareFirst), filepath.Join(t.TempDir(), "run")
@@ -91,9 +90,9 @@ func TestPrefer(t *testing.T) {
 				if now, _ := k.algorithms(); !reflect.DeepEqual(now, initial) {
 					t.Fatalf("begins with %+v, want %+v", now, initial)
 				}
-				driver, before, after, err := p.Prefer(tt.hardware)
-				if err != nil || driver != tt.raised || before != tt.before || after != tt.after || k.picked() != tt.picked {
-					t.Fatalf("got %q, %d, %d, %v, picked %s", driver, before, after, err, k.picked())
+				got, err := p.Prefer(tt.hardware)
+				if err != nil || !reflect.DeepEqual(got, tt.want) || k.picked() != tt.picked {
+					t.Fatalf("got %+v, %v, picked %s", got, err, k.picked())
 				}
 				if end == "crash" {
 					crash(p)
@@ -115,7 +114,7 @@ func TestPrefer(t *testing.T) {
 func TestPreferTogether(t *testing.T) {
 	k, dir := newFakeKernel(true), t.TempDir()
 	first := open(t, k, dir)
-	if _, _, _, err := first.Prefer(false); err != nil {
+	if _, err := first.Prefer(false); err != nil {
 		t.Fatal(err)
 	}
 	if err := first.Share(); err != nil {
@@ -125,11 +124,11 @@ func TestPreferTogether(t *testing.T) {
 	if err != nil || second.Alone() || k.picked() != "gcm-aes-ce" {
 		t.Fatalf("got %+v, %v, picked %s", second, err, k.picked())
 	}
-	if _, _, _, err := second.Prefer(true); !errors.Is(err, ErrInUse) {
+	if _, err := second.Prefer(true); !errors.Is(err, ErrInUse) {
 		t.Errorf("got %v, want ErrInUse", err)
 	}
-	if driver, _, _, err := second.Prefer(false); err != nil || driver != "" {
-		t.Errorf("what is so already: %q, %v", driver, err)
+	if r, err := second.Prefer(false); err != nil || r != nil {
+		t.Errorf("what is so already: %+v, %v", r, err)
 	}
 	if err := first.Close(); err != nil || k.picked() != "gcm-aes-ce" {
 		t.Errorf("the first has ended, and the second counts on it: %v, picked %s", err, k.picked())
@@ -155,7 +154,7 @@ func TestPreferTogether(t *testing.T) {
 func TestUndoOfOthers(t *testing.T) {
 	k := newFakeKernel(true)
 	p := open(t, k, t.TempDir())
-	if _, _, _, err := p.Prefer(false); err != nil {
+	if _, err := p.Prefer(false); err != nil {
 		t.Fatal(err)
 	}
 	k.setPriority("gcm-aes-ce", 7)
@@ -170,8 +169,8 @@ func TestPreferMade(t *testing.T) {
 	k := newFakeKernel(true)
 	k.all = k.all[3:]
 	p := open(t, k, t.TempDir())
-	if driver, _, _, err := p.Prefer(false); err != nil || driver == "" || k.picked() != "gcm_base(made)" {
-		t.Errorf("got %q, %v", driver, err)
+	if r, err := p.Prefer(false); err != nil || r == nil || k.picked() != "gcm_base(made)" {
+		t.Errorf("got %+v, %v", r, err)
 	}
 	p.Close()
 }
@@ -180,7 +179,7 @@ func TestPreferRefused(t *testing.T) {
 	k, dir := newFakeKernel(true), t.TempDir()
 	k.refuses = ErrNotAllowed
 	p := open(t, k, dir)
-	if _, _, _, err := p.Prefer(false); !errors.Is(err, ErrNotAllowed) {
+	if _, err := p.Prefer(false); !errors.Is(err, ErrNotAllowed) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, noteName)); err == nil {
@@ -188,10 +187,10 @@ func TestPreferRefused(t *testing.T) {
 	}
 	k.refuses = nil
 	k.all = k.all[:3]
-	if _, _, _, err := p.Prefer(true); !errors.Is(err, ErrNoSuchDriver) {
+	if _, err := p.Prefer(true); !errors.Is(err, ErrNoSuchDriver) {
 		t.Errorf("without an engine: %v", err)
 	}
-	if _, _, _, err := p.Prefer(false); err != nil {
+	if _, err := p.Prefer(false); err != nil {
 		t.Fatal(err)
 	}
 	p.Close()
@@ -199,7 +198,7 @@ func TestPreferRefused(t *testing.T) {
 	// The right is lost after a crash.
 	k = newFakeKernel(true)
 	p = open(t, k, dir)
-	if _, _, _, err := p.Prefer(false); err != nil {
+	if _, err := p.Prefer(false); err != nil {
 		t.Fatal(err)
 	}
 	crash(p)
@@ -208,7 +207,7 @@ func TestPreferRefused(t *testing.T) {
 	if !errors.Is(err, ErrNotAllowed) || p == nil || !p.Alone() {
 		t.Fatalf("got %+v, %v", p, err)
 	}
-	if _, _, _, err := p.Prefer(true); !errors.Is(err, ErrNotAllowed) {
+	if _, err := p.Prefer(true); !errors.Is(err, ErrNotAllowed) {
 		t.Errorf("over what is left: %v", err)
 	}
 	if err := p.Close(); !errors.Is(err, ErrNotAllowed) {
@@ -237,7 +236,7 @@ func TestForeignNotes(t *testing.T) {
 		}
 		if ok {
 			p.Close()
-		} else if _, _, _, err := p.Prefer(false); err == nil {
+		} else if _, err := p.Prefer(false); err == nil {
 			t.Errorf("%s: something is changed beside it", what)
 		}
 		p.lock.Close()

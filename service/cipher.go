@@ -44,27 +44,19 @@ func prefer(cfg *config.Config, report *platform.Report, offload bool) (c ktls.C
 	return ktls.ChaCha20Poly1305, "there is neither an engine nor an AES instruction for the other"
 }
 
-// taken are the cipher suites that kernel TLS takes; never nil.
-func taken(report *platform.Report) []uint16 {
-	suites := []uint16{}
-	for _, c := range report.Ciphers {
-		if c.Usable {
-			suites = append(suites, c.Suite)
-		}
-	}
-	return suites
-}
-
 // An Encryptor is who encrypts in the kernel with a cipher suite.
 type Encryptor struct {
-	Suite    uint16 // of TLS 1.3; TLS 1.2's with the same cipher is his, too
-	Driver   string // "" if /proc/crypto does not show it
-	Async    bool   // it may wait for an engine
-	Hardware bool   // it is, or uses, an engine
-	Verified bool   // what it encrypts was tested, and right
+	Suite     uint16 // of TLS 1.3; TLS 1.2's with the same cipher is his, too
+	Algorithm string // of the crypto API; "" if /proc/crypto does not show it
+	Driver    string // the same
+	Async     bool   // it may wait for an engine
+	Hardware  bool   // it is, or uses, an engine
+	Verified  bool   // what it encrypts was tested, and right
 }
 
-// encryptors are those of the suites that kernel TLS takes.
+// encryptors are those of the suites that kernel TLS takes. One that /proc/crypto does not
+// show is taken to be asynchronous: a send that leaves the loop for nothing costs little,
+// one that waits in it holds up all.
 func encryptors(report *platform.Report) []Encryptor {
 	var all []Encryptor
 	for _, c := range report.Ciphers {
@@ -72,56 +64,27 @@ func encryptors(report *platform.Report) []Encryptor {
 			continue
 		}
 		a, ok := report.Picked(c.Suite)
-		all = append(all, Encryptor{Suite: c.Suite, Driver: a.Driver, Async: a.Async || !ok, Hardware: a.Hardware, Verified: c.Verified})
+		all = append(all, Encryptor{c.Suite, a.Name, a.Driver, a.Async || !ok, a.Hardware, c.Verified})
 	}
 	return all
 }
 
-// drivers names who encrypts in the kernel, and the suites for which that is
-// asynchronous. One that /proc/crypto does not show is taken to: a send that
-// leaves the loop for nothing costs little, one that waits in it holds up all.
-func drivers(report *platform.Report) (names string, async []uint16) {
-	var parts []string
-	for _, suite := range []uint16{suiteGCM, suiteChaCha} {
-		a, ok := report.Picked(suite)
-		switch {
-		case !report.Takes(suite):
-			continue
-		case !ok:
-			parts, async = append(parts, tls.CipherSuiteName(suite)+" by a driver that /proc/crypto does not show"), append(async, sharing(suite)...)
-			continue
-		}
-		how := "synchronous"
-		if a.Async {
-			how, async = "asynchronous", append(async, sharing(suite)...)
-		}
-		if a.Hardware {
-			how = "hardware, " + how
-		}
-		if verified(report, suite) {
-			how += ", tested"
-		}
-		parts = append(parts, fmt.Sprintf("%s by %s (%s)", a.Name, a.Driver, how))
+// String is as in "gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)".
+func (e Encryptor) String() string {
+	if e.Driver == "" {
+		return tls.CipherSuiteName(e.Suite) + " by a driver that /proc/crypto does not show"
 	}
-	return strings.Join(parts, ", "), async
-}
-
-// verified tells whether what a suite's driver encrypts was tested, and right.
-func verified(report *platform.Report, suite uint16) bool {
-	for _, c := range report.Ciphers {
-		if c.Suite == suite {
-			return c.Verified
-		}
+	how := "synchronous"
+	if e.Async {
+		how = "asynchronous"
 	}
-	return false
-}
-
-// sharing are the cipher suites that the driver of one serves.
-func sharing(suite uint16) []uint16 {
-	if suite == suiteGCM {
-		return []uint16{suiteGCM, tls.TLS_AES_256_GCM_SHA384}
+	if e.Hardware {
+		how = "hardware, " + how
 	}
-	return []uint16{suite}
+	if e.Verified {
+		how += ", tested"
+	}
+	return fmt.Sprintf("%s by %s (%s)", e.Algorithm, e.Driver, how)
 }
 
 // quarantined names the ciphers that kernel TLS is not used with, since what it encrypts

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -205,13 +206,37 @@ func bindFailure(address string, err error) (wrong, right string) {
 // A Choice is how TLS connections will be served on this machine, and why.
 type Choice struct {
 	Offload bool        // to kernel TLS
-	Ciphers []uint16    // cipher suites that it takes
-	Async   []uint16    // of them, those it takes with an asynchronous driver
-	Drivers string      // who encrypts, as far as /proc/crypto shows
-	By      []Encryptor // the same, by cipher suite
+	By      []Encryptor // who encrypts there, by cipher suite
 	Prefer  ktls.Cipher // to be used first
 	Reason  string      // one line, for a person
 	Warning string      // the same, of a driver that is not trusted; "" if there is none
+}
+
+// Ciphers are the cipher suites that kernel TLS takes.
+func (c *Choice) Ciphers() []uint16 { return c.suites(func(Encryptor) bool { return true }) }
+
+// Async are those that it takes with an asynchronous driver.
+func (c *Choice) Async() []uint16 { return c.suites(func(e Encryptor) bool { return e.Async }) }
+
+func (c *Choice) suites(which func(Encryptor) bool) []uint16 {
+	suites := []uint16{} // not nil, which would be all
+	for _, e := range c.By {
+		if which(e) {
+			suites = append(suites, e.Suite)
+		}
+	}
+	return suites
+}
+
+// Drivers names who encrypts, as far as /proc/crypto shows.
+func (c *Choice) Drivers() string {
+	var names []string
+	for _, e := range c.By {
+		if name := e.String(); !slices.Contains(names, name) { // of both key lengths
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // Choose decides by the configuration and what the machine can do. The error
@@ -236,10 +261,8 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 	case cfg.TLS.Kernel == config.KernelRequire && distrusted != "":
 		return Choice{}, fmt.Errorf("tls.kernel is require, and %s", distrusted)
 	case f.Usable:
-		c = Choice{Offload: true, Ciphers: taken(report), By: encryptors(report), Reason: "kernel TLS is used"}
-		if c.Drivers, c.Async = drivers(report); c.Drivers != "" {
-			c.Reason += ", with " + c.Drivers
-		}
+		c = Choice{Offload: true, By: encryptors(report)}
+		c.Reason = "kernel TLS is used, with " + c.Drivers()
 		if err := missing(cfg, report); err != nil && cfg.TLS.Kernel == config.KernelRequire {
 			return Choice{}, err
 		}

@@ -111,15 +111,7 @@ func TestBoards(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Logf("Linux %s (%s), %s, booted in %v", m.Hello.Kernel, m.Hello.Machine, m.Driver, time.Since(start).Round(time.Millisecond))
-			defer func() {
-				if t.Failed() {
-					log, err := m.KernelLog()
-					t.Logf("kernel log (%v):\n%s", err, log)
-				}
-				if err := m.Close(); err != nil {
-					t.Error(err)
-				}
-			}()
+			defer shutDown(t, m)
 			if e.engine == board.CAAM {
 				testCAAM(ctx, t, m, effort)
 				return

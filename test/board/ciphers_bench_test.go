@@ -17,25 +17,32 @@ import (
 	"uringhttpd/test/board/pattern"
 )
 
-// BenchmarkFIPS is what docs/decisions/0006-choosing-the-cipher.md compares: the
-// start of the daemon on the 32-bit ARM board, its first handshake and the next
-// one, by tls.cipher and by FIPS mode.
-func BenchmarkFIPS(b *testing.B) {
+// bootForBench boots a machine with the program, for as long as the benchmark runs.
+func bootForBench(b *testing.B, spec board.Spec) (context.Context, *board.Machine) {
+	b.Helper()
 	cache, err := board.DefaultCache()
 	if err != nil {
 		b.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	program := filepath.Join(b.TempDir(), "uringhttpd")
-	if err := board.ARMv7_612.Build(ctx, board.Build{Output: program}); err != nil {
+	b.Cleanup(cancel)
+	spec.Cache, spec.Program = cache, filepath.Join(b.TempDir(), "uringhttpd")
+	if err := spec.Board.Build(ctx, board.Build{Output: spec.Program}); err != nil {
 		b.Fatal(err)
 	}
-	m, err := board.Boot(ctx, board.Spec{Board: board.ARMv7_612, Program: program, Cache: cache})
+	m, err := board.Boot(ctx, spec)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer m.Close()
+	b.Cleanup(func() { m.Close() })
+	return ctx, m
+}
+
+// BenchmarkFIPS is what docs/decisions/0006-choosing-the-cipher.md compares: the
+// start of the daemon on the 32-bit ARM board, its first handshake and the next
+// one, by tls.cipher and by FIPS mode.
+func BenchmarkFIPS(b *testing.B) {
+	ctx, m := bootForBench(b, board.Spec{Board: board.ARMv7_612})
 	roots, err := m.Roots()
 	if err != nil {
 		b.Fatal(err)
@@ -96,21 +103,7 @@ func BenchmarkFIPS(b *testing.B) {
 // nor AES instructions, with each cipher in the kernel and in user space. It is
 // emulated: the figures compare with each other only.
 func BenchmarkCiphers(b *testing.B) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	cache, err := board.DefaultCache()
-	if err != nil {
-		b.Fatal(err)
-	}
-	program := filepath.Join(b.TempDir(), "uringhttpd")
-	if err := board.ARMv7_612.Build(ctx, board.Build{Output: program}); err != nil {
-		b.Fatal(err)
-	}
-	m, err := board.Boot(ctx, board.Spec{Board: board.ARMv7_612, Program: program, Cache: cache, Modules: board.ARMv7_612.ChaChaModules()})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer m.Close()
+	ctx, m := bootForBench(b, board.Spec{Board: board.ARMv7_612, Modules: board.ARMv7_612.ChaChaModules()})
 	content := pattern.Content{Seed: 9, Size: 16 << 20}
 	if err := m.MakeFile(ctx, board.Root+"/bench.bin", content); err != nil {
 		b.Fatal(err)

@@ -130,15 +130,7 @@ func TestDoctor(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer func() {
-				if t.Failed() {
-					log, err := m.KernelLog()
-					t.Logf("kernel log (%v):\n%s", err, log)
-				}
-				if err := m.Close(); err != nil {
-					t.Error(err)
-				}
-			}()
+			defer shutDown(t, m)
 			e, err := m.Run(ctx, nil, board.ProgramPath, "doctor")
 			if err != nil {
 				t.Fatal(err)

@@ -81,15 +81,7 @@ func TestFaults(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer func() {
-				if t.Failed() {
-					log, err := m.KernelLog()
-					t.Logf("kernel log (%v):\n%s", err, log)
-				}
-				if err := m.Close(); err != nil {
-					t.Error(err)
-				}
-			}()
+			defer shutDown(t, m)
 			t.Run("ended", func(t *testing.T) { testEnded(ctx, t, m, effort) })
 			t.Run("queues", func(t *testing.T) { testQueues(ctx, t, m, effort) })
 			t.Run("engine", func(t *testing.T) { testEngineFaults(ctx, t, m, effort) })

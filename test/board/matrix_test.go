@@ -127,20 +127,24 @@ func bootForCells(ctx context.Context, t *testing.T, b board.Board, e board.Engi
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			log, err := m.KernelLog()
-			t.Logf("kernel log (%v):\n%s", err, log)
-		}
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { shutDown(t, m) })
 	t.Logf("Linux %s (%s), %s", m.Hello.Kernel, m.Hello.Machine, m.Driver)
 	if e == board.CAAM {
 		tune(ctx, t, m, "delay_us=1000", "distribution=exponential", "order=any", "depth=4")
 	}
 	return m
+}
+
+// shutDown is the end of a machine, with what its kernel said if the test has failed.
+func shutDown(t *testing.T, m *board.Machine) {
+	t.Helper()
+	if t.Failed() {
+		log, err := m.KernelLog()
+		t.Logf("kernel log (%v):\n%s", err, log)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // runCells runs the cells of one machine, and checks that the daemon holds no more

@@ -3,14 +3,11 @@
 package board_test
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"uringhttpd/test/board"
 )
@@ -24,21 +21,7 @@ func BenchmarkSelfTest(b *testing.B) {
 }
 
 func benchSelfTest(b *testing.B, e board.Engine) {
-	cache, err := board.DefaultCache()
-	if err != nil {
-		b.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	program := filepath.Join(b.TempDir(), "uringhttpd")
-	if err := board.ARMv7_612.Build(ctx, board.Build{Output: program}); err != nil {
-		b.Fatal(err)
-	}
-	m, err := board.Boot(ctx, board.Spec{Board: board.ARMv7_612, Engine: e, Program: program, Cache: cache, Modules: board.ARMv7_612.ChaChaModules()})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer m.Close()
+	ctx, m := bootForBench(b, board.Spec{Board: board.ARMv7_612, Engine: e, Modules: board.ARMv7_612.ChaChaModules()})
 	p, err := m.StartDaemon(ctx, board.Daemon{})
 	if err != nil {
 		b.Fatal(err)
