@@ -56,7 +56,7 @@ func setPriority(driver string, priority int) error {
 // no error.
 func (kernelCrypto) instantiate() error {
 	payload := make([]byte, unsafe.Sizeof(cryptoUserAlg{}))
-	copy(payload, gcmAES)
+	copy(payload[unsafe.Offsetof(cryptoUserAlg{}.name):], gcmAES)
 	binary.NativeEndian.PutUint32(payload[unsafe.Offsetof(cryptoUserAlg{}.typ):], algTypeAEAD)
 	binary.NativeEndian.PutUint32(payload[unsafe.Offsetof(cryptoUserAlg{}.mask):], algTypeMask|algAsync)
 	if err := change(instantiateTimeout, cryptoNewAlg, payload); err != nil && !errors.Is(err, unix.EEXIST) {
