@@ -192,7 +192,7 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 			return err
 		}
 	}
-	report, err := probe(verdicts)
+	report, err := probe(context.Background(), verdicts)
 	if err != nil {
 		return err
 	}
@@ -211,16 +211,15 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 
 	notices := make(chan string, 4)
 	server, err := service.New(service.Options{
-		Handler:      files.New(opened.Root, files.Options{Listing: cfg.Index == config.IndexHTML, Folder: opened.Folder, Log: log}),
-		TLS:          opened.TLS,
-		Offload:      choice.Offload,
-		Require:      cfg.TLS.Kernel == config.KernelRequire,
-		Ciphers:      choice.Ciphers(),
-		Prefer:       choice.Prefer,
-		AsyncCiphers: choice.Async(),
-		Driver:       choice.Drivers(),
-		Encryptors:   choice.By,
-		TestCipher:   testCipher(choice.Async()),
+		Handler:    files.New(opened.Root, files.Options{Listing: cfg.Index == config.IndexHTML, Folder: opened.Folder, Log: log}),
+		TLS:        opened.TLS,
+		Offload:    choice.Offload,
+		Require:    cfg.TLS.Kernel == config.KernelRequire,
+		Prefer:     choice.Prefer,
+		Encryptors: choice.By,
+		TestCipher: testCipher,
+		Picked:     pickedNow,
+		Examine:    examine,
 		Notice: func(text string) {
 			select {
 			case notices <- text:
@@ -290,8 +289,8 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 }
 
 // probe asks what this machine can do, but for what a test has found wrong.
-func probe(verdicts platform.Verdicts) (*platform.Report, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+func probe(ctx context.Context, verdicts platform.Verdicts) (*platform.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	return platform.Probe(ctx, verdicts)
 }
@@ -375,12 +374,29 @@ func readVerdicts(said string, ended error) (platform.Verdicts, error) {
 	return verdicts, nil
 }
 
-// testCipher is askCiphers for those that kernel TLS takes with an asynchronous driver.
-func testCipher(async []uint16) func(context.Context) error {
-	return func(ctx context.Context) error {
-		verdicts, err := askCiphers(ctx)
-		return verdictOn(async, verdicts, err)
+// testCipher is askCiphers for some suites.
+func testCipher(ctx context.Context, some []uint16) error {
+	verdicts, err := askCiphers(ctx)
+	return verdictOn(some, verdicts, err)
+}
+
+// examine tests all ciphers, and tells who computes them now.
+func examine(ctx context.Context) ([]service.Encryptor, error) {
+	verdicts, err := askCiphers(ctx)
+	if err != nil && len(verdicts) == 0 {
+		return nil, fmt.Errorf("%w: %w", service.ErrInconclusive, err)
 	}
+	report, err := probe(ctx, verdicts)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", service.ErrInconclusive, err)
+	}
+	return service.Examined(report)
+}
+
+// pickedNow names the driver that kernel TLS would use now; "" if /proc/crypto does not tell.
+func pickedNow(suite uint16) string {
+	a, _ := platform.PickedNow(suite)
+	return a.Driver
 }
 
 // verdictOn is what was wrong with one of some suites. That one of them was not tested,
@@ -474,7 +490,7 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 		defer b.close(stderr)
 	}
 	verdicts := testCiphers(context.Background())
-	report, err := probe(verdicts)
+	report, err := probe(context.Background(), verdicts)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitUsage

@@ -180,7 +180,7 @@ func (m *measured) counts(r *platform.Report, b platform.Board) bool {
 // measuredFaster tells whether hardware is the fastest driver of gcm(aes), as measured
 // now or before. One that is wrong, or dead, is not.
 func measuredFaster(path string, p *platform.Preference, verdicts platform.Verdicts, log *slog.Logger) (hardware bool, err error) {
-	r, err := probe(verdicts)
+	r, err := probe(context.Background(), verdicts)
 	if err != nil {
 		return false, err
 	}
@@ -220,7 +220,7 @@ func measuredFaster(path string, p *platform.Preference, verdicts platform.Verdi
 		log.Info("measured who is the fastest for gcm(aes)", "driver", winner.Driver, "mib_per_second", int(winner.MiBPerSecond),
 			"second", other.Driver, "second_mib_per_second", int(other.MiBPerSecond))
 	}
-	if r, err = probe(verdicts); err != nil { // measuring may have made drivers
+	if r, err = probe(context.Background(), verdicts); err != nil { // measuring may have made drivers
 		return false, err
 	}
 	m := &measured{Kernel: r.Kernel, Model: b.Model, Compatible: b.Compatible, Hardware: winner.Hardware, Bench: append(first, second...)}

@@ -227,7 +227,12 @@ func TestProbe(t *testing.T) {
 		if any = any || c.Usable; c.Usable != r.Takes(c.Suite) {
 			t.Errorf("%s: usable %v, taken %v", c.Name, c.Usable, r.Takes(c.Suite))
 		}
-		if _, picked := r.Picked(c.Suite); c.Usable && !picked {
+		a, picked := r.Picked(c.Suite)
+		a.Hardware = false
+		if now, ok := PickedNow(c.Suite); now != a || ok != picked {
+			t.Errorf("%s: picked now is %+v, %v, and a moment ago was %+v, %v", c.Name, now, ok, a, picked)
+		}
+		if c.Usable && !picked {
 			t.Errorf("kernel TLS took a key for %s, and /proc/crypto has nothing that it could use", c.Name)
 		}
 	}
@@ -264,6 +269,14 @@ func TestReadStatus(t *testing.T) {
 
 // descriptors counts the open file descriptors of this process. A ring's is
 // gone when close returns.
+// BenchmarkPickedNow is what is done twice for each handshake.
+func BenchmarkPickedNow(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		PickedNow(tls.TLS_AES_128_GCM_SHA256)
+	}
+}
+
 func descriptors(t *testing.T) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")

@@ -33,7 +33,7 @@ func (c *conn) encryptsBy() string {
 	if c.transport != kernel {
 		return "crypto/tls"
 	}
-	return c.driver
+	return c.by.Driver
 }
 
 // hear opens what the client says after its last request that matters.

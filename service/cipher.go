@@ -3,6 +3,7 @@ package service
 import (
 	"crypto/fips140"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 
 const (
 	suiteGCM    = tls.TLS_AES_128_GCM_SHA256
+	suiteGCM256 = tls.TLS_AES_256_GCM_SHA384
 	suiteChaCha = tls.TLS_CHACHA20_POLY1305_SHA256
 )
 
@@ -67,6 +69,16 @@ func encryptors(report *platform.Report) []Encryptor {
 		all = append(all, Encryptor{c.Suite, a.Name, a.Driver, a.Async || !ok, a.Hardware, c.Verified})
 	}
 	return all
+}
+
+// Examined returns who is right, as a report that was made after a test has it, and what is
+// wrong with who is not.
+func Examined(report *platform.Report) ([]Encryptor, error) {
+	var err error
+	if text := quarantined(report); text != "" {
+		err = errors.New(text)
+	}
+	return encryptors(report), err
 }
 
 // String is as in "gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)".

@@ -75,14 +75,14 @@ func TestChoose(t *testing.T) {
 			if (err != nil) != tc.err || !strings.Contains(text, tc.reason) || strings.Contains(text, "\n") {
 				t.Errorf("got %q, error %v; want %q in it", text, err != nil, tc.reason)
 			}
-			if c.Prefer != tc.prefer || (len(c.Async()) > 0) != tc.async || c.Offload != (tc.takes != nil) || !slices.Equal(c.Ciphers(), tc.takes) {
+			if c.Prefer != tc.prefer || slices.ContainsFunc(c.By, mayWait) != tc.async || c.Offload != (tc.takes != nil) || !slices.Equal(takes(c), tc.takes) {
 				t.Errorf("got %+v", c)
 			}
 		})
 	}
 	tested := report(false, engine)
 	tested.GCM[0].Hardware, tested.Ciphers[0].Verified = true, true
-	if c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, tested); err != nil || !strings.Contains(c.Drivers(), "gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)") {
+	if c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, tested); err != nil || !strings.Contains(names(c.By), "gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)") {
 		t.Errorf("an engine that was tested: %+v, %v", c, err)
 	}
 	want := []Encryptor{{suiteGCM, "gcm(aes)", "gcm-aes-caam", true, true, true}}
@@ -103,20 +103,30 @@ func TestChoose(t *testing.T) {
 	} {
 		cfg := &config.Config{Listen: []config.Listen{{TLS: true}}, TLS: config.TLS{Kernel: tc.kernel, Cipher: "auto"}}
 		c, err := Choose(cfg, wrong)
-		if (err != nil) != tc.err || c.Warning != tc.warning || slices.Contains(c.Ciphers(), suiteGCM) || err != nil && !strings.Contains(err.Error(), "the test has failed; reboot") {
+		if (err != nil) != tc.err || c.Warning != tc.warning || slices.Contains(takes(c), suiteGCM) || err != nil && !strings.Contains(err.Error(), "the test has failed; reboot") {
 			t.Errorf("an engine that is wrong, %s: %+v, %v", tc.kernel, c, err)
 		}
-		if tc.kernel == config.KernelAuto && (c.Prefer != ktls.ChaCha20Poly1305 || len(c.Async()) > 0) {
+		if tc.kernel == config.KernelAuto && (c.Prefer != ktls.ChaCha20Poly1305 || slices.ContainsFunc(c.By, mayWait)) {
 			t.Errorf("an engine that is wrong: %+v; want what the kernel takes", c)
 		}
 	}
 	hidden := report(true, gcm)
 	hidden.GCM = nil // /proc/crypto cannot be read, as with ProcSubset=pid
-	if c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, hidden); err != nil || !c.Offload || len(c.Async()) == 0 {
+	if c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, hidden); err != nil || !c.Offload || !slices.ContainsFunc(c.By, mayWait) {
 		t.Errorf("a driver that is not shown: %+v, %v; want it to be taken for asynchronous", c, err)
 	}
 	plain := &config.Config{Listen: []config.Listen{{}}}
 	if c, err := Choose(plain, report(true, gcm)); err != nil || c.Offload || c.Prefer != ktls.AnyCipher {
 		t.Errorf("without TLS: %+v, %v", c, err)
 	}
+}
+
+func mayWait(e Encryptor) bool { return e.Async }
+
+// takes are the cipher suites that kernel TLS would be used with.
+func takes(c Choice) (suites []uint16) {
+	for _, e := range c.By {
+		suites = append(suites, e.Suite)
+	}
+	return suites
 }

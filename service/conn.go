@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -55,8 +54,7 @@ type settings struct {
 	sessions      *ktls.Server // nil: no TLS
 	offloads      atomic.Bool  // try kernel TLS; only the loop changes it
 	require       bool         // and take nothing else
-	asyncCiphers  []uint16     // of them, those with which the kernel may keep its callers waiting
-	ciphers       []uint16     // cipher suites that the kernel takes; nil: try each
+	drivers       drivers      // who encrypts there
 	headerTimeout time.Duration
 	idleTimeout   time.Duration
 	stallTimeout  time.Duration
@@ -65,8 +63,6 @@ type settings struct {
 	memory        int64     // bytes that the kernel should hold, at most, that are not sent yet
 	share         int64     // of memory, of each connection; only the loop changes it
 	grown         int       // pipes that have; only the loop changes it
-	driver        string    // who encrypts in the kernel
-	encryptors    []Encryptor
 	log           *slog.Logger
 	access        bool
 	sameHost      func(a, b netip.Addr) bool // are these addresses of one machine
@@ -87,7 +83,7 @@ type conn struct {
 	local     bool          // the client is on this machine
 	scrape    bool          // it is given the metrics, and not counted
 	session   *ktls.Session // nil on a plain connection
-	async     bool          // the kernel's cipher is asynchronous
+	by        Encryptor     // in the kernel
 
 	in       []byte    // received and not yet used: decrypted
 	scanned  int       // bytes of in that do not hold the end of a head
@@ -232,11 +228,11 @@ func (c *conn) handshakeWorked(now time.Time) operation {
 // offloadSession gives the connection to the kernel where that is wanted and
 // can be had. All that the handshake made has been taken by TCP.
 func (c *conn) offloadSession(now time.Time) operation {
-	c.async = slices.Contains(c.asyncCiphers, c.session.Suite())
-	if !c.async {
-		return c.offloaded(c.tryKernel(), now)
+	if !c.offloads.Load() {
+		return c.offloaded(errNotOffloaded, now)
 	}
-	// A driver made of parts computes with the key at once, on the engine.
+	// Off the loop: a driver made of parts computes with the key at once, on the engine,
+	// and one that has just come may have to pass the kernel's own test before.
 	c.state = stOffload
 	return operation{kind: opOffload, job: func() {
 		c.offloading.Store(true)
@@ -273,24 +269,39 @@ func (c *conn) logTLS() {
 		slog.String("remote", c.remote), slog.String("version", tls.VersionName(state.Version)),
 		slog.String("cipher", tls.CipherSuiteName(state.CipherSuite)), slog.String("transport", c.transport.String()),
 	}
-	for _, e := range c.encryptors {
-		if c.transport == kernel && e.Suite == c.session.Suite() {
-			attrs = append(attrs, slog.String("driver", e.Driver), slog.Bool("asynchronous", e.Async), slog.Bool("hardware", e.Hardware))
-		}
+	if c.transport == kernel {
+		attrs = append(attrs, slog.String("driver", c.by.Driver), slog.Bool("asynchronous", c.by.Async), slog.Bool("hardware", c.by.Hardware))
 	}
 	c.log.LogAttrs(context.Background(), slog.LevelDebug, "TLS connection", attrs...)
 }
 
-// tryKernel gives the session to the kernel, if that has the cipher.
+var errNotOffloaded = fmt.Errorf("kernel TLS is off: %w", errors.ErrUnsupported)
+
+// tryKernel gives the session to the kernel, if that has the cipher, and a driver for it
+// that was tested.
 func (c *conn) tryKernel() error {
 	if !c.offloads.Load() {
-		return fmt.Errorf("kernel TLS is off: %w", errors.ErrUnsupported)
+		return errNotOffloaded
 	}
-	suite := c.session.Suite() // 0: Offload says why not
-	if c.ciphers != nil && suite != 0 && !slices.Contains(c.ciphers, suite) {
-		return fmt.Errorf("the kernel does not take %s: %w", tls.CipherSuiteName(suite), errors.ErrUnsupported)
+	suite := c.session.Suite()
+	if suite == 0 {
+		return c.sock.Offload(c.session) // says why not
 	}
-	return c.sock.Offload(c.session)
+	before, err := c.drivers.find(suite)
+	if err != nil {
+		return err
+	}
+	if err := c.sock.Offload(c.session); err != nil {
+		return err
+	}
+	// Another may have come meanwhile. Nothing is encrypted yet.
+	c.by, err = c.drivers.find(suite)
+	c.by.Async = c.by.Async || before.Async
+	var untested *untestedError
+	if errors.As(err, &untested) {
+		untested.taken = true
+	}
+	return err
 }
 
 // nextRequest looks for a whole request head in what has come, and waits for

@@ -32,6 +32,12 @@ const (
 	lastUseTime = 100 * time.Millisecond
 )
 
+// Tokens of engine.tester.
+const (
+	engineTest = iota
+	newcomerTest
+)
+
 var (
 	// ErrEngineLost is Run's error when connections are left that the crypto
 	// engine never gave back. Their sockets, and this process, stay until the
@@ -58,7 +64,7 @@ type engine struct {
 	moved    time.Time // when an operation that had to wait for it last ended
 	ended    int       // such operations
 	passed   time.Time // when it last passed a test
-	tester   pool      // runs the test, on a goroutine of its own
+	tester   pool      // runs the test, and that of a newcomer, each on a goroutine of its own
 	testing  bool
 	testBy   time.Time // when that must have ended
 	testAt   time.Time // no test before that
@@ -69,7 +75,7 @@ type engine struct {
 }
 
 // usesEngine tells whether an asynchronous cipher encrypts for the connection.
-func (c *conn) usesEngine() bool { return c.async && c.transport == kernel }
+func (c *conn) usesEngine() bool { return c.by.Async && c.transport == kernel }
 
 // engineGave takes what a connection's TCP has been given in all, in bytes. More than
 // before is records that the engine has finished. The first reading may see the
@@ -161,17 +167,18 @@ func (l *loop) testEngine() {
 	if e.dead || e.testing || l.engineMoves() || l.now.Before(e.testAt) {
 		return
 	}
-	l.log.Warn("the crypto engine is being tested, since nothing has come of it", "driver", l.driver, "for", engineTime)
+	l.log.Warn("the crypto engine is being tested, since nothing has come of it", "driver", l.drivers.asynchronous(), "for", engineTime)
 	verdict := new(error)
 	e.testing, e.verdict = true, verdict
 	e.testBy = l.now.Add(testTime)
 	l.deadlines.set(&slot{place: -1}, e.testBy) // to be awake then
-	e.tester.submit(0, func() { *verdict = l.testCipher(l.lifetime) })
+	suites := l.drivers.suites()
+	e.tester.submit(engineTest, func() { *verdict = l.testCipher(l.lifetime, suites) })
 }
 
 // testLate ends a test that does not end by itself.
 func (l *loop) testLate() {
-	if e := &l.engine; e.testing && !l.now.Before(e.testBy) && e.tester.lose(0) {
+	if e := &l.engine; e.testing && !l.now.Before(e.testBy) && e.tester.lose(engineTest) {
 		l.tested(errNoVerdict)
 	}
 }
@@ -187,12 +194,12 @@ func (l *loop) tested(err error) {
 	switch {
 	case l.lifetime != nil && l.lifetime.Err() != nil: // nobody waits for it any more
 	case errors.Is(err, ErrInconclusive):
-		l.log.Warn(err.Error(), "driver", l.driver)
+		l.log.Warn(err.Error(), "driver", l.drivers.asynchronous())
 	case err == nil || l.engineMoves(): // it may be so slow that the test had no time
 		if err == nil {
 			e.passed = l.now
 		}
-		l.log.Info("the crypto engine works", "driver", l.driver)
+		l.log.Info("the crypto engine works", "driver", l.drivers.asynchronous())
 	default:
 		l.engineDied(err)
 	}
@@ -205,10 +212,8 @@ func (l *loop) engineDied(why error) {
 	e.dead, e.queue = true, nil
 	l.offloads.Store(false)
 	text := "the crypto engine does not answer: kernel TLS is not used any more, until a restart finds it working"
-	l.log.Error(text, "driver", l.driver, "reason", why)
-	if l.notice != nil {
-		l.notice(fmt.Sprintf("%s (%s: %v)", text, l.driver, why))
-	}
+	l.log.Error(text, "driver", l.drivers.asynchronous(), "reason", why)
+	l.tell(fmt.Sprintf("%s (%s: %v)", text, l.drivers.asynchronous(), why))
 	for _, s := range l.slots {
 		switch c := s.conn; {
 		case c == nil || s.lost:
@@ -227,6 +232,13 @@ func (l *loop) engineDied(why error) {
 		}
 	}
 	l.log.Error("connections were lost in the crypto engine", "connections", e.lost)
+}
+
+// tell has the service's status say what a person must know.
+func (l *loop) tell(text string) {
+	if l.notice != nil {
+		l.notice(text)
+	}
 }
 
 // giveUp ends a connection whose engine is dead. Its client learns at least that
@@ -294,7 +306,7 @@ func (l *loop) found(s *slot, ev event) {
 // answered. It is not used again.
 func (l *loop) revive() {
 	l.engine.revived = true
-	l.log.Warn("the crypto engine has answered after all; it stays unused", "driver", l.driver)
+	l.log.Warn("the crypto engine has answered after all; it stays unused", "driver", l.drivers.asynchronous())
 	for _, s := range l.slots {
 		if s.lost && !s.inRing && !s.working {
 			l.takeBack(s)

@@ -127,7 +127,7 @@ func newEngineLoop(t *testing.T, n int) *engineLoop {
 	s.lifetime, s.endRequests = context.WithCancel(context.Background())
 	t.Cleanup(s.endRequests)
 	e := &engineLoop{sys: sys, tester: &handPool{}, closers: &handPool{}}
-	s.testCipher = func(context.Context) error { return e.answer }
+	s.testCipher = func(context.Context, []uint16) error { return e.answer }
 	e.loop = &loop{Server: s, sys: sys, now: sys.clock, workers: &handPool{}, disk: &handPool{}, handshakers: &handPool{}, storage: storage{closer: &handPool{}}, live: n,
 		engine: engine{limit: 4, tester: e.tester, closers: e.closers}}
 	w := newWorld(&script{}, newSimIdentity(t))
@@ -138,7 +138,7 @@ func newEngineLoop(t *testing.T, n int) *engineLoop {
 			t.Fatal(err)
 		}
 		c := newConn(&s.settings, sock, fmt.Sprint(i), nil)
-		c.transport, c.async = kernel, true
+		c.transport, c.by.Async = kernel, true
 		e.slots = append(e.slots, &slot{conn: c, fd: 5 + i, token: uint64(i), place: -1})
 	}
 	return e

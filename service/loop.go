@@ -77,6 +77,7 @@ type loop struct {
 	now         time.Time
 	finished    []uint64
 	engine      engine
+	newcomer    newcomer
 	fatal       error
 }
 
@@ -111,7 +112,7 @@ func (s *Server) run(ready func()) error {
 		disk:        newWorkers(diskOps, s.bell),
 		storage:     storage{closer: newWorkers(1, s.bell)},
 		handshakers: newWorkers(max(1, n/2), s.bell),
-		engine:      engine{limit: engineOps, closers: newWorkers(engineOps, s.bell), tester: newWorkers(1, s.bell)},
+		engine:      engine{limit: engineOps, closers: newWorkers(engineOps, s.bell), tester: newWorkers(2, s.bell)},
 		fills:       turns{free: maxFills},
 	}
 	return l.run(ready)
@@ -222,8 +223,12 @@ func (l *loop) rang() {
 		l.used(s, 0)
 		l.closed(s)
 	}
-	if len(l.engine.tester.finished(nil)) > 0 {
-		l.tested(*l.engine.verdict)
+	for _, token := range l.engine.tester.finished(nil) {
+		if token == newcomerTest {
+			l.examined()
+		} else {
+			l.tested(*l.engine.verdict)
+		}
 	}
 }
 
@@ -234,6 +239,10 @@ func (l *loop) worked(s *slot) {
 	if s.lost {
 		l.found(s, event{now: l.now})
 		return
+	}
+	var untested *untestedError
+	if s.conn.state == stOffload && errors.As(s.conn.jobErr, &untested) {
+		l.examineNewcomer(untested.driver)
 	}
 	l.perform(s, s.conn.step(event{now: l.now}))
 }

@@ -17,7 +17,7 @@ type counters struct {
 	connections, lost, pendingMax, cutOff atomic.Int64
 	responses                             [3]atomic.Int64 // by transport
 	engineDead                            atomic.Bool
-	encryptors                            []Encryptor // does not change
+	drivers                               *drivers
 }
 
 // ended counts a response.
@@ -61,10 +61,10 @@ func (m *counters) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for i, label := range []string{"plain", "kernel", "user"} {
 		fmt.Fprintf(&b, "uringhttpd_responses_total{transport=%q} %d\n", label, m.responses[i].Load())
 	}
-	if len(m.encryptors) > 0 {
-		fmt.Fprintf(&b, "# HELP uringhttpd_kernel_tls_info Who encrypts in the kernel.\n# TYPE uringhttpd_kernel_tls_info gauge\n")
+	if len(m.drivers.list()) > 0 {
+		fmt.Fprintf(&b, "# HELP uringhttpd_kernel_tls_info Who may encrypt in the kernel.\n# TYPE uringhttpd_kernel_tls_info gauge\n")
 	}
-	for _, e := range m.encryptors { // a driver's name is printable ASCII, without quotes or backslashes
+	for _, e := range m.drivers.list() { // a driver's name is printable ASCII, without quotes or backslashes
 		fmt.Fprintf(&b, "uringhttpd_kernel_tls_info{cipher=%q,driver=%q,asynchronous=\"%t\",hardware=\"%t\",tested=\"%t\"} 1\n",
 			tls.CipherSuiteName(e.Suite), e.Driver, e.Async, e.Hardware, e.Verified)
 	}

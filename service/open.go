@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -212,33 +211,6 @@ type Choice struct {
 	Warning string      // the same, of a driver that is not trusted; "" if there is none
 }
 
-// Ciphers are the cipher suites that kernel TLS takes.
-func (c *Choice) Ciphers() []uint16 { return c.suites(func(Encryptor) bool { return true }) }
-
-// Async are those that it takes with an asynchronous driver.
-func (c *Choice) Async() []uint16 { return c.suites(func(e Encryptor) bool { return e.Async }) }
-
-func (c *Choice) suites(which func(Encryptor) bool) []uint16 {
-	suites := []uint16{} // not nil, which would be all
-	for _, e := range c.By {
-		if which(e) {
-			suites = append(suites, e.Suite)
-		}
-	}
-	return suites
-}
-
-// Drivers names who encrypts, as far as /proc/crypto shows.
-func (c *Choice) Drivers() string {
-	var names []string
-	for _, e := range c.By {
-		if name := e.String(); !slices.Contains(names, name) { // of both key lengths
-			names = append(names, name)
-		}
-	}
-	return strings.Join(names, ", ")
-}
-
 // Choose decides by the configuration and what the machine can do. The error
 // says what is missing, and what to do about it.
 func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
@@ -262,7 +234,7 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 		return Choice{}, fmt.Errorf("tls.kernel is require, and %s", distrusted)
 	case f.Usable:
 		c = Choice{Offload: true, By: encryptors(report)}
-		c.Reason = "kernel TLS is used, with " + c.Drivers()
+		c.Reason = "kernel TLS is used, with " + names(c.By)
 		if err := missing(cfg, report); err != nil && cfg.TLS.Kernel == config.KernelRequire {
 			return Choice{}, err
 		}

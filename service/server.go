@@ -24,19 +24,23 @@ type Options struct {
 
 	Offload bool        // give connections to kernel TLS where the kernel takes them
 	Require bool        // reset connections that the kernel does not take
-	Ciphers []uint16    // cipher suites that the kernel takes, no others are tried; nil: each is
 	Prefer  ktls.Cipher // first, of the whole process; see ktls.PreferTLS13
-	// AsyncCiphers are those of Ciphers for which the kernel's driver is asynchronous:
-	// what may wait for it leaves the loop.
-	AsyncCiphers []uint16
-	Driver       string // of the cipher, for people
-	// Encryptors tell who encrypts, for the log and the metrics.
+	// Encryptors are who encrypts in the kernel, by the cipher suites of TLS 1.3 that it takes;
+	// no others are tried. What may wait for one that is asynchronous leaves the loop.
 	Encryptors []Encryptor
-	// TestCipher has the kernel encrypt and compares. It must return soon after
-	// its context ends, whatever the kernel does. Needed if there are AsyncCiphers.
-	// An error that wraps ErrInconclusive says nothing of the driver.
-	TestCipher func(context.Context) error
-	Notice     func(string) // takes a sentence that a person must see; may be nil
+	// TestCipher has the kernel encrypt with some cipher suites, and compares. It must return
+	// soon after its context ends, whatever the kernel does. An error that wraps
+	// ErrInconclusive says nothing of the driver. Needed to Offload, since an asynchronous
+	// driver may come at any time.
+	TestCipher func(context.Context, []uint16) error
+	// Picked names the driver that the kernel would pick now for a cipher suite; "" if
+	// that cannot be seen. It is called twice for each handshake, on any goroutine. If it is
+	// nil, no driver comes or goes.
+	Picked func(suite uint16) string
+	// Examine is TestCipher for drivers that have come since the start: it tells who encrypts
+	// now, as Encryptors, and what is wrong with others.
+	Examine func(context.Context) ([]Encryptor, error)
+	Notice  func(string) // takes a sentence that a person must see; may be nil
 
 	Connections   int           // at a time; above it, clients wait in the listen queue
 	HeaderTimeout time.Duration // for a handshake, and for a request's head
@@ -101,7 +105,8 @@ type Server struct {
 	connections int
 	listeners   []*Listener
 	bell        *bell
-	testCipher  func(context.Context) error
+	testCipher  func(context.Context, []uint16) error
+	examine     func(context.Context) ([]Encryptor, error)
 	notice      func(string)
 	endRequests context.CancelFunc // ends their context
 	request     atomic.Uint32      // what Shutdown and Abort asked for
@@ -123,15 +128,12 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 		settings: settings{
 			handler:       opts.Handler,
 			require:       opts.Require,
-			asyncCiphers:  opts.AsyncCiphers,
-			ciphers:       opts.Ciphers,
+			drivers:       drivers{picked: opts.Picked},
 			headerTimeout: opts.HeaderTimeout,
 			idleTimeout:   opts.IdleTimeout,
 			stallTimeout:  opts.StallTimeout,
 			buffer:        max(opts.Buffer, minBuffer),
 			memory:        opts.Memory,
-			driver:        opts.Driver,
-			encryptors:    opts.Encryptors,
 			log:           opts.Log,
 			access:        opts.Access,
 			sameHost:      sameHost,
@@ -140,10 +142,12 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 		listeners:   listeners,
 		bell:        b,
 		testCipher:  opts.TestCipher,
+		examine:     opts.Examine,
 		notice:      opts.Notice,
 	}
 	s.offloads.Store(opts.Offload)
-	s.counters.encryptors = opts.Encryptors
+	s.drivers.add(opts.Encryptors)
+	s.counters.drivers = &s.drivers
 	s.lifetime, s.endRequests = context.WithCancel(context.Background())
 	if opts.TLS != nil {
 		ktls.PreferTLS13(opts.Prefer)

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// simEngine is who encrypts when the cipher of a simulated world is asynchronous.
+// simEngine is who encrypts when a driver of a simulated world is asynchronous.
 type simEngine struct {
 	mortal    bool // it dies at some time
 	immortal  bool // after that it goes again, at some time
@@ -21,7 +21,7 @@ type simEngine struct {
 var errSimDead = errors.New("the engine is dead")
 
 func (w *world) newEngine() (e simEngine) {
-	if w.kernelTLS && w.async {
+	if w.kernelTLS && (w.driver.async || w.newcomer != nil && w.newcomer.async) {
 		e = simEngine{mortal: w.chance(150), immortal: w.chance(300), composite: w.chance(300), full: w.chance(300)}
 	}
 	return e
@@ -45,7 +45,7 @@ func (w *world) fate() {
 }
 
 // testCipher is what the service asks about the engine.
-func (w *world) testCipher(context.Context) error {
+func (w *world) testCipher(context.Context, []uint16) error {
 	if w.engine.dead {
 		return errSimDead
 	}
@@ -54,7 +54,7 @@ func (w *world) testCipher(context.Context) error {
 
 // holds tells whether the engine has records of the socket.
 func (s *simSocket) holds() bool {
-	if s.tls == nil || !s.w.async {
+	if s.tls == nil || !s.tls.driver.async {
 		return false
 	}
 	for _, r := range s.tls.made {
@@ -93,7 +93,7 @@ func (w *world) waitsForEngine(f *flight, s *simSocket) bool {
 // mustLeaveLoop tells whether op could keep the loop's thread. A close does even in
 // the ring: it ends before it waits.
 func (w *world) mustLeaveLoop(s *simSocket, op operation) bool {
-	return s.tls != nil && w.async && (op.kind == opSend || op.kind == opNotify)
+	return s.tls != nil && s.tls.driver.async && (op.kind == opSend || op.kind == opNotify)
 }
 
 // stops tells whether a job does not go on, since it waits for the engine.
@@ -104,7 +104,7 @@ func (w *world) stops(j simJob) bool {
 	case w.loop.engine.closers:
 		return w.sockets[w.loop.slots[j.token].fd].holds()
 	case w.loop.handshakers:
-		if !w.engine.dead || !w.engine.composite {
+		if !w.engine.dead || !w.engine.composite || !w.driver.async {
 			return false
 		}
 		c := w.loop.slots[j.token].conn

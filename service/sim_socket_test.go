@@ -106,14 +106,15 @@ func total(pages []simPage) (n int) {
 
 // simTLS is the sending side of a socket that the kernel encrypts for.
 type simTLS struct {
-	aead  cipher.AEAD
-	iv    [12]byte
-	v12   bool   // TLS 1.2
-	size  int    // of the cipher's struct
-	fresh bool   // nothing has been sent
-	seq   uint64 // of the next record
-	open  []simPage
-	made  []simRecord // not, or not wholly, in TCP's queue
+	driver simDriver
+	aead   cipher.AEAD
+	iv     [12]byte
+	v12    bool   // TLS 1.2
+	size   int    // of the cipher's struct
+	fresh  bool   // nothing has been sent
+	seq    uint64 // of the next record
+	open   []simPage
+	made   []simRecord // not, or not wholly, in TCP's queue
 }
 
 // simRecord is a record inside kernel TLS.
@@ -185,7 +186,11 @@ func (s *simSocket) SetTX(info []byte) error {
 	if err != nil {
 		panic(err)
 	}
-	t := &simTLS{fresh: true, size: len(info), seq: binary.BigEndian.Uint64(info[len(info)-8:]), v12: info[0] == 3}
+	if s.w.chance(30) {
+		s.w.swapDrivers()
+		s.client.excused("a driver comes while the keys are handed over")
+	}
+	t := &simTLS{driver: s.w.driver, fresh: true, size: len(info), seq: binary.BigEndian.Uint64(info[len(info)-8:]), v12: info[0] == 3}
 	if t.aead, err = cipher.NewGCM(block); err != nil {
 		panic(err)
 	}
@@ -338,7 +343,7 @@ func (s *simSocket) sealing() bool { return s.tls != nil && len(s.tls.made) > 0 
 // full tells whether the socket answers EAGAIN. With an asynchronous cipher it
 // does not care for what is inside kernel TLS.
 func (s *simSocket) full() bool {
-	return total(s.queue) >= s.room || s.tls != nil && !s.w.async && len(s.tls.made) > 0
+	return total(s.queue) >= s.room || s.tls != nil && !s.tls.driver.async && len(s.tls.made) > 0
 }
 
 // send takes bytes from a send or splice.
@@ -368,7 +373,7 @@ func (s *simSocket) record(kind byte) {
 	t.made = append(t.made, simRecord{kind: kind, seq: t.seq, plain: t.open})
 	t.open = nil
 	t.seq++
-	if !s.w.async {
+	if !t.driver.async {
 		s.seal(&t.made[len(t.made)-1])
 		s.toTCP()
 	}
@@ -387,6 +392,12 @@ func (s *simSocket) message(kind byte, payload []byte) {
 // pages of a file are read now, not when they were sent.
 func (s *simSocket) seal(r *simRecord) {
 	t := s.tls
+	if t.driver.wrong {
+		s.w.fault("a driver encrypts that was not found right")
+	}
+	if t.driver.name == "newcomer" {
+		s.w.newcomers++
+	}
 	inner := make([]byte, 0, maxPlain+1)
 	for _, p := range r.plain {
 		inner = p.appendTo(inner)
@@ -423,7 +434,7 @@ func (s *simSocket) encrypt() {
 			open = append(open, r)
 		}
 	}
-	if len(open) > 0 && !(s.w.async && s.w.engine.dead) {
+	if len(open) > 0 && !(s.tls.driver.async && s.w.engine.dead) {
 		s.seal(open[s.w.choice(len(open))])
 	}
 	s.toTCP()

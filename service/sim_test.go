@@ -73,8 +73,9 @@ func newWorld(s *script, id *simIdentity) *world {
 	sizes := []int64{1000, 0, 1, chunk - 1, chunk, chunk + 1, chunk + lastPiece, 3*chunk + 7, 300 << 10}
 	w.file = &simFile{size: sizes[w.choice(len(sizes))]}
 	w.kernelTLS = !w.chance(250)
-	w.async = !w.chance(300)
+	w.newDrivers()
 	w.engine = w.newEngine()
+	w.late = w.newcomer != nil && w.chance(700)
 	w.restless = w.chance(200)
 	w.rests = []int{80, 8, 2}[w.choice(3)]
 	if w.chance(80) {
@@ -92,19 +93,21 @@ func newWorld(s *script, id *simIdentity) *world {
 			headerTimeout: 10 * time.Second, idleTimeout: 20 * time.Second, stallTimeout: 30 * time.Second,
 			buffer:   []int64{minBuffer, 96 << 10}[w.choice(2)], // the smaller is met more often
 			memory:   []int64{0, 150 << 10, 1 << 40}[w.choice(3)],
-			driver:   "sim",
+			drivers:  drivers{picked: w.picked},
 			log:      simLogger(),
 			sameHost: func(_, _ netip.Addr) bool { return local },
 		},
 		endRequests: func() {},
 		connections: 1 + w.choice(4),
 		testCipher:  w.testCipher,
+		examine:     w.examine,
 		listeners:   []*Listener{{fd: -1}, {fd: -1, TLS: true}},
 		bell:        &bell{fd: -1},
 	}
 	server.offloads.Store(true)
-	if w.async {
-		server.asyncCiphers = []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384}
+	server.drivers.add(w.driver.encryptors())
+	if w.chance(500) {
+		w.swapDrivers()
 	}
 	pool := func() *simPool { return &simPool{w: w} }
 	w.disk = w.newDisk()
@@ -114,7 +117,11 @@ func newWorld(s *script, id *simIdentity) *world {
 		storage: storage{closer: &simPool{w: w, free: true}},
 		engine:  engine{limit: 1 + w.choice(3), closers: pool(), tester: &simPool{w: w, free: true}},
 	}
-	for i := range 1 + w.choice(3) {
+	clients := 1 + w.choice(3)
+	if w.late {
+		clients += 2
+	}
+	for i := range clients {
 		w.clients = append(w.clients, w.newClient(uint16(1000+i), id))
 	}
 	if server.require {
@@ -207,9 +214,14 @@ func (w *world) handle(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// simulate runs one script to its end and returns what is wrong, and how many of
-// the clients had no excuse.
-func simulate(s *script, id *simIdentity) (unexcused int, err error) {
+// simCount tells how much a simulation has proven.
+type simCount struct {
+	unexcused int // clients that had to get everything
+	newcomers int // records of drivers that came after the start
+}
+
+// simulate runs one script to its end and returns what is wrong.
+func simulate(s *script, id *simIdentity) (count simCount, err error) {
 	defer func() { // so that the seed is known
 		if v := recover(); v != nil {
 			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
@@ -218,6 +230,7 @@ func simulate(s *script, id *simIdentity) (unexcused int, err error) {
 	w := newWorld(s, id)
 	runErr := w.loop.run(func() {})
 	w.endHanging()
+	count.newcomers = w.newcomers
 	for _, c := range w.clients {
 		for end := 0; end < 100_000 && c.sock.closed && c.sock.dead == 0 && !c.stuck && (len(c.sock.queue) > 0 || c.sock.fin); end++ {
 			c.sock.deliver() // TCP goes on after the close
@@ -226,25 +239,25 @@ func simulate(s *script, id *simIdentity) (unexcused int, err error) {
 	}
 	switch {
 	case len(w.faults) > 0:
-		return 0, errors.New(w.faults[0])
+		return count, errors.New(w.faults[0])
 	case runErr != nil && !errors.Is(runErr, ErrAborted) && !(w.disk.hangs && errors.Is(runErr, ErrStorage)) && !(w.engine.died && errors.Is(runErr, ErrEngineLost)):
-		return 0, fmt.Errorf("run: %w", runErr)
+		return count, fmt.Errorf("run: %w", runErr)
 	}
 	if err := w.remains(); err != nil {
-		return 0, err
+		return count, err
 	}
 	for _, c := range w.clients {
 		if !c.sock.taken {
 			continue // the service had stopped accepting
 		}
 		if c.excuse == "" {
-			unexcused++
+			count.unexcused++
 		}
 		if err := c.verdict(); err != nil {
-			return unexcused, err
+			return count, err
 		}
 	}
-	return unexcused, nil
+	return count, nil
 }
 
 // TestSimulation runs the loop and its connections against kernels and clients
@@ -264,7 +277,7 @@ func TestSimulation(t *testing.T) {
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // worlds are short, and much is thrown away
 	goroutines := runtime.NumGoroutine()
-	var unexcused atomic.Int64
+	var unexcused, newcomers atomic.Int64
 	var next atomic.Uint64
 	var wait sync.WaitGroup
 	var once sync.Once
@@ -275,7 +288,8 @@ func TestSimulation(t *testing.T) {
 			for i := next.Add(1) - 1; i < uint64(*simSeeds) && !t.Failed(); i = next.Add(1) - 1 {
 				s := seeded(*simFirst + i)
 				n, err := simulate(s, id)
-				unexcused.Add(int64(n))
+				unexcused.Add(int64(n.unexcused))
+				newcomers.Add(int64(n.newcomers))
 				if err != nil {
 					once.Do(func() { failed(t, *simFirst+i, s.data, err, id) })
 				}
@@ -283,9 +297,9 @@ func TestSimulation(t *testing.T) {
 		}()
 	}
 	wait.Wait()
-	t.Logf("%d seeds; %d clients had no excuse and got everything", *simSeeds, unexcused.Load())
-	if *simSeeds >= 100 && unexcused.Load() < int64(*simSeeds)/2 && !t.Failed() {
-		t.Error("in these worlds too many clients have an excuse: they prove little")
+	t.Logf("%d seeds; %d clients had no excuse and got everything; %d records by drivers that came late", *simSeeds, unexcused.Load(), newcomers.Load())
+	if *simSeeds >= 100 && !t.Failed() && (unexcused.Load() < int64(*simSeeds)/2 || newcomers.Load() < int64(*simSeeds)/10) {
+		t.Error("in these worlds too many clients have an excuse, or drivers that come late are not used: they prove little")
 	}
 	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > goroutines; {
 		if time.Now().After(end) {

@@ -39,6 +39,7 @@ type world struct {
 	rung bool
 	disk simDisk
 
+	late         bool // clients come one after the other
 	deadly       bool // clients vanish, again and again
 	hasty        bool // the service is aborted soon
 	noSplice     bool // what is not before noSpliceFrom must be copied
@@ -47,9 +48,11 @@ type world struct {
 	restless     bool // the file changes, again and again
 	rests        int  // how often, of a thousand steps; often, hardly any download gets to its end
 	kernelTLS    bool
-	async        bool      // the kernel's cipher
-	engine       simEngine // of that
-	calmAt       time.Time // when all clients were done, and the service was asked to stop
+	driver       simDriver  // that the kernel picks
+	newcomer     *simDriver // that comes some time, or has gone again; nil: none
+	newcomers    int        // records that it has encrypted
+	engine       simEngine  // of those that are asynchronous
+	calmAt       time.Time  // when all clients were done, and the service was asked to stop
 }
 
 // A flight is an operation in the ring.
@@ -355,6 +358,9 @@ func (w *world) move() {
 		w.fault("%d handshakes are counted, of %d jobs", n, len(w.jobs))
 	}
 	w.fate()
+	if w.chance(5) {
+		w.swapDrivers()
+	}
 	calm, taken := true, true
 	for _, c := range w.clients {
 		c.move()
@@ -502,7 +508,10 @@ func (w *world) answerAccept(f *flight) (fd int, errno unix.Errno, ok bool) {
 	if w.chance(20) {
 		return 0, []unix.Errno{unix.ECONNABORTED, unix.EINTR, unix.EMFILE, unix.ENOBUFS, unix.EPERM}[w.choice(5)], true
 	}
-	for _, c := range w.clients {
+	for i, c := range w.clients {
+		if i > 0 && w.late && !w.chance(10) {
+			continue
+		}
 		if c.sock.fd < 0 && !c.sock.closed && (c.tls != nil) == w.loop.listeners[f.token-tokenBase].TLS {
 			fd = 3
 			for w.sockets[fd] != nil {

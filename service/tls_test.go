@@ -79,7 +79,7 @@ func TestLogTLS(t *testing.T) {
 	if log := ts.log.String(); !strings.Contains(log, want) || !strings.Contains(log, with) || strings.Contains(log, "gcm-aes-caam") {
 		t.Errorf("no line with %q and %q in\n%s", want, with, log)
 	}
-	c := &conn{settings: &settings{log: slog.New(slog.NewTextHandler(ts.log, &slog.HandlerOptions{Level: slog.LevelDebug})), encryptors: all}, transport: kernel}
+	c := &conn{settings: &settings{log: slog.New(slog.NewTextHandler(ts.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}, transport: kernel, by: all[0]}
 	c.session, _ = handshaken(t, ts)
 	c.logTLS()
 	if log := ts.log.String(); !strings.Contains(log, `transport="kernel TLS" driver=gcm-aes-caam asynchronous=true hardware=true`) {
@@ -320,23 +320,29 @@ func TestRefusedByKernel(t *testing.T) {
 		name    string
 		err     error // of Offload
 		require bool
-		ciphers []uint16
+		takes   uint16
 		want    opKind
 		reason  string
 	}{
-		{"half-closed", notConnected, false, nil, opRecv, "kernel TLS not used"},
-		{"half-closed, required", notConnected, true, nil, opClose, "tls.kernel is require"},
-		{"no such cipher", &ktls.OffloadError{Option: "TLS_TX", Err: unix.ENOENT}, false, nil, opRecv, "no such file"},
-		{"not tried", io.ErrUnexpectedEOF, false, []uint16{tls.TLS_CHACHA20_POLY1305_SHA256}, opRecv, "does not take TLS_AES_128_GCM_SHA256"},
-		{"taken, and lost", io.ErrUnexpectedEOF, false, nil, opClose, "unexpected EOF"},
+		{"half-closed", notConnected, false, suiteGCM, opRecv, "kernel TLS not used"},
+		{"half-closed, required", notConnected, true, suiteGCM, opClose, "tls.kernel is require"},
+		{"no such cipher", &ktls.OffloadError{Option: "TLS_TX", Err: unix.ENOENT}, false, suiteGCM, opRecv, "no such file"},
+		{"not tried", io.ErrUnexpectedEOF, false, suiteChaCha, opRecv, "does not take TLS_AES_128_GCM_SHA256"},
+		{"taken, and lost", io.ErrUnexpectedEOF, false, suiteGCM, opClose, "unexpected EOF"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := &settings{log: ts.settings.log, headerTimeout: time.Minute, require: tc.require, ciphers: tc.ciphers}
+			s := &settings{log: ts.settings.log, headerTimeout: time.Minute, require: tc.require}
 			s.offloads.Store(true)
+			s.drivers.add([]Encryptor{{Suite: tc.takes}})
 			session, _ := handshaken(t, ts)
 			c := newConn(s, &refusingSocket{err: tc.err}, tc.name, session)
 			c.wire = make([]byte, wireBuffer)
-			if op := c.offloadSession(time.Now()); op.kind != tc.want || op.kind == opRecv && c.transport != user {
+			op := c.offloadSession(time.Now())
+			if op.kind != opOffload {
+				t.Fatalf("operation %d, want a job", op.kind)
+			}
+			op.job()
+			if op = c.step(event{now: time.Now()}); op.kind != tc.want || op.kind == opRecv && c.transport != user {
 				t.Errorf("operation %d, %v; want operation %d", op.kind, c.transport, tc.want)
 			}
 			ts.awaitLog(t, tc.reason)

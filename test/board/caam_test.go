@@ -23,6 +23,7 @@ func testCAAM(ctx context.Context, t *testing.T, m *board.Machine, effort effort
 	t.Run("a record is corrupted", func(t *testing.T) { testCorruption(ctx, t, m) })
 	t.Run("doctor", func(t *testing.T) { testDoctorEngine(ctx, t, m) })
 	t.Run("prefer", func(t *testing.T) { testPrefer(ctx, t, m, effort) })
+	t.Run("late", func(t *testing.T) { testLate(ctx, t, m, effort) })
 	t.Run("quarantine", func(t *testing.T) { testQuarantine(ctx, t, m, effort) })
 	t.Run("the engine stalls", func(t *testing.T) { testStall(ctx, t, m, effort) })
 }

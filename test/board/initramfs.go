@@ -65,7 +65,7 @@ func buildInitramfs(ctx context.Context, dir string, spec Spec, m machine, k *de
 	defer f.Close()
 	w := cpio.NewWriter(f)
 	for _, mod := range mods {
-		path := "/lib/modules/" + mod.Name + ".ko"
+		path := wire.ModulePath(mod.Name)
 		cfg.Modules = append(cfg.Modules, path)
 		if err := w.File(path, 0o644, int64(len(mod.Data)), bytes.NewReader(mod.Data)); err != nil {
 			return "", err

@@ -76,6 +76,16 @@ func (m *Machine) Netem(ctx context.Context, n wire.Netem) error {
 	return m.agent.call(ctx, wire.OpNetem, n, nil)
 }
 
+// LoadModule loads a module that was loaded when the board booted.
+func (m *Machine) LoadModule(ctx context.Context, name string) error {
+	return m.agent.call(ctx, wire.OpModule, wire.Module{Name: name}, nil)
+}
+
+// UnloadModule takes a module out of the kernel, which fails while that uses it.
+func (m *Machine) UnloadModule(ctx context.Context, name string) error {
+	return m.agent.call(ctx, wire.OpModule, wire.Module{Name: name, Unload: true}, nil)
+}
+
 // TxSw is the counter of TLSStat that grows when kernel TLS, in software or by
 // an engine of the crypto API, is switched on for sending on a connection.
 const TxSw = "TlsTxSw"

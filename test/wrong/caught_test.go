@@ -42,6 +42,8 @@ func TestCaught(t *testing.T) {
 		{EngineOnLoop, []string{"TestSimulation"}},
 		{EngineUnbounded, []string{"TestSimulation"}},
 		{EngineTrusted, []string{"TestSimulation"}},
+		{Unwatched, []string{"TestSimulation", "TestNewcomer"}},
+		{LookedOnce, []string{"TestSimulation", "TestNewcomerMeanwhile"}},
 		{EngineBlind, []string{"TestSlowEngine"}},
 		{EngineHurried, []string{"TestLongPush"}},
 		{StillOffloads, []string{"TestSimulation"}},

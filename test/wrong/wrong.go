@@ -287,7 +287,7 @@ func Variants() []Variant {
 		Unbounded, NoShare, NoLook, PushedOnce, FreePipe, NoTurns, WholeFiles, Deaf,
 		StopsAtOnce, SecondIgnored, FullIsEmpty, NotAsked, NoLateLook,
 		ReadsOnLoop, FreesOnLoop, OnePool, ColdHandlers, NeverWithdrawn, WithdrawnTwice, EndsShort,
-		EngineOnLoop, EngineUnbounded, EngineTrusted, Untested, EngineBlind, EngineHurried, StillOffloads, ClosesDead, ClosesInRing,
+		EngineOnLoop, EngineUnbounded, EngineTrusted, Untested, Unwatched, LookedOnce, EngineBlind, EngineHurried, StillOffloads, ClosesDead, ClosesInRing,
 	}
 }
 
@@ -318,6 +318,20 @@ var Untested = Variant{"no quarantine", []Edit{{
 	File: "platform/ktls_linux.go",
 	Old:  "if err := verdicts.wrong(c); err != nil {",
 	New:  "if err := verdicts.wrong(c); false {",
+}}}
+
+// Unwatched goes on with what it knew at the start of who encrypts.
+var Unwatched = Variant{"drivers that come are not noticed", []Edit{{
+	File: "service/drivers.go",
+	Old:  "if d.picked == nil {",
+	New:  "if true {",
+}}}
+
+// LookedOnce does not look who has got the keys.
+var LookedOnce = Variant{"a driver that comes meanwhile is not noticed", []Edit{{
+	File: "service/conn.go",
+	Old:  "c.by, err = c.drivers.find(suite)",
+	New:  "c.by = before",
 }}}
 
 // EngineBlind knows nothing of the engine but what the loop itself has waited for.

@@ -101,6 +101,17 @@ func load(name string) error {
 	return nil
 }
 
+// module loads a module, or takes it out.
+func module(m wire.Module) error {
+	if !m.Unload {
+		return load(wire.ModulePath(m.Name))
+	}
+	if err := unix.DeleteModule(m.Name, unix.O_NONBLOCK); err != nil {
+		return fmt.Errorf("unload module %s: %w", m.Name, err)
+	}
+	return nil
+}
+
 // openHost opens the line to the host.
 func openHost(address string) (io.ReadWriteCloser, error) {
 	if address == "" {

@@ -118,6 +118,8 @@ func (s *server) do(ctx context.Context, req wire.Request) (any, error) {
 		return with(req, dropped)
 	case wire.OpAEAD:
 		return with(req, func(a wire.AEAD) (any, error) { return nil, instantiate(a.Name) })
+	case wire.OpModule:
+		return with(req, func(a wire.Module) (any, error) { return nil, module(a) })
 	case wire.OpNetem:
 		return with(req, func(a wire.Netem) (any, error) { return nil, netem(a) })
 	}

@@ -53,6 +53,7 @@ const (
 	OpProcess   Op = "process"   // Handle      -> Process
 	OpListening Op = "listening" // Listening   -> none
 	OpAEAD      Op = "aead"      // AEAD        -> none
+	OpModule    Op = "module"    // Module      -> none
 	OpNetem     Op = "netem"     // Netem       -> none
 	OpMap       Op = "map"       // Map         -> none
 	OpSuspend   Op = "suspend"   // Suspend     -> none
@@ -172,6 +173,16 @@ type Listening struct {
 type AEAD struct {
 	Name string `json:"name"` // such as cryptd(gcm(aes))
 }
+
+// Module loads one of Config's modules, or takes it out of the kernel, which must not
+// use it.
+type Module struct {
+	Name   string `json:"name"`
+	Unload bool   `json:"unload,omitempty"`
+}
+
+// ModulePath is where the agent finds a module in the initial root.
+func ModulePath(name string) string { return "/lib/modules/" + name + ".ko" }
 
 // Netem makes a network device drop and delay what is sent on it
 // (net/sched/sch_netem.c). The zero value makes it as it was.

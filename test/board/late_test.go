@@ -1,0 +1,143 @@
+//go:build board
+
+package board_test
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"uringhttpd/platform"
+	"uringhttpd/test/board"
+	"uringhttpd/test/caamsim"
+)
+
+// testLate: the engine comes while the daemon runs, as on a board whose drivers are probed
+// late. Connections stay off it until it was tested, and are then right on it, however slow it
+// is; one that is wrong gets none. When it goes, the kernel's own code is used again.
+func testLate(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
+	l := &late{dead: newDead(ctx, t, m)}
+	l.unload(ctx, t)
+	defer l.load(ctx, t) // for the tests after this one
+
+	l.start(ctx, t)
+	l.downloads(ctx, t, "before the engine is there", true)
+	l.load(ctx, t)
+	l.downloads(ctx, t, "the engine is there", false)
+	l.said(ctx, t, "kernel TLS is used with another driver, too: gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)")
+	before := counters(ctx, t, m)
+	tune(ctx, t, m, "delay_us=2000", "distribution=exponential", "depth=2") // until it is unloaded
+	l.downloads(ctx, t, "the engine was tested", true)
+	downloads := 16
+	if effort != brief {
+		downloads = 96
+	}
+	r, err := board.RunSharp(ctx, m, board.SharpOptions{Process: l.p, Downloads: downloads})
+	if err != nil || r.Complete != downloads {
+		t.Errorf("sharp: %+v, %v", r, err)
+	}
+	if c := counters(ctx, t, m); c["requests"] <= before["requests"] {
+		t.Errorf("the engine has got nothing: %v, before %v", c, before)
+	}
+	l.unload(ctx, t)
+	l.downloads(ctx, t, "the engine has gone", true)
+	l.stop(ctx, t)
+
+	l.start(ctx, t)
+	l.load(ctx, t)
+	if err := m.WriteFile(ctx, caamsim.Parameters+"corrupt_every", []byte("1"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l.downloads(ctx, t, "a wrong engine is there", false)
+	l.said(ctx, t, "a driver that has come is wrong")
+	l.goesOn(ctx, t, "the wrong engine was tested")
+	l.unload(ctx, t)
+	l.downloads(ctx, t, "the wrong engine has gone", true)
+	l.stop(ctx, t)
+}
+
+// late is a daemon under which an engine comes and goes.
+type late struct{ *dead }
+
+func (l *late) start(ctx context.Context, t *testing.T) {
+	t.Helper()
+	var err error
+	if l.p, err = l.m.StartDaemon(ctx, board.Daemon{Config: autoConfig}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (l *late) stop(ctx context.Context, t *testing.T) {
+	t.Helper()
+	if err := l.p.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// load loads the engine, which the kernel then tests.
+func (l *late) load(ctx context.Context, t *testing.T) {
+	t.Helper()
+	if err := l.m.LoadModule(ctx, caamsim.Name); err != nil {
+		t.Fatal(err)
+	}
+	eventually(ctx, t, "an engine that the kernel has tested", func() bool {
+		text, err := l.m.ReadFile(ctx, "/proc/crypto")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := platform.ParseCrypto(bytes.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(all, func(a platform.Algorithm) bool {
+			return a.Driver == caamsim.Driver && a.Type == "aead" && a.SelfTest == "passed"
+		})
+	})
+}
+
+// unload takes the engine out, once the kernel has freed what used it.
+func (l *late) unload(ctx context.Context, t *testing.T) {
+	t.Helper()
+	eventually(ctx, t, "an engine that nobody uses", func() bool { return l.m.UnloadModule(ctx, caamsim.Name) == nil })
+}
+
+// downloads makes some at once, all of which must be complete, and in kernel TLS if that is
+// known.
+func (l *late) downloads(ctx context.Context, t *testing.T, when string, inKernel bool) {
+	t.Helper()
+	stat := tlsTxSw(ctx, t, l.m)
+	const n = 6
+	if r := l.short().download(ctx, t, board.TLSPort, n, 0, time.Minute); r.Complete != n {
+		t.Errorf("%s: %+v", when, r)
+	}
+	// A test of the engine has connections of its own.
+	if got := tlsTxSw(ctx, t, l.m) - stat; inKernel && got != n {
+		t.Errorf("%s: %d connections in kernel TLS, want %d", when, got, n)
+	}
+	e, err := l.p.Output(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(e.Stderr), "could not open a record") {
+		t.Errorf("%s: a client has got what is wrong:\n%s", when, e.Stderr)
+	}
+}
+
+// said waits until the daemon has said it, which it must do once.
+func (l *late) said(ctx context.Context, t *testing.T, text string) {
+	t.Helper()
+	eventually(ctx, t, text, func() bool {
+		e, err := l.p.Output(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := strings.Count(string(e.Stderr), text)
+		if n > 1 {
+			t.Errorf("said %d times: %s", n, text)
+		}
+		return n > 0
+	})
+}
