@@ -209,6 +209,8 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 		log.Warn("systemd's watchdog is not served", "reason", err)
 	}
 
+	picks := platform.OpenPicks()
+	defer picks.Close()
 	notices := make(chan string, 4)
 	server, err := service.New(service.Options{
 		Handler:    files.New(opened.Root, files.Options{Listing: cfg.Index == config.IndexHTML, Folder: opened.Folder, Log: log}),
@@ -218,7 +220,7 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 		Prefer:     choice.Prefer,
 		Encryptors: choice.By,
 		TestCipher: testCipher,
-		Picked:     pickedNow,
+		Picked:     picks.Driver,
 		Examine:    examine,
 		Notice: func(text string) {
 			select {
@@ -391,12 +393,6 @@ func examine(ctx context.Context) ([]service.Encryptor, error) {
 		return nil, fmt.Errorf("%w: %w", service.ErrInconclusive, err)
 	}
 	return service.Examined(report)
-}
-
-// pickedNow names the driver that kernel TLS would use now; "" if /proc/crypto does not tell.
-func pickedNow(suite uint16) string {
-	a, _ := platform.PickedNow(suite)
-	return a.Driver
 }
 
 // verdictOn is what was wrong with one of some suites. That one of them was not tested,

@@ -2,7 +2,6 @@ package platform
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -150,25 +149,4 @@ func named(all []Algorithm, name string) []Algorithm {
 		return cmp.Compare(b.Priority, a.Priority)
 	})
 	return found
-}
-
-// pick returns the one of a name that the kernel picks, as text, a list in the format of
-// /proc/crypto, has it. It reads no more of the list than it must.
-func pick(text []byte, name string) (Algorithm, bool) {
-	var all []Algorithm
-	for entry := range bytes.SplitSeq(text, []byte("\n\n")) {
-		line, _, _ := bytes.Cut(entry, []byte("\n"))
-		if !bytes.HasSuffix(line, []byte(": "+name)) {
-			continue
-		}
-		more, err := ParseCrypto(bytes.NewReader(entry))
-		if err != nil {
-			return Algorithm{}, false
-		}
-		all = append(all, more...)
-	}
-	if all = named(all, name); len(all) == 0 || !all[0].eligible() {
-		return Algorithm{}, false
-	}
-	return all[0], true
 }

@@ -1,7 +1,6 @@
 package platform
 
 import (
-	"bytes"
 	"crypto/tls"
 	"errors"
 	"os"
@@ -51,28 +50,6 @@ func TestParseCrypto(t *testing.T) {
 	}
 	if a, ok := r.Picked(tls.TLS_AES_128_GCM_SHA256); !ok || a.Driver != wantDrivers[0] || !a.Async {
 		t.Errorf("Picked() = %+v, %v, want %s, async", a, ok, wantDrivers[0])
-	}
-}
-
-// TestPick: what is read in a hurry is what is read in full.
-func TestPick(t *testing.T) {
-	text, err := os.ReadFile("testdata/caam.crypto")
-	if err != nil {
-		t.Fatal(err)
-	}
-	all, err := ParseCrypto(bytes.NewReader(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{gcmAES, chaCha20Poly1305, "gcm(ae", "", "sha256"} {
-		r := Report{GCM: named(all, name)}
-		want, wantOK := r.Picked(tls.TLS_AES_128_GCM_SHA256)
-		if got, ok := pick(text, name); got != want || ok != wantOK {
-			t.Errorf("%q: got %+v, %v, want %+v, %v", name, got, ok, want, wantOK)
-		}
-	}
-	if a, ok := pick([]byte("name: gcm(aes)\npriority: x\n"), gcmAES); ok {
-		t.Errorf("of a list that is not the kernel's: %+v", a)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -218,25 +217,4 @@ func readCrypto() ([]Algorithm, error) {
 	}
 	defer f.Close()
 	return ParseCrypto(f)
-}
-
-// PickedNow returns the implementation that a kernel TLS connection set up now with a
-// cipher suite would use, but for whether it is hardware, and false if it cannot be seen. It
-// reads /proc/crypto, and is [Report.Picked] for who asks often.
-func PickedNow(suite uint16) (Algorithm, bool) {
-	f, err := os.Open("/proc/crypto")
-	if err != nil {
-		return Algorithm{}, false
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxCryptoBytes))
-	if err != nil {
-		return Algorithm{}, false
-	}
-	for _, c := range kernelCiphers {
-		if c.suite == suite {
-			return pick(text, c.algorithm)
-		}
-	}
-	return Algorithm{}, false
 }

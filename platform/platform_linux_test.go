@@ -222,19 +222,22 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%s could not be asked: %s", name, f.Reason)
 		}
 	}
+	picks := OpenPicks()
 	any := false
 	for _, c := range r.Ciphers {
 		if any = any || c.Usable; c.Usable != r.Takes(c.Suite) {
 			t.Errorf("%s: usable %v, taken %v", c.Name, c.Usable, r.Takes(c.Suite))
 		}
 		a, picked := r.Picked(c.Suite)
-		a.Hardware = false
-		if now, ok := PickedNow(c.Suite); now != a || ok != picked {
-			t.Errorf("%s: picked now is %+v, %v, and a moment ago was %+v, %v", c.Name, now, ok, a, picked)
+		if now := picks.Driver(c.Suite); now != a.Driver {
+			t.Errorf("%s: %q is picked now, and a moment ago %q", c.Name, now, a.Driver)
 		}
 		if c.Usable && !picked {
 			t.Errorf("kernel TLS took a key for %s, and /proc/crypto has nothing that it could use", c.Name)
 		}
+	}
+	if err := picks.Close(); err != nil {
+		t.Error(err)
 	}
 	if any != r.KernelTLS.Usable || len(r.Ciphers) != len(kernelCiphers) {
 		t.Errorf("kernel TLS: %+v, but its ciphers %+v", r.KernelTLS, r.Ciphers)
@@ -269,14 +272,6 @@ func TestReadStatus(t *testing.T) {
 
 // descriptors counts the open file descriptors of this process. A ring's is
 // gone when close returns.
-// BenchmarkPickedNow is what is done twice for each handshake.
-func BenchmarkPickedNow(b *testing.B) {
-	b.ReportAllocs()
-	for b.Loop() {
-		PickedNow(tls.TLS_AES_128_GCM_SHA256)
-	}
-}
-
 func descriptors(t *testing.T) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")

@@ -34,8 +34,8 @@ type Options struct {
 	// driver may come at any time.
 	TestCipher func(context.Context, []uint16) error
 	// Picked names the driver that the kernel would pick now for a cipher suite; "" if
-	// that cannot be seen. It is called twice for each handshake, on any goroutine. If it is
-	// nil, no driver comes or goes.
+	// that cannot be seen. It is called twice for each handshake, on any goroutine; see
+	// platform.Picks. If it is nil, no driver comes or goes.
 	Picked func(suite uint16) string
 	// Examine is TestCipher for drivers that have come since the start: it tells who encrypts
 	// now, as Encryptors, and what is wrong with others.

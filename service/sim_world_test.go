@@ -509,7 +509,7 @@ func (w *world) answerAccept(f *flight) (fd int, errno unix.Errno, ok bool) {
 		return 0, []unix.Errno{unix.ECONNABORTED, unix.EINTR, unix.EMFILE, unix.ENOBUFS, unix.EPERM}[w.choice(5)], true
 	}
 	for i, c := range w.clients {
-		if i > 0 && w.late && !w.chance(10) {
+		if i > 0 && w.late && w.chance(990) {
 			continue
 		}
 		if c.sock.fd < 0 && !c.sock.closed && (c.tls != nil) == w.loop.listeners[f.token-tokenBase].TLS {
