@@ -115,7 +115,12 @@ type newcomer struct {
 // examineNewcomer has a driver tested that the kernel has picked for a connection.
 func (l *loop) examineNewcomer(driver string) {
 	n := &l.newcomer
-	if n.driver != "" || driver == "" || slices.Contains(n.refused, driver) || l.now.Before(n.testAt) || l.engine.dead || l.examine == nil || l.stopping {
+	switch {
+	case driver == "" || l.examine == nil || slices.Contains(n.refused, driver):
+		return
+	case n.driver != "" || l.engine.testing || l.now.Before(n.testAt): // a later connection will ask
+		return
+	case l.engine.dead || l.stopping:
 		return
 	}
 	l.log.Info("the kernel has another driver for a cipher: it is tested before kernel TLS is used with it", "driver", driver)

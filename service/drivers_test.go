@@ -101,9 +101,10 @@ func TestNewcomer(t *testing.T) {
 // engine is dead, or while the service stops.
 func TestNewcomerUnseen(t *testing.T) {
 	for name, change := range map[string]func(*newcomerLoop){
-		"cannot be seen":   func(n *newcomerLoop) { n.picked = "" },
-		"an engine died":   func(n *newcomerLoop) { n.engine.dead = true },
-		"the service ends": func(n *newcomerLoop) { n.stopping = true },
+		"cannot be seen":    func(n *newcomerLoop) { n.picked = "" },
+		"an engine died":    func(n *newcomerLoop) { n.engine.dead = true },
+		"another is tested": func(n *newcomerLoop) { n.engine.testing = true },
+		"the service ends":  func(n *newcomerLoop) { n.stopping = true },
 	} {
 		n := newNewcomerLoop(t)
 		change(n)

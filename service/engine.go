@@ -64,7 +64,7 @@ type engine struct {
 	moved    time.Time // when an operation that had to wait for it last ended
 	ended    int       // such operations
 	passed   time.Time // when it last passed a test
-	tester   pool      // runs the test, and that of a newcomer, each on a goroutine of its own
+	tester   pool      // runs the test, or that of a newcomer, on a goroutine of its own
 	testing  bool
 	testBy   time.Time // when that must have ended
 	testAt   time.Time // no test before that
@@ -164,7 +164,7 @@ func (l *loop) engineMoves() bool {
 // testEngine has the engine tested, if there is no sign that it works.
 func (l *loop) testEngine() {
 	e := &l.engine
-	if e.dead || e.testing || l.engineMoves() || l.now.Before(e.testAt) {
+	if e.dead || e.testing || l.newcomer.driver != "" || l.engineMoves() || l.now.Before(e.testAt) {
 		return
 	}
 	l.log.Warn("the crypto engine is being tested, since nothing has come of it", "driver", l.drivers.asynchronous(), "for", engineTime)

@@ -112,7 +112,7 @@ func (s *Server) run(ready func()) error {
 		disk:        newWorkers(diskOps, s.bell),
 		storage:     storage{closer: newWorkers(1, s.bell)},
 		handshakers: newWorkers(max(1, n/2), s.bell),
-		engine:      engine{limit: engineOps, closers: newWorkers(engineOps, s.bell), tester: newWorkers(2, s.bell)},
+		engine:      engine{limit: engineOps, closers: newWorkers(engineOps, s.bell), tester: newWorkers(1, s.bell)},
 		fills:       turns{free: maxFills},
 	}
 	return l.run(ready)
