@@ -415,8 +415,16 @@ func verdictOn(some []uint16, verdicts platform.Verdicts, err error) error {
 func selftest(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("selftest", flag.ContinueOnError)
 	where := flags.String("bench", "", "instead, measure AES-GCM in `PLACE`, \"kernel\" or \"user space\", for doctor")
+	driver := flags.String("driver", "", "instead, have the driver `NAME` of gcm(aes) give known answers, for doctor")
 	if status, ok := parse(flags, args, stdout, stderr); !ok {
 		return status
+	}
+	if *driver != "" {
+		if err := knownAnswers(*driver, stdout); err != nil {
+			fmt.Fprintln(stderr, err)
+			return exitFailed
+		}
+		return exitOK
 	}
 	switch *where {
 	case "":
@@ -477,6 +485,7 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 	path := configFlag(flags)
 	asJSON := flags.Bool("json", false, "print JSON")
 	measured := flags.Bool("bench", false, "measure encryption, too; with CAP_NET_ADMIN kernel TLS with each kind of driver, which the system prefers meanwhile")
+	driver := flags.String("driver", "", "ask the driver `NAME` of gcm(aes) for known answers, too, over AF_ALG, and measure it")
 	if status, ok := parse(flags, args, stdout, stderr); !ok {
 		return status
 	}
@@ -523,6 +532,13 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 			fmt.Fprintln(stderr, err)
 		}
 	}
+	var answer *driverAnswer
+	if *driver != "" {
+		answer = askDriver(*driver)
+		if answer.Asked && !answer.Right && status != exitUsage {
+			status, verdict = exitFailed, fmt.Sprintf("%s; %s is wrong", verdict, *driver)
+		}
+	}
 	if *asJSON {
 		e := json.NewEncoder(stdout)
 		e.SetIndent("", "  ")
@@ -530,14 +546,15 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 			Board platform.Board `json:"board"`
 			*platform.Report
 			Bench   []measurement `json:"bench,omitempty"`
+			Driver  *driverAnswer `json:"known_answers,omitempty"`
 			Verdict string        `json:"verdict"`
 			Status  int           `json:"status"`
-		}{machine, report, measurements, verdict, status})
+		}{machine, report, measurements, answer, verdict, status})
 		return status
 	}
 	printBoard(stdout, machine)
 	printReport(stdout, report)
-	fmt.Fprint(stdout, benchText(measurements))
+	fmt.Fprint(stdout, benchText(measurements), answer)
 	fmt.Fprintf(stdout, "serve: %s\n", verdict)
 	return status
 }

@@ -123,6 +123,9 @@ func TestBoards(t *testing.T) {
 			t.Run("refusal", func(t *testing.T) { testRefusal(ctx, t, m) })
 			t.Run("ciphers", func(t *testing.T) { testCiphers(ctx, t, m) })
 			t.Run("sharp", func(t *testing.T) { testSharp(ctx, t, m, sharpDownloads) })
+			if e.board == board.AMD64_612 && e.engine == board.Sync {
+				t.Run("doctor", func(t *testing.T) { testDoctorWithout(ctx, t, m) })
+			}
 			if !e.engine.Async() {
 				return
 			}

@@ -156,3 +156,79 @@ func TestDoctor(t *testing.T) {
 		})
 	}
 }
+
+// testDoctorWithout: what doctor says of a kernel that lacks something, and what serve would
+// do; and that it misses nothing that is not needed. The modules are gone after it.
+func testDoctorWithout(ctx context.Context, t *testing.T, m *board.Machine) {
+	requireConfig := strings.Replace(autoConfig, "kernel: auto", "kernel: require", 1)
+	want := func(t *testing.T, config string, status int, verdict ...string) doctorReport {
+		t.Helper()
+		r := runDoctor(ctx, t, m, config)
+		if r.Status != status {
+			t.Errorf("status %d, want %d: %+v", r.Status, status, r)
+		}
+		for _, text := range verdict {
+			if !strings.Contains(r.Verdict, text) {
+				t.Errorf("verdict %q, want %q in it", r.Verdict, text)
+			}
+		}
+		return r
+	}
+	unload := func(t *testing.T, names ...string) {
+		t.Helper()
+		for _, name := range names {
+			eventually(ctx, t, name+" that nobody uses", func() bool { return m.UnloadModule(ctx, name) == nil })
+		}
+	}
+	t.Run("io_uring", func(t *testing.T) {
+		restore, err := m.SetSysctl(ctx, "kernel.io_uring_disabled", "2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := want(t, autoConfig, 2, "io_uring cannot be used", "kernel.io_uring_disabled")
+		if r.IOURing.Usable || !r.KernelTLS.Usable {
+			t.Errorf("got %+v", r)
+		}
+		if err := restore(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Run("AF_ALG", func(t *testing.T) {
+		unload(t, "algif_aead", "af_alg")
+		r := want(t, requireConfig, 0, "kernel TLS is used, with gcm(aes) by ")
+		if a := runDoctor(ctx, t, m, requireConfig, "-driver", r.GCM[0].Driver); a.Status != 0 || a.Answers.Asked || !strings.Contains(a.Answers.Reason, "AF_ALG does not reach it") {
+			t.Errorf("known answers: %+v", a)
+		}
+		if !r.KernelTLS.Usable || !r.Ciphers[0].Verified || !r.Ciphers[1].Verified {
+			t.Errorf("got %+v", r)
+		}
+		// There is no NETLINK_CRYPTO either.
+		if r.Netlink.Usable || !strings.Contains(r.Netlink.Remedy, "crypto_user") {
+			t.Errorf("NETLINK_CRYPTO: %+v", r.Netlink)
+		}
+	})
+	t.Run("tls", func(t *testing.T) {
+		unload(t, "tls")
+		dep := "/lib/modules/" + m.Hello.Kernel + "/modules.dep"
+		for _, tt := range []struct {
+			name, dep, reason, remedy string
+		}{
+			{"its modules not to be seen", "", "the tls module is not loaded", "modprobe tls"},
+			{"not built", "kernel/crypto/gcm.ko:\n", "the kernel was built without CONFIG_TLS", "CONFIG_TLS=m or y"},
+			{"not to be loaded", "kernel/net/tls/tls.ko:\n", "the tls module is there, but the kernel failed to load it", "modprobe tls"},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				if tt.dep != "" {
+					if err := m.WriteFile(ctx, dep, []byte(tt.dep), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+				r := want(t, autoConfig, 1, "kernel TLS is not used: "+tt.reason, tt.remedy)
+				if r.KernelTLS.Usable || r.Ciphers[0].Usable || r.Ciphers[0].Quarantined {
+					t.Errorf("got %+v", r)
+				}
+				want(t, requireConfig, 2, tt.reason, "require")
+			})
+		}
+	})
+}

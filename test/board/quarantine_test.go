@@ -10,6 +10,7 @@ import (
 
 	"uringhttpd/platform"
 	"uringhttpd/test/board"
+	"uringhttpd/test/caamsim"
 )
 
 // testQuarantine: an engine that is wrong, or fails, when the daemon starts is not used:
@@ -34,6 +35,11 @@ func testQuarantine(ctx context.Context, t *testing.T, m *board.Machine, effort 
 			d := newDead(ctx, t, m)
 			tune(ctx, t, m, tt.parameter)
 			testDoctorQuarantine(ctx, t, m, tt.reason)
+			if tt.brief {
+				if r := runDoctor(ctx, t, m, autoConfig, "-driver", caamsim.Driver); r.Status != 1 || !r.Answers.Asked || r.Answers.Right || !strings.Contains(r.Answers.Reason, "the answer is wrong") {
+					t.Errorf("known answers: %+v", r)
+				}
+			}
 			var err error
 			if d.p, err = m.StartDaemon(ctx, board.Daemon{Config: autoConfig}); err != nil {
 				t.Fatal(err)
@@ -68,24 +74,31 @@ func testQuarantine(ctx context.Context, t *testing.T, m *board.Machine, effort 
 
 // A doctorReport is what doctor -json prints, as far as it matters here.
 type doctorReport struct {
-	Board   platform.Board
-	Ciphers []struct {
+	Board     platform.Board
+	IOURing   platform.Feature `json:"io_uring"`
+	KernelTLS platform.Feature `json:"kernel_tls"`
+	Ciphers   []struct {
 		Usable, Verified, Quarantined bool
 		Reason                        string
 	}
 	GCM     []platform.Algorithm
 	Netlink platform.Feature `json:"netlink_crypto"`
+	Answers struct {
+		Asked, Right bool
+		Reason       string
+		Speed        float64 `json:"mib_per_second"`
+	} `json:"known_answers"`
 	Verdict string
 	Status  int
 }
 
 // runDoctor runs it with a configuration.
-func runDoctor(ctx context.Context, t *testing.T, m *board.Machine, config string) (r doctorReport) {
+func runDoctor(ctx context.Context, t *testing.T, m *board.Machine, config string, options ...string) (r doctorReport) {
 	t.Helper()
 	if err := m.WriteFile(ctx, board.ConfigPath, []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	e, err := m.Run(ctx, nil, board.ProgramPath, "doctor", "-json", "-config", board.ConfigPath)
+	e, err := m.Run(ctx, nil, append([]string{board.ProgramPath, "doctor", "-json", "-config", board.ConfigPath}, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,9 +111,18 @@ func runDoctor(ctx context.Context, t *testing.T, m *board.Machine, config strin
 	return r
 }
 
-// testDoctorEngine: doctor finds the engine, as hardware, and has tested it.
+// testDoctorEngine: doctor finds the engine, as hardware, and has tested it; asked by its
+// name, it gives the right answers, or doctor says which were wrong.
 func testDoctorEngine(ctx context.Context, t *testing.T, m *board.Machine) {
-	r := runDoctor(ctx, t, m, autoConfig)
+	r := runDoctor(ctx, t, m, autoConfig, "-driver", caamsim.Driver)
+	if !r.Answers.Asked || !r.Answers.Right || r.Answers.Speed <= 0 {
+		t.Errorf("known answers: %+v", r.Answers)
+	}
+	for _, a := range r.GCM[1:] { // that are not picked, too
+		if got := runDoctor(ctx, t, m, autoConfig, "-driver", a.Driver); !got.Answers.Right || got.Status != 0 {
+			t.Errorf("%s: %+v", a.Driver, got.Answers)
+		}
+	}
 	if r.Status != 0 || !r.Netlink.Usable || !strings.Contains(r.Verdict, "gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)") {
 		t.Errorf("got %+v", r)
 	}

@@ -92,6 +92,7 @@ func testStallStart(ctx context.Context, t *testing.T, m *board.Machine) {
 		t.Fatal(err)
 	}
 	d.goesOn(ctx, t, "started")
+	testDoctorQuarantine(ctx, t, m, "no answer")
 	if err := d.p.Stop(ctx); err != nil {
 		t.Error(err)
 	}

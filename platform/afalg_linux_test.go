@@ -1,0 +1,48 @@
+package platform
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"testing"
+)
+
+// TestGCMVectors: the known answers are those that Go's own code gives.
+func TestGCMVectors(t *testing.T) {
+	decode := func(s string) []byte {
+		b, err := hex.DecodeString(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for i, v := range gcmVectors {
+		block, err := aes.NewCipher(decode(v.key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		gcm, err := cipher.NewGCM(block)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := gcm.Seal(nil, decode(v.iv), decode(v.plain), decode(v.additional)); !bytes.Equal(got, decode(v.sealed)) {
+			t.Errorf("%d: %x, want %s", i, got, v.sealed)
+		}
+	}
+}
+
+// TestUnreachable: a driver that is not there cannot be asked, and the error says so.
+func TestUnreachable(t *testing.T) {
+	before := descriptors(t)
+	for _, driver := range []string{"no-such-driver", strings.Repeat("x", 1000), ""} {
+		if err := KnownAnswers(driver); !errors.Is(err, ErrNoAFALG) {
+			t.Errorf("%.20q: %v, want ErrNoAFALG", driver, err)
+		}
+	}
+	if after := descriptors(t); after != before {
+		t.Errorf("%d file descriptors open, want %d as before", after, before)
+	}
+}
