@@ -620,7 +620,7 @@ func printReport(w io.Writer, r *platform.Report) {
 			fmt.Fprintf(w, "kernel TLS, %s: no: %s; %s\n", c.Name, c.Reason, c.Remedy)
 		}
 	}
-	for _, a := range slices.Concat(r.GCM, r.ChaCha20) {
+	for _, a := range slices.Concat(r.GCM, r.CTR, r.ChaCha20) {
 		how := "synchronous"
 		if a.Async {
 			how = "asynchronous"

@@ -27,7 +27,7 @@ type Algorithm struct {
 // eligible tells whether the kernel may pick a when it looks for a's name
 // (crypto_alg_lookup in crypto/api.c).
 func (a *Algorithm) eligible() bool {
-	return a.SelfTest == "passed" && !a.Internal && a.Type == "aead"
+	return a.SelfTest == "passed" && !a.Internal && (a.Type == "aead" || a.Type == "skcipher")
 }
 
 // Bounds of what ParseCrypto reads: far above any real kernel's (a board with
@@ -127,6 +127,7 @@ func (a *Algorithm) set(line string) error {
 // Names of the crypto API.
 const (
 	gcmAES           = "gcm(aes)"
+	ctrAES           = "ctr(aes)"
 	chaCha20Poly1305 = "rfc7539(chacha20,poly1305)"
 )
 

@@ -36,6 +36,10 @@ type Report struct {
 	// kernel's self-test) follow.
 	GCM []Algorithm `json:"gcm"`
 
+	// CTR is the same for ctr(aes), of which the kernel makes a gcm(aes) where no driver
+	// has a whole one.
+	CTR []Algorithm `json:"ctr"`
+
 	// ChaCha20 is the same for rfc7539(chacha20,poly1305).
 	ChaCha20 []Algorithm `json:"chacha20"`
 }
@@ -166,7 +170,7 @@ func (r *Report) readCrypto() error {
 	known, nerr := readRegistered()
 	r.Netlink = netlinkFeature(nerr)
 	markHardware(all, known)
-	r.GCM, r.ChaCha20 = named(all, gcmAES), named(all, chaCha20Poly1305)
+	r.GCM, r.CTR, r.ChaCha20 = named(all, gcmAES), named(all, ctrAES), named(all, chaCha20Poly1305)
 	return err
 }
 

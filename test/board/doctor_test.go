@@ -140,6 +140,7 @@ func TestDoctor(t *testing.T) {
 			if report.Status != 0 || !report.Netlink.Usable || report.GCM[0].Hardware || !report.Ciphers[0].Verified {
 				t.Errorf("got %+v", report)
 			}
+			capture(ctx, t, m, tt.board.String())
 			b := report.Board
 			if b.SoC.Family != tt.soc.Family || b.SoC.Name != tt.soc.Name || len(b.Engines) != 1 {
 				t.Fatalf("got %+v", b)
@@ -154,6 +155,22 @@ func TestDoctor(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// capture writes the board's /proc/crypto to where package platform's tests read it, if that
+// is asked for. It must be a board with the modules that one has in the field.
+func capture(ctx context.Context, t *testing.T, m *board.Machine, name string) {
+	t.Helper()
+	if !*updateFlag {
+		return
+	}
+	text, err := m.ReadFile(ctx, "/proc/crypto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join("../../platform/testdata", name+".crypto"), text, 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 

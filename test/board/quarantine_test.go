@@ -123,6 +123,7 @@ func testDoctorEngine(ctx context.Context, t *testing.T, m *board.Machine) {
 			t.Errorf("%s: %+v", a.Driver, got.Answers)
 		}
 	}
+	capture(ctx, t, m, m.Spec.Board.String()+"-"+m.Spec.Engine.String())
 	if r.Status != 0 || !r.Netlink.Usable || !strings.Contains(r.Verdict, "gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)") {
 		t.Errorf("got %+v", r)
 	}
