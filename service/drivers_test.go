@@ -71,8 +71,10 @@ func TestNewcomer(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			n := newNewcomerLoop(t)
 			n.found, n.err = tc.found, tc.err
-			if n.connect() || n.connect() || len(n.tester.jobs) != 1 {
-				t.Fatalf("used, or %d tests at a time", len(n.tester.jobs))
+			for range 2 {
+				if n.connect() || len(n.tester.jobs) != 1 {
+					t.Fatalf("used, or %d tests at a time", len(n.tester.jobs))
+				}
 			}
 			n.tester.work()
 			n.rang()
