@@ -43,7 +43,7 @@ test-oracle:
 
 # Connections against kernels and clients that do what a seed says.
 test-simulation:
-	go test -count=1 -run '^TestSimulation$$' ./service -sim.seeds 20000
+	go test -count=1 -run '^TestSimulation$$' ./service -sim.seeds 14000
 
 test-netns:
 	go test -count=1 -tags netns ./test/netns

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"os"
@@ -9,8 +10,10 @@ import (
 	"testing"
 )
 
+// TestParseCrypto reads a list that no board has: it was put together from what
+// crypto/proc.c and the drivers' sources say of an i.MX6 with all it could have.
 func TestParseCrypto(t *testing.T) {
-	f, err := os.Open("testdata/caam.crypto")
+	f, err := os.Open("testdata/composed.crypto")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,6 +53,38 @@ func TestParseCrypto(t *testing.T) {
 	}
 	if a, ok := r.Picked(tls.TLS_AES_128_GCM_SHA256); !ok || a.Driver != wantDrivers[0] || !a.Async {
 		t.Errorf("Picked() = %+v, %v, want %s, async", a, ok, wantDrivers[0])
+	}
+}
+
+// TestCaptured: of lists of emulated boards that run Debian's Linux 6.12, which
+//
+//	go test -tags board ./test/board -run 'TestDoctor|TestBoards/.*-caam/doctor' -board.full -board.update
+//
+// writes, the right driver is taken, and nothing is passed over.
+func TestCaptured(t *testing.T) {
+	for name, want := range map[string]struct {
+		gcm    string
+		async  bool
+		others int // of gcm(aes)
+		ctr    string
+	}{
+		"amd64-caam": {"gcm-aes-caam", true, 1, "ctr(aes-generic)"},
+	} {
+		text, err := os.ReadFile("testdata/" + name + ".crypto")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := ParseCrypto(bytes.NewReader(text))
+		if err != nil || len(all) != bytes.Count(text, []byte("\nname "))+1 {
+			t.Errorf("%s: %d algorithms, %v", name, len(all), err)
+		}
+		r := Report{GCM: named(all, gcmAES), CTR: named(all, ctrAES)}
+		if a, ok := r.Picked(tls.TLS_AES_256_GCM_SHA384); !ok || a.Driver != want.gcm || a.Async != want.async || len(r.GCM) != want.others+1 {
+			t.Errorf("%s: got %+v", name, r.GCM)
+		}
+		if len(r.CTR) == 0 || r.CTR[0].Driver != want.ctr || !r.CTR[0].eligible() {
+			t.Errorf("%s: got %+v", name, r.CTR)
+		}
 	}
 }
 
@@ -115,7 +150,7 @@ func TestParseCryptoForms(t *testing.T) {
 // FuzzParseCrypto: no input panics, and what is accepted is printable, since it
 // ends up on a terminal and in a log.
 func FuzzParseCrypto(f *testing.F) {
-	caam, err := os.ReadFile("testdata/caam.crypto")
+	caam, err := os.ReadFile("testdata/composed.crypto")
 	if err != nil {
 		f.Fatal(err)
 	}
