@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +35,9 @@ func (a *driverAnswer) String() string {
 	case !a.Right:
 		return fmt.Sprintf("known answers: %s: wrong: %s\n", a.Driver, a.Reason)
 	}
+	if a.MiBPerSecond == 0 {
+		return fmt.Sprintf("known answers: %s: right; not measured: %s\n", a.Driver, a.Reason)
+	}
 	return fmt.Sprintf("known answers: %s: right; %.1f MiB/s over AF_ALG, one record at a time\n", a.Driver, a.MiBPerSecond)
 }
 
@@ -56,7 +60,10 @@ func knownAnswers(driver string, stdout io.Writer) error {
 }
 
 // askDriver does so in a process that can be left behind, should an engine be dead.
-func askDriver(driver string) *driverAnswer {
+func askDriver(driver string, report *platform.Report) *driverAnswer {
+	if !slices.ContainsFunc(report.GCM, func(a platform.Algorithm) bool { return a.Driver == driver }) { // asking would make it
+		return &driverAnswer{Driver: driver, Reason: "the kernel has no such driver of gcm(aes); the names are those above"}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 	defer cancel()
 	a := &driverAnswer{Driver: driver}

@@ -222,6 +222,7 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 		TestCipher: testCipher,
 		Picked:     picks.Driver,
 		Examine:    examine,
+		Refused:    choice.Refused,
 		Notice: func(text string) {
 			select {
 			case notices <- text:
@@ -302,6 +303,8 @@ const (
 	selfTestTime = 15 * time.Second
 	// answerTime is that of the program that tests, its start and end included.
 	answerTime = 20 * time.Second
+	// driverChanges are how often a test begins again, since there is another driver.
+	driverChanges = 3
 	// selfTestConns are tested at a time with the first cipher, if there is an
 	// asynchronous driver.
 	selfTestConns = 4
@@ -312,7 +315,7 @@ var suites = []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384, tl
 
 // What selftest says of a cipher suite, behind its name.
 const (
-	sayRight    = "right"
+	sayRight    = "right" // and the driver's name
 	sayNotTaken = "not taken by the kernel"
 	sayWrong    = "wrong"
 )
@@ -325,7 +328,7 @@ func testCiphers(ctx context.Context) platform.Verdicts {
 	if err != nil && platform.MayWait() { // nobody knows, and to try may be to wait for ever
 		verdicts = platform.Verdicts{}
 		for _, suite := range suites {
-			verdicts[suite] = fmt.Errorf("%w: %w", errUntested, err)
+			verdicts[suite] = platform.Verdict{Err: fmt.Errorf("%w: %w", errUntested, err)}
 		}
 	}
 	return verdicts
@@ -348,7 +351,7 @@ func askCiphers(ctx context.Context) (platform.Verdicts, error) {
 func readVerdicts(said string, ended error) (platform.Verdicts, error) {
 	heard := map[string]string{}
 	for line := range strings.Lines(said) {
-		name, says, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		name, says, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
 		heard[name] = says
 	}
 	verdicts := platform.Verdicts{}
@@ -358,13 +361,13 @@ func readVerdicts(said string, ended error) (platform.Verdicts, error) {
 		what, why, _ := strings.Cut(says, ": ")
 		switch {
 		case !ok && errors.Is(ended, platform.ErrNoAnswer):
-			verdicts[suite] = ended
+			verdicts[suite] = platform.Verdict{Err: ended}
 		case !ok:
 			continue
 		case what == sayRight:
-			verdicts[suite] = nil
+			verdicts[suite] = platform.Verdict{Driver: why}
 		case what == sayWrong:
-			verdicts[suite] = errors.New(why)
+			verdicts[suite] = platform.Verdict{Err: errors.New(why)}
 		case what != sayNotTaken:
 			continue
 		}
@@ -382,17 +385,19 @@ func testCipher(ctx context.Context, some []uint16) error {
 	return verdictOn(some, verdicts, err)
 }
 
-// examine tests all ciphers, and tells who computes them now.
-func examine(ctx context.Context) ([]service.Encryptor, error) {
+// examine tests all ciphers, and tells who computes them.
+func examine(ctx context.Context) ([]service.Examined, error) {
 	verdicts, err := askCiphers(ctx)
 	if err != nil && len(verdicts) == 0 {
-		return nil, fmt.Errorf("%w: %w", service.ErrInconclusive, err)
+		return nil, err
 	}
-	report, err := probe(ctx, verdicts)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", service.ErrInconclusive, err)
+	ctx, cancel := context.WithTimeout(ctx, selfTestTime)
+	defer cancel()
+	report, perr := probe(ctx, verdicts)
+	if perr != nil {
+		return nil, errors.Join(err, perr)
 	}
-	return service.Examined(report)
+	return service.Verdicts(report), err
 }
 
 // verdictOn is what was wrong with one of some suites. That one of them was not tested,
@@ -401,8 +406,8 @@ func verdictOn(some []uint16, verdicts platform.Verdicts, err error) error {
 	var untested error
 	for _, suite := range some {
 		switch verdict, ok := verdicts[suite]; {
-		case verdict != nil:
-			return verdict
+		case verdict.Err != nil:
+			return verdict.Err
 		case !ok:
 			untested = fmt.Errorf("%w: %w", service.ErrInconclusive, cmp.Or(err, errUntested))
 		}
@@ -442,9 +447,12 @@ func selftest(args []string, stdout, stderr io.Writer) int {
 	defer cancel()
 	mayWait := platform.MayWait()
 	type result struct {
-		suite uint16
-		err   error
+		suite  uint16
+		driver string
+		err    error
 	}
+	picks := platform.OpenPicks()
+	defer picks.Close()
 	results := make(chan result, len(suites))
 	test := func(suites ...uint16) {
 		for _, s := range suites {
@@ -452,7 +460,16 @@ func selftest(args []string, stdout, stderr io.Writer) int {
 			if mayWait && s == tls.TLS_AES_128_GCM_SHA256 {
 				connections = selfTestConns
 			}
-			results <- result{s, ktls.SelfTest(ctx, s, connections)}
+			// Another driver may come meanwhile; one that is made of parts comes since it is used.
+			r := result{suite: s, driver: picks.Driver(s).Driver}
+			for range driverChanges {
+				before := r.driver
+				r.err = ktls.SelfTest(ctx, s, connections)
+				if r.driver = picks.Driver(s).Driver; r.err != nil || r.driver == before {
+					break
+				}
+			}
+			results <- r
 		}
 	}
 	go test(suites[:2]...)
@@ -468,7 +485,7 @@ func selftest(args []string, stdout, stderr io.Writer) int {
 			fmt.Fprintf(stdout, "%s: %s: %v\n", name, sayWrong, r.err)
 			status = exitFailed
 		default:
-			fmt.Fprintf(stdout, "%s: %s\n", name, sayRight)
+			fmt.Fprintf(stdout, "%s: %s: %s\n", name, sayRight, r.driver)
 			tested++
 		}
 	}
@@ -534,7 +551,7 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 	}
 	var answer *driverAnswer
 	if *driver != "" {
-		answer = askDriver(*driver)
+		answer = askDriver(*driver, report)
 		if answer.Asked && !answer.Right && status != exitUsage {
 			status, verdict = exitFailed, fmt.Sprintf("%s; %s is wrong", verdict, *driver)
 		}

@@ -177,15 +177,15 @@ func TestReadVerdicts(t *testing.T) {
 		want       string // of each suite
 		err        bool
 	}{
-		{"right", a128 + ": right\n" + chacha + ": right\n" + a256 + ": right\n", nil, "right right right", false},
-		{"wrong", a128 + ": wrong: ktls: record 3\n" + a256 + ": right\n" + chacha + ": not taken by the kernel: why\n", failed, "ktls: record 3, right none", false},
-		{"none taken", a128 + ": not taken by the kernel: x\n" + a256 + ": not taken by the kernel: x\n" + chacha + ": not taken by the kernel: x\n", failed, "none none none", false},
+		{"right", a128 + ": right: aes\n" + chacha + ": right: gcm_base(x,y)\n" + a256 + ": right: \n", nil, "right aes, right, right gcm_base(x,y)", false},
+		{"wrong", a128 + ": wrong: ktls: record 3\n" + a256 + ": right\n" + chacha + ": not taken by the kernel: why\n", failed, "ktls: record 3, right, none", false},
+		{"none taken", a128 + ": not taken by the kernel: x\n" + a256 + ": not taken by the kernel: x\n" + chacha + ": not taken by the kernel: x\n", failed, "none, none, none", false},
 		{"no answer", "", platform.ErrNoAnswer, "no answer in time, no answer in time, no answer in time", false},
-		{"an answer in part", chacha + ": right\n" + a128 + ": right\n", platform.ErrNoAnswer, "right no answer in time, right", false},
-		{"a crash", "panic: x\n", failed, "none none none", true},
-		{"a crash in the midst", a128 + ": right\npanic: x\n", failed, "right none none", true},
-		{"a line that is cut off", a128 + ": wr", platform.ErrNoAnswer, "none no answer in time, no answer in time", true},
-		{"nothing said", "", nil, "none none none", true},
+		{"an answer in part", chacha + ": right\n" + a128 + ": right\n", platform.ErrNoAnswer, "right, no answer in time, right", false},
+		{"a crash", "panic: x\n", failed, "none, none, none", true},
+		{"a crash in the midst", a128 + ": right\npanic: x\n", failed, "right, none, none", true},
+		{"a line that is cut off", a128 + ": wr", platform.ErrNoAnswer, "none, no answer in time, no answer in time", true},
+		{"nothing said", "", nil, "none, none, none", true},
 	} {
 		verdicts, err := readVerdicts(tt.said, tt.ended)
 		got := ""
@@ -193,11 +193,11 @@ func TestReadVerdicts(t *testing.T) {
 			v, ok := verdicts[suite]
 			switch {
 			case !ok:
-				got += "none "
-			case v == nil:
-				got += "right "
+				got += "none, "
+			case v.Err == nil:
+				got += strings.TrimSpace("right "+v.Driver) + ", "
 			default:
-				got += v.Error() + ", "
+				got += v.Err.Error() + ", "
 			}
 		}
 		if got = strings.Trim(got, ", "); got != tt.want || (err != nil) != tt.err {
@@ -215,12 +215,12 @@ func TestVerdictOn(t *testing.T) {
 		err      error
 		want     error
 	}{
-		{"right", platform.Verdicts{1: nil, 2: nil}, nil, nil},
-		{"wrong", platform.Verdicts{1: nil, 2: wrong}, nil, wrong},
-		{"another is wrong", platform.Verdicts{1: nil, 2: nil, 3: wrong}, nil, nil},
-		{"not taken just now", platform.Verdicts{1: nil}, nil, service.ErrInconclusive},
+		{"right", platform.Verdicts{1: {}, 2: {}}, nil, nil},
+		{"wrong", platform.Verdicts{1: {}, 2: {Err: wrong}}, nil, wrong},
+		{"another is wrong", platform.Verdicts{1: {}, 2: {}, 3: {Err: wrong}}, nil, nil},
+		{"not taken just now", platform.Verdicts{1: {}}, nil, service.ErrInconclusive},
 		{"no process", platform.Verdicts{}, failed, service.ErrInconclusive},
-		{"wrong, and then a crash", platform.Verdicts{1: wrong}, failed, wrong},
+		{"wrong, and then a crash", platform.Verdicts{1: {Err: wrong}}, failed, wrong},
 	} {
 		if err := verdictOn([]uint16{1, 2}, tt.verdicts, tt.err); !errors.Is(err, tt.want) || tt.want == nil && err != nil {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)

@@ -110,9 +110,9 @@ func worse(before, after platform.Verdicts) error {
 	}
 	right := 0
 	for _, suite := range []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384} {
-		wasErr, was := before[suite]
+		verdict, was := before[suite]
 		_, is := after[suite]
-		if was && wasErr == nil && !is {
+		if was && verdict.Err == nil && !is {
 			return fmt.Errorf("%w with %s", errUntested, tls.CipherSuiteName(suite))
 		}
 		if is {
@@ -130,7 +130,7 @@ var errWrong = errors.New("what it encrypts is wrong, or does not come")
 
 // wrongAES is what was wrong with gcm(aes).
 func wrongAES(v platform.Verdicts) error {
-	return errors.Join(v[tls.TLS_AES_128_GCM_SHA256], v[tls.TLS_AES_256_GCM_SHA384])
+	return errors.Join(v[tls.TLS_AES_128_GCM_SHA256].Err, v[tls.TLS_AES_256_GCM_SHA384].Err)
 }
 
 // refused logs that the kernel's choice is kept, and what to do about it.

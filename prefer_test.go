@@ -94,21 +94,21 @@ func TestNotPreferred(t *testing.T) {
 func TestWorse(t *testing.T) {
 	const a128, a256 = tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384
 	wrong := errors.New("record 1 is encrypted wrongly")
-	right := platform.Verdicts{a128: nil, a256: nil}
+	right := platform.Verdicts{a128: {}, a256: {}}
 	for _, tt := range []struct {
 		name          string
 		before, after platform.Verdicts
 		want          error
 	}{
 		{"right", right, right, nil},
-		{"wrong", right, platform.Verdicts{a128: wrong, a256: nil}, errWrong},
-		{"wrong with the other key", right, platform.Verdicts{a128: nil, a256: wrong}, errWrong},
-		{"right, for one that was wrong", platform.Verdicts{a128: wrong, a256: wrong}, right, nil},
-		{"refuses a key", right, platform.Verdicts{a128: nil}, errUntested},
-		{"refused before, too", platform.Verdicts{a128: nil}, platform.Verdicts{a128: nil}, nil},
+		{"wrong", right, platform.Verdicts{a128: {Err: wrong}, a256: {}}, errWrong},
+		{"wrong with the other key", right, platform.Verdicts{a128: {}, a256: {Err: wrong}}, errWrong},
+		{"right, for one that was wrong", platform.Verdicts{a128: {Err: wrong}, a256: {Err: wrong}}, right, nil},
+		{"refuses a key", right, platform.Verdicts{a128: {}}, errUntested},
+		{"refused before, too", platform.Verdicts{a128: {}}, platform.Verdicts{a128: {}}, nil},
 		{"not tested", right, platform.Verdicts{}, errUntested},
 		{"not tested, ever", platform.Verdicts{}, platform.Verdicts{}, errUntested},
-		{"ChaCha20 alone", right, platform.Verdicts{tls.TLS_CHACHA20_POLY1305_SHA256: nil}, errUntested},
+		{"ChaCha20 alone", right, platform.Verdicts{tls.TLS_CHACHA20_POLY1305_SHA256: {}}, errUntested},
 	} {
 		if err := worse(tt.before, tt.after); !errors.Is(err, tt.want) || tt.want == nil && err != nil {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)

@@ -173,7 +173,7 @@ func (a *aead) seal(iv, additional, plain, buf []byte) ([]byte, error) {
 // appendControl appends a control message (cmsg(3)).
 func appendControl(b []byte, level, kind int32, value []byte) []byte {
 	message := make([]byte, unix.CmsgSpace(len(value)))
-	h := (*unix.Cmsghdr)(unsafe.Pointer(&message[0])) // aligned: no smaller part is allocated
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&message[0]))
 	h.Level, h.Type = level, kind
 	h.SetLen(unix.CmsgLen(len(value)))
 	copy(message[unix.CmsgLen(0):], value)

@@ -3,6 +3,7 @@ package platform
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ type fakeList struct {
 	entries []string
 	bytes   int
 	err     error
+	torn    func() // called at each end of the list
 }
 
 func (l *fakeList) ReadAt(p []byte, off int64) (int, error) {
@@ -21,6 +23,9 @@ func (l *fakeList) ReadAt(p []byte, off int64) (int, error) {
 	}
 	n, err := strings.NewReader(strings.Join(l.entries, "\n")).ReadAt(p, off)
 	l.bytes += n
+	if err != nil && l.torn != nil {
+		l.torn()
+	}
 	return n, err
 }
 
@@ -41,8 +46,13 @@ func TestPicks(t *testing.T) {
 	p := &Picks{list: list, now: func() time.Time { return clock }}
 	want := func(when, driver string) {
 		t.Helper()
-		if got := p.Driver(tls.TLS_AES_128_GCM_SHA256); got != driver {
-			t.Errorf("%s: %q, want %q", when, got, driver)
+		want := Pick{Seen: driver != "unseen", Driver: driver}
+		if driver == "unseen" || driver == "none" {
+			want.Driver = ""
+		}
+		want.Driver, want.Testing = strings.CutSuffix(want.Driver, " for now")
+		if got := p.Driver(tls.TLS_AES_128_GCM_SHA256); got != want {
+			t.Errorf("%s: %+v, want %+v", when, got, want)
 		}
 	}
 	want("at first", "cpu")
@@ -69,21 +79,51 @@ func TestPicks(t *testing.T) {
 	want("its priority has changed, and it is not the first, and a second later", "engine")
 	list.entries = list.entries[2:]
 	want("it has gone", "cpu")
+	all := list.entries
+	list.entries = list.entries[:len(all)-1]
+	clock = clock.Add(picksAge)
+	want("all have gone", "none")
+	list.entries = all
+	clock = clock.Add(picksAge)
+	want("one is back", "cpu")
 
-	list.entries = append([]string{entry("gcm(aes)", "slow", "3000", "unknown")}, list.entries...)
-	list.entries = append([]string{entry("sha1", "sha1-generic", "1", "passed")}, list.entries...)
-	want("the kernel tests one", "cpu")
-	list.entries[1] = entry("gcm(aes)", "slow", "3000", "passed")
-	want("it has passed", "slow")
-	if got := p.Driver(tls.TLS_CHACHA20_POLY1305_SHA256); got != "" {
-		t.Errorf("of another cipher: %q", got)
+	larva := func(driver, priority string) string {
+		return strings.Replace(entry("gcm(aes)", driver, priority, "passed"), "aead", "larval", 1)
 	}
+	list.entries = append([]string{larva("", "-1")}, list.entries...)
+	want("the kernel looks for a module", "cpu")
+	list.entries[0] = larva("worse", "1")
+	want("the kernel tests one that is not better", "cpu")
+	list.entries = append([]string{entry("sha1", "sha1-generic", "1", "passed"), larva("slow", "3000"), entry("gcm(aes)", "slow", "3000", "unknown")}, list.entries...)
+	want("the kernel tests a better one", "cpu for now")
+	list.entries[1] = entry("sha1", "sha1-ce", "1", "passed")
+	list.entries[2] = entry("gcm(aes)", "slow", "3000", "passed")
+	want("it has passed", "slow")
+	list.entries[2] = entry("gcm(aes)", "slow", "3000", "unknown")
+	clock = clock.Add(picksAge)
+	want("it has failed", "cpu")
+	list.bytes = 0
+	if want("again", "cpu"); list.bytes > maxCryptoLine {
+		t.Errorf("%d bytes were read, since a driver has failed", list.bytes)
+	}
+	if got := p.Driver(tls.TLS_CHACHA20_POLY1305_SHA256); got != (Pick{Seen: true}) {
+		t.Errorf("of another cipher: %+v", got)
+	}
+	clock = clock.Add(picksAge)
+	list.torn = func() { list.entries[1] = strings.Replace(list.entries[1], "sha1-ce", "sha1-x", 1); list.torn = nil }
+	want("the list changes while it is read", "cpu")
+	clock = clock.Add(picksAge)
+	n := 0
+	list.torn = func() { n++; list.entries[1] = entry("sha1", fmt.Sprint(n), "1", "passed") }
+	want("it never ends to change", "unseen")
+	list.torn = nil
+	list.entries[0] = entry("sha1", "sha1-neon", "1", "passed")
 	list.err = errors.New("no list")
-	want("no list any more", "")
+	want("no list any more", "unseen")
 	list.err = nil
-	want("and again", "slow")
+	want("and again", "cpu")
 	p = &Picks{now: time.Now}
-	want("no list at all", "")
+	want("no list at all", "unseen")
 	if err := p.Close(); err != nil {
 		t.Error(err)
 	}

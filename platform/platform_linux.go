@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -85,15 +86,21 @@ type Feature struct {
 	Remedy       string `json:"remedy,omitempty"`       // what to do about it, one line; empty if usable
 }
 
-// Verdicts are the outcomes of tests of what kernel TLS encrypts, by cipher suite: nil
-// if it was right, else what was wrong. What is not there was not tested.
-type Verdicts map[uint16]error
+// Verdicts are the outcomes of tests of what kernel TLS encrypts, by cipher suite. What is
+// not there was not tested.
+type Verdicts map[uint16]Verdict
+
+// A Verdict is on the driver that the kernel picked.
+type Verdict struct {
+	Driver string // that was found right, before and after the test; "" if it cannot be seen
+	Err    error  // what was wrong; nil if nothing was
+}
 
 // wrong is the verdict on who computes a cipher's algorithm: he does so for other key
 // lengths, too.
 func (v Verdicts) wrong(c kernelCipher) error {
 	for _, other := range kernelCiphers {
-		if err := v[other.suite]; err != nil && other.algorithm == c.algorithm {
+		if err := v[other.suite].Err; err != nil && other.algorithm == c.algorithm {
 			return err
 		}
 	}
@@ -180,12 +187,20 @@ func (r *Report) setCiphers(answers []tlsAnswer, facts tlsFacts, verdicts Verdic
 	for i, c := range kernelCiphers {
 		verdict, tested := verdicts[c.suite]
 		f := tlsFeature(answers[i], c, facts)
-		if answers[i].step == stepTest {
+		picked, _ := r.Picked(c.suite)
+		switch {
+		case answers[i].step == stepTest:
 			f = r.quarantine(c, answers[i].err)
+		case f.Usable && tested && verdict.Driver != picked.Driver:
+			f = Feature{
+				Inconclusive: true,
+				Reason:       fmt.Sprintf("the kernel picks %s now, which has come while %s was tested", cmp.Or(picked.Driver, "none"), cmp.Or(verdict.Driver, "none")),
+				Remedy:       "ask again",
+			}
 		}
 		r.Ciphers = append(r.Ciphers, Cipher{
 			Suite: c.suite, Name: tls.CipherSuiteName(c.suite), Feature: f,
-			Verified: f.Usable && tested && verdict == nil, Quarantined: answers[i].step == stepTest,
+			Verified: f.Usable && tested && verdict.Err == nil, Quarantined: answers[i].step == stepTest,
 		})
 		if i == 0 || f.Usable && !r.KernelTLS.Usable {
 			r.KernelTLS = f

@@ -144,7 +144,7 @@ func TestCiphers(t *testing.T) {
 // same driver; and who did it is named.
 func TestQuarantine(t *testing.T) {
 	wrong := errors.New("record 3 is encrypted wrongly")
-	verdicts := Verdicts{tls.TLS_AES_256_GCM_SHA384: wrong, tls.TLS_CHACHA20_POLY1305_SHA256: nil}
+	verdicts := Verdicts{tls.TLS_AES_256_GCM_SHA384: {Err: wrong}, tls.TLS_CHACHA20_POLY1305_SHA256: {}}
 	r := Report{GCM: []Algorithm{{Name: gcmAES, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed"}}}
 	answers := tlsSetup(t.Context(), verdicts)
 	answers[2] = tlsAnswer{step: stepDone}
@@ -157,7 +157,17 @@ func TestQuarantine(t *testing.T) {
 	if c := r.Ciphers[2]; !c.Usable || !c.Verified || c.Quarantined || !r.KernelTLS.Usable {
 		t.Errorf("ChaCha20: %+v, kernel TLS %+v", c, r.KernelTLS)
 	}
-	verdicts = Verdicts{tls.TLS_AES_128_GCM_SHA256: ErrNoAnswer}
+	verdicts = Verdicts{tls.TLS_AES_128_GCM_SHA256: {Driver: "cpu"}, tls.TLS_AES_256_GCM_SHA384: {Driver: "gcm-aes-caam"}}
+	r.Ciphers, r.KernelTLS = nil, Feature{}
+	done := tlsAnswer{step: stepDone}
+	r.setCiphers([]tlsAnswer{done, done, done}, tlsFacts{}, verdicts)
+	if c := r.Ciphers[0]; c.Usable || c.Verified || c.Quarantined || !c.Inconclusive || !strings.Contains(c.Reason, "gcm-aes-caam now, which has come while cpu was tested") {
+		t.Errorf("another driver was tested: %+v", c)
+	}
+	if c := r.Ciphers[1]; !c.Usable || !c.Verified {
+		t.Errorf("this driver was tested: %+v", c)
+	}
+	verdicts = Verdicts{tls.TLS_AES_128_GCM_SHA256: {Err: ErrNoAnswer}}
 	r = Report{}
 	answers = tlsSetup(t.Context(), verdicts)
 	answers[2] = tlsAnswer{stepKey, unix.ENOENT}
@@ -229,7 +239,7 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%s: usable %v, taken %v", c.Name, c.Usable, r.Takes(c.Suite))
 		}
 		a, picked := r.Picked(c.Suite)
-		if now := picks.Driver(c.Suite); now != a.Driver {
+		if now := picks.Driver(c.Suite).Driver; now != a.Driver {
 			t.Errorf("%s: %q is picked now, and a moment ago %q", c.Name, now, a.Driver)
 		}
 		if c.Usable && !picked {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"uringhttpd/config"
@@ -71,14 +72,23 @@ func encryptors(report *platform.Report) []Encryptor {
 	return all
 }
 
-// Examined returns who is right, as a report that was made after a test has it, and what is
-// wrong with who is not.
-func Examined(report *platform.Report) ([]Encryptor, error) {
-	var err error
-	if text := quarantined(report); text != "" {
-		err = errors.New(text)
+// Verdicts tells, of a report that was made after a test, what it says of who encrypts.
+func Verdicts(report *platform.Report) []Examined {
+	var all []Examined
+	right := encryptors(report)
+	for _, c := range report.Ciphers {
+		if i := slices.IndexFunc(right, func(e Encryptor) bool { return e.Suite == c.Suite }); i >= 0 {
+			all = append(all, Examined{Encryptor: right[i]})
+			continue
+		}
+		a, _ := report.Picked(c.Suite)
+		e := Examined{Encryptor: Encryptor{Suite: c.Suite, Driver: a.Driver}}
+		if !c.Inconclusive {
+			e.Err = errors.New(c.Reason)
+		}
+		all = append(all, e)
 	}
-	return encryptors(report), err
+	return all
 }
 
 // String is as in "gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)".

@@ -84,6 +84,7 @@ type conn struct {
 	scrape    bool          // it is given the metrics, and not counted
 	session   *ktls.Session // nil on a plain connection
 	by        Encryptor     // in the kernel
+	async     bool          // what is sent may have to wait for it
 
 	in       []byte    // received and not yet used: decrypted
 	scanned  int       // bytes of in that do not hold the end of a head
@@ -287,16 +288,16 @@ func (c *conn) tryKernel() error {
 	if suite == 0 {
 		return c.sock.Offload(c.session) // says why not
 	}
-	before, err := c.drivers.find(suite)
-	if err != nil {
+	if _, err := c.drivers.find(suite); err != nil {
 		return err
 	}
 	if err := c.sock.Offload(c.session); err != nil {
 		return err
 	}
 	// Another may have come meanwhile. Nothing is encrypted yet.
+	var err error
 	c.by, err = c.drivers.find(suite)
-	c.by.Async = c.by.Async || before.Async
+	c.async = c.drivers.mayWait(suite)
 	var untested *untestedError
 	if errors.As(err, &untested) {
 		untested.taken = true

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"uringhttpd/platform"
 )
 
 // drivers are who encrypts for kernel TLS. The kernel picks one for each connection, and
@@ -18,25 +20,43 @@ import (
 // that. Connections for which a driver would be picked that was not tested stay in user
 // space until it is.
 type drivers struct {
-	picked func(suite uint16) string   // by the kernel now; nil: as at the start
-	tested atomic.Pointer[[]Encryptor] // at the start, and since; only the loop changes it
+	picked func(suite uint16) platform.Pick // nil: as at the start
+	tested atomic.Pointer[[]Encryptor]      // at the start, and since; only the loop changes it
 }
 
 // An untestedError is why a connection is not, or not any more, the kernel's.
 type untestedError struct {
-	suite  uint16
-	driver string // "" if it cannot be seen
-	taken  bool   // the kernel has the keys already
+	suite uint16
+	pick  platform.Pick
+	taken bool // the kernel has the keys already
 }
 
 func (e *untestedError) Error() string {
-	if e.driver == "" {
-		return "it cannot be seen who encrypts in the kernel with " + tls.CipherSuiteName(e.suite)
+	what := "it cannot be seen who encrypts in the kernel"
+	switch {
+	case e.pick.Testing:
+		what = "the kernel tests a driver"
+	case e.pick.Driver != "":
+		what = "the kernel picks " + e.pick.Driver + ", which is not tested"
+	case e.pick.Seen:
+		what = "the kernel has no driver, or has not made it yet"
 	}
-	return fmt.Sprintf("the kernel has %s for %s, which is not tested", e.driver, tls.CipherSuiteName(e.suite))
+	return fmt.Sprintf("%s: %s", tls.CipherSuiteName(e.suite), what)
 }
 
 func (e *untestedError) Is(target error) bool { return target == errors.ErrUnsupported && !e.taken }
+
+// newcomer names what a test would find out about: a driver, or who the kernel makes for
+// a cipher suite; "" if a test is of no use now.
+func (e *untestedError) newcomer() string {
+	switch {
+	case !e.pick.Seen || e.pick.Testing:
+		return ""
+	case e.pick.Driver == "":
+		return tls.CipherSuiteName(e.suite)
+	}
+	return e.pick.Driver
+}
 
 // find returns who encrypts with a cipher suite if kernel TLS is set up now. The error is an
 // *untestedError, or another that wraps errors.ErrUnsupported.
@@ -47,19 +67,28 @@ func (d *drivers) find(suite uint16) (Encryptor, error) {
 			of = append(of, e)
 		}
 	}
-	if len(of) == 0 {
-		return Encryptor{}, fmt.Errorf("the kernel does not take %s: %w", tls.CipherSuiteName(suite), errors.ErrUnsupported)
-	}
-	if d.picked == nil {
+	if d.picked == nil && len(of) > 0 {
 		return of[0], nil
 	}
-	driver := d.picked(suite)
+	var pick platform.Pick
+	if d.picked != nil {
+		pick = d.picked(suite)
+	}
+	if len(of) == 0 && pick.Driver == "" {
+		return Encryptor{}, fmt.Errorf("the kernel does not take %s: %w", tls.CipherSuiteName(suite), errors.ErrUnsupported)
+	}
 	for _, e := range of {
-		if e.Driver == driver {
+		if e.Driver == pick.Driver && !pick.Testing {
 			return e, nil
 		}
 	}
-	return Encryptor{}, &untestedError{suite: suite, driver: driver}
+	return Encryptor{}, &untestedError{suite: suite, pick: pick}
+}
+
+// mayWait tells whether one of a cipher suite's drivers is asynchronous. That one was given
+// priority a moment ago may not be seen yet.
+func (d *drivers) mayWait(suite uint16) bool {
+	return slices.ContainsFunc(d.list(), func(e Encryptor) bool { return e.Suite == suite && e.Async })
 }
 
 func (d *drivers) list() []Encryptor {
@@ -91,66 +120,93 @@ func names(all []Encryptor) string {
 	return strings.Join(names, ", ")
 }
 
-// suites are those of the asynchronous ones.
+// suites are those of asynchronous drivers; all, if there are none.
 func (d *drivers) suites() []uint16 {
-	var suites []uint16
+	var all, async []uint16
 	for _, e := range d.list() {
-		if e.Async && !slices.Contains(suites, e.Suite) {
-			suites = append(suites, e.Suite)
+		all = append(all, e.Suite)
+		if e.Async {
+			async = append(async, e.Suite)
 		}
 	}
-	return suites
+	if async == nil {
+		return all
+	}
+	return async
 }
 
-// newcomer is a driver that is being tested, and what became of those before it. There is one
-// test at a time, which costs a processor about as much as some handshakes.
-type newcomer struct {
-	driver  string // "": none
-	found   []Encryptor
-	err     error
-	refused []string  // drivers that were not found right
-	testAt  time.Time // no test before that
+// An Examined is what a test says of who encrypts with a cipher suite.
+type Examined struct {
+	Encryptor
+	Err error // what is wrong with it; nil if it was found right, or, not Verified, not tested
 }
 
-// examineNewcomer has a driver tested that the kernel has picked for a connection.
-func (l *loop) examineNewcomer(driver string) {
-	n := &l.newcomer
+// newcomers are drivers that come. There is one test at a time, which costs a processor about as
+// much as some handshakes.
+type newcomers struct {
+	testing string // for whose sake; "": none
+	found   []Examined
+	err     error                // why there was no test
+	refused map[string]bool      // drivers that were wrong
+	testAt  map[string]time.Time // no test for its sake before that
+}
+
+func newNewcomers(refused []string) newcomers {
+	n := newcomers{refused: map[string]bool{}, testAt: map[string]time.Time{}}
+	for _, driver := range refused {
+		n.refused[driver] = true
+	}
+	return n
+}
+
+// examineNewcomer has drivers tested, since one was picked for a connection that was not.
+func (l *loop) examineNewcomer(name string) {
+	n := &l.newcomers
 	switch {
-	case driver == "" || l.examine == nil || slices.Contains(n.refused, driver):
+	case name == "" || l.examine == nil || n.refused[name]:
 		return
-	case n.driver != "" || l.engine.testing || l.now.Before(n.testAt): // a later connection will ask
+	case n.testing != "" || l.engine.testing || l.now.Before(n.testAt[name]): // a later connection will ask
 		return
 	case l.engine.dead || l.stopping:
 		return
 	}
-	l.log.Info("the kernel has another driver for a cipher: it is tested before kernel TLS is used with it", "driver", driver)
-	n.driver, n.found, n.err = driver, nil, nil
+	l.log.Info("the kernel has another driver for a cipher: it is tested before kernel TLS is used with it", "driver", name)
+	n.testing, n.found, n.err = name, nil, nil
 	l.engine.tester.submit(newcomerTest, func() { n.found, n.err = l.examine(l.lifetime) })
 }
 
 // examined takes the outcome of that test. A driver that was wrong is not tested again: a
 // restart does that.
 func (l *loop) examined() {
-	n := &l.newcomer
-	driver, found, err := n.driver, n.found, n.err
-	n.driver, n.testAt = "", l.now.Add(engineRetest)
-	found = slices.DeleteFunc(found, func(e Encryptor) bool {
-		return e.Driver != driver || !e.Verified || slices.Contains(l.drivers.list(), e)
-	})
-	switch {
-	case l.lifetime != nil && l.lifetime.Err() != nil: // nobody waits for it any more
-	case len(found) > 0:
-		n.testAt = l.now
-		l.drivers.add(found)
-		text := "kernel TLS is used with another driver, too: " + names(found)
+	n := &l.newcomers
+	name := n.testing
+	n.testing = ""
+	n.testAt[name] = l.now.Add(engineRetest)
+	if l.lifetime != nil && l.lifetime.Err() != nil {
+		return // nobody waits for it any more
+	}
+	var right []Encryptor
+	known := false
+	for _, e := range n.found {
+		known = known || e.Driver == name && (e.Verified || e.Err != nil) || tls.CipherSuiteName(e.Suite) == name
+		switch {
+		case e.Driver == "":
+		case e.Err != nil && !n.refused[e.Driver]:
+			n.refused[e.Driver] = true
+			text := "a driver that has come is wrong: where the kernel picks it, kernel TLS is not used, until a restart finds it right"
+			l.log.Error(text, "driver", e.Driver, "reason", e.Err)
+			l.tell(fmt.Sprintf("%s (%s: %v)", text, e.Driver, e.Err))
+		case e.Err == nil && e.Verified && !slices.Contains(l.drivers.list(), e.Encryptor):
+			right = append(right, e.Encryptor)
+		}
+	}
+	if len(right) > 0 {
+		l.drivers.add(right)
+		text := "kernel TLS is used with another driver, too: " + names(right)
 		l.log.Info(text)
 		l.tell(text)
-	case err == nil || errors.Is(err, ErrInconclusive):
-		l.log.Warn("a driver that has come could not be tested, and is not used until it is", "driver", driver, "reason", err)
-	default:
-		n.refused = append(n.refused, driver)
-		text := "a driver that has come is wrong: where the kernel picks it, kernel TLS is not used, until a restart finds it right"
-		l.log.Error(text, "driver", driver, "reason", err)
-		l.tell(fmt.Sprintf("%s (%s: %v)", text, driver, err))
+	}
+	if !known {
+		l.log.Warn("a driver that has come could not be tested, and is not used until it is", "driver", name, "reason", n.err)
 	}
 }

@@ -3,30 +3,30 @@ package service
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"uringhttpd/ktls"
+	"uringhttpd/platform"
 )
 
 // newcomerLoop is a loop that knows one driver, of which a connection found another.
 type newcomerLoop struct {
 	*engineLoop
-	picked string // by the kernel
-	found  []Encryptor
-	err    error
-	asked  int
-	told   []string
+	pick  platform.Pick // of the kernel
+	found []Examined
+	err   error
+	asked int
+	told  []string
 }
 
 func newNewcomerLoop(t *testing.T) *newcomerLoop {
-	n := &newcomerLoop{engineLoop: newEngineLoop(t, 0), picked: "late"}
+	n := &newcomerLoop{engineLoop: newEngineLoop(t, 0), pick: platform.Pick{Seen: true, Driver: "late"}}
+	n.newcomers = newNewcomers([]string{"bad"})
 	n.drivers.add([]Encryptor{{Suite: suiteGCM, Driver: "early", Verified: true}})
-	n.drivers.picked = func(uint16) string { return n.picked }
-	n.examine = func(context.Context) ([]Encryptor, error) {
+	n.drivers.picked = func(uint16) platform.Pick { return n.pick }
+	n.examine = func(context.Context) ([]Examined, error) {
 		n.asked++
 		return n.found, n.err
 	}
@@ -39,7 +39,7 @@ func (n *newcomerLoop) connect() bool {
 	_, err := n.drivers.find(suiteGCM)
 	var untested *untestedError
 	if errors.As(err, &untested) {
-		n.examineNewcomer(untested.driver)
+		n.examineNewcomer(untested.newcomer())
 	}
 	return err == nil
 }
@@ -47,26 +47,25 @@ func (n *newcomerLoop) connect() bool {
 // TestNewcomer: a driver that has come is used once a test has found it right, is never
 // used if it was wrong, and is tested again, but not at once, if nobody knows.
 func TestNewcomer(t *testing.T) {
-	right := Encryptor{Suite: suiteGCM, Driver: "late", Async: true, Verified: true}
-	unverified := right
-	unverified.Verified = false
-	other := right
-	other.Driver = "later"
+	by := func(driver string, verified bool, err error) Examined {
+		return Examined{Encryptor{Suite: suiteGCM, Driver: driver, Async: true, Verified: verified}, err}
+	}
+	chacha := Examined{Encryptor{Suite: suiteChaCha, Driver: "chacha"}, errSimWrong}
 	for _, tc := range []struct {
 		name  string
-		found []Encryptor
+		found []Examined
 		err   error
 		used  bool
 		again bool // it is tested again
 		told  string
 	}{
-		{"right", []Encryptor{right}, nil, true, false, "kernel TLS is used with another driver"},
-		{"right, beside another that is wrong", []Encryptor{right}, errSimWrong, true, false, "kernel TLS is used with another driver"},
-		{"wrong", nil, errSimWrong, false, false, "a driver that has come is wrong"},
-		{"wrong, and another right", []Encryptor{other}, errSimWrong, false, false, "a driver that has come is wrong"},
-		{"not tested", []Encryptor{unverified}, nil, false, true, ""},
-		{"nobody could ask", nil, fmt.Errorf("%w: no memory", ErrInconclusive), false, true, ""},
-		{"gone when it was tested", []Encryptor{other}, nil, false, true, ""},
+		{"right", []Examined{by("late", true, nil)}, nil, true, false, "kernel TLS is used with another driver"},
+		{"right, beside another that is wrong", []Examined{by("late", true, nil), chacha}, nil, true, false, "a driver that has come is wrong"},
+		{"wrong", []Examined{by("late", false, errSimWrong)}, nil, false, false, "a driver that has come is wrong"},
+		{"not tested", []Examined{by("late", false, nil)}, nil, false, true, ""},
+		{"nobody could ask", nil, errors.New("no memory"), false, true, ""},
+		{"gone when it was tested, and another right", []Examined{by("later", true, nil)}, nil, false, true, "kernel TLS is used with another driver"},
+		{"gone, beside another that is wrong", []Examined{chacha}, nil, false, true, "a driver that has come is wrong"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			n := newNewcomerLoop(t)
@@ -88,12 +87,12 @@ func TestNewcomer(t *testing.T) {
 			if n.connect(); len(n.tester.jobs) > 0 != tc.again {
 				t.Errorf("tested again: %v, want %v", len(n.tester.jobs) > 0, tc.again)
 			}
-			n.picked = "early"
+			n.pick.Driver = "early"
 			if !n.connect() {
 				t.Error("the driver that was there before is not used any more")
 			}
-			if waits := slices.Contains(n.drivers.suites(), suiteGCM); waits != tc.used {
-				t.Errorf("something may wait: %v, want %v", waits, tc.used)
+			if want := len(tc.found) > 0 && tc.found[0].Verified; n.drivers.mayWait(suiteGCM) != want {
+				t.Errorf("something may wait: %v, want %v", !want, want)
 			}
 		})
 	}
@@ -103,16 +102,56 @@ func TestNewcomer(t *testing.T) {
 // engine is dead, or while the service stops.
 func TestNewcomerUnseen(t *testing.T) {
 	for name, change := range map[string]func(*newcomerLoop){
-		"cannot be seen":    func(n *newcomerLoop) { n.picked = "" },
-		"an engine died":    func(n *newcomerLoop) { n.engine.dead = true },
-		"another is tested": func(n *newcomerLoop) { n.engine.testing = true },
-		"the service ends":  func(n *newcomerLoop) { n.stopping = true },
+		"cannot be seen":                        func(n *newcomerLoop) { n.pick = platform.Pick{} },
+		"the kernel tests":                      func(n *newcomerLoop) { n.pick.Testing = true },
+		"the kernel tests one beside the known": func(n *newcomerLoop) { n.pick = platform.Pick{Seen: true, Driver: "early", Testing: true} },
+		"wrong before":                          func(n *newcomerLoop) { n.pick.Driver = "bad" },
+		"an engine died":                        func(n *newcomerLoop) { n.engine.dead = true },
+		"another is tested":                     func(n *newcomerLoop) { n.engine.testing = true },
+		"the service ends":                      func(n *newcomerLoop) { n.stopping = true },
 	} {
 		n := newNewcomerLoop(t)
 		change(n)
 		if n.connect() || len(n.tester.jobs) > 0 {
 			t.Errorf("%s: used, or tested", name)
 		}
+	}
+}
+
+// TestNewcomerOfParts: the kernel makes a driver of parts when somebody asks for it, which
+// connections that wait for it do not; the test does. It is tested by its name then.
+func TestNewcomerOfParts(t *testing.T) {
+	n := newNewcomerLoop(t)
+	n.pick.Driver = ""
+	made := Examined{Encryptor: Encryptor{Suite: suiteGCM, Driver: "gcm_base(late)"}}
+	n.found = []Examined{made} // what it was before the test is not known
+	for range 2 {
+		if n.connect() {
+			t.Fatal("used")
+		}
+	}
+	n.tester.work()
+	n.rang()
+	n.pick.Driver = made.Driver
+	n.found[0].Verified = true
+	if n.connect() || len(n.tester.jobs) != 1 {
+		t.Fatalf("used, or not tested: %d tests", len(n.tester.jobs))
+	}
+	n.tester.work()
+	n.rang()
+	if !n.connect() {
+		t.Error("not used")
+	}
+	// A cipher that the kernel did not have at the start.
+	n.pick.Driver, n.found[0].Suite = "chacha", suiteChaCha
+	_, err := n.drivers.find(suiteChaCha)
+	var untested *untestedError
+	if !errors.As(err, &untested) || untested.newcomer() != "chacha" {
+		t.Errorf("got %v, want that it is not tested", err)
+	}
+	n.pick.Driver = ""
+	if _, err := n.drivers.find(suiteChaCha); errors.As(err, &untested) || !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("got %v, want that the kernel does not take it", err)
 	}
 }
 
@@ -134,26 +173,30 @@ func TestNewcomerMeanwhile(t *testing.T) {
 	ts := startServer(t, hello, nil)
 	session, _ := handshaken(t, ts)
 	suite := session.Suite()
-	picked := "early"
+	pick := platform.Pick{Seen: true, Driver: "early"}
 	s := &settings{log: ts.settings.log, headerTimeout: time.Minute}
 	s.offloads.Store(true)
-	s.drivers.picked = func(uint16) string { return picked }
-	s.drivers.add([]Encryptor{{Suite: suite, Driver: "early"}, {Suite: suite, Driver: "known", Async: true}})
+	s.drivers.picked = func(uint16) platform.Pick { return pick }
 	for _, tc := range []struct {
-		comes string
+		comes platform.Pick
 		want  opKind
-		async bool
+		async bool // a driver that is known
 	}{
-		{"early", opRecv, false},
-		{"known", opRecv, true},
-		{"late", opClose, false},
+		{platform.Pick{Seen: true, Driver: "early"}, opRecv, false},
+		{platform.Pick{Seen: true, Driver: "known"}, opRecv, true},
+		{platform.Pick{Seen: true, Driver: "known"}, opRecv, false},
+		{platform.Pick{Seen: true, Driver: "early"}, opRecv, true},
+		{platform.Pick{Seen: true, Driver: "late"}, opClose, false},
+		{platform.Pick{Seen: true, Driver: "early", Testing: true}, opClose, false},
+		{platform.Pick{}, opClose, false},
 	} {
-		picked = "early"
-		c := newConn(s, &lateSocket{come: func() { picked = tc.comes }}, tc.comes, session)
+		s.drivers.tested.Store(&[]Encryptor{{Suite: suite, Driver: "early"}, {Suite: suite, Driver: "known", Async: tc.async}})
+		pick.Driver, pick.Testing, pick.Seen = "early", false, true
+		c := newConn(s, &lateSocket{come: func() { pick = tc.comes }}, tc.comes.Driver, session)
 		c.wire = make([]byte, wireBuffer)
 		c.offloadSession(time.Now()).job()
-		if op := c.step(event{now: time.Now()}); op.kind != tc.want || op.kind == opRecv && (c.transport != kernel || c.by.Async != tc.async) {
-			t.Errorf("%s: operation %d, %v, by %+v", tc.comes, op.kind, c.transport, c.by)
+		if op := c.step(event{now: time.Now()}); op.kind != tc.want || op.kind == opRecv && (c.transport != kernel || c.async != tc.async || c.by.Driver != tc.comes.Driver) {
+			t.Errorf("%+v: operation %d, %v, by %+v, may wait: %v", tc, op.kind, c.transport, c.by, c.async)
 		}
 	}
 }

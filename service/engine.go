@@ -75,7 +75,7 @@ type engine struct {
 }
 
 // usesEngine tells whether an asynchronous cipher encrypts for the connection.
-func (c *conn) usesEngine() bool { return c.by.Async && c.transport == kernel }
+func (c *conn) usesEngine() bool { return c.async && c.transport == kernel }
 
 // engineGave takes what a connection's TCP has been given in all, in bytes. More than
 // before is records that the engine has finished. The first reading may see the
@@ -164,7 +164,7 @@ func (l *loop) engineMoves() bool {
 // testEngine has the engine tested, if there is no sign that it works.
 func (l *loop) testEngine() {
 	e := &l.engine
-	if e.dead || e.testing || l.newcomer.driver != "" || l.engineMoves() || l.now.Before(e.testAt) {
+	if e.dead || e.testing || l.newcomers.testing != "" || l.engineMoves() || l.now.Before(e.testAt) {
 		return
 	}
 	l.log.Warn("the crypto engine is being tested, since nothing has come of it", "driver", l.drivers.asynchronous(), "for", engineTime)

@@ -138,7 +138,7 @@ func newEngineLoop(t *testing.T, n int) *engineLoop {
 			t.Fatal(err)
 		}
 		c := newConn(&s.settings, sock, fmt.Sprint(i), nil)
-		c.transport, c.by.Async = kernel, true
+		c.transport, c.async = kernel, true
 		e.slots = append(e.slots, &slot{conn: c, fd: 5 + i, token: uint64(i), place: -1})
 	}
 	return e

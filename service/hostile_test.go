@@ -143,7 +143,7 @@ func TestPushAgain(t *testing.T) {
 	for _, async := range []bool{true, false} {
 		sock := &scriptedSocket{reading: ktls.Reading{Pending: 16406, Unacked: 16406, Unsent: 16406, Acked: 1000}}
 		c := newConn(&ts.settings, sock, "client", nil)
-		c.transport, c.by.Async, c.state, c.acked = kernel, async, stTransfer, 1000
+		c.transport, c.async, c.state, c.acked = kernel, async, stTransfer, 1000
 		begin := time.Now()
 		now := begin
 		c.progressed = now
@@ -164,7 +164,7 @@ func TestPushAgain(t *testing.T) {
 	}
 	sock := &scriptedSocket{reading: ktls.Reading{Unacked: 16406, Unsent: 16406, Acked: 1000}}
 	c := newConn(&ts.settings, sock, "client", nil)
-	c.transport, c.by.Async, c.state, c.acked = kernel, true, stTransfer, 1000
+	c.transport, c.async, c.state, c.acked = kernel, true, stTransfer, 1000
 	now := time.Now()
 	c.progressed = now
 	op := c.awaitRoom(now)
@@ -226,7 +226,7 @@ func TestLongPush(t *testing.T) {
 	ts := startServer(t, http.NotFoundHandler(), nil)
 	sock := &scriptedSocket{}
 	c := newConn(&ts.settings, sock, "client", nil)
-	c.transport, c.by.Async = kernel, true
+	c.transport, c.async = kernel, true
 	now := time.Now()
 	c.transfer = transfer{pieces: []piece{{mem: make([]byte, 400<<10)}}}
 	op := c.send(now, c.finish)

@@ -77,7 +77,7 @@ type loop struct {
 	now         time.Time
 	finished    []uint64
 	engine      engine
-	newcomer    newcomer
+	newcomers   newcomers
 	fatal       error
 }
 
@@ -120,6 +120,7 @@ func (s *Server) run(ready func()) error {
 
 func (l *loop) run(ready func()) (err error) {
 	l.giveBack = l.release
+	l.newcomers = newNewcomers(l.refused)
 	defer func() {
 		l.endRequests() // a ring that failed ends handlers too
 		err = errors.Join(err, l.sys.end(l.discard))
@@ -242,7 +243,7 @@ func (l *loop) worked(s *slot) {
 	}
 	var untested *untestedError
 	if s.conn.state == stOffload && errors.As(s.conn.jobErr, &untested) {
-		l.examineNewcomer(untested.driver)
+		l.examineNewcomer(untested.newcomer())
 	}
 	l.perform(s, s.conn.step(event{now: l.now}))
 }

@@ -208,6 +208,7 @@ type Choice struct {
 	By      []Encryptor // who encrypts there, by cipher suite
 	Prefer  ktls.Cipher // to be used first
 	Reason  string      // one line, for a person
+	Refused []string    // drivers that were found wrong
 	Warning string      // the same, of a driver that is not trusted; "" if there is none
 }
 
@@ -244,6 +245,11 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 		c.Reason = fmt.Sprintf("kernel TLS is not used: %s; %s", f.Reason, f.Remedy)
 	}
 	c.Warning = distrusted
+	for _, e := range Verdicts(report) {
+		if e.Err != nil && e.Driver != "" {
+			c.Refused = append(c.Refused, e.Driver)
+		}
+	}
 	var why string
 	if c.Prefer, why = prefer(cfg, report, c.Offload); c.Prefer != ktls.AnyCipher {
 		c.Reason += fmt.Sprintf("; %v is preferred: %s", c.Prefer, why)

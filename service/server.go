@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/ktls"
+	"uringhttpd/platform"
 )
 
 // Options say what a Server serves, and how.
@@ -33,13 +34,14 @@ type Options struct {
 	// ErrInconclusive says nothing of the driver. Needed to Offload, since an asynchronous
 	// driver may come at any time.
 	TestCipher func(context.Context, []uint16) error
-	// Picked names the driver that the kernel would pick now for a cipher suite; "" if
-	// that cannot be seen. It is called twice for each handshake, on any goroutine; see
-	// platform.Picks. If it is nil, no driver comes or goes.
-	Picked func(suite uint16) string
-	// Examine is TestCipher for drivers that have come since the start: it tells who encrypts
-	// now, as Encryptors, and what is wrong with others.
-	Examine func(context.Context) ([]Encryptor, error)
+	// Picked tells whom the kernel would pick now for a cipher suite. It is called twice for
+	// each handshake, on any goroutine; see platform.Picks. If it is nil, no driver comes or goes.
+	Picked func(suite uint16) platform.Pick
+	// Examine is TestCipher for drivers that have come since the start, by the cipher suites
+	// that they encrypt with now. The error says why not all is known.
+	Examine func(context.Context) ([]Examined, error)
+	// Refused are drivers that were found wrong before the start.
+	Refused []string
 	Notice  func(string) // takes a sentence that a person must see; may be nil
 
 	Connections   int           // at a time; above it, clients wait in the listen queue
@@ -106,7 +108,8 @@ type Server struct {
 	listeners   []*Listener
 	bell        *bell
 	testCipher  func(context.Context, []uint16) error
-	examine     func(context.Context) ([]Encryptor, error)
+	examine     func(context.Context) ([]Examined, error)
+	refused     []string
 	notice      func(string)
 	endRequests context.CancelFunc // ends their context
 	request     atomic.Uint32      // what Shutdown and Abort asked for
@@ -143,6 +146,7 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 		bell:        b,
 		testCipher:  opts.TestCipher,
 		examine:     opts.Examine,
+		refused:     opts.Refused,
 		notice:      opts.Notice,
 	}
 	s.offloads.Store(opts.Offload)

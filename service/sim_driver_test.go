@@ -3,6 +3,9 @@ package service
 import (
 	"context"
 	"errors"
+	"slices"
+
+	"uringhttpd/platform"
 )
 
 // simDriver is who encrypts in a simulated kernel.
@@ -22,11 +25,25 @@ func (w *world) newDrivers() {
 	}
 }
 
-// swapDrivers lets the other driver come, or go again.
+// swapDrivers lets the other driver come, or go again. The kernel may have to test it first, or
+// make it of parts once somebody asks.
 func (w *world) swapDrivers() {
-	if w.newcomer != nil {
+	switch {
+	case w.newcomer == nil:
+	case !w.testing && w.chance(300):
+		w.testing = true
+	default:
 		w.driver, *w.newcomer = *w.newcomer, w.driver
+		w.testing, w.unmade = false, w.chance(200)
 	}
+}
+
+// useDriver is what the kernel does for somebody who asks for the cipher.
+func (w *world) useDriver() {
+	if w.testing {
+		w.swapDrivers() // waited for
+	}
+	w.unmade = false
 }
 
 // encryptors is how the service knows a driver.
@@ -37,15 +54,31 @@ func (d simDriver) encryptors() (all []Encryptor) {
 	return all
 }
 
-func (w *world) picked(uint16) string { return w.driver.name }
+func (w *world) picked(uint16) platform.Pick {
+	if w.unmade {
+		return platform.Pick{Seen: true, Testing: w.testing}
+	}
+	return platform.Pick{Seen: true, Driver: w.driver.name, Testing: w.testing}
+}
+
+// known tells whether the service has found the driver right.
+func (w *world) known() bool {
+	return slices.ContainsFunc(w.loop.drivers.list(), func(e Encryptor) bool { return e.Driver == w.driver.name })
+}
 
 // examine is how the service has the driver tested that is there.
-func (w *world) examine(context.Context) ([]Encryptor, error) {
-	switch {
-	case w.driver.wrong:
-		return nil, errSimWrong
-	case w.driver.async && w.engine.dead:
-		return nil, errSimDead
+func (w *world) examine(context.Context) ([]Examined, error) {
+	var all []Examined
+	w.useDriver()
+	for _, e := range w.driver.encryptors() {
+		x := Examined{Encryptor: e}
+		switch {
+		case w.driver.wrong:
+			x.Err, x.Verified = errSimWrong, false
+		case w.driver.async && w.engine.dead:
+			x.Err, x.Verified = errSimDead, false
+		}
+		all = append(all, x)
 	}
-	return w.driver.encryptors(), nil
+	return all, nil
 }

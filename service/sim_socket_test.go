@@ -188,6 +188,9 @@ func (s *simSocket) SetTX(info []byte) error {
 	}
 	if s.w.chance(30) {
 		s.w.swapDrivers()
+	}
+	s.w.useDriver()
+	if !s.w.known() {
 		s.client.excused("a driver comes while the keys are handed over")
 	}
 	t := &simTLS{driver: s.w.driver, fresh: true, size: len(info), seq: binary.BigEndian.Uint64(info[len(info)-8:]), v12: info[0] == 3}

@@ -50,6 +50,8 @@ type world struct {
 	kernelTLS    bool
 	driver       simDriver  // that the kernel picks
 	newcomer     *simDriver // that comes some time, or has gone again; nil: none
+	testing      bool       // it comes once the kernel has tested it
+	unmade       bool       // the driver is made when it is asked for
 	newcomers    int        // records that it has encrypted
 	engine       simEngine  // of those that are asynchronous
 	calmAt       time.Time  // when all clients were done, and the service was asked to stop
@@ -358,7 +360,7 @@ func (w *world) move() {
 		w.fault("%d handshakes are counted, of %d jobs", n, len(w.jobs))
 	}
 	w.fate()
-	if w.chance(5) {
+	if w.chance(5) || w.testing && w.chance(50) {
 		w.swapDrivers()
 	}
 	calm, taken := true, true

@@ -5,6 +5,7 @@ package board_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -44,6 +45,16 @@ func testLate(ctx context.Context, t *testing.T, m *board.Machine, effort effort
 	}
 	l.unload(ctx, t)
 	l.downloads(ctx, t, "the engine has gone", true)
+	// What the kernel has made of parts goes with one of them, and comes when it is asked for.
+	eventually(ctx, t, "a part that nobody uses", func() bool { return m.UnloadModule(ctx, "ghash_generic") == nil })
+	if err := m.LoadModule(ctx, "ghash_generic"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(ctx, t, "a driver that is made of parts anew", func() bool {
+		before := l.inKernel(ctx, t)
+		l.downloads(ctx, t, "parts have gone and come", false)
+		return l.inKernel(ctx, t) > before
+	})
 	l.stop(ctx, t)
 
 	l.start(ctx, t)
@@ -102,6 +113,17 @@ func (l *late) load(ctx context.Context, t *testing.T) {
 func (l *late) unload(ctx context.Context, t *testing.T) {
 	t.Helper()
 	eventually(ctx, t, "an engine that nobody uses", func() bool { return l.m.UnloadModule(ctx, caamsim.Name) == nil })
+}
+
+// inKernel is how many responses went over kernel TLS.
+func (l *late) inKernel(ctx context.Context, t *testing.T) (n int) {
+	t.Helper()
+	const name = "\nuringhttpd_responses_total{transport=\"kernel\"} "
+	_, value, _ := strings.Cut(l.metrics(ctx, t), name)
+	if _, err := fmt.Sscan(value, &n); err != nil {
+		t.Fatalf("%s: %v in %.50q", name, err, value)
+	}
+	return n
 }
 
 // downloads makes some at once, all of which must be complete, and in kernel TLS if that is

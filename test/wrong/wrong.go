@@ -323,15 +323,15 @@ var Untested = Variant{"no quarantine", []Edit{{
 // Unwatched goes on with what it knew at the start of who encrypts.
 var Unwatched = Variant{"drivers that come are not noticed", []Edit{{
 	File: "service/drivers.go",
-	Old:  "if d.picked == nil {",
-	New:  "if true {",
+	Old:  "if d.picked == nil && len(of) > 0 {",
+	New:  "if len(of) > 0 {",
 }}}
 
 // LookedOnce does not look who has got the keys.
 var LookedOnce = Variant{"a driver that comes meanwhile is not noticed", []Edit{{
 	File: "service/conn.go",
 	Old:  "c.by, err = c.drivers.find(suite)",
-	New:  "c.by = before",
+	New:  "c.by = Encryptor{Suite: suite}",
 }}}
 
 // EngineBlind knows nothing of the engine but what the loop itself has waited for.
