@@ -333,6 +333,32 @@ func TestRevived(t *testing.T) {
 	}
 }
 
+// TestRevivedLater: of what waits for an engine that has died and goes again, not all comes back
+// at once. What comes later is closed, too, though the engine may still have records of it.
+func TestRevivedLater(t *testing.T) {
+	e := newEngineLoop(t, 2)
+	e.send(0, false)
+	e.send(1, false)
+	e.engineDied(errSimDead)
+	if e.engine.lost != 2 {
+		t.Fatalf("%d are lost", e.engine.lost)
+	}
+	e.complete(uring.Completion{Token: tokenBase, Result: 10})
+	e.slots[1].conn.sock.Sent(1000)
+	e.complete(uring.Completion{Token: tokenBase + 1, Result: 10})
+	if !e.engine.revived || len(e.closers.jobs) == 0 {
+		t.Errorf("revived %v, closes by workers %d", e.engine.revived, len(e.closers.jobs))
+	}
+	e.closers.work()
+	e.rang()
+	for fd, n := 0, e.sys.closes(); fd < n; fd++ {
+		e.complete(uring.Completion{Token: tokenBase})
+	}
+	if e.live != 0 || e.engine.lost != 0 || e.engine.inFlight != 0 {
+		t.Errorf("%d connections live, %d are lost, %d operations wait", e.live, e.engine.lost, e.engine.inFlight)
+	}
+}
+
 // TestEngineAllocates: with nobody waiting, an operation costs no memory.
 func TestEngineAllocates(t *testing.T) {
 	e := newEngineLoop(t, 1)

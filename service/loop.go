@@ -391,6 +391,10 @@ func (l *loop) count(n int) {
 // perform starts what a connection asks for.
 func (l *loop) perform(s *slot, op operation) {
 	if l.engine.dead && s.conn.usesEngine() {
+		if l.engine.revived && op.kind == opClose {
+			l.useEngine(s, op) // as revive did with those that had come back before
+			return
+		}
 		l.giveUp(s)
 		return
 	}

@@ -125,6 +125,11 @@ func (w *world) remains() error {
 	case !w.engine.died && (e.dead || e.lost > 0):
 		return fmt.Errorf("the engine works, and was given up: dead %v, %d lost", e.dead, e.lost)
 	case w.engine.died:
+		for _, s := range w.loop.slots {
+			if e.revived && !w.engine.dead && s.lost && !s.inRing && !s.working && w.loop.request.Load() != askedAbort {
+				return fmt.Errorf("the engine goes again, and descriptor %d stays lost", s.fd)
+			}
+		}
 		hung := 0
 		for _, f := range w.flights {
 			if f.waiting {
