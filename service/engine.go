@@ -116,8 +116,9 @@ func (l *loop) beginUse(s *slot) {
 func (l *loop) used(s *slot, errno unix.Errno) {
 	e := &l.engine
 	e.inFlight--
-	if (s.op.kind == opSend || s.op.kind == opNotify) && !s.op.more && errno == 0 {
-		e.moved = l.now // it had to wait for its record
+	whole := (s.op.kind == opSend || s.op.kind == opNotify) && !s.op.more
+	if errno == 0 && (whole || l.now.Sub(s.began) >= engineTime) {
+		e.moved = l.now // it had to wait for its record, or for room in the queue
 		e.ended++
 	}
 	s.engine, s.op, s.began = false, operation{}, time.Time{}

@@ -333,6 +333,22 @@ func TestRevived(t *testing.T) {
 	}
 }
 
+// TestRevivedFull: an engine whose queue was full has answered when a splice comes back that has
+// waited, though splices need not; one that had just begun proves nothing.
+func TestRevivedFull(t *testing.T) {
+	for _, waited := range []time.Duration{0, engineTime} {
+		e := newEngineLoop(t, 1)
+		e.send(0, true) // as a splice is
+		e.now = e.now.Add(waited)
+		e.sys.clock = e.now
+		e.engineDied(errSimDead)
+		e.complete(uring.Completion{Token: tokenBase, Result: 10})
+		if e.engine.revived != (waited > 0) {
+			t.Errorf("after %v: revived %v", waited, e.engine.revived)
+		}
+	}
+}
+
 // TestRevivedLater: of what waits for an engine that has died and goes again, not all comes back
 // at once. What comes later is closed, too, though the engine may still have records of it.
 func TestRevivedLater(t *testing.T) {
