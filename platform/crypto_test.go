@@ -69,6 +69,10 @@ func TestCaptured(t *testing.T) {
 		ctr    string
 	}{
 		"amd64-caam": {"gcm-aes-caam", true, 1, "ctr(aes-generic)"},
+		"arm64-caam": {"gcm-aes-caam", true, 1, "ctr(aes-generic)"},
+		"armv7-caam": {"gcm-aes-caam", true, 1, "ctr(aes-arm)"},
+		"imx8mp":     {"gcm_base(ctr(aes-generic),ghash-generic)", false, 0, "ctr(aes-generic)"},
+		"sabrelite":  {"gcm_base(ctr(aes-arm),ghash-generic)", false, 0, "ctr(aes-arm)"},
 	} {
 		text, err := os.ReadFile("testdata/" + name + ".crypto")
 		if err != nil {
