@@ -329,8 +329,10 @@ func (d *dead) look(ctx context.Context, t *testing.T, when string) {
 	for _, stack := range u.Workers {
 		var functions []string
 		for _, line := range strings.Split(strings.TrimSpace(stack), "\n")[1:] {
-			f, _, _ := strings.Cut(strings.TrimPrefix(line, "[<0>] "), "+")
-			functions = append(functions, f)
+			if f, ok := strings.CutPrefix(line, "[<0>] "); ok {
+				f, _, _ = strings.Cut(f, "+")
+				functions = append(functions, f)
+			}
 		}
 		waits[strings.Join(functions, " ")]++
 	}

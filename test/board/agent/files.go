@@ -175,7 +175,8 @@ func (s *server) process(a wire.Handle) (any, error) {
 			continue
 		}
 		if stack, err := os.ReadFile(filepath.Join(dir, "task", thread.Name(), "stack")); err == nil {
-			p.Workers = append(p.Workers, string(name)+string(stack))
+			// How often it slept tells one that is idle from one that is used, and its number how old it is.
+			p.Workers = append(p.Workers, fmt.Sprintf("%s%s%s, thread %s", name, stack, sleeps(filepath.Join(dir, "task", thread.Name())), thread.Name()))
 		}
 	}
 	status, err := os.ReadFile(dir + "/status")
@@ -221,4 +222,18 @@ func locked(status string) (int64, error) {
 		sum += n << 10
 	}
 	return sum, nil
+}
+
+// sleeps is the line of a thread's status that counts how often it slept (proc(5)).
+func sleeps(dir string) string {
+	status, err := os.ReadFile(filepath.Join(dir, "status"))
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(status)) {
+		if strings.HasPrefix(line, "voluntary_ctxt_switches") {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
 }
