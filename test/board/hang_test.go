@@ -275,7 +275,7 @@ func awaitDisk(ctx context.Context, t *testing.T, p *board.Process, threads int)
 		}
 		n := 0
 		for _, stack := range u.Workers {
-			for _, function := range []string{"folio_wait_bit", "ext4_", "d_alloc_parallel", "bh_read"} {
+			for _, function := range []string{"folio_wait_bit", "ext4_", "d_alloc_parallel", "bh_read", "__wait_on_buffer"} {
 				if strings.Contains(stack, function) {
 					n++
 					break

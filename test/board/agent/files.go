@@ -175,6 +175,13 @@ func (s *server) process(a wire.Handle) (any, error) {
 			continue
 		}
 		if stack, err := os.ReadFile(filepath.Join(dir, "task", thread.Name(), "stack")); err == nil {
+			if len(stack) == 0 { // as on 32-bit ARM, with more than one processor to be had
+				where, err := os.ReadFile(filepath.Join(dir, "task", thread.Name(), "wchan"))
+				if err != nil {
+					continue
+				}
+				stack = fmt.Appendf(nil, "[<0>] %s\n", where)
+			}
 			// How often it slept tells one that is idle from one that is used, and its number how old it is.
 			p.Workers = append(p.Workers, fmt.Sprintf("%s%s%s, thread %s", name, stack, sleeps(filepath.Join(dir, "task", thread.Name())), thread.Name()))
 		}
