@@ -31,7 +31,7 @@ test-all: packages test-unit lint test-oldest test-oracle test-simulation test-n
 
 # Without root, without a network, in two minutes or so.
 test-unit:
-	CGO_ENABLED=1 go test -race ./...
+	CGO_ENABLED=1 go test -race -timeout 25m ./...
 
 # The oldest Go that go.mod allows; Yocto releases in use ship it.
 test-oldest:
