@@ -104,6 +104,12 @@ func (d *drivers) add(more []Encryptor) {
 	d.tested.Store(&all)
 }
 
+// remove takes a driver out that was found wrong since.
+func (d *drivers) remove(driver string) {
+	all := slices.DeleteFunc(slices.Clone(d.list()), func(e Encryptor) bool { return e.Driver == driver })
+	d.tested.Store(&all)
+}
+
 // asynchronous names those that may keep their callers waiting.
 func (d *drivers) asynchronous() string {
 	return names(slices.DeleteFunc(slices.Clone(d.list()), func(e Encryptor) bool { return !e.Async }))
@@ -193,7 +199,8 @@ func (l *loop) examined() {
 		case e.Driver == "":
 		case e.Err != nil && !n.refused[e.Driver]:
 			n.refused[e.Driver] = true
-			text := "a driver that has come is wrong: where the kernel picks it, kernel TLS is not used, until a restart finds it right"
+			l.drivers.remove(e.Driver) // perhaps it was right once
+			text := "a driver was tested, and is wrong: where the kernel picks it, kernel TLS is not used, until a restart finds it right"
 			l.log.Error(text, "driver", e.Driver, "reason", e.Err)
 			l.tell(fmt.Sprintf("%s (%s: %v)", text, e.Driver, e.Err))
 		case e.Err == nil && e.Verified && !slices.Contains(l.drivers.list(), e.Encryptor):

@@ -60,12 +60,12 @@ func TestNewcomer(t *testing.T) {
 		told  string
 	}{
 		{"right", []Examined{by("late", true, nil)}, nil, true, false, "kernel TLS is used with another driver"},
-		{"right, beside another that is wrong", []Examined{by("late", true, nil), chacha}, nil, true, false, "a driver that has come is wrong"},
-		{"wrong", []Examined{by("late", false, errSimWrong)}, nil, false, false, "a driver that has come is wrong"},
+		{"right, beside another that is wrong", []Examined{by("late", true, nil), chacha}, nil, true, false, "a driver was tested, and is wrong"},
+		{"wrong", []Examined{by("late", false, errSimWrong)}, nil, false, false, "a driver was tested, and is wrong"},
 		{"not tested", []Examined{by("late", false, nil)}, nil, false, true, ""},
 		{"nobody could ask", nil, errors.New("no memory"), false, true, ""},
 		{"gone when it was tested, and another right", []Examined{by("later", true, nil)}, nil, false, true, "kernel TLS is used with another driver"},
-		{"gone, beside another that is wrong", []Examined{chacha}, nil, false, true, "a driver that has come is wrong"},
+		{"gone, beside another that is wrong", []Examined{chacha}, nil, false, true, "a driver was tested, and is wrong"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			n := newNewcomerLoop(t)
@@ -95,6 +95,19 @@ func TestNewcomer(t *testing.T) {
 				t.Errorf("something may wait: %v, want %v", !want, want)
 			}
 		})
+	}
+}
+
+// TestNewcomerShows: what the test of a newcomer finds of a driver that was right before counts.
+func TestNewcomerShows(t *testing.T) {
+	n := newNewcomerLoop(t)
+	n.found = []Examined{{Encryptor: Encryptor{Suite: suiteGCM, Driver: "early"}, Err: errSimWrong}}
+	n.connect()
+	n.tester.work()
+	n.rang()
+	n.pick.Driver = "early"
+	if n.connect() || len(n.tester.jobs) > 0 {
+		t.Error("it is used, or tested again")
 	}
 }
 

@@ -63,7 +63,7 @@ func testLate(ctx context.Context, t *testing.T, m *board.Machine, effort effort
 		t.Fatal(err)
 	}
 	l.downloads(ctx, t, "a wrong engine is there", false)
-	l.said(ctx, t, "a driver that has come is wrong")
+	l.said(ctx, t, "a driver was tested, and is wrong")
 	l.goesOn(ctx, t, "the wrong engine was tested")
 	l.unload(ctx, t)
 	l.downloads(ctx, t, "the wrong engine has gone", true)
