@@ -47,6 +47,7 @@ test-simulation:
 
 test-netns:
 	go test -count=1 -tags netns ./test/netns
+	go test -count=1 -tags netns -run '^TestSameHostAddresses$$' ./service
 
 # Emulated boards, a part of the matrix; the log says what is left for test-boards.
 # Kernels are kept in the user's cache folder.

@@ -30,6 +30,9 @@ type Reading struct {
 	Unacked int64 // in TCP's queue: not sent, or sent and not acknowledged
 	Unsent  int64 // of them, those that were not sent yet
 	Acked   int64 // acknowledged by the client since the meter started, as TCP counts
+	// Received is what TCP has received of the client in order since the connection began,
+	// read by the program or not; a FIN counts as one.
+	Received int64
 }
 
 // NewMeter returns a Meter for a plain TCP socket.
@@ -39,15 +42,15 @@ func NewMeter(k Kernel) (*Meter, error) {
 	// In a Reading that overstates Pending; in the base it would understate it
 	// for good. Nothing is being sent now, so the sum is right once acked has
 	// stood still around it.
-	acked, unacked, _, err := m.tcp()
+	now, err := m.tcp()
 	for err == nil {
-		var after int64
-		if after, _, _, err = m.tcp(); after == acked {
+		var after Reading
+		if after, err = m.tcp(); after.Acked == now.Acked {
 			break
 		}
-		acked, unacked, _, err = m.tcp()
+		now, err = m.tcp()
 	}
-	m.tcpBase = acked + unacked
+	m.tcpBase = now.Acked + now.Unacked
 	return m, err
 }
 
@@ -79,27 +82,27 @@ func (m *Meter) Read() (Reading, error) {
 		}
 		overhead = int64(seq-m.seqBase) * m.overhead
 	}
-	acked, unacked, unsent, err := m.tcp()
-	return Reading{
-		Pending: m.given + overhead - (acked + unacked - m.tcpBase),
-		Unacked: unacked,
-		Unsent:  unsent,
-		Acked:   acked,
-	}, err
+	r, err := m.tcp()
+	r.Pending = m.given + overhead - (r.Acked + r.Unacked - m.tcpBase)
+	return r, err
 }
 
-// tcp returns the bytes that the peer acknowledged, those TCP still queues, and how
-// many of these it has not sent yet.
-func (m *Meter) tcp() (acked, unacked, unsent int64, err error) {
+// tcp returns what TCP tells, that is, all but Pending.
+func (m *Meter) tcp() (Reading, error) {
 	info, err := m.kernel.TCPInfo()
 	if err != nil {
-		return 0, 0, 0, err
+		return Reading{}, err
 	}
 	queued, err := m.kernel.OutQueue()
 	if err == nil && info.State == unix.BPF_TCP_CLOSE {
 		err = fmt.Errorf("ktls: %w", unix.ECONNRESET)
 	}
-	return int64(info.Bytes_acked), int64(queued), int64(info.Notsent_bytes), err
+	return Reading{
+		Unacked:  int64(queued),
+		Unsent:   int64(info.Notsent_bytes),
+		Acked:    int64(info.Bytes_acked),
+		Received: int64(info.Bytes_received),
+	}, err
 }
 
 // controlMessage makes the control data that gives a record its content type.

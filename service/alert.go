@@ -3,6 +3,9 @@ package service
 import (
 	"crypto/tls"
 	"errors"
+	"io"
+	"log/slog"
+	"math"
 	"net"
 
 	"uringhttpd/ktls"
@@ -21,11 +24,13 @@ const maxHeard = 32 << 10
 func (c *conn) heed(err error) {
 	c.deaf = true
 	var op *net.OpError
-	if !errors.As(err, &op) || op.Op != "remote error" || op.Err.Error() != badRecordMAC.Error() {
+	if !isRemoteAlert(err) || !errors.As(err, &op) || op.Err.Error() != badRecordMAC.Error() {
 		return
 	}
-	c.log.Warn("the client could not open a record: who encrypts, or the network, has corrupted it", "remote", c.remote,
-		"cipher", tls.CipherSuiteName(c.session.State().CipherSuite), "transport", c.transport.String(), "driver", c.encryptsBy())
+	c.counters.badRecords.Add(1)
+	c.logLimited(lineRecord, slog.LevelWarn, "the client could not open a record: who encrypts, or the network, has corrupted it",
+		slog.String("remote", c.remote), slog.String("cipher", tls.CipherSuiteName(c.session.State().CipherSuite)),
+		slog.String("transport", c.transport.String()), slog.String("driver", c.encryptsBy()))
 }
 
 // encryptsBy names who makes the connection's records.
@@ -55,6 +60,41 @@ func (c *conn) hear(input []byte) {
 			return
 		}
 	}
+}
+
+// overhear takes what a client says while a response is sent to it: an alert ends that. Requests
+// that it sends ahead stay in c.in, as far as there is room. received is what TCP has received;
+// ended is true if op ends the connection.
+func (c *conn) overhear(received int64) (op operation, ended bool) {
+	if c.session == nil || c.transport == unknown || c.deaf {
+		return operation{}, false
+	}
+	n := c.sock.Received(c.wire)
+	if c.received += int64(n); n == 0 { // a FIN: a client may close its side early
+		c.received = received
+		return operation{}, false
+	}
+	c.session.Feed(c.wire[:n])
+	for len(c.in) < maxHead {
+		got, err := c.session.Read(c.spare())
+		c.decrypted(got)
+		switch {
+		case err == ktls.ErrWouldBlock || err == io.EOF:
+			return operation{}, false
+		case err != nil:
+			c.left = isRemoteAlert(err)
+			c.heed(err)
+			return c.reset(err.Error()), true
+		}
+	}
+	c.received = math.MaxInt64 // it is told to wait, by TCP
+	return operation{}, false
+}
+
+// isRemoteAlert reports whether err is an alert of the client's.
+func isRemoteAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
 }
 
 // hearLast looks at what a client has said that may have left: its alert comes

@@ -3,6 +3,8 @@ package service
 import (
 	"crypto/tls"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -75,6 +77,66 @@ func TestBadRecordMAC(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// TestAlertEndsTransfer: a fatal alert amid a response ends it soon, though the client goes on
+// to receive; requests that a client sends ahead, and its close_notify, do not.
+func TestAlertEndsTransfer(t *testing.T) {
+	preferAES(t)
+	const size = 256 << 20
+	h := &folder{dir: t.TempDir()}
+	f, err := os.Create(filepath.Join(h.dir, "large"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	const get = "GET /large HTTP/1.1\r\nHost: board\r\n"
+	for _, tc := range []struct {
+		name  string
+		say   func(c *rawtls.Client) []byte
+		whole int // responses; 0: the first is cut
+	}{
+		{"fatal alert", func(c *rawtls.Client) []byte { return c.Seal(rawtls.Alert, []byte{2, 80}, 0) }, 0},
+		{"request sent ahead", func(c *rawtls.Client) []byte {
+			return c.Seal(rawtls.ApplicationData, []byte("GET /none HTTP/1.0\r\n\r\n"), 0)
+		}, 2},
+		{"close_notify", func(c *rawtls.Client) []byte { return c.Seal(rawtls.Alert, []byte{1, rawtls.CloseNotify}, 0) }, 1},
+	} {
+		ts := startServer(t, h, nil)
+		c := ts.dialRaw(t)
+		c.Conn.Write(c.Seal(rawtls.ApplicationData, []byte(get+"\r\n"), 0))
+		received := 0
+		said := false
+		for {
+			kind, content, err := c.Read()
+			if err != nil || kind == rawtls.Alert {
+				break
+			}
+			if received += len(content); !said && received > 1<<20 {
+				said = true
+				c.Conn.Write(tc.say(c))
+			}
+		}
+		switch {
+		case tc.whole == 0 && received > size/4:
+			t.Errorf("%s: %d bytes came, of which the alert should have saved most", tc.name, received)
+		case tc.whole > 0 && received < size:
+			t.Errorf("%s: %d bytes", tc.name, received)
+		}
+		c.Conn.Close()
+		ts.awaitLog(t, "path=/large")
+		for line := range strings.Lines(ts.log.String()) {
+			if strings.Contains(line, "level=WARN") {
+				t.Errorf("%s: %s", tc.name, line)
+			}
+		}
+		if n := strings.Count(ts.log.String(), "msg=request "); n != tc.whole {
+			t.Errorf("%s: %d responses, want %d", tc.name, n, tc.whole)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -99,7 +100,7 @@ func (c *conn) notifyDone(ev event) operation {
 		c.state = stNotifyRoom
 		return operation{kind: opRoom, deadline: ev.now.Add(c.stallTimeout)}
 	case ev.err != 0:
-		return c.reset(ev.err.Error())
+		return c.fail(ev.err)
 	}
 	c.progressed = ev.now // as in pushed
 	c.sock.Sent(ev.n)
@@ -112,7 +113,7 @@ func (c *conn) notifyRoom(ev event) operation {
 			return op
 		}
 		if c.stalled(ev.now) {
-			return c.reset("the client took nothing for stall_timeout")
+			return c.reset(stalledReason)
 		}
 	} else {
 		c.transfer.refused = true
@@ -124,7 +125,7 @@ func (c *conn) notifyRoom(ev event) operation {
 // unread would send RST, and throw away what the client has not got yet.
 func (c *conn) shutdown(now time.Time) operation {
 	if err := c.sock.Shutdown(); err != nil {
-		return c.reset(err.Error())
+		return c.fail(err)
 	}
 	c.progressed = now
 	c.in = nil
@@ -150,12 +151,12 @@ func (c *conn) discard(now time.Time) operation {
 	}
 	arrived := !l.until.IsZero()
 	switch {
-	case arrived && (l.eof || !now.Before(l.until) || l.discarded-l.mark > lingerBytes):
+	case arrived && (c.yields || l.eof || !now.Before(l.until) || l.discarded-l.mark > lingerBytes):
 		return c.closeSocket()
 	case arrived:
 		return operation{kind: opRecv, buf: c.wire, deadline: l.until}
 	case c.stalled(now):
-		return c.abandon("the client took nothing for stall_timeout")
+		return c.abandon(stalledReason)
 	case l.discarded > lingerFlood:
 		return c.abandon("the client sends and does not receive")
 	case l.eof:
@@ -172,6 +173,7 @@ func (c *conn) lingerInput(ev event) operation {
 	case ev.n == 0 && !c.linger.until.IsZero():
 		return c.closeSocket()
 	default:
+		c.received += int64(ev.n)
 		c.linger.eof = c.linger.eof || ev.n == 0
 		c.linger.discarded += int64(ev.n)
 		c.hear(c.wire[:ev.n])
@@ -196,6 +198,24 @@ func (c *conn) reset(reason string) operation {
 	}
 	return c.closeSocket()
 }
+
+// fail resets a connection whose socket has failed with err.
+func (c *conn) fail(err error) operation {
+	var errno unix.Errno
+	if !errors.As(err, &errno) {
+		return c.reset(err.Error())
+	}
+	switch errno {
+	case unix.ECONNRESET, unix.EPIPE, unix.ENOTCONN:
+		c.left = true
+	case unix.ETIMEDOUT: // TCP_USER_TIMEOUT, see newTCPSocket
+		return c.reset(stalledReason)
+	}
+	return c.reset(errno.Error())
+}
+
+// stalledReason is the reason of connections that stall_timeout ends.
+const stalledReason = "the client took nothing for stall_timeout"
 
 // closeSocket is the last step, in order or not.
 func (c *conn) closeSocket() operation {

@@ -65,10 +65,11 @@ type settings struct {
 	grown         int       // pipes that have; only the loop changes it
 	log           *slog.Logger
 	access        bool
-	sameHost      func(a, b netip.Addr) bool // are these addresses of one machine
-	lifetime      context.Context            // of requests; nil: without end
-	giveBack      func([]segment)            // releases their files off the loop, if that waits for a disk; nil: release
-	stopping      bool                       // no further requests; only the loop changes it
+	sameHost      func(peer, own netip.Addr) bool // is the client on this machine
+	lifetime      context.Context                 // of requests; nil: without end
+	giveBack      func([]segment)                 // releases their files off the loop, if that waits for a disk; nil: release
+	stopping      bool                            // no further requests; only the loop changes it
+	repeats       repeats                         // log lines that clients can cause
 	counters      counters
 }
 
@@ -80,7 +81,8 @@ type conn struct {
 	remote    string
 	state     state
 	transport transport
-	local     bool          // the client is on this machine
+	peer, own netip.Addr    // of the TCP connection
+	place     place         // of the client; only a plain connection asks for it
 	scrape    bool          // it is given the metrics, and not counted
 	session   *ktls.Session // nil on a plain connection
 	by        Encryptor     // in the kernel
@@ -98,6 +100,7 @@ type conn struct {
 	response *response
 	started  time.Time
 	close    bool  // no request after this one
+	left     bool  // the client has ended the connection, or said that it does
 	jobErr   error // of the last job
 	jobDone  bool
 
@@ -119,8 +122,11 @@ type conn struct {
 	allAcked   bool // at the last reading
 	unsent     int  // what the socket was told of that
 
-	heard int  // bytes that the client has said since nothing but an alert matters
-	deaf  bool // what it says is not opened any more
+	received int64 // bytes taken from the socket; a FIN that was seen counts as one
+	records  int64 // TLS records made with the connection's keys, or more; see maxRecords
+	yields   bool  // another client waits for this connection's place
+	heard    int   // bytes that the client has said since nothing but an alert matters
+	deaf     bool  // what it says is not opened any more
 
 	drained  func(now time.Time) operation // what follows the drain
 	lastWord ktls.Message                  // the alert before FIN, in kernel TLS
@@ -174,8 +180,12 @@ func (c *conn) step(ev event) operation {
 	panic(fmt.Sprintf("service: event in state %d", c.state))
 }
 
-// idle tells whether the connection waits for a request of which nothing has come.
+// idle reports whether the connection waits for another request, of which nothing has come.
 func (c *conn) idle() bool { return c.state == stRequest && c.requests > 0 && c.headAt.IsZero() }
+
+// arrived reports whether the connection only waits for its client to close: it has
+// everything.
+func (c *conn) arrived() bool { return c.state == stLinger && !c.linger.until.IsZero() }
 
 const wireBuffer = 4 << 10
 
@@ -189,7 +199,7 @@ func (c *conn) receiveHandshake(now time.Time) operation {
 	}
 	deadline := c.since.Add(c.headerTimeout)
 	if !now.Before(deadline) {
-		return c.reset("no TLS handshake within header_timeout")
+		return c.handshakeEnded("timeout", "no TLS handshake within header_timeout")
 	}
 	return operation{kind: opRecv, buf: c.wire, deadline: deadline}
 }
@@ -197,15 +207,16 @@ func (c *conn) receiveHandshake(now time.Time) operation {
 func (c *conn) handshakeInput(ev event) operation {
 	switch {
 	case ev.late:
-		return c.reset("no TLS handshake within header_timeout")
+		return c.handshakeEnded("timeout", "no TLS handshake within header_timeout")
 	case ev.err == unix.ECANCELED || ev.err == unix.EINTR:
 		return c.receiveHandshake(ev.now)
 	case ev.err != 0:
-		return c.reset(ev.err.Error())
+		return c.fail(ev.err)
 	case ev.n == 0:
-		return c.reset("the client left before the TLS handshake")
+		return c.handshakeEnded("left", "the client left before the TLS handshake")
 	}
 	c.state = stHandshakeWork
+	c.received += int64(ev.n)
 	input := c.wire[:ev.n]
 	return operation{kind: opHandshake, job: func() { c.jobDone, c.jobErr = c.session.Handshake(input) }}
 }
@@ -217,7 +228,7 @@ func (c *conn) handshakeWorked(now time.Time) operation {
 	case c.jobErr != nil:
 		err := c.jobErr
 		next = func(now time.Time) operation {
-			c.log.Debug("TLS handshake failed", "remote", c.remote, "reason", err)
+			c.handshakeFailed(err)
 			return c.shutdown(now)
 		}
 	case c.jobDone:
@@ -327,7 +338,7 @@ func (c *conn) nextRequest(now time.Time) operation {
 		}
 		more := c.spare()
 		got, err := c.session.Read(more)
-		c.received(got)
+		c.decrypted(got)
 		if m, ok := c.session.Message(); ok {
 			return c.unasked(m, err, now)
 		}
@@ -397,8 +408,8 @@ func (c *conn) requestLate(now time.Time) operation {
 	return c.refuse(http.StatusRequestTimeout, "the request's head did not come within header_timeout", now)
 }
 
-// received takes n more bytes of requests, which stand in spare.
-func (c *conn) received(n int) { c.in = c.in[:len(c.in)+n] }
+// decrypted takes n more bytes of requests, which stand in spare.
+func (c *conn) decrypted(n int) { c.in = c.in[:len(c.in)+n] }
 
 func (c *conn) requestInput(ev event) operation {
 	if ev.late {
@@ -411,19 +422,20 @@ func (c *conn) requestInput(ev event) operation {
 	}
 	switch {
 	case ev.err == unix.ECANCELED || ev.err == unix.EINTR:
-		if c.stopping && c.idle() {
+		if (c.stopping || c.yields) && c.idle() {
 			return c.finish(ev.now)
 		}
 		return c.nextRequest(ev.now)
 	case ev.err != 0:
-		return c.reset(ev.err.Error())
+		return c.fail(ev.err)
 	case ev.n == 0:
 		return c.inputEnded(ev.now)
 	case c.session != nil:
 		c.session.Feed(c.wire[:ev.n])
 	default:
-		c.received(ev.n)
+		c.decrypted(ev.n)
 	}
+	c.received += int64(ev.n)
 	return c.nextRequest(ev.now)
 }
 
@@ -468,7 +480,7 @@ func (c *conn) handled(ev event) operation {
 	case err == errWaits:
 		return operation{kind: opDisk, job: func() { c.jobErr = c.answer(true) }}
 	case err == nil || c.response != nil && passing(err): // the transfer reads again
-		c.close = c.request.Close || c.stopping
+		c.close = c.request.Close || c.stopping || c.yields || c.records >= maxRecords
 		return c.respond(ev.now)
 	case errors.As(err, &bad):
 		return c.refuse(bad.status, bad.text, ev.now)
@@ -505,7 +517,7 @@ func (c *conn) respond(now time.Time) operation {
 // responded comes after the last byte of a response was taken by the kernel.
 func (c *conn) responded(now time.Time) operation {
 	c.endResponse("", now)
-	if c.close || c.stopping {
+	if c.close || c.stopping || c.yields {
 		return c.finish(now)
 	}
 	c.since, c.headAt = now, time.Time{}
@@ -527,11 +539,16 @@ func (c *conn) endResponse(failure string, now time.Time) {
 	if r == nil {
 		return
 	}
+	sent := c.bodySent()
 	c.response = nil
 	c.release(r.segments)
 	c.endTransfer()
 	if !c.scrape {
-		c.counters.ended(c.transport, c.pendingMax, failure != "")
+		pending := int64(0)
+		if c.transport == kernel {
+			pending = c.pendingMax
+		}
+		c.counters.ended(c.transport, pending, failure != "")
 	}
 	if !c.access && failure == "" {
 		return
@@ -540,14 +557,31 @@ func (c *conn) endResponse(failure string, now time.Time) {
 	if c.request != nil {
 		attrs = append(attrs, slog.String("method", c.request.Method), slog.String("path", clip(c.request.URL.Path)))
 	}
-	attrs = append(attrs, slog.Int64("bytes", r.length), slog.String("transport", c.transport.String()),
-		slog.Int64("pending_max", c.pendingMax))
-	level, text := slog.LevelInfo, "request"
-	if failure != "" {
-		level, text = slog.LevelWarn, "response cut off"
-		attrs = append(attrs, slog.String("reason", failure))
-	} else {
-		attrs = append(attrs, slog.Duration("took", now.Sub(c.started)))
+	attrs = append(attrs, slog.Int64("bytes", sent), slog.String("transport", c.transport.String()))
+	if c.transport == kernel {
+		attrs = append(attrs, slog.Int64("pending_max", c.pendingMax))
 	}
-	c.log.LogAttrs(context.Background(), level, text, attrs...)
+	switch {
+	case failure == "":
+		attrs = append(attrs, slog.Duration("took", now.Sub(c.started)))
+		c.log.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs...)
+	case c.left:
+		level := slog.LevelDebug
+		if c.access {
+			level = slog.LevelInfo
+		}
+		attrs = append(attrs, slog.String("reason", failure))
+		c.log.LogAttrs(context.Background(), level, "request aborted by the client", attrs...)
+	default:
+		attrs = append(attrs, slog.String("reason", failure))
+		c.logLimited(lineCutOff, slog.LevelWarn, "response cut off", attrs...)
+	}
+}
+
+// bodySent returns how many bytes of the response's body the socket has accepted.
+func (c *conn) bodySent() int64 {
+	if c.response.head {
+		return 0
+	}
+	return max(0, c.response.length-c.transfer.left())
 }

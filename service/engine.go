@@ -32,12 +32,6 @@ const (
 	lastUseTime = 100 * time.Millisecond
 )
 
-// Tokens of engine.tester.
-const (
-	engineTest = iota
-	newcomerTest
-)
-
 var (
 	// ErrEngineLost is Run's error when connections are left that the crypto
 	// engine never gave back. Their sockets, and this process, stay until the
@@ -65,6 +59,7 @@ type engine struct {
 	ended    int       // such operations
 	passed   time.Time // when it last passed a test
 	tester   pool      // runs the test, or that of a newcomer, on a goroutine of its own
+	test     uint64    // token of the latest one; the end of any other comes too late
 	testing  bool
 	testBy   time.Time // when that must have ended
 	testAt   time.Time // no test before that
@@ -174,22 +169,31 @@ func (l *loop) testEngine() {
 	e.testBy = l.now.Add(testTime)
 	l.deadlines.set(&slot{place: -1}, e.testBy) // to be awake then
 	suites := l.drivers.suites()
-	e.tester.submit(engineTest, func() { *verdict = l.testCipher(l.lifetime, suites) })
+	e.test++
+	e.tester.submit(e.test, func() { *verdict = l.testCipher(l.lifetime, suites) })
 }
 
 // testLate ends a test that does not end by itself.
 func (l *loop) testLate() {
-	if e := &l.engine; e.testing && !l.now.Before(e.testBy) && e.tester.lose(engineTest) {
+	if e := &l.engine; e.testing && !l.now.Before(e.testBy) && e.tester.lose(e.test) {
 		l.tested(errNoVerdict)
+	}
+}
+
+// testEnded takes the end of a test, the engine's or a newcomer's.
+func (l *loop) testEnded(token uint64) {
+	switch e := &l.engine; {
+	case token != e.test: // given up, and another has begun since
+	case e.testing:
+		l.tested(*e.verdict)
+	case l.newcomers.testing != "":
+		l.examined()
 	}
 }
 
 // tested takes the outcome of a test.
 func (l *loop) tested(err error) {
 	e := &l.engine
-	if !e.testing {
-		return // it came too late
-	}
 	e.testing = false
 	e.testAt = l.now.Add(engineRetest)
 	switch {
@@ -273,6 +277,7 @@ func (l *loop) lose(s *slot) bool {
 		}
 	}
 	s.lost = true
+	l.uncount(s)
 	l.deadlines.set(s, time.Time{})
 	l.count(-1)
 	l.engine.lost++

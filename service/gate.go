@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -44,10 +45,20 @@ func (c *conn) taken(n int) { c.room.all -= c.cost(n) }
 // waits for others.
 func (c *conn) encrypts(n int, more bool) {
 	c.room.tls -= c.cost(n)
+	c.countRecords(n)
 	if c.begun = (c.begun + n) % maxRecord; !more {
 		c.begun = 0
 	}
 }
+
+// maxRecords is how many TLS records may be made with one key before the connection ends
+// behind the response under way: AES-GCM is safe for 2^24.5 of them (RFC 8446 section 5.5),
+// and the rest is left for that response, some 100 GiB.
+const maxRecords = 1 << 24
+
+// countRecords counts the records of n bytes that are sent at a time. Bytes that fill an open
+// record count as a record of their own.
+func (c *conn) countRecords(n int) { c.records += int64((n + maxRecord - 1) / maxRecord) }
 
 // cost is what n bytes become at most.
 func (c *conn) cost(n int) int64 {
@@ -119,7 +130,8 @@ func (c *conn) allowed(n int64) int64 {
 func (c *conn) measure(now time.Time) (r ktls.Reading, op operation, ok bool) {
 	r, err := c.sock.Reading()
 	if err != nil {
-		return r, c.reset(err.Error()), false
+		err = cmp.Or(c.sock.Err(), err) // it knows whether the client has ended the connection
+		return r, c.fail(err), false
 	}
 	c.pendingMax = max(c.pendingMax, r.Pending)
 	c.window.move(r.Acked-c.acked, now, c.share)
@@ -136,6 +148,11 @@ func (c *conn) measure(now time.Time) (r ktls.Reading, op operation, ok bool) {
 	c.allAcked = r.Unacked == 0
 	c.room.all = min(c.buffer-headroom-r.Unacked, c.window.size-r.Unsent) - r.Pending - int64(c.transfer.held)
 	c.room.tls = maxPending - headroom - r.Pending
+	if r.Received > c.received && c.state == stTransfer {
+		if op, ended := c.overhear(r.Received); ended {
+			return r, op, false
+		}
+	}
 	return r, operation{}, true
 }
 
@@ -150,7 +167,7 @@ func (c *conn) waitForClient(r ktls.Reading, now time.Time) operation {
 	}
 	c.lastWait = r
 	if err := c.sock.Err(); err != nil {
-		return c.reset(err.Error())
+		return c.fail(err)
 	}
 	op := c.pause(now)
 	// TCP has room, and gets nothing.
@@ -176,7 +193,7 @@ func (c *conn) pause(now time.Time) operation {
 		if r := c.lastWait; r.Pending > 0 && r.Unacked == 0 {
 			return c.reset("nothing came out of kernel TLS for stall_timeout: the crypto engine is too slow")
 		}
-		return c.reset("the client took nothing for stall_timeout")
+		return c.reset(stalledReason)
 	}
 	c.backoff = max(minWait, min(2*c.backoff, maxWait))
 	return operation{kind: opWait, deadline: now.Add(c.backoff)}

@@ -19,22 +19,42 @@ const logQueue = 1024 // lines that may wait for a reader of the log that is slo
 type Log struct {
 	lines   chan []byte
 	dropped atomic.Uint32
-	done    chan struct{}
+	closing chan struct{} // closed by Close
+	done    chan struct{} // closed when nothing is written any more
 }
 
 // NewLog starts a Log that writes to w.
 func NewLog(w io.Writer) *Log {
-	l := &Log{lines: make(chan []byte, logQueue), done: make(chan struct{})}
-	go func() {
-		defer close(l.done)
-		for line := range l.lines {
-			w.Write(line)
-			if n := l.dropped.Swap(0); n > 0 {
-				fmt.Fprintf(w, "level=WARN msg=\"log lines dropped\" lines=%d\n", n)
+	l := &Log{lines: make(chan []byte, logQueue), closing: make(chan struct{}), done: make(chan struct{})}
+	go l.write(w)
+	return l
+}
+
+// write writes queued lines until Close, and then those that are queued by then.
+func (l *Log) write(w io.Writer) {
+	defer close(l.done)
+	one := func(line []byte) {
+		w.Write(line)
+		if n := l.dropped.Swap(0); n > 0 {
+			fmt.Fprintf(w, "level=WARN msg=\"log lines dropped\" lines=%d\n", n)
+		}
+	}
+	for {
+		select {
+		case line := <-l.lines:
+			one(line)
+			continue
+		case <-l.closing:
+		}
+		for {
+			select {
+			case line := <-l.lines:
+				one(line)
+			default:
+				return
 			}
 		}
-	}()
-	return l
+	}
 }
 
 // Write queues one line.
@@ -50,10 +70,10 @@ func (l *Log) Write(line []byte) (int, error) {
 // closeTime is how long Close waits for a reader of the log that stands still.
 const closeTime = time.Second
 
-// Close writes what is queued, as far as that is read within a second. No Write
-// may follow.
+// Close writes the queued lines, as far as they are read within a second. A worker that a
+// disk or a crypto engine keeps may still log afterwards: such lines are lost.
 func (l *Log) Close() {
-	close(l.lines)
+	close(l.closing)
 	select {
 	case <-l.done:
 	case <-time.After(closeTime):

@@ -3,7 +3,7 @@ package service
 import (
 	"errors"
 	"fmt"
-	"net/netip"
+	"log/slog"
 	"runtime"
 	"time"
 
@@ -37,6 +37,8 @@ type slot struct {
 	working  bool         // a worker has the connection
 	handle   uring.Handle // of that operation
 	late     bool         // it was cancelled, since its deadline passed
+	yields   bool         // it was asked to end, for another
+	spare    bool         // it is counted in loop.spare
 	turns    *turns       // what that operation has its turn of
 	deadline time.Time
 	place    int // in the heap of deadlines; -1: not there
@@ -69,6 +71,8 @@ type loop struct {
 	slots       []*slot
 	free        []int
 	live        int
+	spare       int            // connections that could end for another: see yield
+	yielding    int            // of those, the ones that were asked to
 	accepts     []uring.Handle // by listener: the accept in the ring, or 0
 	fills       turns          // of reading files into pipes
 	storage     storage
@@ -98,7 +102,7 @@ func (s *Server) Run(ready func()) error {
 func (s *Server) run(ready func()) error {
 	defer s.closeListeners()
 	defer s.bell.close()
-	sys, err := newRingSystem(s.bell)
+	sys, err := newRingSystem(s.bell, s.stallTimeout)
 	if err != nil {
 		return err
 	}
@@ -152,6 +156,7 @@ func (l *loop) run(ready func()) (err error) {
 		l.now = l.sys.now()
 		l.expire()
 		l.testLate()
+		l.logRepeated()
 		l.accept()
 		l.counters.connections.Store(int64(l.live))
 		l.counters.lost.Store(int64(l.engine.lost))
@@ -225,11 +230,7 @@ func (l *loop) rang() {
 		l.closed(s)
 	}
 	for _, token := range l.engine.tester.finished(nil) {
-		if token == newcomerTest {
-			l.examined()
-		} else {
-			l.tested(*l.engine.verdict)
-		}
+		l.testEnded(token)
 	}
 }
 
@@ -272,14 +273,17 @@ func (l *loop) stop() {
 // accept asks for a connection on each listener, while there is room for one.
 // While many handshakes wait to be computed, further clients of TLS wait in the
 // listen queue, where they cost nothing.
-// The limit may be passed by one for each listener but the first: an accept
-// that is in the ring is not taken back.
+// The limit may be passed by one for each listener: an accept that is in the ring is not
+// taken back. At the limit a client is accepted, too, if a connection can end for it.
 func (l *loop) accept() {
 	if l.stopping || l.now.Before(l.resumeAt) {
 		return
 	}
 	for i, ln := range l.listeners {
-		room := l.connections - l.live
+		room := l.connections - (l.live - l.yielding)
+		if l.spare > 0 {
+			room = max(room, 1)
+		}
 		if ln.Metrics {
 			room += scrapers
 		}
@@ -300,7 +304,9 @@ func (l *loop) accepted(listener int, c uring.Completion) {
 		l.open(int(c.Result), ln)
 	case l.stopping:
 	case errno == unix.EMFILE || errno == unix.ENFILE || errno == unix.ENOBUFS || errno == unix.ENOMEM:
-		l.log.Warn("no connection can be accepted", "reason", errno)
+		l.counters.acceptFailures.Add(1)
+		l.logLimited(lineAccept, slog.LevelWarn, "no connection can be accepted", slog.Any("reason", errno))
+		l.yield()
 		l.pauseAccept()
 	case errno == unix.EINVAL || errno == unix.EBADF || errno == unix.ENOTSOCK || errno == unix.EOPNOTSUPP:
 		l.fatal = fmt.Errorf("service: accept on %s: %w", ln.Addr, errno)
@@ -329,7 +335,7 @@ func (l *loop) open(fd int, ln *Listener) {
 	}
 	s := &slot{fd: fd, place: -1, conn: newConn(&l.settings, sock, peer.String(), session)}
 	s.conn.scrape = ln.Metrics
-	s.conn.local = l.sameHost(peer.Addr(), own.Addr())
+	s.conn.peer, s.conn.own = peer.Addr(), own.Addr()
 	i := len(l.slots)
 	if n := len(l.free); n > 0 {
 		i, l.free = l.free[n-1], l.free[:n-1]
@@ -339,6 +345,10 @@ func (l *loop) open(fd int, ln *Listener) {
 	}
 	s.token = uint64(i)
 	l.count(1)
+	// A bound for each client's address would choose here, too.
+	if !ln.Metrics && l.live-l.yielding > l.connections {
+		l.yield()
+	}
 	l.perform(s, s.conn.start(l.now))
 }
 
@@ -373,6 +383,8 @@ func (l *loop) step(s *slot, c uring.Completion) {
 // closed frees the slot of a connection whose descriptor is gone.
 func (l *loop) closed(s *slot) {
 	i := int(s.token)
+	l.deadlines.set(s, time.Time{})
+	l.uncount(s)
 	if s.lost {
 		l.engine.lost--
 	} else {
@@ -388,8 +400,63 @@ func (l *loop) count(n int) {
 	l.share = l.memory / int64(max(1, l.live))
 }
 
+// uncount takes that a connection is not there any more to end for another.
+func (l *loop) uncount(s *slot) {
+	if s.spare {
+		l.spare--
+	}
+	if s.yields {
+		l.yielding--
+	}
+	s.spare, s.yields = false, false
+}
+
+// countSpare looks whether a connection could end for another.
+func (l *loop) countSpare(s *slot) {
+	spare := !s.yields && !s.conn.scrape && (s.conn.idle() || s.conn.arrived())
+	switch {
+	case spare && !s.spare:
+		l.spare++
+	case !spare && s.spare:
+		l.spare--
+	}
+	s.spare = spare
+}
+
+// yield ends a connection, since another client waits for its place: one whose client has
+// everything; else the one that has waited longest for another request.
+// It closes in order, and does not count meanwhile; so there are never more than twice as
+// many as the limit.
+func (l *loop) yield() {
+	var found *slot
+	for _, s := range l.slots {
+		if s.conn == nil || !s.spare || !s.inRing {
+			continue
+		}
+		if found == nil || yieldsBefore(s.conn, found.conn) {
+			found = s
+		}
+	}
+	if found == nil {
+		return
+	}
+	l.spare--
+	l.yielding++
+	found.spare, found.yields, found.conn.yields = false, true, true
+	l.cancel(found.handle)
+}
+
+// yieldsBefore reports whether a is to end rather than b.
+func yieldsBefore(a, b *conn) bool {
+	if a.arrived() || b.arrived() {
+		return a.arrived() && (!b.arrived() || a.linger.until.Before(b.linger.until))
+	}
+	return a.since.Before(b.since)
+}
+
 // perform starts what a connection asks for.
 func (l *loop) perform(s *slot, op operation) {
+	l.countSpare(s)
 	if l.engine.dead && s.conn.usesEngine() {
 		if l.engine.revived && op.kind == opClose {
 			l.useEngine(s, op) // as revive did with those that had come back before
@@ -462,7 +529,3 @@ func (l *loop) expire() {
 		}
 	}
 }
-
-// sameHost tells whether a connection between these addresses stays inside this
-// network namespace.
-func sameHost(a, b netip.Addr) bool { return a == b || a.IsLoopback() }

@@ -15,7 +15,9 @@ const scrapers = 2
 // counters are what the loop tells of itself. Only it writes.
 type counters struct {
 	connections, lost, pendingMax, cutOff atomic.Int64
-	responses                             [3]atomic.Int64 // by transport
+	acceptFailures, badRecords            atomic.Int64
+	handshakes                            [len(handshakeFailures)]atomic.Int64 // that failed
+	responses                             [3]atomic.Int64                      // by transport
 	engineDead                            atomic.Bool
 	drivers                               *drivers
 }
@@ -57,6 +59,12 @@ func (m *counters) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	metric("crypto_engine_dead", "gauge", "1 if the crypto engine did not answer, and is not used any more.", dead)
 	metric("pending_max_bytes", "gauge", "The most that a connection ever had inside kernel TLS.", m.pendingMax.Load())
 	metric("responses_cut_off_total", "counter", "Responses that did not reach their end.", m.cutOff.Load())
+	metric("accept_failures_total", "counter", "Connections that could not be accepted for lack of descriptors or memory.", m.acceptFailures.Load())
+	metric("bad_record_mac_total", "counter", "Alerts of clients that could not open a TLS record.", m.badRecords.Load())
+	fmt.Fprintf(&b, "# HELP uringhttpd_tls_handshake_failures_total TLS handshakes that failed.\n# TYPE uringhttpd_tls_handshake_failures_total counter\n")
+	for i, reason := range handshakeFailures {
+		fmt.Fprintf(&b, "uringhttpd_tls_handshake_failures_total{reason=%q} %d\n", reason, m.handshakes[i].Load())
+	}
 	fmt.Fprintf(&b, "# HELP uringhttpd_responses_total Responses, those that were cut off included.\n# TYPE uringhttpd_responses_total counter\n")
 	for i, label := range []string{"plain", "kernel", "user"} {
 		fmt.Fprintf(&b, "uringhttpd_responses_total{transport=%q} %d\n", label, m.responses[i].Load())

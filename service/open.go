@@ -90,7 +90,7 @@ func openTLS(cfg *config.Config) (*tls.Config, config.Problems) {
 	}
 	t := &tls.Config{
 		MinVersion: cfg.TLS.MinimumVersion,
-		NextProtos: []string{"http/1.1"},
+		NextProtos: []string{"http/1.1", "http/1.0"}, // curl 7.88 to 8.4 offers the latter alone for --http1.0
 	}
 	if cfg.TLS.Kernel == config.KernelRequire {
 		t.MinVersion = tls.VersionTLS13 // of TLS 1.2 it does not get resumed sessions

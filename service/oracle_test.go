@@ -227,7 +227,7 @@ func driveSettings(h http.Handler) *settings {
 func drive(t testing.TB, s *settings, say []byte, next func() int) []byte {
 	sock := &scriptedSocket{}
 	c := newConn(s, sock, "client", nil)
-	c.local = true // no splicing
+	c.place = placeHere // no splicing
 	now := time.Now()
 	var sent []byte
 	for op, steps := c.start(now), 0; ; steps++ {

@@ -179,14 +179,15 @@ func TestIdleTimeout(t *testing.T) {
 	}
 }
 
-// TestConnectionLimit: above the limit a client waits, and is served in its turn.
+// TestConnectionLimit: above the limit a client waits while the others are busy, and is served
+// in its turn.
 func TestConnectionLimit(t *testing.T) {
 	ts := startServer(t, http.NotFoundHandler(), func(o *Options) { o.Connections = 2 })
 	first, second, third := ts.dial(t, false), ts.dial(t, false), ts.dial(t, false)
 	const request = "GET / HTTP/1.1\r\nHost: b\r\n\r\n"
 	buf := make([]byte, 1000)
 	for _, c := range []net.Conn{first, second} {
-		io.WriteString(c, request)
+		io.WriteString(c, request+"GET / HTTP/1.1\r\n") // and half of another
 		if _, err := c.Read(buf); err != nil {
 			t.Fatal(err)
 		}

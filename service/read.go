@@ -26,7 +26,7 @@ func (c *conn) answer(wait bool) error {
 			return err
 		}
 		c.response = r
-		c.transfer = transfer{pieces: plan(make([]byte, headRoom), r.segments, c.splices())}
+		c.transfer = transfer{pieces: plan(make([]byte, headRoom), r.segments, c.splices(r.segments))}
 	}
 	return c.transfer.load(wait)
 }
@@ -50,6 +50,7 @@ func (c *conn) read(wait bool) operation {
 	}
 	return operation{kind: kind, job: func() {
 		if c.jobErr = t.load(wait); c.jobErr == nil && c.transport == user {
+			t.plain = len(t.buf)
 			t.buf, c.jobErr = c.seal(t.buf)
 			t.sealed = true
 		}
@@ -127,5 +128,6 @@ func (c *conn) seal(plain []byte) ([]byte, error) {
 	if _, err := c.session.Write(plain); err != nil {
 		return nil, err
 	}
+	c.countRecords(len(plain))
 	return c.session.Output(), nil
 }

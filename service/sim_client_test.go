@@ -107,6 +107,7 @@ func (c *simClient) move() {
 	if len(c.says) > 0 && !s.inFIN {
 		n := w.upTo(len(c.says))
 		s.in = append(s.in, c.says[:n]...)
+		s.came += int64(n)
 		c.says = c.says[n:]
 		if s.closed { // nobody is there any more: RST
 			s.reset(unix.ECONNRESET)
@@ -115,6 +116,7 @@ func (c *simClient) move() {
 	}
 	if c.finSaid && len(c.says) == 0 {
 		s.inFIN = true
+		s.came++
 	}
 }
 

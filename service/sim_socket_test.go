@@ -137,6 +137,7 @@ type simSocket struct {
 
 	in     []byte // sent by the client, not received
 	inFIN  bool
+	came   int64      // bytes that were ever in in, and 1 for the FIN
 	dead   unix.Errno // the connection is gone, for this reason
 	queue  []simPage  // sent, not acknowledged
 	room   int        // bytes that queue may hold
@@ -218,7 +219,7 @@ func (s *simSocket) TXSequence(infoSize int) (uint64, error) {
 // that drops packets itself.
 func (s *simSocket) TCPInfo() (*unix.TCPInfo, error) {
 	s.touched()
-	info := &unix.TCPInfo{State: 1, Bytes_acked: uint64(s.acked)}
+	info := &unix.TCPInfo{State: 1, Bytes_acked: uint64(s.acked), Bytes_received: uint64(s.came)}
 	if s.dead != 0 {
 		info.State = unix.BPF_TCP_CLOSE
 	}

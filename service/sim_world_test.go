@@ -365,6 +365,9 @@ func (w *world) move() {
 	}
 	calm, taken := true, true
 	for _, c := range w.clients {
+		if s := w.slotOf(c.sock.fd); s != nil && s.yields {
+			c.excused("another client waits for its place")
+		}
 		c.move()
 		for range 4 {
 			if w.chance(400) {

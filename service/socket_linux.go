@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -16,8 +17,8 @@ type tcpSocket struct {
 	meter *ktls.Meter
 }
 
-// newTCPSocket prepares an accepted socket.
-func newTCPSocket(fd int) (*tcpSocket, error) {
+// newTCPSocket prepares an accepted socket. stall is how long TCP waits for its client.
+func newTCPSocket(fd int, stall time.Duration) (*tcpSocket, error) {
 	// Reset, until the connection has been drained: if the program dies now, no
 	// client takes what it has for the whole.
 	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
@@ -26,6 +27,12 @@ func newTCPSocket(fd int) (*tcpSocket, error) {
 	// What should wait for more to come is said with each send.
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return nil, fmt.Errorf("service: %w", os.NewSyscallError("setsockopt TCP_NODELAY", err))
+	}
+	// While TCP has something to send, it alone knows when the client last took something; a
+	// look at the meter tells that it did since the last look. So the kernel ends the wait:
+	// with ETIMEDOUT, when nothing was acknowledged for so long (tcp(7)).
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(max(stall.Milliseconds(), 1))); err != nil {
+		return nil, fmt.Errorf("service: %w", os.NewSyscallError("setsockopt TCP_USER_TIMEOUT", err))
 	}
 	m, err := ktls.NewMeter(ktls.FD(fd))
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,12 +35,13 @@ type system interface {
 
 // ringSystem is a system on one io_uring.
 type ringSystem struct {
-	ring *uring.Ring
-	bell *bell
-	rung [8]byte // what is read from the bell
+	ring  *uring.Ring
+	bell  *bell
+	rung  [8]byte       // what is read from the bell
+	stall time.Duration // see newTCPSocket
 }
 
-func newRingSystem(b *bell) (*ringSystem, error) {
+func newRingSystem(b *bell, stall time.Duration) (*ringSystem, error) {
 	ring, err := uring.New(ringEntries)
 	if err != nil {
 		return nil, err
@@ -47,7 +49,7 @@ func newRingSystem(b *bell) (*ringSystem, error) {
 	if _, _, err := ring.LimitWorkers(boundedWorkers, unboundedWorkers); err != nil {
 		return nil, errors.Join(err, ring.Close(func(uring.Completion) {}))
 	}
-	return &ringSystem{ring: ring, bell: b}, nil
+	return &ringSystem{ring: ring, bell: b, stall: stall}, nil
 }
 
 func (s *ringSystem) now() time.Time { return time.Now() }
@@ -74,7 +76,7 @@ func (s *ringSystem) end(complete func(uring.Completion)) error { return s.ring.
 func (s *ringSystem) close(fd int) { unix.Close(fd) }
 
 func (s *ringSystem) take(fd int) (sock socket, peer, own netip.AddrPort, err error) {
-	sock, err = newTCPSocket(fd)
+	sock, err = newTCPSocket(fd, s.stall)
 	return sock, address(unix.Getpeername(fd)), address(unix.Getsockname(fd)), err
 }
 
@@ -123,7 +125,11 @@ func address(sa unix.Sockaddr, err error) netip.AddrPort {
 	case *unix.SockaddrInet4:
 		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
 	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
+		ip := netip.AddrFrom16(a.Addr).Unmap()
+		if a.ZoneId != 0 { // of a link-local address: the interface's index
+			ip = ip.WithZone(strconv.FormatUint(uint64(a.ZoneId), 10))
+		}
+		return netip.AddrPortFrom(ip, uint16(a.Port))
 	}
 	return netip.AddrPort{}
 }

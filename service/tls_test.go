@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -16,6 +17,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"uringhttpd/config"
+	"uringhttpd/keygen"
 	"uringhttpd/ktls"
 	"uringhttpd/test/rawtls"
 )
@@ -347,5 +350,69 @@ func TestRefusedByKernel(t *testing.T) {
 			}
 			ts.awaitLog(t, tc.reason)
 		})
+	}
+}
+
+// TestALPN: "http/1.0" alone is taken, as some versions of curl offer it; "h2" alone is not.
+func TestALPN(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := keygen.Create(dir, []string{"board"}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Parse([]byte("listen: [{address: \"127.0.0.1:0\", tls: true}]\nroot: .\ntls: {certificate: cert.pem, key: key.pem}\n"), filepath.Join(dir, "c.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	ts := startServer(t, hello, func(o *Options) { o.TLS.NextProtos = opened.TLS.NextProtos })
+	for _, tc := range []struct {
+		offer []string
+		want  string // "": refused
+	}{
+		{[]string{"http/1.0"}, "http/1.0"},
+		{[]string{"http/1.0", "http/1.1"}, "http/1.1"},
+		{[]string{"h2", "http/1.1"}, "http/1.1"},
+		{[]string{"h2"}, ""},
+	} {
+		c, err := tls.Dial("tcp", ts.tls, &tls.Config{RootCAs: ts.pool, ServerName: "board", NextProtos: tc.offer})
+		got := ""
+		if err == nil {
+			got = c.ConnectionState().NegotiatedProtocol
+			c.Close()
+		}
+		if got != tc.want {
+			t.Errorf("%q offered: %q, %v, want %q", tc.offer, got, err, tc.want)
+		}
+	}
+}
+
+// TestRecordLimit: a connection ends behind the response with which its keys have made as many
+// records as is safe.
+func TestRecordLimit(t *testing.T) {
+	s := driveSettings(hello)
+	c := newConn(s, &scriptedSocket{}, "", nil)
+	c.transport = kernel
+	for _, n := range []int{1, maxRecord, maxRecord + 1} {
+		c.encrypts(n, false)
+	}
+	if c.records != 4 {
+		t.Fatalf("%d records, want 4", c.records)
+	}
+	for _, tc := range []struct {
+		records int64
+		closes  bool
+	}{{maxRecords - 1, false}, {maxRecords, true}} {
+		c.records = tc.records
+		c.in = []byte(getRequest)
+		c.handle(len(c.in), time.Time{}).job()
+		c.handled(event{})
+		if c.close != tc.closes {
+			t.Errorf("after %d records: closes %v, want %v", tc.records, c.close, tc.closes)
+		}
+		c.dropAnswer()
 	}
 }

@@ -2,6 +2,7 @@ package service
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,13 +60,34 @@ func plan(head []byte, segments []segment, splice bool) []piece {
 	return pieces
 }
 
-// splices tells whether files may go to the socket as pages of the page cache.
-// On a plain connection within this machine they may not: what the client's side
-// has acknowledged still are those pages, until it reads them, and a file that
-// changes then changes what it reads.
-func (c *conn) splices() bool {
-	return c.transport == kernel || c.transport == plain && !c.local
+// splices reports whether a response's files may go to the socket as pages of the page
+// cache. On a plain connection within this machine they may not: the acknowledged bytes
+// still are those pages until the client reads them, and a file that changes then changes
+// what it reads. It runs on a worker.
+func (c *conn) splices(segments []segment) bool {
+	if c.transport != plain {
+		return c.transport == kernel
+	}
+	if !slices.ContainsFunc(segments, func(s segment) bool { return s.file != nil && s.n > chunk }) {
+		return false // there is nothing to splice
+	}
+	if c.place == placeUnknown {
+		c.place = placeElsewhere
+		if c.sameHost(c.peer, c.own) {
+			c.place = placeHere
+		}
+	}
+	return c.place == placeElsewhere
 }
+
+// A place is where a client is.
+type place uint8
+
+const (
+	placeUnknown   place = iota
+	placeHere            // on this machine, in this network namespace
+	placeElsewhere       // behind a network device
+)
 
 // phase is what a transfer waits for.
 type phase uint8
@@ -89,12 +111,29 @@ type transfer struct {
 	buf     []byte    // what there is of a piece that is read into memory, up to its capacity
 	out     []byte    // memory on its way to the socket
 	sealed  bool      // out, or what is to be that, is TLS records already
+	plain   int       // bytes of plaintext in out, if that is TLS records
 	pipe    *pipe     // nil until something is spliced
 	held    int       // bytes in the pipe
 	more    bool      // of what is being pushed: something follows at once
 	spliced bool      // pages of the file are in the socket's queue
 	pushing operation // the push in flight
 	refused bool      // the socket took nothing although poll said it would
+}
+
+// left returns how many bytes of pieces the socket has not accepted. In user-space TLS
+// records that it has accepted in part count as if it had none of them.
+func (t *transfer) left() (n int64) {
+	for i, p := range t.pieces {
+		n += p.n
+		if i > 0 || t.buf == nil { // else mem is in buf
+			n += int64(len(p.mem))
+		}
+	}
+	out := len(t.out)
+	if out > 0 && t.plain > 0 {
+		out = t.plain
+	}
+	return n + int64(out+len(t.buf)+t.held)
 }
 
 // endTransfer gives back what the transfer holds. A pipe that may hold bytes is
@@ -225,7 +264,11 @@ func (c *conn) outReady(now time.Time) operation {
 		return c.gate(now)
 	}
 	c.state, t.phase = stTransfer, phSeal
-	return operation{kind: opJob, job: func() { t.out, c.jobErr = c.seal(t.out) }}
+	return operation{kind: opJob, job: func() {
+		plain := len(t.out)
+		t.out, c.jobErr = c.seal(t.out)
+		t.plain = plain
+	}}
 }
 
 // follows tells whether more bytes come at once after those on their way, so
@@ -277,7 +320,7 @@ func (c *conn) pushed(ev event) operation {
 	case ev.err == unix.EAGAIN:
 		return c.awaitRoom(ev.now)
 	case ev.err != 0:
-		return c.reset(ev.err.Error())
+		return c.fail(ev.err)
 	case ev.n == 0:
 		return c.reset("the socket took nothing")
 	}
@@ -316,13 +359,13 @@ func (c *conn) awaitRoom(now time.Time) operation {
 	c.sock.Push()
 	c.transfer.phase = phRoom
 	op := operation{kind: opRoom, deadline: now.Add(c.stallTimeout)}
+	if stall := c.progressed.Add(c.stallTimeout); stall.After(now) {
+		op.deadline = stall
+	}
 	if c.usesEngine() {
 		c.pushAgain = min(max(firstPushAgain, 4*c.pushAgain), c.stallTimeout)
 		if next := now.Add(c.pushAgain); next.Before(op.deadline) {
 			op.deadline = next
-		}
-		if stall := c.progressed.Add(c.stallTimeout); stall.After(now) && stall.Before(op.deadline) {
-			op.deadline = stall
 		}
 	}
 	return op
@@ -339,7 +382,7 @@ func (c *conn) roomDone(ev event) operation {
 		}
 		switch {
 		case c.stalled(ev.now):
-			return c.reset("the client took nothing for stall_timeout")
+			return c.reset(stalledReason)
 		case r.Pending == 0:
 			c.pushAgain = c.stallTimeout // this push is the last that is needed
 		}
@@ -347,7 +390,7 @@ func (c *conn) roomDone(ev event) operation {
 	}
 	c.pushAgain = 0
 	if ev.err != 0 && ev.err != unix.EAGAIN && ev.err != unix.ECANCELED {
-		return c.reset(ev.err.Error())
+		return c.fail(ev.err)
 	}
 	c.transfer.refused = true
 	return c.gate(ev.now)

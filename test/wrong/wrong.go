@@ -109,8 +109,8 @@ var FreePipe = Variant{"the pipe is not counted", []Edit{{
 // packet that is dropped in a queue of this machine counts twice there.
 var WrongMeter = Variant{"wrong meter", []Edit{{
 	File: "ktls/meter.go",
-	Old:  "return int64(info.Bytes_acked), int64(queued), int64(info.Notsent_bytes), err",
-	New:  "_ = queued\n\treturn int64(info.Bytes_sent - info.Bytes_retrans), int64(info.Notsent_bytes), int64(info.Notsent_bytes), err",
+	Old:  "Unacked:  int64(queued),\n\t\tUnsent:   int64(info.Notsent_bytes),\n\t\tAcked:    int64(info.Bytes_acked),",
+	New:  "Unacked:  int64(info.Notsent_bytes) + 0*int64(queued),\n\t\tUnsent:   int64(info.Notsent_bytes),\n\t\tAcked:    int64(info.Bytes_sent - info.Bytes_retrans),",
 }}}
 
 // Deaf does not look for the alert of a client that has left.
@@ -260,8 +260,8 @@ var PipesKept = Variant{"pipes are kept", []Edit{{
 // something meanwhile.
 var RacyBase = Variant{"racy base", []Edit{{
 	File: "ktls/meter.go",
-	Old:  "after == acked {",
-	New:  "after >= acked {",
+	Old:  "after.Acked == now.Acked {",
+	New:  "after.Acked >= now.Acked {",
 }}}
 
 // NoAckWait sends the end of a file over plain HTTP while TCP still holds pages of
