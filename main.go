@@ -97,11 +97,12 @@ func configFlag(flags *flag.FlagSet) *string {
 	return flags.String("config", config.DefaultPath, "read the configuration from `FILE`")
 }
 
-// load reads the configuration and opens what it names.
+// load reads the configuration and opens what it names. Warnings are there even with
+// an error.
 func load(path string) (*config.Config, *service.Opened, error) {
 	cfg, err := config.Load(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, &service.Opened{}, err
 	}
 	opened, err := service.Open(cfg)
 	return cfg, opened, err
@@ -115,6 +116,9 @@ func check(args []string, stdout, stderr io.Writer) int {
 		return status
 	}
 	_, opened, err := load(*path)
+	for _, w := range opened.Warnings {
+		fmt.Fprintln(stderr, "warning:", w)
+	}
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitUsage
@@ -176,6 +180,10 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 		prefix = nil
 	}
 	log := lines.Logger(cfg.Log.Level, prefix)
+
+	for _, w := range opened.Warnings {
+		log.Warn("configuration warning", "file", w.File, "line", w.Line, "key", w.Key, "problem", w.Wrong, "remedy", w.Right)
+	}
 
 	preference := openPreference(cfg.Crypto.Prefer, log)
 	if preference != nil {

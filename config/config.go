@@ -37,6 +37,9 @@ type Config struct {
 	Log     Log
 	Metrics Metrics
 
+	// Warnings are about what is allowed, but probably not meant.
+	Warnings Problems
+
 	lines map[string]int // key as in Problem to its line, for keys present
 }
 
@@ -165,9 +168,10 @@ func Parse(data []byte, file string) (*Config, error) {
 		r.configuration(top)
 	}
 	if len(r.problems) > 0 {
-		r.problems.sort()
+		r.problems.Sort()
 		return nil, r.problems
 	}
+	r.cfg.Warnings.Sort()
 	return r.cfg, nil
 }
 

@@ -254,7 +254,7 @@ tls:
 		{"", 2},
 	} {
 		got := c.Problem(test.key, "is wrong", "be right")
-		want := Problem{"f.yaml", test.line, test.key, "is wrong", "be right"}
+		want := Problem{File: "f.yaml", Line: test.line, Key: test.key, Wrong: "is wrong", Right: "be right"}
 		if got != want {
 			t.Errorf("got %v, want %v", got, want)
 		}

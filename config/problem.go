@@ -7,13 +7,17 @@ import (
 	"strings"
 )
 
-// Problem is one thing wrong with a configuration.
+// Problem is one thing wrong with a configuration, or, as a warning, one that is
+// probably not meant.
 type Problem struct {
 	File  string // as given to Load or Parse
 	Line  int    // from 1
 	Key   string // "tls.key", "listen[0].address"; "yaml" for syntax, "file" for the file as a whole
 	Wrong string // what is wrong
 	Right string // what would be right
+	// Temporary says that nobody has to change the configuration: a file that is
+	// not there yet, an address that another program still has.
+	Temporary bool
 }
 
 // String returns "FILE:LINE: key: what is wrong; what would be right", one line.
@@ -36,7 +40,13 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-func (ps Problems) sort() {
+// Temporary reports whether all of them are.
+func (ps Problems) Temporary() bool {
+	return !slices.ContainsFunc(ps, func(p Problem) bool { return !p.Temporary })
+}
+
+// Sort sorts by line and keeps the order within a line.
+func (ps Problems) Sort() {
 	slices.SortStableFunc(ps, func(a, b Problem) int { return a.Line - b.Line })
 }
 

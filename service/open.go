@@ -9,8 +9,10 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"uringhttpd/config"
 	"uringhttpd/ktls"
@@ -24,32 +26,59 @@ type Opened struct {
 	// Folder is the same, opened as a file.
 	Folder *os.File
 	TLS    *tls.Config // nil if no listener has TLS
+	// Warnings are those of the configuration and of the files that it names.
+	Warnings config.Problems
 }
 
 // Open opens the folder, certificates and keys that cfg names, and binds
-// nothing. The error is of type config.Problems and holds all there are.
+// nothing. An error is of type config.Problems and holds all there are; of what
+// is returned with it only Warnings is set.
 func Open(cfg *config.Config) (*Opened, error) {
 	o := &Opened{}
-	var problems config.Problems
-	var err error
-	if o.Root, err = os.OpenRoot(cfg.Root); err == nil {
-		o.Folder, err = o.Root.Open(".")
-	}
-	if err != nil {
-		problems = append(problems, cfg.Problem("root", "cannot be opened: "+cause(err), "the path of a folder that this user may read"))
+	found := findings{warnings: slices.Clone(cfg.Warnings)}
+	if err := o.openRoot(cfg.Root); err != nil {
+		problem := cfg.Problem("root", err.wrong, err.right)
+		problem.Temporary = err.temporary
+		found.problems = append(found.problems, problem)
 	}
 	for _, l := range cfg.Listen {
 		if l.TLS && o.TLS == nil {
-			var more config.Problems
-			o.TLS, more = openTLS(cfg)
-			problems = append(problems, more...)
+			o.TLS = openTLS(cfg, &found)
 		}
 	}
-	if len(problems) > 0 {
+	found.warnings.Sort()
+	o.Warnings = found.warnings
+	if len(found.problems) > 0 {
 		o.Close()
-		return nil, problems
+		found.problems.Sort()
+		return &Opened{Warnings: o.Warnings}, found.problems
 	}
 	return o, nil
+}
+
+// openRoot opens the folder that is served. Anything else is not opened: that of a
+// FIFO may wait.
+func (o *Opened) openRoot(path string) *fileError {
+	const right = "write the path of a directory that this user may read"
+	info, err := os.Stat(path)
+	if err == nil && !info.IsDir() {
+		return &fileError{wrong: path + " is no directory", right: right}
+	}
+	if err == nil {
+		o.Root, err = os.OpenRoot(path)
+	}
+	if err == nil {
+		o.Folder, err = o.Root.Open(".")
+	}
+	if err == nil {
+		return nil
+	}
+	e := unreadable(err)
+	e.wrong = "cannot be opened: " + cause(err)
+	if errors.Is(err, fs.ErrNotExist) {
+		e.right = "create that directory, mount it, or name another"
+	}
+	return e
 }
 
 // Close closes the folder.
@@ -71,22 +100,13 @@ func cause(err error) string {
 	return err.Error()
 }
 
-func openTLS(cfg *config.Config) (*tls.Config, config.Problems) {
-	var problems config.Problems
-	read := func(key, name, right string) []byte {
-		path, err := systemd.CredentialPath(name)
-		var data []byte
-		if err == nil {
-			data, err = os.ReadFile(path)
-		}
-		if err != nil {
-			problems = append(problems, cfg.Problem(key, "cannot be read: "+cause(err), right))
-		}
-		return data
-	}
+// openTLS reads what is under tls.
+func openTLS(cfg *config.Config, found *findings) *tls.Config {
+	r := &pemReader{cfg: cfg, now: time.Now(), findings: *found}
+	defer func() { *found = r.findings }()
 	if cfg.TLS.Cipher == config.CipherChaCha20 && fips140.Enabled() {
-		problems = append(problems, cfg.Problem("tls.cipher", "chacha20 does not exist in FIPS 140-3 mode, which is on",
-			"aes-gcm or auto, or the program without fips140 in GODEBUG"))
+		r.problems = append(r.problems, cfg.Problem("tls.cipher", "chacha20 does not exist in FIPS 140-3 mode, which is on",
+			"write aes-gcm or auto, or remove fips140 from GODEBUG"))
 	}
 	t := &tls.Config{
 		MinVersion: cfg.TLS.MinimumVersion,
@@ -95,29 +115,44 @@ func openTLS(cfg *config.Config) (*tls.Config, config.Problems) {
 	if cfg.TLS.Kernel == config.KernelRequire {
 		t.MinVersion = tls.VersionTLS13 // of TLS 1.2 it does not get resumed sessions
 	}
-	cert := read("tls.certificate", cfg.TLS.Certificate, "a PEM file that this user may read; `uringhttpd keygen` makes one")
-	key := read("tls.key", cfg.TLS.Key, "the certificate's private key as a PEM file that this user may read")
-	if cert != nil && key != nil {
-		pair, err := tls.X509KeyPair(cert, key)
-		switch {
-		case err != nil && strings.Contains(err.Error(), "private key does not match"):
-			problems = append(problems, cfg.Problem("tls.key", "does not belong to tls.certificate", "the private key that the certificate was made with"))
-		case err != nil:
-			problems = append(problems, cfg.Problem("tls.certificate", strings.TrimPrefix(err.Error(), "tls: "),
-				"a PEM certificate, its chain after it, and its unencrypted PEM key in tls.key"))
-		}
-		t.Certificates = []tls.Certificate{pair}
+	certificate := r.read("tls.certificate", cfg.TLS.Certificate)
+	var key *pemFile
+	if certificate != nil || cfg.TLS.Key != cfg.TLS.Certificate { // else that has been said
+		key = r.read("tls.key", cfg.TLS.Key)
 	}
+	t.Certificates = []tls.Certificate{r.pair(certificate, key)}
 	if cfg.TLS.ClientCA != "" {
-		const right = "a PEM file with the certificates of the authorities that sign clients"
-		if pem := read("tls.client_ca", cfg.TLS.ClientCA, right); pem != nil {
-			t.ClientCAs, t.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
-			if !t.ClientCAs.AppendCertsFromPEM(pem) {
-				problems = append(problems, cfg.Problem("tls.client_ca", "has no certificate in it", right))
-			}
+		t.ClientAuth = tls.RequireAndVerifyClientCert
+		t.ClientCAs = x509.NewCertPool()
+		if file := r.read("tls.client_ca", cfg.TLS.ClientCA); file != nil {
+			t.ClientCAs = r.authorities(file)
 		}
 	}
-	return t, problems
+	return t
+}
+
+// read reads the file that key names, or reports why it cannot be read.
+func (r *pemReader) read(key, name string) *pemFile {
+	var file *pemFile
+	path, err := systemd.CredentialPath(name)
+	if err == nil {
+		file, err = readPEM(path)
+	}
+	if err == nil {
+		return file
+	}
+	var e *fileError
+	if !errors.As(err, &e) {
+		e = &fileError{wrong: cause(err), right: "name a PEM file, or a credential that the unit passes"}
+	}
+	right := e.right
+	if e.temporary && key != "tls.client_ca" {
+		right += "; `uringhttpd keygen` makes a pair"
+	}
+	problem := r.cfg.Problem(key, e.wrong, right)
+	problem.Temporary = e.temporary
+	r.problems = append(r.problems, problem)
+	return nil
 }
 
 // OpenListeners binds the addresses of cfg, all or none of them, and takes those

@@ -1,0 +1,500 @@
+package service
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"uringhttpd/config"
+)
+
+const (
+	// maxFileProblems are reported of one file.
+	maxFileProblems = 8
+
+	// minRSABits is what clients of today ask of a server's key (security level 2
+	// of OpenSSL). Below minSignerBits crypto/rsa does not check a signature.
+	minRSABits    = 2048
+	minSignerBits = 1024
+)
+
+// A pemReader gathers what is wrong with the files of one configuration.
+type pemReader struct {
+	findings
+	cfg *config.Config
+	now time.Time
+}
+
+// findings are the problems and the warnings of a configuration.
+type findings struct {
+	problems, warnings config.Problems
+}
+
+// A pemRole is what a file is read for: the key of the configuration that names it.
+type pemRole struct {
+	key   string
+	file  *pemFile
+	count int // of the file's problems
+}
+
+// problem reports what is wrong with file. where is the place in it, or "".
+func (r *pemReader) problem(role *pemRole, where, wrong, right string) {
+	if role.count++; role.count > maxFileProblems {
+		return
+	}
+	if role.count == maxFileProblems {
+		where, wrong, right = role.file.path, "has more such faults", "repair those above first"
+	}
+	r.problems = append(r.problems, r.cfg.Problem(role.key, where+" "+wrong, right))
+}
+
+func (r *pemReader) warn(role *pemRole, where, wrong, right string) {
+	if len(r.warnings) < 4*maxFileProblems {
+		r.warnings = append(r.warnings, r.cfg.Problem(role.key, where+" "+wrong, right))
+	}
+}
+
+// at is a block's place, for a problem.
+func (f *pemFile) at(b pemBlock) string {
+	return fmt.Sprintf("%s:%d: block %d", f.path, b.line, b.number)
+}
+
+// pair reads tls.certificate and tls.key, either of which may be nil if it could not be
+// read. They may be the same file.
+func (r *pemReader) pair(certificate, key *pemFile) tls.Certificate {
+	same := certificate != nil && key != nil && os.SameFile(certificate.info, key.info)
+	var chain []chainLink
+	var private crypto.Signer
+	if certificate != nil {
+		role := &pemRole{key: "tls.certificate", file: certificate}
+		r.faults(role, func(label string) bool { return !same || !isKeyLabel(label) })
+		chain = r.chain(role)
+	}
+	if key != nil {
+		role := &pemRole{key: "tls.key", file: key}
+		r.faults(role, func(label string) bool { return !same || isKeyLabel(label) })
+		private = r.privateKey(role, same)
+		if key.info.Mode().Perm()&0o007 != 0 {
+			r.warn(role, key.path, fmt.Sprintf("can be read or changed by everybody (mode %04o)", key.info.Mode().Perm()),
+				"run chmod 0640 on it, and chgrp to the service's group")
+		}
+	}
+	if private != nil && (len(chain) == 0 || !samePublic(private, chain[0])) { // else the certificate's problem says it
+		if why := unusableKey(private.Public(), minRSABits); why != "" {
+			r.problem(&pemRole{key: "tls.key", file: key}, key.path, why, usableKey)
+			return tls.Certificate{}
+		}
+	}
+	if len(chain) == 0 || private == nil {
+		return tls.Certificate{}
+	}
+	r.matching(&pemRole{key: "tls.certificate", file: certificate}, &pemRole{key: "tls.key", file: key}, chain, private)
+	pair := tls.Certificate{PrivateKey: private, Leaf: chain[0].Certificate}
+	for _, link := range chain {
+		pair.Certificate = append(pair.Certificate, link.Raw)
+	}
+	return pair
+}
+
+// faults reports those of the file whose block's label is meant.
+func (r *pemReader) faults(role *pemRole, meant func(label string) bool) {
+	for _, f := range role.file.faults {
+		if meant(f.label) {
+			r.problem(role, fmt.Sprintf("%s:%d: block %d", role.file.path, f.line, f.number), f.wrong, f.right)
+		}
+	}
+}
+
+// A chainLink is a certificate and where it stands.
+type chainLink struct {
+	*x509.Certificate
+	at     string
+	number int  // of the block
+	gap    bool // a block that cannot be read comes before it
+}
+
+// chain reads the server's certificate and those that vouch for it.
+func (r *pemReader) chain(role *pemRole) []chainLink {
+	links := r.certificates(role, true)
+	if len(links) == 0 {
+		return nil
+	}
+	leaf := links[0]
+	if leaf.gap {
+		return nil
+	}
+	if why := unusable(leaf.Certificate, minRSABits); why != "" {
+		r.problem(role, leaf.at, why, usableKey)
+	}
+	r.dates(role, links)
+	if len(leaf.DNSNames) == 0 && len(leaf.IPAddresses) == 0 {
+		r.warn(role, leaf.at, "has no name or address of this server (subjectAltName), so clients that check it refuse it", "have it made with the names that clients use")
+	}
+	if usages := len(leaf.ExtKeyUsage) + len(leaf.UnknownExtKeyUsage); usages > 0 &&
+		!slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth) && !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageAny) {
+		r.warn(role, leaf.at, "is not for a TLS server (extendedKeyUsage without serverAuth), so clients refuse it", "have it made with serverAuth")
+	}
+	if leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
+		r.warn(role, leaf.at, "may not sign (keyUsage without digitalSignature), so clients refuse it", "have it made with digitalSignature")
+	}
+	for i := range len(links) - 1 {
+		child, parent := links[i], links[i+1]
+		if parent.gap {
+			continue
+		}
+		if why := unusable(parent.Certificate, minSignerBits); why != "" {
+			r.problem(role, parent.at, why, usableKey)
+			continue
+		}
+		r.signedBy(role, child, parent)
+	}
+	return links
+}
+
+// signedBy checks that parent, the next certificate in the file, vouches for child.
+func (r *pemReader) signedBy(role *pemRole, child, parent chainLink) {
+	const order = "put each certificate's issuer behind it, and nothing else"
+	switch {
+	case bytes.Equal(child.Raw, parent.Raw):
+		r.problem(role, parent.at, fmt.Sprintf("is the certificate of block %d again", child.number), "remove it")
+		return
+	case !bytes.Equal(child.RawIssuer, parent.RawSubject):
+		r.problem(role, parent.at, fmt.Sprintf("is %s, but the certificate of block %d before it was issued by %s", name(parent.Subject), child.number, name(child.Issuer)), order)
+		return
+	}
+	err := parent.CheckSignature(child.SignatureAlgorithm, child.RawTBSCertificate, child.Signature)
+	var insecure x509.InsecureAlgorithmError
+	switch {
+	case errors.As(err, &insecure):
+		r.warn(role, child.at, fmt.Sprintf("is signed with %v, which clients refuse", child.SignatureAlgorithm), "have it signed with SHA-256")
+	case err != nil:
+		r.problem(role, parent.at, fmt.Sprintf("has the name of the issuer of block %d, but did not sign it (%s)", child.number, trimmed(err)), order)
+		return
+	}
+	if !isAuthority(parent.Certificate) {
+		r.problem(role, parent.at, fmt.Sprintf("signed the certificate of block %d, but is no authority (basicConstraints)", child.number), "put the issuing authority's certificate there")
+	}
+	if parent.KeyUsage != 0 && parent.KeyUsage&x509.KeyUsageCertSign == 0 {
+		r.warn(role, parent.at, "may not sign certificates (keyUsage without keyCertSign), so clients refuse the chain", "have it made with keyCertSign")
+	}
+}
+
+// isAuthority reports whether c may sign certificates. One of version 1 does not say.
+func isAuthority(c *x509.Certificate) bool {
+	return c.Version < 3 || c.BasicConstraintsValid && c.IsCA
+}
+
+// dates warns of certificates that clients with a right clock refuse. The clock of a
+// board may be wrong, so that is no problem.
+func (r *pemReader) dates(role *pemRole, links []chainLink) {
+	const clock = "renew it, or set the clock if that is wrong"
+	now := r.now.UTC().Format(time.DateTime)
+	for _, c := range links {
+		switch {
+		case r.now.After(c.NotAfter):
+			r.warn(role, c.at, fmt.Sprintf("has expired: it was valid until %s, and the clock says %s", c.NotAfter.UTC().Format(time.DateTime), now), clock)
+		case r.now.Before(c.NotBefore):
+			r.warn(role, c.at, fmt.Sprintf("is not valid yet: it is from %s on, and the clock says %s", c.NotBefore.UTC().Format(time.DateTime), now), clock)
+		}
+	}
+}
+
+// certificates parses those of a file. withKey says that a private key beside them is
+// usual.
+func (r *pemReader) certificates(role *pemRole, withKey bool) []chainLink {
+	var links []chainLink
+	broken, gap := len(role.file.faults) > 0, false
+	held := ""
+	for _, b := range role.file.blocks {
+		at := role.file.at(b)
+		switch {
+		case b.label == "": // a fault
+			gap = true
+		case harmless(b.label):
+		case isKeyLabel(b.label):
+			held = fmt.Sprintf("a private key in block %d", b.number)
+			if !withKey {
+				r.warn(role, at, "is a private key", "remove it: it is not needed here")
+			}
+		case !isCertificateLabel(b.label):
+			broken, gap = true, true
+			r.problem(role, at, "is "+kindOf(b.label)+", not a certificate", remedies[b.label].orElse("remove it, or put a certificate there"))
+		case b.der == nil: // a fault
+			gap = true
+		default:
+			c, err := x509.ParseCertificate(b.der)
+			if err != nil {
+				broken, gap = true, true
+				r.problem(role, at, "is no certificate that can be read: "+trimmed(err), "copy the file again, or have the certificate made anew")
+				continue
+			}
+			links = append(links, chainLink{c, at, b.number, gap})
+			gap = false
+		}
+	}
+	if len(links) == 0 && !broken {
+		wrong := "has no certificate"
+		if held != "" {
+			wrong += ", but " + held
+		}
+		r.problem(role, role.file.path, wrong, "name the file with the certificate")
+	}
+	return links
+}
+
+// privateKey reads the one key of a file. shared says that the file is also that of
+// the certificates, whose blocks have been reported.
+func (r *pemReader) privateKey(role *pemRole, shared bool) crypto.Signer {
+	const right = "name the unencrypted private key that the certificate was made with"
+	var key crypto.Signer
+	keys := 0
+	broken := len(role.file.faults) > 0
+	held := ""
+	for _, b := range role.file.blocks {
+		at := role.file.at(b)
+		switch {
+		case b.label == "" || harmless(b.label):
+			continue
+		case isCertificateLabel(b.label):
+			held = fmt.Sprintf("a certificate in block %d", b.number)
+			continue
+		case !isKeyLabel(b.label):
+			if !shared {
+				broken = true
+				r.problem(role, at, "is "+kindOf(b.label)+", not a private key", remedies[b.label].orElse(right))
+			}
+			continue
+		}
+		if keys++; keys > 1 {
+			r.problem(role, at, "is a second private key", "keep the one that belongs to the certificate")
+			continue
+		}
+		switch {
+		case b.encrypted || b.label == "ENCRYPTED PRIVATE KEY":
+			broken = true
+			r.problem(role, at, "is encrypted, and there is nobody to ask for its passphrase", "decrypt it with `openssl pkey`, and restrict the file's mode")
+		case b.label == "OPENSSH PRIVATE KEY":
+			broken = true
+			r.problem(role, at, "is a private key in OpenSSH's form", "convert it with `ssh-keygen -p -m PKCS8`")
+		case b.label == "DSA PRIVATE KEY":
+			broken = true
+			r.problem(role, at, "is a private key of DSA, which TLS cannot use", usableKey)
+		case b.der == nil: // a fault
+		default:
+			k, err := parseKey(b.der)
+			if err != nil {
+				broken = true
+				r.problem(role, at, err.Error(), right)
+				continue
+			}
+			key = k
+		}
+	}
+	if keys == 0 && !broken {
+		wrong := "has no private key"
+		if held != "" {
+			wrong += ", but " + held
+		}
+		r.problem(role, role.file.path, wrong, right)
+	}
+	return key
+}
+
+// matching checks that the key is that of the first certificate.
+func (r *pemReader) matching(certificate, key *pemRole, chain []chainLink, private crypto.Signer) {
+	if samePublic(private, chain[0]) {
+		return
+	}
+	for _, other := range chain[1:] {
+		if samePublic(private, other) {
+			r.problem(certificate, chain[0].at, fmt.Sprintf("comes first, but the certificate of tls.key is that of block %d", other.number), "put the server's certificate first, and each certificate's issuer behind it")
+			return
+		}
+	}
+	r.problems = append(r.problems, r.cfg.Problem(key.key, fmt.Sprintf("does not belong to tls.certificate: %s has another key than %s", key.file.path, chain[0].at),
+		"name the private key that the certificate was made with"))
+}
+
+func samePublic(private crypto.Signer, link chainLink) bool {
+	public, ok := private.Public().(interface{ Equal(crypto.PublicKey) bool })
+	return ok && public.Equal(link.PublicKey)
+}
+
+// authorities reads tls.client_ca.
+func (r *pemReader) authorities(file *pemFile) *x509.CertPool {
+	role := &pemRole{key: "tls.client_ca", file: file}
+	r.faults(role, func(string) bool { return true })
+	links := r.certificates(role, false)
+	pool := x509.NewCertPool()
+	for _, c := range links {
+		pool.AddCert(c.Certificate)
+		if why := unusable(c.Certificate, minSignerBits); why != "" {
+			r.problem(role, c.at, why, usableKey)
+			continue
+		}
+		switch {
+		case !isAuthority(c.Certificate):
+			r.warn(role, c.at, "is no authority (basicConstraints), so only that very certificate is accepted from a client", "put the certificate of the authority there that signs clients")
+		case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0:
+			r.warn(role, c.at, "may not sign certificates (keyUsage without keyCertSign), so no client that it signed is accepted", "have it made with keyCertSign")
+		}
+	}
+	r.dates(role, links)
+	return pool
+}
+
+func isCertificateLabel(label string) bool {
+	return label == "CERTIFICATE" || label == "X509 CERTIFICATE"
+}
+
+func isKeyLabel(label string) bool { return strings.HasSuffix(label, "PRIVATE KEY") }
+
+// harmless reports whether a block says nothing that is needed: openssl writes the
+// curve before a key, and some servers read the group of Diffie-Hellman.
+func harmless(label string) bool { return strings.HasSuffix(label, "PARAMETERS") }
+
+// remedy is what to do about a block of another kind.
+type remedy string
+
+func (r remedy) orElse(right string) string {
+	if r == "" {
+		return right
+	}
+	return string(r)
+}
+
+var remedies = map[string]remedy{
+	"CERTIFICATE REQUEST":     "have an authority sign it, and put the certificate there",
+	"NEW CERTIFICATE REQUEST": "have an authority sign it, and put the certificate there",
+	"TRUSTED CERTIFICATE":     "convert it with `openssl x509`",
+	"PKCS7":                   "convert it with `openssl pkcs7 -print_certs`",
+	"PKCS #7 SIGNED DATA":     "convert it with `openssl pkcs7 -print_certs`",
+	"X509 CRL":                "remove it: lists of revoked certificates are not read",
+}
+
+// kindOf names a block of a kind that is not expected.
+func kindOf(label string) string {
+	switch label {
+	case "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST":
+		return "a certificate request"
+	case "PUBLIC KEY", "RSA PUBLIC KEY":
+		return "a public key"
+	case "TRUSTED CERTIFICATE":
+		return "a certificate in a form of OpenSSL's own (TRUSTED CERTIFICATE)"
+	case "PKCS7", "PKCS #7 SIGNED DATA", "CMS":
+		return "a PKCS #7 container"
+	case "X509 CRL":
+		return "a list of revoked certificates"
+	}
+	return "of the unknown kind " + quoted(label)
+}
+
+const usableKey = "use a key of ECDSA P-256, P-384 or P-521, of Ed25519, or of RSA with 2048 bits or more"
+
+// unusable says why no client can use c, or "".
+func unusable(c *x509.Certificate, bits int) string {
+	if c.PublicKey == nil || c.PublicKeyAlgorithm == x509.UnknownPublicKeyAlgorithm || c.PublicKeyAlgorithm == x509.DSA {
+		var info struct {
+			Algorithm pkix.AlgorithmIdentifier
+			Key       asn1.BitString
+		}
+		asn1.Unmarshal(c.RawSubjectPublicKeyInfo, &info)
+		return "has a key of " + algorithm(info.Algorithm.Algorithm) + ", which TLS clients cannot use"
+	}
+	return unusableKey(c.PublicKey, bits)
+}
+
+func unusableKey(public crypto.PublicKey, bits int) string {
+	switch k := public.(type) {
+	case *rsa.PublicKey:
+		if n := k.N.BitLen(); n < bits {
+			return fmt.Sprintf("has an RSA key of %d bits, which is too short", n)
+		}
+	case *ecdsa.PublicKey:
+		if k.Curve == elliptic.P224() {
+			return "has a key of ECDSA P-224, which TLS clients cannot use"
+		}
+	case ed25519.PublicKey:
+	default:
+		return fmt.Sprintf("has a key of the type %T, which TLS clients cannot use", public)
+	}
+	return ""
+}
+
+// algorithm names a kind of key.
+func algorithm(oid asn1.ObjectIdentifier) string {
+	names := map[string]string{
+		"1.2.840.10040.4.1":     "DSA",
+		"1.2.840.113549.1.1.10": "RSA-PSS",
+		"1.3.101.110":           "X25519",
+		"1.3.101.111":           "X448",
+		"1.3.101.113":           "Ed448",
+		"1.2.840.113549.1.3.1":  "Diffie-Hellman",
+	}
+	if name, ok := names[oid.String()]; ok {
+		return name
+	}
+	return "the unknown kind " + quoted(oid.String())
+}
+
+// parseKey reads a private key in any of the forms that openssl writes.
+func parseKey(der []byte) (crypto.Signer, error) {
+	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+		return key, nil
+	}
+	ec, ecErr := x509.ParseECPrivateKey(der)
+	if ecErr == nil {
+		return ec, nil
+	}
+	key, err := x509.ParsePKCS8PrivateKey(der)
+	if signer, ok := key.(crypto.Signer); ok && err == nil {
+		return signer, nil
+	}
+	var info struct {
+		Version   int
+		Algorithm pkix.AlgorithmIdentifier
+		Key       []byte
+	}
+	if _, bad := asn1.Unmarshal(der, &info); bad == nil {
+		switch oid := info.Algorithm.Algorithm; {
+		case err == nil, strings.Contains(err.Error(), "unknown algorithm"):
+			return nil, errors.New("is a private key of " + algorithm(oid) + ", which TLS cannot use")
+		}
+	}
+	if err == nil {
+		return nil, errors.New("is a private key that TLS cannot use")
+	}
+	if strings.Contains(ecErr.Error(), "curve") { // the other error is only that it is no PKCS #8
+		err = ecErr
+	}
+	return nil, errors.New("is no private key that can be read: " + trimmed(err))
+}
+
+// trimmed is the text of an error of crypto/x509 or crypto/rsa on one line.
+func trimmed(err error) string {
+	text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "x509: "), "crypto/rsa: ")
+	text = strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f {
+			return ' '
+		}
+		return c
+	}, text)
+	text, _, _ = strings.Cut(text, " (use ") // a function of Go's for another form
+	return text[:min(len(text), 200)]
+}
+
+// name quotes the name of a certificate's subject or issuer.
+func name(n pkix.Name) string { return quoted(n.String()) }
