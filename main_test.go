@@ -107,6 +107,8 @@ func TestCommands(t *testing.T) {
 		{"not a certificate", []string{"check", "-config", configure(strings.Replace(good, "cert.pem", "key.pem", 1))}, 2, `^$`, `:5: tls.certificate: `},
 		{"no credential", []string{"check", "-config", configure(strings.Replace(good, "key.pem", "credential:key", 1))}, 2, `^$`, `:5: tls.key: .*CREDENTIALS_DIRECTORY`},
 		{"no socket from systemd", []string{"serve", "-config", configure(strings.Replace(good, "127.0.0.1:0", "systemd:https", 1))}, 1, `^$`, `:2: listen\[0\].address: systemd passed no socket`},
+		{"files for anybody", []string{"check", "-config", configure(strings.Replace(good, "tls: {", "tls: {client_ca: cert.pem, ", 1))}, 2, `^$`, `:3: listen\[1\].tls: .*anybody`},
+		{"key in the root", []string{"check", "-config", configure(strings.Replace(good, "root: files", "root: .", 1))}, 0, `^$`, `(?m)^warning: .*:4: root: .*key.pem; `},
 		{"not built", []string{"check", "-config", configure(good + "limits: {rate: 1MiB}\n")}, 2, `^$`, `limits.rate: not built yet`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -532,7 +534,8 @@ func TestTLSSettings(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), ca, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	d := startDaemon(t, configure(strings.Replace(good, "tls: {", `tls: {client_ca: ca.pem, minimum_version: "1.3", `, 1)))
+	d := startDaemon(t, configure(strings.NewReplacer("tls: {", `tls: {client_ca: ca.pem, minimum_version: "1.3", `,
+		"127.0.0.1:0\"}\n", "127.0.0.1:0\", public: true}\n").Replace(good)))
 	own := []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}
 	for _, tc := range []struct {
 		name string

@@ -47,6 +47,7 @@ type Config struct {
 type Listen struct {
 	Address string // host:port, [v6]:port (port 0: any free one) or systemd:NAME
 	TLS     bool   // false: plain HTTP
+	Public  bool   // plain HTTP for anybody is meant, although TLS.ClientCA is set
 }
 
 // TLS says how HTTPS is spoken. Certificate and Key are set if any listener has

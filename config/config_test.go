@@ -100,7 +100,9 @@ func TestExample(t *testing.T) {
 	// Every key is shown.
 	c := mustParse(t, string(Example()))
 	for _, key := range allKeys() {
-		if _, ok := c.lines[strings.Replace(key, "[]", "[0]", 1)]; !ok {
+		_, first := c.lines[strings.Replace(key, "[]", "[0]", 1)]
+		_, second := c.lines[strings.Replace(key, "[]", "[1]", 1)]
+		if !first && !second {
 			t.Errorf("the example does not show %s", key)
 		}
 	}
@@ -130,10 +132,10 @@ func TestKeys(t *testing.T) {
 	got := mustParse(t, `
 listen:
   - {address: "[::1]:8443", tls: true}
-  - {address: "systemd:plain", tls: false}
-  - {address: "localhost:0"}
-  - {address: "127.0.0.1:0"}
-  - {address: "127.0.0.1:0"}
+  - {address: "systemd:plain", tls: false, public: true}
+  - {address: "localhost:0", public: true}
+  - {address: "127.0.0.1:0", public: true}
+  - {address: "127.0.0.1:0", public: True}
 root: firmware/../images
 tls:
   certificate: credential:cert.pem
@@ -156,8 +158,8 @@ metrics: {address: ""}
 `)
 	equal(t, got, &Config{
 		File: "f.yaml",
-		Listen: []Listen{{"[::1]:8443", true}, {"systemd:plain", false}, {"localhost:0", false},
-			{"127.0.0.1:0", false}, {"127.0.0.1:0", false}},
+		Listen: []Listen{{"[::1]:8443", true, false}, {"systemd:plain", false, true}, {"localhost:0", false, true},
+			{"127.0.0.1:0", false, true}, {"127.0.0.1:0", false, true}},
 		Root: filepath.Join(folder, "images"),
 		TLS: TLS{
 			Certificate:    "credential:cert.pem",
@@ -264,5 +266,39 @@ tls:
 	}
 	if got := (&Config{File: "f"}).Problem("tls.key", "w", "r"); got.Line != 1 {
 		t.Errorf("a configuration without lines: %v", got)
+	}
+}
+
+// What is allowed, and probably not meant.
+func TestWarnings(t *testing.T) {
+	const pair = "tls: {certificate: c, key: k}\n"
+	for _, test := range []struct {
+		name, file string
+		want       []string
+	}{
+		{"plain", minimal, nil},
+		{"sample", sample, nil},
+		{"example", string(Example()), nil},
+		{"no listener has TLS", minimal + pair, []string{
+			"3: tls.certificate: is set, but no listener has TLS, so everything is served as plain HTTP; write tls: true in an entry of listen, or remove the section tls"}},
+		{"only a key", minimal + "tls:\n  kernel: auto\n  certificate: ''\n  key: k\n", []string{
+			"6: tls.key: is set, but no listener has TLS, so everything is served as plain HTTP; write tls: true in an entry of listen, or remove the section tls"}},
+		{"kernel TLS is required", minimal + "tls:\n  kernel: require\n", []string{
+			"4: tls.kernel: is set, but no listener has TLS, so everything is served as plain HTTP; write tls: true in an entry of listen, or remove the section tls"}},
+		{"kernel TLS is off", minimal + "tls:\n  kernel: off\n", nil},
+		{"TLS forgotten", "root: /a\nlisten:\n- {address: \":443\"}\n- {address: \":8443\"}\n- {address: \":444\", tls: true}\n- {address: \":80\"}\n" + pair, []string{
+			"3: listen[0].address: is plain HTTP on port 443, where clients expect HTTPS; write tls: true in this entry, or another port",
+			"4: listen[1].address: is plain HTTP on port 8443, where clients expect HTTPS; write tls: true in this entry, or another port"}},
+		{"no TLS at all", "root: /a\nlisten: [{address: \":443\"}]\n", nil},
+		{"for anybody", "root: /a\nlisten: [{address: \":443\", tls: true}, {address: \":80\", public: true}]\ntls: {certificate: c, key: k, client_ca: a}\nmetrics: {address: \":81\"}\n", nil},
+	} {
+		c := mustParse(t, test.file)
+		var got []string
+		for _, w := range c.Warnings {
+			got = append(got, strings.TrimPrefix(w.String(), "f.yaml:"))
+		}
+		if !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%s:\ngot  %q\nwant %q", test.name, got, test.want)
+		}
 	}
 }

@@ -11,16 +11,17 @@ import (
 )
 
 const (
-	wantAddress = `write host:port or [v6]:port in quotes, such as ":443" or "[::1]:8443", the port from 0 to 65535`
-	wantPEM     = "write the path of a PEM file, or credential:NAME"
-	wantFolder  = "write the path of a folder, such as /srv/firmware"
-	wantTime    = "write a time from 1ms to 24h, such as 500ms, 60s, 5m or 1h30m"
-	wantSize    = "write bytes, such as 65536, or a whole number of KiB, MiB or GiB, such as 512KiB; at most 1024GiB"
-	wantBuffer  = "write bytes, such as 65536, or a whole number of KiB, MiB or GiB, such as 512KiB; 256KiB to 1GiB"
-	wantTop     = "known here: listen, root, tls, crypto, limits, index, log, metrics"
-	wantSyntax  = "check the indentation, quotes and brackets of this line and the one above"
-	wantListen  = `write a list of entries such as - address: ":443"`
-	wantRoot    = "write root: and the folder to serve, such as /srv/firmware"
+	wantAddress   = `write host:port or [v6]:port in quotes, such as ":443" or "[::1]:8443", the port from 0 to 65535`
+	wantPEM       = "write the path of a PEM file, or credential:NAME"
+	wantFolder    = "write the path of a folder, such as /srv/firmware"
+	wantTime      = "write a time from 1ms to 24h, such as 500ms, 60s, 5m or 1h30m"
+	wantSize      = "write bytes, such as 65536, or a whole number of KiB, MiB or GiB, such as 512KiB; at most 1024GiB"
+	wantBuffer    = "write bytes, such as 65536, or a whole number of KiB, MiB or GiB, such as 512KiB; 256KiB to 1GiB"
+	wantTop       = "known here: listen, root, tls, crypto, limits, index, log, metrics"
+	wantSyntax    = "check the indentation, quotes and brackets of this line and the one above"
+	wantListen    = `write a list of entries such as - address: ":443"`
+	wantNoAnybody = "is not set, so this listener serves the files to anybody, although tls.client_ca is set; write tls: true, or public: true if that is meant, or remove the entry"
+	wantRoot      = "write root: and the folder to serve, such as /srv/firmware"
 )
 
 // Each file, and all its problems as LINE: key: wrong; right.
@@ -136,8 +137,8 @@ listen:
   - address: "systemd:a:b"
   - address: {a: b}
 `, []string{
-			`3: listen[0]: is the text ":443", not keys; write keys under it: address, tls`,
-			"4: listen[1]: is empty; write keys under it: address, tls",
+			`3: listen[0]: is the text ":443", not keys; write keys under it: address, tls, public`,
+			"4: listen[1]: is empty; write keys under it: address, tls, public",
 			`5: listen[2]: has no address; write address: ":443" in it`,
 			`6: listen[3]: has no address; write address: ":443" in it`,
 			"7: listen[4].address: is the number 443, not text; " + wantAddress + ", or systemd:NAME",
@@ -202,6 +203,14 @@ listen:
 			`4: listen[1].tls: is the text "Off", not a boolean; write false, without quotes`,
 			"5: listen[2].tls: is the number 1, not a boolean; write true or false",
 			`6: log.access: is the text "true", not a boolean; write true, without quotes`}},
+
+		{"files for anybody", "root: /a\nlisten:\n- {address: \":443\", tls: true}\n- address: \":80\"\n- address: \":81\"\n  tls: false\n- {address: \":82\", public: true}\n- {address: \"systemd:x\", public: false}\ntls: {certificate: c, key: k, client_ca: a}\nmetrics: {address: \":83\"}\n", []string{
+			"4: listen[1].tls: " + wantNoAnybody, "6: listen[2].tls: " + wantNoAnybody, "8: listen[4].tls: " + wantNoAnybody}},
+		{"files for anybody, TLS mistyped", "root: /a\nlisten:\n- {address: \":443\", tls: yes}\n- {address: \":80\", public: yes}\ntls: {certificate: c, key: k, client_ca: a}\n", []string{
+			`3: listen[0].tls: is the text "yes", not a boolean; write true, without quotes`,
+			`4: listen[1].public: is the text "yes", not a boolean; write true, without quotes`}},
+		{"TLS for anybody", "root: /a\nlisten:\n- {address: \":443\", tls: true, public: true}\ntls: {certificate: c, key: k, client_ca: a}\n", []string{
+			"3: listen[0].public: is for listeners without TLS; remove it: with tls and tls.client_ca, every client has to show a certificate"}},
 
 		{"connections", minimal + "limits: {connections: 0}\n", []string{"3: limits.connections: 0 is out of range; write a number from 1 to 1000000"}},
 		{"many connections", minimal + "limits: {connections: 1000001}\n", []string{"3: limits.connections: 1000001 is out of range; write a number from 1 to 1000000"}},

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"log/slog"
+	"net"
 
 	"gopkg.in/yaml.v3"
 )
@@ -48,6 +49,7 @@ func (r *reader) configuration(top *yaml.Node) {
 	})
 	if ok {
 		r.required()
+		r.protection()
 	}
 }
 
@@ -68,6 +70,7 @@ func (r *reader) listen(e entry) {
 		ok := r.mapping(item, []field{
 			{"address", func(e entry) { r.listenAddress(e, &l.Address, first) }},
 			{"tls", func(e entry) { r.boolean(e, &l.TLS) }},
+			{"public", func(e entry) { r.boolean(e, &l.Public) }},
 		})
 		if ok && !r.has(item.key+".address") {
 			r.wrong(item, "has no address", `write address: ":443" in it`)
@@ -175,6 +178,49 @@ func (r *reader) required() {
 		}
 		return
 	}
+}
+
+// protection reports where plain HTTP undoes what is configured of TLS.
+func (r *reader) protection() {
+	withTLS := false
+	for i, l := range r.cfg.Listen {
+		key := fmt.Sprintf("listen[%d]", i)
+		if !r.wellFormed(key) || !r.wellFormed(key+".tls") || !r.wellFormed(key+".public") {
+			withTLS = true // which is not known
+			continue
+		}
+		withTLS = withTLS || l.TLS
+		switch {
+		case l.Public && l.TLS:
+			r.add(r.cfg.line(key+".public"), key+".public", "is for listeners without TLS", "remove it: with tls and tls.client_ca, every client has to show a certificate")
+		case !l.TLS && !l.Public && r.cfg.TLS.ClientCA != "":
+			r.add(r.cfg.line(key+".tls"), key+".tls", "is not set, so this listener serves the files to anybody, although tls.client_ca is set", "write tls: true, or public: true if that is meant, or remove the entry")
+		}
+	}
+	configured := ""
+	for _, key := range []string{"tls.kernel", "tls.key", "tls.certificate"} {
+		if r.has(key) && (key != "tls.key" || r.cfg.TLS.Key != "") && (key != "tls.certificate" || r.cfg.TLS.Certificate != "") &&
+			(key != "tls.kernel" || r.cfg.TLS.Kernel == KernelRequire) {
+			configured = key
+		}
+	}
+	if configured == "" {
+		return
+	}
+	if !withTLS {
+		r.warn(configured, "is set, but no listener has TLS, so everything is served as plain HTTP", "write tls: true in an entry of listen, or remove the section tls")
+		return
+	}
+	for i, l := range r.cfg.Listen {
+		_, port, _ := net.SplitHostPort(l.Address)
+		if !l.TLS && (port == "443" || port == "8443") {
+			r.warn(fmt.Sprintf("listen[%d].address", i), "is plain HTTP on port "+port+", where clients expect HTTPS", "write tls: true in this entry, or another port")
+		}
+	}
+}
+
+func (r *reader) warn(key, wrong, right string) {
+	r.cfg.Warnings = append(r.cfg.Warnings, r.cfg.Problem(key, wrong, right))
 }
 
 func (r *reader) has(key string) bool {

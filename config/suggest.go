@@ -5,7 +5,7 @@ import "strings"
 // allKeys lists every key there is, sections before what stands under them.
 func allKeys() []string {
 	return strings.Fields(`
-		listen listen[].address listen[].tls
+		listen listen[].address listen[].tls listen[].public
 		root
 		tls tls.certificate tls.key tls.client_ca tls.kernel tls.cipher tls.minimum_version
 		crypto crypto.prefer

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -46,6 +47,7 @@ func Open(cfg *config.Config) (*Opened, error) {
 			o.TLS = openTLS(cfg, &found)
 		}
 	}
+	found.exposed(cfg)
 	found.warnings.Sort()
 	o.Warnings = found.warnings
 	if len(found.problems) > 0 {
@@ -54,6 +56,50 @@ func Open(cfg *config.Config) (*Opened, error) {
 		return &Opened{Warnings: o.Warnings}, found.problems
 	}
 	return o, nil
+}
+
+// exposed reports what clients could download that they must not have.
+func (f *findings) exposed(cfg *config.Config) {
+	root, err := os.Stat(cfg.Root)
+	if err != nil {
+		return
+	}
+	if top, err := os.Stat("/"); err == nil && os.SameFile(root, top) {
+		f.problems = append(f.problems, cfg.Problem("root", "is the whole file system, with all keys and settings of this machine", "write a directory that has only what clients may download"))
+		return
+	}
+	key, _ := systemd.CredentialPath(cfg.TLS.Key)
+	if key != "" && below(root, key) {
+		f.warnings = append(f.warnings, cfg.Problem("root", "has the private key in it, so ANY CLIENT CAN DOWNLOAD tls.key, "+key, "move the key to another directory, and make a new pair if the service has been reached by others"))
+	}
+	if certificate, _ := systemd.CredentialPath(cfg.TLS.Certificate); certificate != "" && certificate != key && below(root, certificate) {
+		if file, err := readPEM(certificate); err == nil && slices.ContainsFunc(file.blocks, func(b pemBlock) bool { return isKeyLabel(b.label) }) {
+			f.warnings = append(f.warnings, cfg.Problem("root", "has a private key in it, so ANY CLIENT CAN DOWNLOAD that in tls.certificate, "+certificate, "move that file to another directory, and make a new pair if the service has been reached by others"))
+		}
+	}
+	if file, err := filepath.Abs(cfg.File); err == nil && below(root, file) {
+		f.warnings = append(f.warnings, cfg.Problem("root", "has this configuration in it, so clients can download it", "move the configuration to another directory"))
+	}
+}
+
+// below reports whether the file at path lies in the directory root or below it,
+// whatever links and mounts lead there.
+func below(root fs.FileInfo, path string) bool {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil { // it is not there, or may not be seen
+		if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+			path = filepath.Join(dir, filepath.Base(path))
+		}
+		real = path
+	}
+	for dir := filepath.Dir(real); ; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil && os.SameFile(info, root) {
+			return true
+		}
+		if dir == filepath.Dir(dir) {
+			return false
+		}
+	}
 }
 
 // openRoot opens the folder that is served. Anything else is not opened: that of a

@@ -473,13 +473,13 @@ func TestPEMOtherFiles(t *testing.T) {
 // again; a file that is wrong does.
 func TestTemporary(t *testing.T) {
 	for text, want := range map[string]bool{
-		"listen: [{address: \":0\"}]\nroot: none\n":                                              true,
-		"listen: [{address: \":0\"}]\nroot: file\n":                                              false,
-		"listen: [{address: \":0\", tls: true}]\nroot: .\ntls: {certificate: none, key: none}\n": true,
-		"listen: [{address: \":0\", tls: true}]\nroot: .\ntls: {certificate: none, key: file}\n": false,
+		"listen: [{address: \":0\"}]\nroot: none\n":                                                 true,
+		"listen: [{address: \":0\"}]\nroot: file\n":                                                 false,
+		"listen: [{address: \":0\", tls: true}]\nroot: root\ntls: {certificate: none, key: none}\n": true,
+		"listen: [{address: \":0\", tls: true}]\nroot: root\ntls: {certificate: none, key: file}\n": false,
 	} {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+		if err := errors.Join(os.WriteFile(filepath.Join(dir, "file"), nil, 0o600), os.Mkdir(filepath.Join(dir, "root"), 0o755)); err != nil {
 			t.Fatal(err)
 		}
 		cfg, err := config.Parse([]byte(text), filepath.Join(dir, "f"))

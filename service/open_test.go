@@ -1,0 +1,68 @@
+package service
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestExposed: the key, and a file that has it, in a folder that is served.
+func TestExposed(t *testing.T) {
+	p := newPKI(t)
+	dir := t.TempDir()
+	join := func(name string) string { return filepath.Join(dir, name) }
+	for _, d := range []string{"files", "keys/deep", "conf"} {
+		if err := os.MkdirAll(join(d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{
+		"keys/cert": p.cert("leaf"), "keys/deep/key": p.key("leaf"), "keys/both": p.cert("leaf") + p.key("leaf"), "conf/key": p.key("leaf"), "files/hello": "",
+	} {
+		if err := os.WriteFile(join(name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(
+		os.Symlink("keys", join("link")),                    // a root that is a link
+		os.Symlink("../keys/deep/key", join("conf/linked")), // a key that is a link into the root
+		os.Symlink("../conf/key", join("files/out")),        // a link out of the root, which is not followed
+		os.Symlink(join("keys"), join("absolute")),          // another name of the key's folder
+		os.Symlink("/", join("slash")), os.Link(join("conf/key"), join("conf/hard"))); err != nil {
+		t.Fatal(err)
+	}
+	const key, certificate, file = "has the private key in it", "has a private key in it", "has this configuration in it"
+	for _, tt := range []struct{ root, certificate, key, warning, problem string }{
+		{"files", "keys/cert", "keys/deep/key", "", ""},
+		{"files", "keys/cert", "files/out", "", ""},
+		{"keys/deep", "keys/cert", "keys/deep/key", key, ""},
+		{"keys/deep/../deep/", "keys/cert", "keys/deep/key", key, ""},
+		{"keys", "keys/cert", "keys/deep/key", key, ""},
+		{"link", "keys/cert", "keys/deep/key", key, ""},
+		{"keys", "keys/cert", "conf/linked", key, ""},
+		{"keys", "keys/cert", "absolute/deep/key", key, ""},
+		{"keys", "keys/both", "conf/key", certificate, ""},
+		{"keys", "keys/cert", "conf/key", "", ""},
+		{"conf", "keys/cert", "keys/deep/key", file, ""},
+		{"/", "keys/cert", "keys/deep/key", "", "is the whole file system"},
+		{"slash", "keys/cert", "keys/deep/key", "", "is the whole file system"},
+	} {
+		text := "# \nlisten: [{address: \"127.0.0.1:0\", tls: true}]\nroot: ../" + tt.root + "\ntls: {certificate: ../" + tt.certificate + ", key: ../" + tt.key + "}\n"
+		if tt.root == "/" {
+			text = strings.Replace(text, "..//", "/", 1)
+		}
+		problems, warnings, _ := openText(t, join("conf"), text)
+		for _, x := range []struct {
+			got  []string
+			want string
+		}{{problems, tt.problem}, {warnings, tt.warning}} {
+			var want []string
+			if x.want != "" {
+				want = []string{"f:3: root: " + x.want}
+			}
+			match(t, tt.root+" with "+tt.key, x.got, want)
+		}
+	}
+}
