@@ -138,7 +138,7 @@ func TestPortInUse(t *testing.T) {
 	if status := run([]string{"serve", "-config", path}, io.Discard, &errs); status != exitFailed {
 		t.Errorf("status %d", status)
 	}
-	if !strings.Contains(errs.String(), ":3: listen[1].address: another program listens on "+l.Addr().String()) {
+	if !strings.Contains(errs.String(), ":3: listen[1].address: the address "+l.Addr().String()+" is in use") {
 		t.Errorf("errors %q", errs.String())
 	}
 }

@@ -1,8 +1,11 @@
 package config
 
 import (
+	"cmp"
+	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -10,28 +13,22 @@ import (
 const rightAddress = `write host:port or [v6]:port in quotes, such as ":443" or "[::1]:8443", the port from 0 to 65535`
 
 // listenAddress reads an address, or the name of a socket passed by systemd.
-// first holds what was listed before it.
-func (r *reader) listenAddress(e entry, to *string, first map[string]string) {
+func (r *reader) listenAddress(e entry, to *string) {
 	const right = rightAddress + ", or systemd:NAME"
 	text, ok := r.text(e, right)
 	if !ok {
 		return
 	}
-	same, wrong := text, ""
 	if name, ok := strings.CutPrefix(text, SocketPrefix); ok {
 		if !isDescriptorName(name) {
 			r.wrong(e, quote(name)+" is no name of a socket", "write systemd: and what FileDescriptorName= says in the socket unit")
 			return
 		}
-	} else if same, wrong = checkAddress(text); wrong != "" {
-		r.wrong(e, wrong, right)
+	} else if _, wrong, instead := parseAddress(text); wrong != "" {
+		r.wrong(e, wrong, cmp.Or(instead, right))
 		return
 	}
-	if key, ok := first[same]; ok && same != "" {
-		r.wrong(e, "is the same address as "+key, "keep one of them")
-		return
-	}
-	first[same] = e.key
+	r.addresses = append(r.addresses, address{e, text})
 	*to = text
 }
 
@@ -42,41 +39,111 @@ func (r *reader) metricsAddress(e entry, to *string) {
 	if !ok || text == "" {
 		return
 	}
-	if _, wrong := checkAddress(text); wrong != "" {
-		r.wrong(e, wrong, right)
+	if _, wrong, instead := parseAddress(text); wrong != "" {
+		r.wrong(e, wrong, cmp.Or(instead, right))
 		return
 	}
+	r.addresses = append(r.addresses, address{e, text})
 	*to = text
 }
 
-// checkAddress says what is wrong with a host:port, or returns it in a form that
-// is the same for equal addresses: "" if the port is 0, since each use of it is
-// another port.
-func checkAddress(address string) (same, wrong string) {
+// An address is one that is listened on, and its entry.
+type address struct {
+	entry
+	text string
+}
+
+// collisions reports addresses that cannot be bound beside one that comes first.
+func (r *reader) collisions() {
+	slices.SortStableFunc(r.addresses, func(a, b address) int { return a.line - b.line })
+	for i, second := range r.addresses {
+		for _, first := range r.addresses[:i] {
+			if wrong, right := Collision(first.key, first.text, first.line, second.text); wrong != "" {
+				r.wrong(second.entry, wrong, right)
+				break
+			}
+		}
+	}
+}
+
+// Collision says what is wrong with listening on the address second beside first,
+// which stands at key and line, and what would be right; "" if nothing is. Host names
+// are compared as names, but for localhost.
+func Collision(key, first string, line int, second string) (wrong, right string) {
+	switch {
+	case !Overlap(first, second):
+		return "", ""
+	case strings.EqualFold(first, second):
+		return fmt.Sprintf("is the same address as %s in line %d", key, line), "keep one of them"
+	}
+	return fmt.Sprintf("%s overlaps %s, which is %s in line %d", quote(second), key, quote(first), line),
+		"keep one of them, or write addresses that differ: :PORT is all of IPv4 and IPv6, 0.0.0.0:PORT all of IPv4, [::]:PORT all of IPv6"
+}
+
+// Overlap reports whether the kernel refuses to listen on both a and b: the same
+// port, not 0, of the same address, or of one that stands for all of its family.
+func Overlap(a, b string) bool {
+	if strings.HasPrefix(a, SocketPrefix) || strings.HasPrefix(b, SocketPrefix) {
+		return a == b
+	}
+	x, wrong, _ := parseAddress(a)
+	y, alsoWrong, _ := parseAddress(b)
+	switch {
+	case wrong != "" || alsoWrong != "" || x.port != y.port || x.port == 0:
+		return false
+	case x.all() || y.all() || x == y:
+		return true
+	case !x.ip.IsValid() || !y.ip.IsValid() || x.ip.Is4() != y.ip.Is4():
+		return false
+	}
+	return x.ip.IsUnspecified() || y.ip.IsUnspecified()
+}
+
+// An endpoint is what a host:port says.
+type endpoint struct {
+	ip   netip.Addr // invalid if there is only a name, or neither
+	name string     // in lower case
+	port int64
+}
+
+// all reports whether e stands for all addresses of both families.
+func (e endpoint) all() bool { return !e.ip.IsValid() && e.name == "" }
+
+// parseAddress reads a host:port, or says what is wrong with it. right is "" unless
+// there is more to say than the form.
+func parseAddress(address string) (e endpoint, wrong, right string) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return "", quote(address) + " is not host:port"
+		return e, quote(address) + " is not host:port", ""
 	}
-	number, ok := decimal(port)
-	if !ok || number > 65535 {
-		return "", quote(port) + " is not a port number"
+	var ok bool
+	if e.port, ok = decimal(port); !ok || e.port > 65535 {
+		return e, quote(port) + " is not a port number", ""
 	}
-	if host == "" {
-		host = "::"
+	if host == "" && !strings.HasPrefix(address, "[") {
+		return e, "", ""
 	}
 	ip, err := netip.ParseAddr(host)
 	switch {
 	case strings.HasPrefix(address, "[") && !ip.Is6():
-		return "", quote(host) + " is not an IPv6 address"
-	case err == nil:
-		host = ip.Unmap().String()
-	case !isHostname(host):
-		return "", quote(host) + " is neither an IP address nor a host name"
+		return e, quote(host) + " is not an IPv6 address", ""
+	case err != nil && !isHostname(host):
+		return e, quote(host) + " is neither an IP address nor a host name", ""
+	case err != nil:
+		if e.name = strings.ToLower(host); e.name == "localhost" {
+			e.ip, e.name = netip.AddrFrom4([4]byte{127, 0, 0, 1}), ""
+		}
+		return e, "", ""
+	case ip.IsMulticast():
+		return e, quote(host) + " is a multicast address", "write an address of this machine, or :PORT for all"
+	case ip.Is6() && ip.IsLinkLocalUnicast() && ip.Zone() == "":
+		return e, quote(host) + " is a link-local address without its network interface", "write both, such as " + strconv.Quote("["+host+"%eth0]:"+port)
 	}
-	if number == 0 {
-		return "", ""
+	if !ip.IsLinkLocalUnicast() {
+		ip = ip.WithZone("") // it means nothing there
 	}
-	return net.JoinHostPort(strings.ToLower(host), strconv.FormatInt(number, 10)), ""
+	e.ip = ip.Unmap()
+	return e, "", ""
 }
 
 // isHostname reports whether s is a name by RFC 1123, section 2.1, the last

@@ -21,6 +21,7 @@ const (
 	wantSyntax    = "check the indentation, quotes and brackets of this line and the one above"
 	wantListen    = `write a list of entries such as - address: ":443"`
 	wantNoAnybody = "is not set, so this listener serves the files to anybody, although tls.client_ca is set; write tls: true, or public: true if that is meant, or remove the entry"
+	wantApart     = "keep one of them, or write addresses that differ: :PORT is all of IPv4 and IPv6, 0.0.0.0:PORT all of IPv4, [::]:PORT all of IPv6"
 	wantRoot      = "write root: and the folder to serve, such as /srv/firmware"
 )
 
@@ -157,20 +158,45 @@ listen:
 			`20: listen[17].address: "a:b" is no name of a socket; write systemd: and what FileDescriptorName= says in the socket unit`,
 			"21: listen[18].address: is a mapping, not text; " + wantAddress + ", or systemd:NAME"}},
 		{"same address", `root: /a
+metrics: {address: "0.0.0.0:80"}
 listen:
   - address: ":443"
-  - address: "[::]:443"
+  - address: ":443"
   - address: "Board:80"
   - address: "board:80"
   - address: "systemd:x"
   - address: "systemd:x"
   - address: "[::1]:80"
   - address: "[0:0::1]:80"
+  - address: "127.0.0.1:80"
+  - address: "localhost:81"
+  - address: "127.0.0.1:81"
+  - address: "[::]:443"
+  - address: "[::ffff:1.2.3.4]:82"
+  - address: "1.2.3.4:82"
+  - address: "[fe80::1%eth0]:83"
+  - address: "[fe80::1%eth1]:83"
+  - address: "[fe80::1%eth0]:83"
+  - address: "[::1%lo]:80"
 `, []string{
-			"4: listen[1].address: is the same address as listen[0].address; keep one of them",
-			"6: listen[3].address: is the same address as listen[2].address; keep one of them",
-			"8: listen[5].address: is the same address as listen[4].address; keep one of them",
-			"10: listen[7].address: is the same address as listen[6].address; keep one of them"}},
+			"5: listen[1].address: is the same address as listen[0].address in line 4; keep one of them",
+			"7: listen[3].address: is the same address as listen[2].address in line 6; keep one of them",
+			"9: listen[5].address: is the same address as listen[4].address in line 8; keep one of them",
+			`11: listen[7].address: "[0:0::1]:80" overlaps listen[6].address, which is "[::1]:80" in line 10; ` + wantApart,
+			`12: listen[8].address: "127.0.0.1:80" overlaps metrics.address, which is "0.0.0.0:80" in line 2; ` + wantApart,
+			`14: listen[10].address: "127.0.0.1:81" overlaps listen[9].address, which is "localhost:81" in line 13; ` + wantApart,
+			`15: listen[11].address: "[::]:443" overlaps listen[0].address, which is ":443" in line 4; ` + wantApart,
+			`17: listen[13].address: "1.2.3.4:82" overlaps listen[12].address, which is "[::ffff:1.2.3.4]:82" in line 16; ` + wantApart,
+			"20: listen[16].address: is the same address as listen[14].address in line 18; keep one of them",
+			`21: listen[17].address: "[::1%lo]:80" overlaps listen[6].address, which is "[::1]:80" in line 10; ` + wantApart}},
+		{"metrics on a listener", "root: /a\nlisten: [{address: \":80\"}]\nmetrics: {address: \"[::1]:80\"}\n", []string{
+			`3: metrics.address: "[::1]:80" overlaps listen[0].address, which is ":80" in line 2; ` + wantApart}},
+		{"addresses that nobody can listen on", "root: /a\nlisten:\n- address: \"[fe80::1]:443\"\n- address: \"[ff02::1]:443\"\n- address: \"224.0.0.1:443\"\n- address: \"[]:443\"\nmetrics: {address: \"[fe80::1]:80\"}\n", []string{
+			`3: listen[0].address: "fe80::1" is a link-local address without its network interface; write both, such as "[fe80::1%eth0]:443"`,
+			`4: listen[1].address: "ff02::1" is a multicast address; write an address of this machine, or :PORT for all`,
+			`5: listen[2].address: "224.0.0.1" is a multicast address; write an address of this machine, or :PORT for all`,
+			`6: listen[3].address: "" is not an IPv6 address; ` + wantAddress + ", or systemd:NAME",
+			`7: metrics.address: "fe80::1" is a link-local address without its network interface; write both, such as "[fe80::1%eth0]:80"`}},
 
 		{"root", "listen: [{address: \":80\"}]\nroot: credential:x\n", []string{"2: root: a credential is a file, not a folder; " + wantFolder}},
 		{"empty root", "listen: [{address: \":80\"}]\nroot: ''\n", []string{"2: root: is empty; " + wantFolder}},
@@ -387,5 +413,25 @@ func checkValid(t *testing.T, c *Config) {
 	if c.TLS.MinimumVersion != versionTLS12 && c.TLS.MinimumVersion != versionTLS13 ||
 		c.Crypto.Prefer != "keep" || c.Limits.Rate != 0 || c.Metrics.Address != "" {
 		t.Errorf("not built: %+v", c)
+	}
+}
+
+// Each pair is one that the kernel does or does not allow.
+func TestOverlap(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		want bool
+	}{
+		{"0.0.0.0:1", "[::]:1", false}, {":1", "0.0.0.0:1", true}, {":1", "[::]:1", true}, {":1", ":1", true}, {":1", ":2", false},
+		{":0", ":0", false}, {"0.0.0.0:1", "1.2.3.4:1", true}, {"[::]:1", "1.2.3.4:1", false}, {"[::]:1", "[::1]:1", true},
+		{"1.2.3.4:1", "1.2.3.5:1", false}, {"a:1", "A:1", true}, {"a:1", "b:1", false}, {"a:1", "0.0.0.0:1", false}, {"a:1", ":1", true},
+		{"systemd:a", "systemd:a", true}, {"systemd:a", "systemd:b", false}, {"systemd:a", ":1", false},
+	} {
+		if got := Overlap(test.a, test.b); got != test.want {
+			t.Errorf("Overlap(%q, %q) = %v, want %v", test.a, test.b, got, test.want)
+		}
+		if got := Overlap(test.b, test.a); got != test.want {
+			t.Errorf("Overlap(%q, %q) = %v, want %v", test.b, test.a, got, test.want)
+		}
 	}
 }

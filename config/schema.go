@@ -21,6 +21,8 @@ type reader struct {
 	folder   string // relative paths count from here; absolute
 	last     int    // line
 	problems Problems
+
+	addresses []address // that are listened on
 }
 
 // entry is a key, as problems name it, with its line and its value.
@@ -50,6 +52,7 @@ func (r *reader) configuration(top *yaml.Node) {
 	if ok {
 		r.required()
 		r.protection()
+		r.collisions()
 	}
 }
 
@@ -62,13 +65,12 @@ func (r *reader) listen(e entry) {
 		return
 	}
 	r.cfg.Listen = make([]Listen, len(e.node.Content))
-	first := make(map[string]string) // address as compared, to the key where it stood first
 	for i, node := range e.node.Content {
 		item := entry{fmt.Sprintf("%s[%d]", e.key, i), node.Line, node}
 		r.cfg.lines[item.key] = item.line
 		l := &r.cfg.Listen[i]
 		ok := r.mapping(item, []field{
-			{"address", func(e entry) { r.listenAddress(e, &l.Address, first) }},
+			{"address", func(e entry) { r.listenAddress(e, &l.Address) }},
 			{"tls", func(e entry) { r.boolean(e, &l.TLS) }},
 			{"public", func(e entry) { r.boolean(e, &l.Public) }},
 		})

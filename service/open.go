@@ -7,12 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
-	"syscall"
 	"time"
 
 	"uringhttpd/config"
@@ -199,88 +196,6 @@ func (r *pemReader) read(key, name string) *pemFile {
 	problem.Temporary = e.temporary
 	r.problems = append(r.problems, problem)
 	return nil
-}
-
-// OpenListeners binds the addresses of cfg, all or none of them, and takes those
-// that systemd passes.
-func OpenListeners(cfg *config.Config) (listeners []*Listener, err error) {
-	passed, err := systemd.Sockets()
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		for _, files := range passed {
-			for _, f := range files {
-				f.Close()
-			}
-		}
-		if err != nil {
-			for _, l := range listeners {
-				l.Close()
-			}
-			listeners = nil
-		}
-	}()
-	if address := cfg.Metrics.Address; address != "" {
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			wrong, right := bindFailure(address, err)
-			return listeners, cfg.Problem("metrics.address", wrong, right)
-		}
-		ours, err := Listen(l.(*net.TCPListener), false)
-		if err != nil {
-			return listeners, err
-		}
-		ours.Metrics = true
-		listeners = append(listeners, ours)
-	}
-	for i, want := range cfg.Listen {
-		at := func(wrong, right string) error {
-			return cfg.Problem(fmt.Sprintf("listen[%d].address", i), wrong, right)
-		}
-		name, fromSystemd := strings.CutPrefix(want.Address, config.SocketPrefix)
-		if !fromSystemd {
-			l, err := net.Listen("tcp", want.Address)
-			if err != nil {
-				return listeners, at(bindFailure(want.Address, err))
-			}
-			ours, err := Listen(l.(*net.TCPListener), want.TLS)
-			if err != nil {
-				return listeners, err
-			}
-			listeners = append(listeners, ours)
-			continue
-		}
-		if len(passed[name]) == 0 {
-			return listeners, at("systemd passed no socket of that name", "a socket unit with FileDescriptorName="+name+" and Service=uringhttpd.service")
-		}
-		for _, f := range passed[name] {
-			l, err := net.FileListener(f)
-			tl, isTCP := l.(*net.TCPListener)
-			if err != nil || !isTCP {
-				return listeners, at("the socket that systemd passed is not a listening TCP socket", "ListenStream= with a port in the socket unit")
-			}
-			ours, err := Listen(tl, want.TLS)
-			if err != nil {
-				return listeners, err
-			}
-			listeners = append(listeners, ours)
-		}
-	}
-	return listeners, nil
-}
-
-// bindFailure says what is wrong with an address, and what would be right.
-func bindFailure(address string, err error) (wrong, right string) {
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return "another program listens on " + address, "a free port, or the other program stopped; `ss -ltnp` shows which it is"
-	case errors.Is(err, syscall.EACCES):
-		return "this user may not listen on " + address, "a port above 1023, or AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit"
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return address + " is not an address of this machine", "one that `ip address` shows, or :PORT for all"
-	}
-	return err.Error(), "host:port"
 }
 
 // A Choice is how TLS connections will be served on this machine, and why.

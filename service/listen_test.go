@@ -1,0 +1,188 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"uringhttpd/config"
+)
+
+func mustParse(t *testing.T, text string) *config.Config {
+	t.Helper()
+	cfg, err := config.Parse([]byte(text), "f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// needIPv6 skips where the kernel has no ::1.
+func needIPv6(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat("/proc/net/if_inet6"); errors.Is(err, os.ErrNotExist) {
+		t.Skip("the kernel has no IPv6")
+	}
+	a := &bindAddress{ip: netip.IPv6Loopback()}
+	if a.absent() != nil {
+		t.Skip("lo has no ::1")
+	}
+}
+
+// TestListenersAreTCP: MPTCP is what net.Listen would ask for, where the kernel has it.
+func TestListenersAreTCP(t *testing.T) {
+	text := "listen:\n- address: \":0\"\n- address: \"0.0.0.0:0\"\n- address: \"127.0.0.1:0\"\n- address: \"localhost:0\"\nroot: /srv\nmetrics: {address: \"127.0.0.1:0\"}\n"
+	listeners, err := OpenListeners(mustParse(t, text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(listeners) != 5 || !listeners[4].Metrics {
+		t.Errorf("%d listeners, want 5, the last for metrics", len(listeners))
+	}
+	for _, l := range listeners {
+		defer l.Close()
+		if protocol, err := unix.GetsockoptInt(l.fd, unix.SOL_SOCKET, unix.SO_PROTOCOL); err != nil || protocol != unix.IPPROTO_TCP {
+			t.Errorf("%s: protocol %d, %v, want %d", l.Addr, protocol, err, unix.IPPROTO_TCP)
+		}
+	}
+}
+
+// TestFamilies: what an address says is what is bound, and no more.
+func TestFamilies(t *testing.T) {
+	needIPv6(t)
+	for _, tt := range []struct {
+		address string
+		v4, v6  bool
+	}{
+		{":0", true, true}, {"0.0.0.0:0", true, false}, {"127.0.0.1:0", true, false}, {"[::ffff:127.0.0.1]:0", true, false},
+		{"[::]:0", false, true}, {"[::1]:0", false, true}, {"[::1%lo]:0", false, true}, {"localhost:0", true, false},
+	} {
+		for _, text := range []string{
+			fmt.Sprintf("listen: [{address: %q}]\nroot: /srv\n", tt.address),
+			fmt.Sprintf("listen: [{address: \"127.0.0.1:0\"}]\nroot: /srv\nmetrics: {address: %q}\n", tt.address),
+		} {
+			listeners, err := OpenListeners(mustParse(t, text))
+			if err != nil {
+				t.Errorf("%s: %v", tt.address, err)
+				continue
+			}
+			_, port, err := net.SplitHostPort(listeners[len(listeners)-1].Addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for host, want := range map[string]bool{"127.0.0.1": tt.v4, "::1": tt.v6} {
+				conn, err := net.Dial("tcp", net.JoinHostPort(host, port))
+				if err == nil {
+					conn.Close()
+				}
+				if (err == nil) != want {
+					t.Errorf("%s: %s answers with %v, want %v", tt.address, host, err, want)
+				}
+			}
+			for _, l := range listeners {
+				l.Close()
+			}
+		}
+	}
+
+	// Each family on its own is no collision.
+	free, err := OpenListeners(mustParse(t, "listen: [{address: \":0\"}]\nroot: /srv\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(free[0].Addr)
+	free[0].Close()
+	both, err := OpenListeners(mustParse(t, strings.ReplaceAll("listen: [{address: \"0.0.0.0:P\"}, {address: \"[::]:P\"}]\nroot: /srv\n", "P", port)))
+	if err != nil {
+		t.Error(err)
+	}
+	for _, l := range both {
+		l.Close()
+	}
+}
+
+// TestBindFailures: each is one sentence, with what to do.
+func TestBindFailures(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, tt := range []struct {
+		address, want string
+		temporary     bool
+	}{
+		{l.Addr().String(), "the address " + l.Addr().String() + " is in use; write a free port, or stop the program that `ss -tanp` shows there", true},
+		{"192.0.2.1:80", "192.0.2.1:80 is not an address of this machine; write one that `ip address` shows, or :PORT for all", true},
+		{"[fe80::1%none0]:80", `there is no network interface "none0" for [fe80::1%none0]:80; write one that ` + "`ip link` shows", true},
+		{"[fe80::1%999999]:80", `there is no network interface "999999" for [fe80::1%999999]:80; write one that ` + "`ip link` shows", true},
+		{"systemd:x", "systemd passed no socket of that name; write a socket unit with FileDescriptorName=x and Service=uringhttpd.service", false},
+	} {
+		_, err := OpenListeners(mustParse(t, fmt.Sprintf("root: /srv\nlisten: [{address: \"127.0.0.1:0\"}, {address: %q}]\n", tt.address)))
+		var problems config.Problems
+		if want := "f:2: listen[1].address: " + tt.want; !errors.As(err, &problems) || err.Error() != want || problems.Temporary() != tt.temporary {
+			t.Errorf("%s:\ngot  %v, temporary %v\nwant %s", tt.address, err, problems.Temporary(), want)
+		}
+	}
+	// What this machine may not do.
+	for _, tt := range []struct {
+		address string
+		err     error
+		want    string
+	}{
+		{"[::]:443", syscall.EAFNOSUPPORT, "the kernel has no IPv6, which [::]:443 needs; write an IPv4 address, such as 0.0.0.0:443"},
+		{"0.0.0.0:443", syscall.EAFNOSUPPORT, "the kernel, or the unit's RestrictAddressFamilies=, has no IPv4, which 0.0.0.0:443 needs; write an IPv6 address, such as [::]:443"},
+		{":443", syscall.EACCES, "this user may not listen on :443; write a port above 1023, or give the unit AmbientCapabilities=CAP_NET_BIND_SERVICE"},
+		{"[fe80::1]:443", syscall.EINVAL, "[fe80::1]:443 is a link-local address without its network interface; write both, such as [fe80::1%eth0]:443"},
+		{":443", syscall.EIO, ":443 cannot be listened on: input/output error; write one that `ip address` shows, or :PORT for all"},
+	} {
+		a := &bindAddress{written: tt.address}
+		if err := a.resolve(nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := a.bindFailure(&net.OpError{Err: os.NewSyscallError("bind", tt.err)}); !regexp.MustCompile("^" + strings.Replace(regexp.QuoteMeta(tt.want), "input", "(bind: )?input", 1) + "$").MatchString(got.Error()) {
+			t.Errorf("%s, %v: %v\nwant %s", tt.address, tt.err, got, tt.want)
+		}
+	}
+}
+
+// TestNames: a name is one address, and may collide as such.
+func TestNames(t *testing.T) {
+	find := func(_ context.Context, _, host string) ([]netip.Addr, error) {
+		switch host {
+		case "board":
+			return []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.1")}, nil
+		case "six":
+			return []netip.Addr{netip.MustParseAddr("2001:db8::1")}, nil
+		case "empty":
+			return nil, nil
+		}
+		return nil, &net.DNSError{Err: "no such host", Name: host}
+	}
+	for _, tt := range []struct{ first, second, want string }{
+		{"board:80", "192.0.2.2:80", ""},
+		{"board:80", "192.0.2.1:81", ""},
+		{"board:80", "six:80", ""},
+		{"board:80", "192.0.2.1:80", "listen[1].address: is the same address as listen[0].address in line 2; keep one of them"},
+		{"six:80", "[2001:db8::1]:80", "listen[1].address: is the same address as listen[0].address in line 2; keep one of them"},
+		{"board:80", "other:80", `listen[1].address: the host name "other" does not resolve: no such host; write an IP address, or enter the name in /etc/hosts or DNS`},
+		{"board:80", "empty:80", `listen[1].address: the host name "empty" does not resolve: it has no address; `},
+	} {
+		all, problems := addresses(mustParse(t, fmt.Sprintf("root: /srv\nlisten: [{address: %q}, {address: %q}]\n", tt.first, tt.second)), find)
+		if tt.want == "" && len(problems) == 0 && len(all) == 2 {
+			continue
+		}
+		if tt.want == "" || len(problems) != 1 || !strings.HasPrefix(problems[0].String(), "f:2: "+tt.want) {
+			t.Errorf("%s, %s: %v, %v, want %s", tt.first, tt.second, all, problems, tt.want)
+		}
+	}
+}
