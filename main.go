@@ -142,13 +142,19 @@ func serve(args []string, stdout, stderr io.Writer) int {
 		}
 		return exitOK
 	}
+	// First of all, so that no child has them.
+	passed, err := systemd.Sockets()
+	if err != nil {
+		complain(stderr, err)
+		return exitFailed
+	}
 	cfg, opened, err := load(*path)
 	if err != nil {
 		complain(stderr, err)
 		return exitUsage
 	}
 	defer opened.Close()
-	if err := serveConfig(cfg, opened, stderr); err != nil {
+	if err := serveConfig(cfg, opened, passed, stderr); err != nil {
 		complain(stderr, err)
 		return exitFailed
 	}
@@ -166,7 +172,13 @@ func complain(stderr io.Writer, err error) {
 	}
 }
 
-func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) error {
+func logWarnings(log *slog.Logger, warnings config.Problems) {
+	for _, w := range warnings {
+		log.Warn("configuration warning", "file", w.File, "line", w.Line, "key", w.Key, "problem", w.Wrong, "remedy", w.Right)
+	}
+}
+
+func serveConfig(cfg *config.Config, opened *service.Opened, passed map[string][]*os.File, stderr io.Writer) error {
 	// From here on a signal has its meaning for the service.
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
@@ -181,9 +193,7 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 	}
 	log := lines.Logger(cfg.Log.Level, prefix)
 
-	for _, w := range opened.Warnings {
-		log.Warn("configuration warning", "file", w.File, "line", w.Line, "key", w.Key, "problem", w.Wrong, "remedy", w.Right)
-	}
+	logWarnings(log, opened.Warnings)
 
 	preference := openPreference(cfg.Crypto.Prefer, log)
 	if preference != nil {
@@ -208,7 +218,8 @@ func serveConfig(cfg *config.Config, opened *service.Opened, stderr io.Writer) e
 	if err != nil {
 		return err
 	}
-	listeners, err := service.OpenListeners(cfg)
+	listeners, warnings, err := service.OpenListeners(cfg, passed)
+	logWarnings(log, warnings)
 	if err != nil {
 		return err
 	}

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -14,7 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/config"
-	"uringhttpd/systemd"
 )
 
 // lookupTime bounds how long the name of an address may take to resolve.
@@ -62,9 +64,7 @@ func addresses(cfg *config.Config, find lookup) ([]*bindAddress, config.Problems
 		if name, ok := strings.CutPrefix(a.written, config.SocketPrefix); ok && !a.metrics {
 			a.passed = name
 		} else if err := a.resolve(find); err != nil {
-			problem := cfg.Problem(a.key, err.wrong, err.right)
-			problem.Temporary = err.temporary
-			problems = append(problems, problem)
+			problems = append(problems, a.problem(cfg, err))
 			return
 		}
 		for _, first := range all {
@@ -230,13 +230,11 @@ func (a *bindAddress) bindFailure(err error) *fileError {
 	return &fileError{name + " cannot be listened on: " + err.Error(), another, true}
 }
 
-// OpenListeners binds the addresses of cfg, all or none of them, and takes those
-// that systemd passes. An error is of type config.Problems if it is one of them.
-func OpenListeners(cfg *config.Config) (listeners []*Listener, err error) {
-	passed, err := systemd.Sockets()
-	if err != nil {
-		return nil, err
-	}
+// OpenListeners binds the addresses of cfg, all or none of them, and takes those of
+// passed, which is what systemd.Sockets returned. It closes the files of passed.
+// An error is of type config.Problems if it is one of them. Warnings are of sockets
+// that no entry names, and the like.
+func OpenListeners(cfg *config.Config, passed map[string][]*os.File) (listeners []*Listener, warnings config.Problems, err error) {
 	defer func() {
 		for _, files := range passed {
 			for _, f := range files {
@@ -251,38 +249,147 @@ func OpenListeners(cfg *config.Config) (listeners []*Listener, err error) {
 		}
 	}()
 	all, problems := addresses(cfg, net.DefaultResolver.LookupNetIP)
-	if len(problems) > 0 {
-		return nil, problems
-	}
+	// Those of systemd come first, since they are bound already.
+	taken, more := takePassed(cfg, all, passed)
+	problems = append(problems, more...)
+	warnings = unnamed(cfg, all, passed)
 	for _, a := range all {
-		at := func(e *fileError) error {
-			problem := cfg.Problem(a.key, e.wrong, e.right)
-			problem.Temporary = e.temporary
-			return config.Problems{problem}
+		if len(problems) > 0 {
+			break
 		}
-		if a.passed == "" {
-			l, err := a.listen()
-			if err != nil {
-				return listeners, at(err)
+		if a.passed != "" {
+			listeners = append(listeners, taken[a]...)
+			for _, l := range taken[a] {
+				if _, port, _ := net.SplitHostPort(l.Addr); !a.tls && cfg.TLS.Certificate != "" && (port == "443" || port == "8443") {
+					warnings = append(warnings, cfg.Problem(a.key, "is plain HTTP on port "+port+", where clients expect HTTPS", "write tls: true in this entry, or another port"))
+				}
 			}
-			listeners = append(listeners, l)
+			continue
+		}
+		l, err := a.listen()
+		if err != nil {
+			for b, ls := range taken {
+				for _, l := range ls {
+					if config.Overlap(l.Addr, a.String()) {
+						err = &fileError{wrong: fmt.Sprintf("%s overlaps %s, for which systemd passes %s", a.written, b.key, l.Addr), right: "keep one of them"}
+					}
+				}
+			}
+			problems = append(problems, a.problem(cfg, err))
+			break
+		}
+		listeners = append(listeners, l)
+	}
+	if len(problems) > 0 {
+		for _, ls := range taken {
+			listeners = append(listeners, ls...) // to be closed, which may be done twice
+		}
+		problems.Sort()
+		return listeners, warnings, problems
+	}
+	return listeners, warnings, nil
+}
+
+func (a *bindAddress) problem(cfg *config.Config, e *fileError) config.Problem {
+	problem := cfg.Problem(a.key, e.wrong, e.right)
+	problem.Temporary = e.temporary
+	return problem
+}
+
+// takePassed returns the sockets that systemd passes for the entries that name them.
+func takePassed(cfg *config.Config, all []*bindAddress, passed map[string][]*os.File) (map[*bindAddress][]*Listener, config.Problems) {
+	taken := make(map[*bindAddress][]*Listener)
+	var problems config.Problems
+	for _, a := range all {
+		if a.passed == "" {
 			continue
 		}
 		if len(passed[a.passed]) == 0 {
-			return listeners, at(&fileError{"systemd passed no socket of that name", "write a socket unit with FileDescriptorName=" + a.passed + " and Service=uringhttpd.service", false})
+			problems = append(problems, a.problem(cfg, &fileError{wrong: "systemd passed no socket of that name",
+				right: "write a socket unit with FileDescriptorName=" + a.passed + " and Service=uringhttpd.service"}))
 		}
 		for _, f := range passed[a.passed] {
-			l, err := net.FileListener(f)
-			tl, isTCP := l.(*net.TCPListener)
-			if err != nil || !isTCP {
-				return listeners, at(&fileError{"the socket that systemd passed is not a listening TCP socket", "write ListenStream= with a port in the socket unit", false})
-			}
-			ours, err := Listen(tl, a.tls)
+			l, err := a.take(f)
 			if err != nil {
-				return listeners, err
+				problems = append(problems, a.problem(cfg, err))
+				break
 			}
-			listeners = append(listeners, ours)
+			taken[a] = append(taken[a], l)
 		}
 	}
-	return listeners, nil
+	return taken, problems
+}
+
+// take makes a Listener of a socket that systemd passes.
+func (a *bindAddress) take(f *os.File) (*Listener, *fileError) {
+	if err := checkPassed(f); err != nil {
+		return nil, err
+	}
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, &fileError{wrong: "the socket that systemd passed cannot be used: " + err.Error(), right: "restart the socket unit", temporary: true}
+	}
+	ours, err := Listen(l.(*net.TCPListener), a.tls)
+	if err != nil {
+		return nil, &fileError{wrong: "the socket that systemd passed cannot be used: " + err.Error(), right: "restart the socket unit", temporary: true}
+	}
+	return ours, nil
+}
+
+// checkPassed says why a socket that systemd passes cannot be served; nil if it can.
+func checkPassed(f *os.File) *fileError {
+	const stream = "write ListenStream= with a port, and nothing else of Listen*=, in the socket unit"
+	raw, err := f.SyscallConn()
+	var wrong *fileError
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { wrong = checkSocket(int(fd), stream) })
+	}
+	if err != nil {
+		return &fileError{wrong: "the file that systemd passed cannot be used: " + err.Error(), right: stream}
+	}
+	return wrong
+}
+
+func checkSocket(fd int, stream string) *fileError {
+	get := func(option int) int {
+		v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, option)
+		if err != nil {
+			return -1
+		}
+		return v
+	}
+	domain, kind, protocol := get(unix.SO_DOMAIN), get(unix.SO_TYPE), get(unix.SO_PROTOCOL)
+	switch {
+	case domain < 0:
+		return &fileError{wrong: "the file that systemd passed is no socket", right: stream}
+	case domain != unix.AF_INET && domain != unix.AF_INET6:
+		return &fileError{wrong: "the socket that systemd passed is not one of IPv4 or IPv6", right: stream}
+	case kind != unix.SOCK_STREAM:
+		return &fileError{wrong: "the socket that systemd passed is for datagrams, not TCP", right: stream}
+	case protocol == unix.IPPROTO_MPTCP:
+		return &fileError{wrong: "the socket that systemd passed is MPTCP, with which kernel TLS does not work", right: "remove SocketProtocol=mptcp from the socket unit"}
+	case protocol != unix.IPPROTO_TCP:
+		return &fileError{wrong: fmt.Sprintf("the socket that systemd passed is of protocol %d, not TCP", protocol), right: "remove SocketProtocol= from the socket unit"}
+	case get(unix.SO_ACCEPTCONN) == 1:
+		return nil
+	}
+	if _, err := unix.Getpeername(fd); err == nil {
+		return &fileError{wrong: "the socket that systemd passed is a connection, not a listener", right: "write Accept=no in the socket unit"}
+	}
+	return &fileError{wrong: "the socket that systemd passed does not listen", right: stream}
+}
+
+// unnamed warns of sockets that systemd passes and no entry names.
+func unnamed(cfg *config.Config, all []*bindAddress, passed map[string][]*os.File) (warnings config.Problems) {
+	named := make(map[string]bool)
+	for _, a := range all {
+		named[a.passed] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(passed)) {
+		if len(passed[name]) > 0 && !named[name] {
+			warnings = append(warnings, cfg.Problem("listen", "systemd passes "+quoted(name)+", which no entry names, so it is closed",
+				"write an entry with address: "+strconv.Quote(config.SocketPrefix+name)+", or remove it from the socket unit"))
+		}
+	}
+	return warnings
 }

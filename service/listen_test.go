@@ -41,7 +41,7 @@ func needIPv6(t *testing.T) {
 // TestListenersAreTCP: MPTCP is what net.Listen would ask for, where the kernel has it.
 func TestListenersAreTCP(t *testing.T) {
 	text := "listen:\n- address: \":0\"\n- address: \"0.0.0.0:0\"\n- address: \"127.0.0.1:0\"\n- address: \"localhost:0\"\nroot: /srv\nmetrics: {address: \"127.0.0.1:0\"}\n"
-	listeners, err := OpenListeners(mustParse(t, text))
+	listeners, _, err := OpenListeners(mustParse(t, text), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestFamilies(t *testing.T) {
 			fmt.Sprintf("listen: [{address: %q}]\nroot: /srv\n", tt.address),
 			fmt.Sprintf("listen: [{address: \"127.0.0.1:0\"}]\nroot: /srv\nmetrics: {address: %q}\n", tt.address),
 		} {
-			listeners, err := OpenListeners(mustParse(t, text))
+			listeners, _, err := OpenListeners(mustParse(t, text), nil)
 			if err != nil {
 				t.Errorf("%s: %v", tt.address, err)
 				continue
@@ -95,13 +95,13 @@ func TestFamilies(t *testing.T) {
 	}
 
 	// Each family on its own is no collision.
-	free, err := OpenListeners(mustParse(t, "listen: [{address: \":0\"}]\nroot: /srv\n"))
+	free, _, err := OpenListeners(mustParse(t, "listen: [{address: \":0\"}]\nroot: /srv\n"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, port, _ := net.SplitHostPort(free[0].Addr)
 	free[0].Close()
-	both, err := OpenListeners(mustParse(t, strings.ReplaceAll("listen: [{address: \"0.0.0.0:P\"}, {address: \"[::]:P\"}]\nroot: /srv\n", "P", port)))
+	both, _, err := OpenListeners(mustParse(t, strings.ReplaceAll("listen: [{address: \"0.0.0.0:P\"}, {address: \"[::]:P\"}]\nroot: /srv\n", "P", port)), nil)
 	if err != nil {
 		t.Error(err)
 	}
@@ -127,7 +127,7 @@ func TestBindFailures(t *testing.T) {
 		{"[fe80::1%999999]:80", `there is no network interface "999999" for [fe80::1%999999]:80; write one that ` + "`ip link` shows", true},
 		{"systemd:x", "systemd passed no socket of that name; write a socket unit with FileDescriptorName=x and Service=uringhttpd.service", false},
 	} {
-		_, err := OpenListeners(mustParse(t, fmt.Sprintf("root: /srv\nlisten: [{address: \"127.0.0.1:0\"}, {address: %q}]\n", tt.address)))
+		_, _, err := OpenListeners(mustParse(t, fmt.Sprintf("root: /srv\nlisten: [{address: \"127.0.0.1:0\"}, {address: %q}]\n", tt.address)), nil)
 		var problems config.Problems
 		if want := "f:2: listen[1].address: " + tt.want; !errors.As(err, &problems) || err.Error() != want || problems.Temporary() != tt.temporary {
 			t.Errorf("%s:\ngot  %v, temporary %v\nwant %s", tt.address, err, problems.Temporary(), want)
@@ -183,6 +183,116 @@ func TestNames(t *testing.T) {
 		}
 		if tt.want == "" || len(problems) != 1 || !strings.HasPrefix(problems[0].String(), "f:2: "+tt.want) {
 			t.Errorf("%s, %s: %v, %v, want %s", tt.first, tt.second, all, problems, tt.want)
+		}
+	}
+}
+
+// passedFile is a socket as systemd could pass it.
+func passedFile(t *testing.T, domain, kind, protocol int, listen bool) *os.File {
+	t.Helper()
+	fd, err := unix.Socket(domain, kind|unix.SOCK_CLOEXEC, protocol)
+	if errors.Is(err, unix.EPROTONOSUPPORT) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch domain {
+	case unix.AF_INET:
+		err = unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	case unix.AF_INET6:
+		err = unix.Bind(fd, &unix.SockaddrInet6{Addr: netip.IPv6Loopback().As16()})
+	}
+	if err == nil && listen {
+		err = unix.Listen(fd, 8)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return os.NewFile(uintptr(fd), "passed")
+}
+
+// TestPassed: a socket that cannot be served is a problem at its entry.
+func TestPassed(t *testing.T) {
+	tcp := func() *os.File { return passedFile(t, unix.AF_INET, unix.SOCK_STREAM, 0, true) }
+	open := func(text string, passed map[string][]*os.File) ([]*Listener, config.Problems, error) {
+		t.Helper()
+		return OpenListeners(mustParse(t, "root: /srv\nlisten:\n"+text), passed)
+	}
+	const entry = "- address: systemd:web\n"
+
+	listeners, warnings, err := open(entry, map[string][]*os.File{"web": {tcp(), tcp()}})
+	if err != nil || len(listeners) != 2 || len(warnings) != 0 {
+		t.Errorf("two sockets of a name: %v, %v, %v", listeners, warnings, err)
+	}
+	address := listeners[0].Addr
+	for _, l := range listeners {
+		l.Close()
+	}
+
+	// The other entry's listener is closed with them.
+	other := tcp()
+	listeners, warnings, err = open(entry+"- address: \"127.0.0.1:0\"\n", map[string][]*os.File{"web": {tcp()}, "other": {other}, "none": {}})
+	if err != nil || len(listeners) != 2 || len(warnings) != 1 ||
+		warnings[0].String() != `f:2: listen: systemd passes "other", which no entry names, so it is closed; write an entry with address: "systemd:other", or remove it from the socket unit` {
+		t.Errorf("a socket too many: %v, %v, %v", listeners, warnings, err)
+	}
+	if err := other.Close(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("the socket that nobody names is not closed: %v", err)
+	}
+	for _, l := range listeners {
+		l.Close()
+	}
+
+	// One that an address of the configuration collides with.
+	web := tcp()
+	sa, err := unix.Getsockname(int(web.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	address = fmt.Sprintf("127.0.0.1:%d", sa.(*unix.SockaddrInet4).Port)
+	_, _, err = open(entry+"- address: \""+address+"\"\n", map[string][]*os.File{"web": {web}})
+	if want := "f:4: listen[1].address: " + address + " overlaps listen[0].address, for which systemd passes " + address + "; keep one of them"; err == nil || err.Error() != want {
+		t.Errorf("a collision: %v\nwant %s", err, want)
+	}
+
+	server, client := passedFile(t, unix.AF_INET, unix.SOCK_STREAM, 0, true), passedFile(t, unix.AF_INET, unix.SOCK_STREAM, 0, false)
+	defer server.Close()
+	if sa, err = unix.Getsockname(int(server.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Connect(int(client.Fd()), sa); err != nil {
+		t.Fatal(err)
+	}
+	pipe, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	for _, tt := range []struct {
+		name string
+		file *os.File
+		want string
+	}{
+		{"connection", client, "is a connection, not a listener; write Accept=no in the socket unit"},
+		{"bound", passedFile(t, unix.AF_INET, unix.SOCK_STREAM, 0, false), "does not listen; "},
+		{"datagrams", passedFile(t, unix.AF_INET, unix.SOCK_DGRAM, 0, false), "is for datagrams, not TCP; "},
+		{"Unix", passedFile(t, unix.AF_UNIX, unix.SOCK_STREAM, 0, false), "is not one of IPv4 or IPv6; "},
+		{"MPTCP", passedFile(t, unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP, true), "is MPTCP, with which kernel TLS does not work; remove SocketProtocol=mptcp from the socket unit"},
+		{"SCTP", passedFile(t, unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_SCTP, true), "is of protocol 132, not TCP; "},
+		{"pipe", pipe, "the file that systemd passed is no socket; "},
+	} {
+		if tt.file == nil {
+			t.Logf("%s: the kernel has none", tt.name)
+			continue
+		}
+		want := "f:3: listen[0].address: the socket that systemd passed " + tt.want
+		if strings.HasPrefix(tt.want, "the file") {
+			want = "f:3: listen[0].address: " + tt.want
+		}
+		listeners, _, err := open(entry, map[string][]*os.File{"web": {tcp(), tt.file}})
+		if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "\n") || listeners != nil {
+			t.Errorf("%s:\ngot  %v\nwant %s", tt.name, err, want)
 		}
 	}
 }

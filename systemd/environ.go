@@ -21,7 +21,8 @@ const maxSockets = 1024
 // FileDescriptorName= of their socket unit, in systemd's order; nil if there
 // are none. The caller owns the files and closes them. They are closed on exec,
 // and the variables that announced them are unset, so no child takes them for
-// its own: a program that means to re-execute itself does so before it asks.
+// its own: a program that means to re-execute itself does so before it asks, and
+// one that starts children asks first of all.
 // A second call returns nil. sd_listen_fds(3).
 func Sockets() (map[string][]*os.File, error) {
 	if n := os.Getenv("LISTEN_FDS"); n != "" {

@@ -164,6 +164,15 @@ func socketsChild(t *testing.T) {
 			t.Errorf("%s=%s is still set", name, v)
 		}
 	}
+	// A child has neither the sockets nor what announces them. Its own descriptors
+	// are the three standard ones and the folder that ls reads.
+	out, err := exec.Command("/bin/sh", "-c", `ls /proc/self/fd; env`).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(string(out), "\n4\n") > 0 || strings.Contains(string(out), "LISTEN_") {
+		t.Errorf("a child has\n%s", out)
+	}
 	if again, err := Sockets(); again != nil || err != nil {
 		t.Errorf("second call: %v, %v, want nothing", again, err)
 	}
