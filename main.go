@@ -97,12 +97,11 @@ func configFlag(flags *flag.FlagSet) *string {
 	return flags.String("config", config.DefaultPath, "read the configuration from `FILE`")
 }
 
-// load reads the configuration and opens what it names. Warnings are there even with
-// an error.
+// load reads the configuration and opens what it names.
 func load(path string) (*config.Config, *service.Opened, error) {
 	cfg, err := config.Load(path)
 	if err != nil {
-		return nil, &service.Opened{}, err
+		return nil, nil, err
 	}
 	opened, err := service.Open(cfg)
 	return cfg, opened, err
@@ -115,15 +114,20 @@ func check(args []string, stdout, stderr io.Writer) int {
 	if status, ok := parse(flags, args, stdout, stderr); !ok {
 		return status
 	}
-	_, opened, err := load(*path)
-	for _, w := range opened.Warnings {
+	cfg, err := config.Load(*path)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitUsage
+	}
+	summary, warnings, err := service.Check(cfg)
+	for _, w := range warnings {
 		fmt.Fprintln(stderr, "warning:", w)
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitUsage
 	}
-	opened.Close()
+	fmt.Fprintf(stdout, "OK: %s\n", summary)
 	return exitOK
 }
 
@@ -515,6 +519,24 @@ func selftest(args []string, stdout, stderr io.Writer) int {
 	return status
 }
 
+// doctorConfig reads the configuration for doctor. With an error, or if unread says why
+// it could not be seen, what it returns are the defaults: the machine can be looked at
+// without it.
+func doctorConfig(path string) (cfg *config.Config, unread string, err error) {
+	cfg, err = config.Load(path)
+	if err == nil {
+		return cfg, "", nil
+	}
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		unread, err = err.Error(), nil
+	case errors.Is(err, os.ErrNotExist) && path == config.DefaultPath:
+		err = nil // not installed yet
+	}
+	cfg, defaultErr := config.Parse(config.Example(), path)
+	return cfg, unread, cmp.Or(err, defaultErr)
+}
+
 // doctor reports what the machine can do.
 func doctor(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("doctor", flag.ContinueOnError)
@@ -541,17 +563,13 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, err)
 		return exitUsage
 	}
-	cfg, err := config.Load(*path)
-	if errors.Is(err, os.ErrNotExist) && *path == config.DefaultPath {
-		cfg, err = config.Parse(config.Example(), *path) // not installed yet: what the default would do
-	}
-	if err != nil {
-		fmt.Fprintln(stderr, err)
-		return exitUsage
-	}
+	cfg, unread, cfgErr := doctorConfig(*path)
 	status, verdict := exitOK, ""
 	choice, err := service.Choose(cfg, report)
 	switch verdict = choice.Reason; {
+	case cfgErr != nil:
+		fmt.Fprintln(stderr, cfgErr)
+		status, verdict = exitUsage, "the configuration is wrong: "+strings.ReplaceAll(cfgErr.Error(), "\n", ". ")
 	case err != nil:
 		status, verdict = exitUsage, err.Error()
 	case choice.Warning != "":
@@ -561,6 +579,9 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 	}
 	if text := notPreferred(cfg.Crypto.Prefer, report); text != "" && status != exitUsage {
 		status, verdict = exitFailed, verdict+"; "+text
+	}
+	if unread != "" {
+		verdict += ". This is for the default configuration: " + unread
 	}
 	var measurements []measurement
 	if *measured {

@@ -95,7 +95,7 @@ func TestCommands(t *testing.T) {
 		{"keygen never overwrites", []string{"keygen", "-out", dir}, 1, `^$`, `exists`},
 		{"keygen without a folder", []string{"keygen"}, 1, `^$`, `-out DIR`},
 		{"bench", []string{"selftest", "-bench", "moon"}, 2, `^$`, `"moon" is not a place; write kernel`},
-		{"check", []string{"check", "-config", configure(good)}, 0, `^$`, `^$`},
+		{"check", []string{"check", "-config", configure(good)}, 0, `^OK: 127\.0\.0\.1:0 \(HTTPS\), 127\.0\.0\.1:0 \(HTTP\) serve \S+/files; TLS 1\.2 or later, tls\.kernel auto\n$`, `^$`},
 		{"no configuration", []string{"check", "-config", dir + "/none"}, 2, `^$`, `none.*no such file`},
 		{"serve with no configuration", []string{"serve", "-config", dir + "/none"}, 2, `^$`, `none.*no such file`},
 		{"near miss", []string{"check", "-config", configure(good + "lisen: []\n")}, 2, `^$`, `:6: lisen: .*did you mean .?listen`},
@@ -105,10 +105,13 @@ func TestCommands(t *testing.T) {
 		{"no key", []string{"check", "-config", configure(strings.Replace(good, "key.pem", "none.pem", 1))}, 2, `^$`, `:5: tls.key: .*none.pem`},
 		{"another's key", []string{"serve", "-config", configure(strings.Replace(good, "key.pem", other+"/key.pem", 1))}, 2, `^$`, `:5: tls.key: does not belong to tls.certificate`},
 		{"not a certificate", []string{"check", "-config", configure(strings.Replace(good, "cert.pem", "key.pem", 1))}, 2, `^$`, `:5: tls.certificate: `},
-		{"no credential", []string{"check", "-config", configure(strings.Replace(good, "key.pem", "credential:key", 1))}, 2, `^$`, `:5: tls.key: .*CREDENTIALS_DIRECTORY`},
+		{"no credential", []string{"serve", "-config", configure(strings.Replace(good, "key.pem", "credential:key", 1))}, 2, `^$`, `:5: tls.key: .*CREDENTIALS_DIRECTORY`},
+		{"credential in a shell", []string{"check", "-config", configure(strings.Replace(good, "key.pem", "credential:key", 1))}, 0, `^OK: `, `^warning: .*:5: tls.key: credential:key is not checked, since systemd gives it to the service only; look whether the unit has LoadCredential=key:/path/of/file\n$`},
+		{"the rest beside a credential", []string{"check", "-config", configure(strings.NewReplacer("key.pem", "credential:key", "cert.pem", "key.pem").Replace(good))}, 2, `^$`, `(?s)^warning: .*:5: tls.certificate: .*no certificate`},
+		{"an address that may come", []string{"check", "-config", configure(strings.Replace(good, "127.0.0.1:0\"}\n", "192.0.2.1:0\"}\n", 1))}, 0, `^OK: `, `^warning: .*:3: listen\[1\].address: 192.0.2.1:0 is not an address of this machine; `},
 		{"no socket from systemd", []string{"serve", "-config", configure(strings.Replace(good, "127.0.0.1:0", "systemd:https", 1))}, 1, `^$`, `:2: listen\[0\].address: systemd passed no socket`},
 		{"files for anybody", []string{"check", "-config", configure(strings.Replace(good, "tls: {", "tls: {client_ca: cert.pem, ", 1))}, 2, `^$`, `:3: listen\[1\].tls: .*anybody`},
-		{"key in the root", []string{"check", "-config", configure(strings.Replace(good, "root: files", "root: .", 1))}, 0, `^$`, `(?m)^warning: .*:4: root: .*key.pem; `},
+		{"key in the root", []string{"check", "-config", configure(strings.Replace(good, "root: files", "root: .", 1))}, 0, `^OK: `, `(?m)^warning: .*:4: root: .*key.pem; `},
 		{"not built", []string{"check", "-config", configure(good + "limits: {rate: 1MiB}\n")}, 2, `^$`, `limits.rate: not built yet`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -166,6 +169,62 @@ func TestDoctor(t *testing.T) {
 	}
 	if status != want || report.Status != status || report.Verdict == "" || report.Board == nil || report.Board.Engines == nil {
 		t.Errorf("status %d, want %d, in %+v", status, want, report)
+	}
+}
+
+// TestDoctorWithoutConfiguration: the machine is reported whatever the configuration.
+func TestDoctorWithoutConfiguration(t *testing.T) {
+	_, configure := site(t)
+	for _, tt := range []struct {
+		name, file string
+		wrong      bool
+		out        string // after "serve: "
+	}{
+		{"wrong", configure("index: none\n"), true, `the configuration is wrong: .*:1: index: "none" is not a choice`},
+		{"missing", "/nonexistent/u.yaml", true, `the configuration is wrong: config: open /nonexistent/u.yaml: no such file`},
+	} {
+		var out, errs bytes.Buffer
+		status := run([]string{"doctor", "-config", tt.file}, &out, &errs)
+		if !regexp.MustCompile(`(?s)^board: .*\nio_uring: .*\nserve: `+tt.out).MatchString(out.String()) || status != exitUsage || errs.Len() == 0 {
+			t.Errorf("%s: status %d, %s%s", tt.name, status, out.String(), errs.String())
+		}
+	}
+}
+
+// TestNormalUser: check says what it may not see, and doctor does without.
+func TestNormalUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to become another user")
+	}
+	path := program(t)
+	dir, configure := site(t)
+	for _, d := range []string{dir, filepath.Dir(dir), filepath.Dir(path), filepath.Dir(filepath.Dir(path))} {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hidden, open := configure(good), configure(good)
+	if err := os.Chmod(hidden, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		args   []string
+		status int // -1: that of the machine
+		out    string
+	}{
+		{[]string{"check", "-config", hidden}, exitUsage, `^config: open .*: permission denied; run this as root or as the service's user \(sudo -u uringhttpd\), or `},
+		{[]string{"check", "-config", open}, exitUsage, `:5: tls.key: cannot be read: .*/key.pem: permission denied; run this as root or as the service's user \(sudo -u uringhttpd\), or let that user's group read it\n$`},
+		{[]string{"doctor", "-config", hidden}, -1, `(?s)^board: .*\nserve: .*\. This is for the default configuration: config: open .*: permission denied; run this as root`},
+	} {
+		cmd := exec.Command(path, tt.args...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState == nil {
+			t.Fatal(err)
+		}
+		if status := cmd.ProcessState.ExitCode(); status != tt.status && tt.status >= 0 || !regexp.MustCompile(tt.out).Match(out) {
+			t.Errorf("%v: status %d, %s", tt.args, status, out)
+		}
 	}
 }
 

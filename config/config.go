@@ -2,8 +2,10 @@ package config
 
 import (
 	_ "embed" // for Example
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -139,7 +141,10 @@ func Example() []byte { return []byte(example) }
 // Problems; any other wraps the operating system's error and says what to do.
 func Load(path string) (*Config, error) {
 	f, err := os.Open(path)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("config: %w; run this as root or as the service's user (sudo -u uringhttpd), or name another file with -config", err)
+	case err != nil:
 		return nil, fmt.Errorf("config: %w; write that file, or name another with -config", err)
 	}
 	defer f.Close()

@@ -34,8 +34,9 @@ const (
 // A pemReader gathers what is wrong with the files of one configuration.
 type pemReader struct {
 	findings
-	cfg *config.Config
-	now time.Time
+	cfg      *config.Config
+	now      time.Time
+	checking bool // only to report: credentials may be out of reach
 }
 
 // findings are the problems and the warnings of a configuration.

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"uringhttpd/config"
@@ -31,7 +33,67 @@ type Opened struct {
 // Open opens the folder, certificates and keys that cfg names, and binds
 // nothing. An error is of type config.Problems and holds all there are; of what
 // is returned with it only Warnings is set.
-func Open(cfg *config.Config) (*Opened, error) {
+func Open(cfg *config.Config) (*Opened, error) { return open(cfg, false) }
+
+// Check reports what Open and OpenListeners would, without keeping anything open or
+// listening. Credentials that systemd gives only to the service, and addresses that
+// this machine does not have at present, are warnings. An error is of type
+// config.Problems. The summary is one line about what would be served.
+func Check(cfg *config.Config) (summary string, warnings config.Problems, err error) {
+	o, err := open(cfg, true)
+	o.Close()
+	var problems config.Problems
+	if err != nil && !errors.As(err, &problems) {
+		return "", o.Warnings, err
+	}
+	warnings = o.Warnings
+	all, more := addresses(cfg, net.DefaultResolver.LookupNetIP)
+	problems = append(problems, more...)
+	for _, a := range all {
+		switch err := a.absent(); {
+		case err == nil:
+		case err.temporary:
+			warnings = append(warnings, a.problem(cfg, err))
+		default:
+			problems = append(problems, a.problem(cfg, err))
+		}
+	}
+	warnings.Sort()
+	if len(problems) > 0 {
+		problems.Sort()
+		return "", warnings, problems
+	}
+	return summarize(cfg, o.TLS), warnings, nil
+}
+
+// summarize says on one line what would be served.
+func summarize(cfg *config.Config, t *tls.Config) string {
+	var b strings.Builder
+	for i, l := range cfg.Listen {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(l.Address)
+		if l.TLS {
+			b.WriteString(" (HTTPS)")
+		} else {
+			b.WriteString(" (HTTP)")
+		}
+	}
+	if cfg.Metrics.Address != "" {
+		b.WriteString(", " + cfg.Metrics.Address + " (metrics)")
+	}
+	b.WriteString(" serve " + cfg.Root)
+	if t != nil {
+		b.WriteString("; TLS " + strings.TrimPrefix(tls.VersionName(t.MinVersion), "TLS ") + " or later, tls.kernel " + string(cfg.TLS.Kernel))
+		if t.ClientAuth == tls.RequireAndVerifyClientCert {
+			b.WriteString(", client certificates required")
+		}
+	}
+	return b.String()
+}
+
+func open(cfg *config.Config, checking bool) (*Opened, error) {
 	o := &Opened{}
 	found := findings{warnings: slices.Clone(cfg.Warnings)}
 	if err := o.openRoot(cfg.Root); err != nil {
@@ -41,7 +103,7 @@ func Open(cfg *config.Config) (*Opened, error) {
 	}
 	for _, l := range cfg.Listen {
 		if l.TLS && o.TLS == nil {
-			o.TLS = openTLS(cfg, &found)
+			o.TLS = openTLS(cfg, checking, &found)
 		}
 	}
 	found.exposed(cfg)
@@ -144,8 +206,8 @@ func cause(err error) string {
 }
 
 // openTLS reads what is under tls.
-func openTLS(cfg *config.Config, found *findings) *tls.Config {
-	r := &pemReader{cfg: cfg, now: time.Now(), findings: *found}
+func openTLS(cfg *config.Config, checking bool, found *findings) *tls.Config {
+	r := &pemReader{cfg: cfg, now: time.Now(), checking: checking, findings: *found}
 	defer func() { *found = r.findings }()
 	if cfg.TLS.Cipher == config.CipherChaCha20 && fips140.Enabled() {
 		r.problems = append(r.problems, cfg.Problem("tls.cipher", "chacha20 does not exist in FIPS 140-3 mode, which is on",
@@ -183,6 +245,11 @@ func (r *pemReader) read(key, name string) *pemFile {
 	}
 	if err == nil {
 		return file
+	}
+	if r.checking && errors.Is(err, systemd.ErrNoCredentials) {
+		r.warnings = append(r.warnings, r.cfg.Problem(key, name+" is not checked, since systemd gives it to the service only",
+			"look whether the unit has LoadCredential="+strings.TrimPrefix(name, config.CredentialPrefix)+":/path/of/file"))
+		return nil
 	}
 	var e *fileError
 	if !errors.As(err, &e) {

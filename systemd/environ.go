@@ -43,10 +43,15 @@ func Sockets() (map[string][]*os.File, error) {
 // credentialPrefix marks a configured path as the name of a credential.
 const credentialPrefix = "credential:"
 
+// ErrNoCredentials says that CREDENTIALS_DIRECTORY is not set: systemd gives this
+// process no credentials, as it gives none to a shell.
+var ErrNoCredentials = errors.New("systemd gave no credentials (CREDENTIALS_DIRECTORY is not set)")
+
 // CredentialPath turns "credential:NAME" into the path of the credential NAME
 // that LoadCredential= or its kin gave to the service, and returns anything else
 // as it is. The error says what to change in the unit or the configuration; it
-// wraps [fs.ErrNotExist] if the unit gives no such credential.
+// wraps [fs.ErrNotExist] if the unit gives no such credential, and is
+// [ErrNoCredentials] if there are none at all.
 func CredentialPath(s string) (string, error) {
 	name, found := strings.CutPrefix(s, credentialPrefix)
 	if !found {
@@ -58,7 +63,7 @@ func CredentialPath(s string) (string, error) {
 	}
 	dir := os.Getenv("CREDENTIALS_DIRECTORY")
 	if dir == "" {
-		return "", fmt.Errorf("systemd: %s: systemd gave no credentials (CREDENTIALS_DIRECTORY is not set); add LoadCredential=%s:/path/of/file to the unit", s, name)
+		return "", fmt.Errorf("systemd: %s: %w; add LoadCredential=%s:/path/of/file to the unit", s, ErrNoCredentials, name)
 	}
 	path := filepath.Join(dir, name)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
