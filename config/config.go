@@ -60,7 +60,7 @@ type TLS struct {
 	ClientCA       string // "": clients need no certificate
 	Kernel         KernelTLS
 	Cipher         Cipher
-	MinimumVersion uint16 // as in crypto/tls: 0x0303 is TLS 1.2, 0x0304 TLS 1.3
+	MinimumVersion uint16 // as in crypto/tls: 0x0303 is TLS 1.2, 0x0304 TLS 1.3, which it is with KernelRequire
 }
 
 // KernelTLS says who encrypts.

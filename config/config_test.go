@@ -269,6 +269,20 @@ tls:
 	}
 }
 
+// The kernel can be required for TLS 1.3 only.
+func TestKernelRequired(t *testing.T) {
+	for text, want := range map[string]uint16{
+		"tls: {kernel: require}\n":                           tls.VersionTLS13,
+		"tls: {kernel: require, minimum_version: \"1.3\"}\n": tls.VersionTLS13,
+		"tls: {kernel: auto, minimum_version: \"1.2\"}\n":    tls.VersionTLS12,
+		"tls: {kernel: auto}\n":                              tls.VersionTLS12,
+	} {
+		if got := mustParse(t, minimal+text).TLS.MinimumVersion; got != want {
+			t.Errorf("%s: %x, want %x", text, got, want)
+		}
+	}
+}
+
 // What is allowed, and probably not meant.
 func TestWarnings(t *testing.T) {
 	const pair = "tls: {certificate: c, key: k}\n"

@@ -238,6 +238,11 @@ listen:
 		{"TLS for anybody", "root: /a\nlisten:\n- {address: \":443\", tls: true, public: true}\ntls: {certificate: c, key: k, client_ca: a}\n", []string{
 			"3: listen[0].public: is for listeners without TLS; remove it: with tls and tls.client_ca, every client has to show a certificate"}},
 
+		{"kernel TLS of 1.2", minimal + "tls:\n  minimum_version: \"1.2\"\n  kernel: require\n", []string{
+			`4: tls.minimum_version: is 1.2, but tls.kernel: require is for TLS 1.3; write "1.3", or kernel: auto, which serves TLS 1.2 from the kernel where it can`}},
+		{"kernel TLS of a mistyped version", minimal + "tls:\n  minimum_version: 1.2\n  kernel: require\n", []string{
+			`4: tls.minimum_version: is the number 1.2, not text; write "1.2" or "1.3"`}},
+
 		{"connections", minimal + "limits: {connections: 0}\n", []string{"3: limits.connections: 0 is out of range; write a number from 1 to 1000000"}},
 		{"many connections", minimal + "limits: {connections: 1000001}\n", []string{"3: limits.connections: 1000001 is out of range; write a number from 1 to 1000000"}},
 		{"connections beyond 64 bits", minimal + "limits: {connections: 99999999999999999999}\n", []string{"3: limits.connections: 99999999999999999999 is out of range; write a number from 1 to 1000000"}},

@@ -53,6 +53,7 @@ func (r *reader) configuration(top *yaml.Node) {
 		r.required()
 		r.protection()
 		r.collisions()
+		r.versions()
 	}
 }
 
@@ -219,6 +220,21 @@ func (r *reader) protection() {
 			r.warn(fmt.Sprintf("listen[%d].address", i), "is plain HTTP on port "+port+", where clients expect HTTPS", "write tls: true in this entry, or another port")
 		}
 	}
+}
+
+// versions reports a version of TLS that the kernel cannot be required for: of a
+// resumed session of TLS 1.2 it does not get the keys.
+func (r *reader) versions() {
+	tls := &r.cfg.TLS
+	if tls.Kernel != KernelRequire {
+		return
+	}
+	if r.has("tls.minimum_version") && r.wellFormed("tls.minimum_version") && tls.MinimumVersion == versionTLS12 {
+		r.add(r.cfg.line("tls.minimum_version"), "tls.minimum_version", "is 1.2, but tls.kernel: require is for TLS 1.3",
+			`write "1.3", or kernel: auto, which serves TLS 1.2 from the kernel where it can`)
+		return
+	}
+	tls.MinimumVersion = versionTLS13
 }
 
 func (r *reader) warn(key, wrong, right string) {

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"uringhttpd/config"
 	"uringhttpd/ktls"
 	"uringhttpd/platform"
@@ -107,6 +109,7 @@ func open(cfg *config.Config, checking bool) (*Opened, error) {
 		}
 	}
 	found.exposed(cfg)
+	found.descriptors(cfg)
 	found.warnings.Sort()
 	o.Warnings = found.warnings
 	if len(found.problems) > 0 {
@@ -140,6 +143,30 @@ func (f *findings) exposed(cfg *config.Config) {
 		f.warnings = append(f.warnings, cfg.Problem("root", "has this configuration in it, so clients can download it", "move the configuration to another directory"))
 	}
 }
+
+// descriptors warns if the connections that are allowed need more files than this
+// process may open. The Go runtime has raised the soft limit to the hard one.
+func (f *findings) descriptors(cfg *config.Config) {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return
+	}
+	needed := uint64(cfg.Limits.Connections)*descriptorsEach + descriptorsBase
+	if needed <= limit.Max {
+		return
+	}
+	right := fmt.Sprintf("write LimitNOFILE=%d in the unit", needed)
+	if limit.Max >= descriptorsBase+descriptorsEach {
+		right += fmt.Sprintf(", or at most %d connections", (limit.Max-descriptorsBase)/descriptorsEach)
+	}
+	f.warnings = append(f.warnings, cfg.Problem("limits.connections",
+		fmt.Sprintf("%d connections may need %d files, and this process may open %d (RLIMIT_NOFILE)", cfg.Limits.Connections, needed, limit.Max), right))
+}
+
+const (
+	descriptorsEach = 4  // of a connection: its socket, a pipe's two ends, a file
+	descriptorsBase = 64 // of all else
+)
 
 // below reports whether the file at path lies in the directory root or below it,
 // whatever links and mounts lead there.
@@ -216,9 +243,6 @@ func openTLS(cfg *config.Config, checking bool, found *findings) *tls.Config {
 	t := &tls.Config{
 		MinVersion: cfg.TLS.MinimumVersion,
 		NextProtos: []string{"http/1.1", "http/1.0"}, // curl 7.88 to 8.4 offers the latter alone for --http1.0
-	}
-	if cfg.TLS.Kernel == config.KernelRequire {
-		t.MinVersion = tls.VersionTLS13 // of TLS 1.2 it does not get resumed sessions
 	}
 	certificate := r.read("tls.certificate", cfg.TLS.Certificate)
 	var key *pemFile

@@ -2,10 +2,15 @@ package service
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"uringhttpd/config"
 )
 
 // TestExposed: the key, and a file that has it, in a folder that is served.
@@ -64,5 +69,39 @@ func TestExposed(t *testing.T) {
 			}
 			match(t, tt.root+" with "+tt.key, x.got, want)
 		}
+	}
+}
+
+// TestDescriptors: the number of connections that fits is said.
+func TestDescriptors(t *testing.T) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if limit.Cur < limit.Max-1 {
+		t.Errorf("the Go runtime has left the soft limit at %d of %d", limit.Cur, limit.Max)
+	}
+	root := t.TempDir()
+	warnings := func(connections uint64) config.Problems {
+		cfg := mustParse(t, fmt.Sprintf("listen: [{address: \":0\"}]\nroot: %s\nlimits:\n  connections: %d\n", root, connections))
+		o, err := Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Close()
+		return o.Warnings
+	}
+	fits := min((limit.Max-64)/4, 1_000_000)
+	if got := warnings(fits); len(got) != 0 {
+		t.Errorf("%d connections with %d files: %v", fits, limit.Max, got)
+	}
+	if fits == 1_000_000 {
+		t.Log("this machine allows files for every number of connections")
+		return
+	}
+	want := fmt.Sprintf("f:4: limits.connections: %d connections may need %d files, and this process may open %d (RLIMIT_NOFILE); write LimitNOFILE=%d in the unit, or at most %d connections",
+		fits+1, 4*fits+68, limit.Max, 4*fits+68, fits)
+	if got := warnings(fits + 1); len(got) != 1 || got[0].String() != want {
+		t.Errorf("got  %v\nwant %s", got, want)
 	}
 }

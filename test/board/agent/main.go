@@ -49,6 +49,11 @@ func run() error {
 	if err := unix.Settimeofday(&now); err != nil {
 		return os.NewSyscallError("settimeofday", err)
 	}
+	// As LimitNOFILE= of the unit has it: the kernel's own default is too low for
+	// the default of limits.connections.
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 1 << 16, Max: 1 << 16}); err != nil {
+		return os.NewSyscallError("setrlimit", err)
+	}
 	for _, name := range cfg.Modules {
 		if err := load(name); err != nil {
 			return err
