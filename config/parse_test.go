@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ const (
 	wantTime      = "write a time from 1ms to 24h, such as 500ms, 60s, 5m or 1h30m"
 	wantSize      = "write bytes, such as 65536, or a whole number of KiB, MiB or GiB, such as 512KiB; at most 1024GiB"
 	wantBuffer    = "write bytes, such as 65536, or a whole number of KiB, MiB or GiB, such as 512KiB; 256KiB to 1GiB"
-	wantTop       = "known here: listen, root, tls, crypto, limits, index, log, metrics"
+	wantTop       = "write one of these: listen, root, tls, crypto, limits, index, log, metrics"
 	wantSyntax    = "check the indentation, quotes and brackets of this line and the one above"
 	wantListen    = `write a list of entries such as - address: ":443"`
 	wantNoAnybody = "is not set, so this listener serves the files to anybody, although tls.client_ca is set; write tls: true, or public: true if that is meant, or remove the entry"
@@ -218,11 +219,11 @@ listen:
 			`5: tls.key: "a/b" is no name of a credential; write credential: and the ID given to LoadCredential=, such as credential:key.pem`,
 			`6: tls.client_ca: ".." is no name of a credential; write credential: and the ID given to LoadCredential=, such as credential:key.pem`}},
 		{"choices", minimal + "tls:\n  kernel: no\n  cipher: rc4\n  minimum_version: 1.2\nindex: false\nlog: {level: INFO}\ncrypto: {prefer: \"\"}\n", []string{
-			`4: tls.kernel: "no" is not a choice; write auto, require or off`,
+			`4: tls.kernel: "no" is not a choice; did you mean off? Write auto, require or off`,
 			`5: tls.cipher: "rc4" is not a choice; write auto, aes-gcm or chacha20`,
 			`6: tls.minimum_version: is the number 1.2, not text; write "1.2" or "1.3"`,
 			"7: index: is the boolean false, not text; write off or html",
-			`8: log.level: "INFO" is not a choice; write debug, info, warn or error`,
+			`8: log.level: "INFO" is not a choice; did you mean info? Write debug, info, warn or error`,
 			`9: crypto.prefer: "" is not a choice; write keep, hardware, cpu or auto`}},
 		{"booleans", "root: /a\nlisten:\n- {address: \":80\", tls: yes}\n- {address: \":81\", tls: Off}\n- {address: \":82\", tls: 1}\nlog: {access: \"true\"}\n", []string{
 			`3: listen[0].tls: is the text "yes", not a boolean; write true, without quotes`,
@@ -334,6 +335,59 @@ func TestHostileSize(t *testing.T) {
 			if len(p.String()) > 1000 {
 				t.Errorf("%s: a problem of %d bytes", name, len(p.String()))
 			}
+		}
+	}
+}
+
+// TestSynonyms: the tables keep up with the schema.
+func TestSynonyms(t *testing.T) {
+	r := &reader{cfg: new(Config)}
+	all := keys("", r.schema())
+	words := make(map[string]bool)
+	for _, key := range all {
+		words[lastWord(key)] = true
+	}
+	seen := make(map[string]string)
+	for key, names := range synonyms() {
+		if !slices.Contains(all, key) {
+			t.Errorf("synonyms of %s, which is no key", key)
+		}
+		for _, name := range strings.Fields(names) {
+			if words[name] || seen[name] != "" || name != strings.ToLower(name) || strings.Contains(name, "-") {
+				t.Errorf("%s for %s: is a key, for another (%s), or not in lower case with underscores", name, key, seen[name])
+			}
+			seen[name] = key
+			if got, want := r.suggest(name, []string{"x"}), "did you mean "+key+"?"; got != want {
+				t.Errorf("%s: %s, want %s", name, got, want)
+			}
+		}
+	}
+	// Every key is found from where it does not belong, and with a slip.
+	for _, key := range all {
+		if got := r.suggest(lastWord(key), []string{"x"}); !strings.Contains(got, key) {
+			t.Errorf("%s elsewhere: %s", key, got)
+		}
+		if slip := lastWord(key) + "x"; len(slip) > 4 {
+			if got := r.suggest(slip, []string{"x"}); !strings.HasPrefix(got, "did you mean ") {
+				t.Errorf("%s elsewhere: %s", slip, got)
+			}
+		}
+	}
+	for _, test := range []struct{ file, want string }{
+		{"ssl: {}\n", "did you mean tls?"},
+		{"buffer: 2MiB\n", "did you mean limits.buffer?"},
+		{"tls: {cert-file: x}\n", "did you mean certificate?"},
+		{"SSL_Certificate: x\n", "did you mean tls.certificate?"},
+		{"metrics: {port: 1}\n", "did you mean address?"},
+		{"log: {level: warning}\n", "did you mean warn? Write debug, info, warn or error"},
+		{"log: {level: inof}\n", "did you mean info? Write"},
+		{"tls: {cipher: AES_GCM}\n", "did you mean aes-gcm? Write"},
+		{"tls: {minimum_version: TLSv1.3}\n", `did you mean 1.3? Write "1.2" or "1.3"`},
+		{"tls: {kernel: required}\n", "did you mean require? Write"},
+		{"index: warning\n", "; write off or html"},
+	} {
+		if _, err := Parse([]byte(minimal+test.file), "f.yaml"); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %s", test.file, err, test.want)
 		}
 	}
 }

@@ -34,22 +34,32 @@ type entry struct {
 
 // field is a key that a mapping may have, and what reads its value.
 type field struct {
-	name string
-	read func(entry)
+	name  string
+	read  func(entry) // nil: it is a mapping of under
+	under []field
+	list  bool // of mappings of under
+}
+
+func section(name string, under []field) field { return field{name: name, under: under} }
+
+func value(name string, read func(entry)) field { return field{name: name, read: read} }
+
+// schema is every key there is.
+func (r *reader) schema() []field {
+	return []field{
+		{name: "listen", read: r.listen, under: r.listener(new(Listen)), list: true},
+		value("root", r.root),
+		section("tls", r.tls()),
+		section("crypto", r.crypto()),
+		section("limits", r.limits()),
+		value("index", r.index),
+		section("log", r.log()),
+		section("metrics", r.metrics()),
+	}
 }
 
 func (r *reader) configuration(top *yaml.Node) {
-	ok := r.mapping(entry{"", top.Line, top}, []field{
-		{"listen", r.listen},
-		{"root", r.root},
-		{"tls", r.tls},
-		{"crypto", r.crypto},
-		{"limits", r.limits},
-		{"index", r.index},
-		{"log", r.log},
-		{"metrics", r.metrics},
-	})
-	if ok {
+	if r.mapping(entry{"", top.Line, top}, r.schema()) {
 		r.required()
 		r.protection()
 		r.collisions()
@@ -70,14 +80,18 @@ func (r *reader) listen(e entry) {
 		item := entry{fmt.Sprintf("%s[%d]", e.key, i), node.Line, node}
 		r.cfg.lines[item.key] = item.line
 		l := &r.cfg.Listen[i]
-		ok := r.mapping(item, []field{
-			{"address", func(e entry) { r.listenAddress(e, &l.Address) }},
-			{"tls", func(e entry) { r.boolean(e, &l.TLS) }},
-			{"public", func(e entry) { r.boolean(e, &l.Public) }},
-		})
+		ok := r.mapping(item, r.listener(l))
 		if ok && !r.has(item.key+".address") {
 			r.wrong(item, "has no address", `write address: ":443" in it`)
 		}
+	}
+}
+
+func (r *reader) listener(l *Listen) []field {
+	return []field{
+		value("address", func(e entry) { r.listenAddress(e, &l.Address) }),
+		value("tls", func(e entry) { r.boolean(e, &l.TLS) }),
+		value("public", func(e entry) { r.boolean(e, &l.Public) }),
 	}
 }
 
@@ -85,73 +99,73 @@ func (r *reader) root(e entry) {
 	r.path(e, &r.cfg.Root, pathFolder)
 }
 
-func (r *reader) tls(e entry) {
+func (r *reader) tls() []field {
 	tls := &r.cfg.TLS
-	r.mapping(e, []field{
-		{"certificate", func(e entry) { r.path(e, &tls.Certificate, pathCredential) }},
-		{"key", func(e entry) { r.path(e, &tls.Key, pathCredential) }},
-		{"client_ca", func(e entry) { r.path(e, &tls.ClientCA, pathCredential) }},
-		{"kernel", func(e entry) {
+	return []field{
+		value("certificate", func(e entry) { r.path(e, &tls.Certificate, pathCredential) }),
+		value("key", func(e entry) { r.path(e, &tls.Key, pathCredential) }),
+		value("client_ca", func(e entry) { r.path(e, &tls.ClientCA, pathCredential) }),
+		value("kernel", func(e entry) {
 			choose(r, e, &tls.Kernel, []option[KernelTLS]{
 				{"auto", KernelAuto}, {"require", KernelRequire}, {"off", KernelOff}})
-		}},
-		{"cipher", func(e entry) {
+		}),
+		value("cipher", func(e entry) {
 			choose(r, e, &tls.Cipher, []option[Cipher]{
 				{"auto", CipherAuto}, {"aes-gcm", CipherAESGCM}, {"chacha20", CipherChaCha20}})
-		}},
-		{"minimum_version", func(e entry) {
+		}),
+		value("minimum_version", func(e entry) {
 			choose(r, e, &tls.MinimumVersion, []option[uint16]{{"1.2", versionTLS12}, {"1.3", versionTLS13}})
-		}},
-	})
+		}),
+	}
 }
 
-func (r *reader) crypto(e entry) {
+func (r *reader) crypto() []field {
 	crypto := &r.cfg.Crypto
-	r.mapping(e, []field{
-		{"prefer", func(e entry) {
+	return []field{
+		value("prefer", func(e entry) {
 			choose(r, e, &crypto.Prefer, []option[Prefer]{
 				{"keep", PreferKeep}, {"hardware", PreferHardware}, {"cpu", PreferCPU}, {"auto", PreferAuto}})
-		}},
-	})
+		}),
+	}
 }
 
-func (r *reader) limits(e entry) {
+func (r *reader) limits() []field {
 	limits := &r.cfg.Limits
-	r.mapping(e, []field{
-		{"connections", func(e entry) { r.count(e, &limits.Connections, 1, 1_000_000) }},
-		{"header_timeout", func(e entry) { r.duration(e, &limits.HeaderTimeout) }},
-		{"idle_timeout", func(e entry) { r.duration(e, &limits.IdleTimeout) }},
-		{"stall_timeout", func(e entry) { r.duration(e, &limits.StallTimeout) }},
-		{"buffer", func(e entry) { r.size(e, &limits.Buffer, 256<<10, 1<<30, "256KiB to 1GiB") }},
-		{"rate", func(e entry) {
+	return []field{
+		value("connections", func(e entry) { r.count(e, &limits.Connections, 1, 1_000_000) }),
+		value("header_timeout", func(e entry) { r.duration(e, &limits.HeaderTimeout) }),
+		value("idle_timeout", func(e entry) { r.duration(e, &limits.IdleTimeout) }),
+		value("stall_timeout", func(e entry) { r.duration(e, &limits.StallTimeout) }),
+		value("buffer", func(e entry) { r.size(e, &limits.Buffer, 256<<10, 1<<30, "256KiB to 1GiB") }),
+		value("rate", func(e entry) {
 			r.size(e, &limits.Rate, 0, 1<<40, "at most 1024GiB")
 			r.notBuilt(e, limits.Rate != 0, "write 0, which is unlimited")
-		}},
-	})
+		}),
+	}
 }
 
 func (r *reader) index(e entry) {
 	choose(r, e, &r.cfg.Index, []option[Index]{{"off", IndexOff}, {"html", IndexHTML}})
 }
 
-func (r *reader) log(e entry) {
+func (r *reader) log() []field {
 	log := &r.cfg.Log
-	r.mapping(e, []field{
-		{"level", func(e entry) {
+	return []field{
+		value("level", func(e entry) {
 			choose(r, e, &log.Level, []option[slog.Level]{
 				{"debug", slog.LevelDebug}, {"info", slog.LevelInfo}, {"warn", slog.LevelWarn}, {"error", slog.LevelError}})
-		}},
-		{"access", func(e entry) { r.boolean(e, &log.Access) }},
-	})
+		}),
+		value("access", func(e entry) { r.boolean(e, &log.Access) }),
+	}
 }
 
-func (r *reader) metrics(e entry) {
+func (r *reader) metrics() []field {
 	metrics := &r.cfg.Metrics
-	r.mapping(e, []field{
-		{"address", func(e entry) {
+	return []field{
+		value("address", func(e entry) {
 			r.metricsAddress(e, &metrics.Address)
-		}},
-	})
+		}),
+	}
 }
 
 // required reports what is missing. A key that is present but wrong has been

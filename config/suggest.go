@@ -1,35 +1,102 @@
 package config
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
-// allKeys lists every key there is, sections before what stands under them.
-func allKeys() []string {
-	return strings.Fields(`
-		listen listen[].address listen[].tls listen[].public
-		root
-		tls tls.certificate tls.key tls.client_ca tls.kernel tls.cipher tls.minimum_version
-		crypto crypto.prefer
-		limits limits.connections limits.header_timeout limits.idle_timeout limits.stall_timeout limits.rate
-		index
-		log log.level log.access
-		metrics metrics.address`)
+// keys lists every key of fields, sections before what stands under them.
+func keys(parent string, fields []field) []string {
+	var all []string
+	for _, f := range fields {
+		key := child(parent, f.name)
+		all = append(all, key)
+		if f.list {
+			key += "[]"
+		}
+		all = append(all, keys(key, f.under)...)
+	}
+	return all
 }
 
+// lastWord is what of a key stands in the file.
+func lastWord(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
+
 // suggest says what to do about the unknown key name where known ones belong.
-func suggest(name string, known []string) string {
+func (r *reader) suggest(name string, known []string) string {
+	word := strings.ToLower(strings.ReplaceAll(name, "-", "_"))
+	for key, words := range synonyms() {
+		switch {
+		case !slices.Contains(strings.Fields(words), word):
+		case slices.Contains(known, lastWord(key)):
+			return "did you mean " + lastWord(key) + "?"
+		default:
+			return "did you mean " + key + "?"
+		}
+	}
 	if near := nearest(name, known); near != "" {
 		return "did you mean " + near + "?"
 	}
+	all := keys("", r.schema())
+	words := make([]string, len(all))
+	for i, key := range all {
+		words[i] = lastWord(key)
+	}
+	meant := word
+	if !slices.Contains(words, word) {
+		meant = nearest(name, words)
+	}
 	var elsewhere []string
-	for _, key := range allKeys() {
-		if key[strings.LastIndexByte(key, '.')+1:] == name {
+	for _, key := range all {
+		if lastWord(key) == meant {
 			elsewhere = append(elsewhere, key)
 		}
 	}
 	if len(elsewhere) > 0 {
 		return "did you mean " + strings.Join(elsewhere, " or ") + "?"
 	}
-	return "known here: " + strings.Join(known, ", ")
+	return "write one of these: " + strings.Join(known, ", ")
+}
+
+// synonyms are what other servers, or people, call each key. None is a key itself.
+func synonyms() map[string]string {
+	return map[string]string{
+		"listen":                "listener listeners server servers",
+		"listen[].address":      "port ports bind host addr listen_address bind_address interface",
+		"listen[].tls":          "ssl https use_tls tls_enabled enable_tls",
+		"listen[].public":       "anonymous unauthenticated insecure without_client_ca",
+		"root":                  "document_root documentroot docroot webroot wwwroot www htdocs dir directory folder path root_dir",
+		"tls.certificate":       "cert certs certificates cert_file certfile certificate_file ssl_certificate sslcertificatefile ssl_cert tls_cert crt pem chain fullchain",
+		"tls.key":               "private_key privatekey key_file keyfile ssl_certificate_key sslcertificatekeyfile ssl_key tls_key certificate_key",
+		"tls.client_ca":         "ca cas ca_file cafile ca_certificate client_ca_file client_cert client_certificate client_auth verify_client mtls ssl_client_certificate ssl_verify_client sslcacertificatefile",
+		"tls.kernel":            "ktls kernel_tls offload tls_offload",
+		"tls.cipher":            "ciphers cipher_suite cipher_suites ciphersuites ssl_ciphers sslciphersuite",
+		"tls.minimum_version":   "min_version minversion tls_version version minimum_tls_version min_tls_version protocol protocols ssl_protocols sslprotocol",
+		"crypto.prefer":         "driver engine caam hardware accelerator crypto_engine crypto_driver",
+		"limits.connections":    "max_connections maxconnections max_conns max_clients maxclients worker_connections connection_limit",
+		"limits.header_timeout": "client_header_timeout read_timeout read_header_timeout request_timeout",
+		"limits.idle_timeout":   "keepalive keepalive_timeout keepalivetimeout keep_alive keep_alive_timeout",
+		"limits.stall_timeout":  "send_timeout write_timeout response_timeout",
+		"limits.buffer":         "buffer_size buffers send_buffer sndbuf",
+		"limits.rate":           "limit_rate rate_limit ratelimit max_rate bandwidth throttle speed",
+		"index":                 "autoindex auto_index listing listings directory_listing dirlisting dirlist browse indexes",
+		"log":                   "logs logging logger",
+		"log.level":             "log_level loglevel verbosity verbose debug error_log errorlog",
+		"log.access":            "access_log accesslog customlog requests",
+		"metrics.address":       "metrics_address metrics_listen prometheus stats status monitoring",
+	}
+}
+
+// wordSynonyms are the same of values.
+func wordSynonyms() map[string]string {
+	return map[string]string{
+		"warning": "warn", "err": "error", "fatal": "error", "critical": "error", "information": "info", "notice": "info", "trace": "debug", "verbose": "debug",
+		"no": "off", "none": "off", "never": "off", "disabled": "off", "disable": "off", "false": "off",
+		"required": "require", "always": "require", "force": "require", "only": "require", "default": "auto", "automatic": "auto", "yes": "auto", "on": "auto",
+		"aes": "aes-gcm", "gcm": "aes-gcm", "aes128-gcm": "aes-gcm", "aes256-gcm": "aes-gcm", "chacha": "chacha20", "chacha20-poly1305": "chacha20", "chacha20_poly1305": "chacha20",
+		"tls1.2": "1.2", "tlsv1.2": "1.2", "tls 1.2": "1.2", "tls1.3": "1.3", "tlsv1.3": "1.3", "tls 1.3": "1.3",
+		"hw": "hardware", "engine": "hardware", "caam": "hardware", "software": "cpu", "sw": "cpu", "processor": "cpu", "listing": "html", "json": "html",
+	}
 }
 
 // nearest returns the known word that name is most likely a slip of, or "".

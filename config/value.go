@@ -1,8 +1,10 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,7 +32,7 @@ func (r *reader) mapping(e entry, fields []field) bool {
 		at := entry{child(e.key, name.Value), name.Line, value}
 		if name.Kind != yaml.ScalarNode {
 			at.key = e.key
-			r.wrong(at, "a key that is no word", "known here: "+strings.Join(names, ", "))
+			r.wrong(at, "a key that is no word", "write one of these: "+strings.Join(names, ", "))
 			continue
 		}
 		if !r.simple(at, name) {
@@ -50,11 +52,15 @@ func (r *reader) field(e entry, name string, fields []field, names []string) {
 	for _, f := range fields {
 		if f.name == name {
 			r.cfg.lines[e.key] = e.line
-			f.read(e)
+			if f.read == nil {
+				r.mapping(e, f.under)
+			} else {
+				f.read(e)
+			}
 			return
 		}
 	}
-	r.wrong(e, "unknown key", suggest(name, names))
+	r.wrong(e, "unknown key", r.suggest(name, names))
 }
 
 // kind reports whether the value of e is of the kind want, called name.
@@ -138,6 +144,14 @@ func choose[T any](r *reader, e entry, to *T, options []option[T]) {
 			*to = o.value
 			return
 		}
+	}
+	words := make([]string, len(options))
+	for i, o := range options {
+		words[i] = o.word
+	}
+	meant := cmp.Or(nearest(text, words), wordSynonyms()[strings.ToLower(text)])
+	if slices.Contains(words, meant) {
+		right = fmt.Sprintf("did you mean %s? %s%s", meant, strings.ToUpper(right[:1]), right[1:])
 	}
 	r.wrong(e, quote(text)+" is not a choice", right)
 }
