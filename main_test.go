@@ -92,6 +92,9 @@ func TestCommands(t *testing.T) {
 		{"unknown option", []string{"check", "-x"}, 2, `^$`, `not defined: -x`},
 		{"argument", []string{"version", "now"}, 2, `^$`, `unexpected argument "now"`},
 		{"version", []string{"version"}, 0, `^uringhttpd \S+, commit \S+, go1\S*, \w+\n$`, `^$`},
+		{"version as an option", []string{"--version"}, 0, `^uringhttpd \S+, commit `, `^$`},
+		{"version in capitals", []string{"-V"}, 0, `^uringhttpd \S+, commit `, `^$`},
+		{"version in JSON", []string{"-version", "-json"}, 0, `^{"version":`, `^$`},
 		{"keygen never overwrites", []string{"keygen", "-out", dir}, 1, `^$`, `exists`},
 		{"keygen without a folder", []string{"keygen"}, 1, `^$`, `-out DIR`},
 		{"bench", []string{"selftest", "-bench", "moon"}, 2, `^$`, `"moon" is not a place; write kernel`},
@@ -126,6 +129,33 @@ func TestCommands(t *testing.T) {
 				t.Errorf("errors %q do not match %s", errs.String(), tc.err)
 			}
 		})
+	}
+}
+
+// TestHelp: each command says what it does, and shows the options that are for people.
+func TestHelp(t *testing.T) {
+	for _, tt := range []struct{ command, options string }{
+		{"serve", "-config -restore"}, {"check", "-config"}, {"doctor", "-bench -config -driver -json"},
+		{"selftest", ""}, {"keygen", "-name -out"}, {"version", "-json"},
+	} {
+		for _, ask := range []string{"-h", "--help"} {
+			var out, errs bytes.Buffer
+			if status := run([]string{tt.command, ask}, &out, &errs); status > exitOK || errs.Len() > 0 {
+				t.Errorf("%s %s: status %d, %s", tt.command, ask, status, errs.String())
+			}
+			if !regexp.MustCompile(`^[A-Z].*\.\n(?:.*\.\n)?\nusage: uringhttpd ` + tt.command + ` \[options\]\n`).MatchString(out.String()) {
+				t.Errorf("%s %s: %s", tt.command, ask, out.String())
+			}
+			options := strings.TrimSpace(strings.Join(regexp.MustCompile(`(?m)^  -\w+`).FindAllString(out.String(), -1), ""))
+			if got := strings.Join(strings.Fields(options), " "); got != tt.options {
+				t.Errorf("%s %s shows %q, want %q", tt.command, ask, got, tt.options)
+			}
+		}
+	}
+	// An internal option still works, and a wrong one shows the help as an error.
+	var errs bytes.Buffer
+	if status := run([]string{"selftest", "-x"}, io.Discard, &errs); status != exitUsage || strings.Contains(errs.String(), "-driver") || !strings.Contains(errs.String(), "usage:") {
+		t.Errorf("status %d, %s", status, errs.String())
 	}
 }
 
