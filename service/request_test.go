@@ -1,11 +1,16 @@
 package service
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
+	"mime"
+	"mime/multipart"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -144,6 +149,65 @@ func TestRefusedWhileSending(t *testing.T) {
 				strings.HasPrefix(tc.start, "HEAD") && body != "" {
 				t.Errorf("tls %v, after %q: %q", withTLS, tc.start, got)
 			}
+		}
+	}
+}
+
+// TestManyRanges: 256 ranges, at offsets beyond 4 GiB that are written with as many digits as
+// there are, in a file of the longest content type, fit into a request's head, and their part
+// headers into the memory of a response.
+func TestManyRanges(t *testing.T) {
+	dir := t.TempDir()
+	const first = 5 << 30
+	f, err := os.Create(filepath.Join(dir, "x.deb"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make([]byte, 256)
+	for i := range want {
+		want[i] = byte(i)
+	}
+	if _, err = f.WriteAt(want, first); err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	var ranges []string
+	for i := range int64(256) {
+		ranges = append(ranges, fmt.Sprintf("%019d-%019d", first+i, first+i))
+	}
+	ts := startServer(t, filesBelow(root), nil)
+	for _, withTLS := range []bool{false, true} {
+		say := "GET /x.deb HTTP/1.1\r\nHost: b\r\nConnection: close\r\nRange: bytes=" + strings.Join(ranges, ",") + "\r\n\r\n"
+		got, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(ts.exchange(t, withTLS, []byte(say)))), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, parameters, err := mime.ParseMediaType(got.Header.Get("Content-Type"))
+		if err != nil || got.StatusCode != http.StatusPartialContent {
+			t.Fatalf("TLS %v: status %d, %v, %v", withTLS, got.StatusCode, got.Header, err)
+		}
+		parts := multipart.NewReader(got.Body, parameters["boundary"])
+		for i := range want {
+			p, err := parts.NextRawPart()
+			if err != nil {
+				t.Fatalf("TLS %v, part %d: %v", withTLS, i, err)
+			}
+			body, err := io.ReadAll(p)
+			at := first + int64(i)
+			wantRange := fmt.Sprintf("bytes %d-%d/%d", at, at, int64(first+256))
+			if r := p.Header.Get("Content-Range"); err != nil || r != wantRange || !bytes.Equal(body, want[i:i+1]) {
+				t.Fatalf("TLS %v, part %d: %s %v, want %s %v; %v", withTLS, i, r, body, wantRange, want[i:i+1], err)
+			}
+		}
+		if _, err := parts.NextRawPart(); err != io.EOF {
+			t.Errorf("TLS %v, behind the last part: %v", withTLS, err)
 		}
 	}
 }

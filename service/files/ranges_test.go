@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +48,11 @@ func parts(t testing.TB, w *httptest.ResponseRecorder) []part {
 		t.Errorf("several parts, and Content-Range %q", w.Header().Get("Content-Range"))
 	}
 	var all []part
+	// zsync drops the first line, and takes the next for the boundary. (http.ServeContent,
+	// which FuzzRange compares with, has no such line.)
+	if body := w.Body.String(); w.Header().Get("Etag") != "" && !strings.HasPrefix(body, "\r\n--"+parameters["boundary"]+"\r\n") {
+		t.Errorf("a body that starts with %.80q", body)
+	}
 	r := multipart.NewReader(bytes.NewReader(w.Body.Bytes()), parameters["boundary"])
 	for {
 		p, err := r.NextRawPart()
@@ -86,7 +94,7 @@ func TestRanges(t *testing.T) {
 
 		// Costs more than the file.
 		{"bytes=0-,0-0", 200, nil},
-		{"bytes=" + strings.Repeat("0-0,", 33), 200, nil},
+		{"bytes=" + strings.Repeat("0-0,", 27), 200, nil},
 
 		// Not bytes, or not one Range.
 		{"items=0-1", 200, nil}, {"bytes =0-1", 200, nil}, {"0-1", 200, nil}, {"", 200, nil},
@@ -136,6 +144,67 @@ func TestRanges(t *testing.T) {
 		if w := do(t, h, request("GET", "/empty", "Range", ranged)); w.Code != 200 || w.Body.Len() != 0 {
 			t.Errorf("%s of an empty file: %d", ranged, w.Code)
 		}
+	}
+}
+
+// TestManyRanges: as many ranges as update clients ask for are answered in one response, and
+// more with the whole file.
+func TestManyRanges(t *testing.T) {
+	dir := t.TempDir()
+	content := bytes.Repeat([]byte("0123456789abcdef"), 1000)
+	must(t, os.WriteFile(filepath.Join(dir, "x.txt"), content, 0o644))
+	root, err := os.OpenRoot(dir)
+	must(t, err)
+	defer root.Close()
+	h := New(root, Options{})
+	for _, n := range []int{2, 32, 33, 150, 255, 256, 257} {
+		var ranges []string
+		for i := range n {
+			ranges = append(ranges, fmt.Sprintf("%d-%d", 50*i, 50*i+i%20))
+		}
+		w := do(t, h, request("GET", "/x.txt", "Range", "bytes="+strings.Join(ranges, ", ")))
+		if n > 256 {
+			if w.Code != 200 || !bytes.Equal(w.Body.Bytes(), content) {
+				t.Errorf("%d ranges: %d, %d bytes", n, w.Code, w.Body.Len())
+			}
+			continue
+		}
+		got := parts(t, w)
+		if w.Code != 206 || len(got) != n {
+			t.Errorf("%d ranges: %d, %d parts", n, w.Code, len(got))
+			continue
+		}
+		for i, p := range got {
+			want := part{fmt.Sprintf("bytes %s/16000", ranges[i]), string(content[50*i : 50*i+i%20+1])}
+			if p != want {
+				t.Errorf("%d ranges, part %d: %v, want %v", n, i, p, want)
+			}
+		}
+	}
+}
+
+// TestPartHeaders: with the largest sizes and the longest content type, the part headers of
+// maxSpans ranges are as small as the comment of maxSpans says.
+func TestPartHeaders(t *testing.T) {
+	source, err := os.ReadFile("types.go")
+	must(t, err)
+	longest := ""
+	for _, literal := range regexp.MustCompile(`"[^"]+/[^"]+"`).FindAllString(string(source), -1) {
+		if kind, err := strconv.Unquote(literal); err == nil && len(kind) > len(longest) {
+			longest = kind
+		}
+	}
+	if len(longest) < len(contentType("x.deb")) {
+		t.Fatalf("the longest content type is %q", longest)
+	}
+	spans := make([]span, maxSpans)
+	for i := range spans {
+		spans[i] = span{math.MaxInt64 - 1, 1}
+	}
+	boundary := multipart.NewWriter(io.Discard).Boundary()
+	headers := partsLength(spans, math.MaxInt64, longest, boundary) - maxSpans
+	if headers > 52<<10 {
+		t.Errorf("%d bytes, of parts of type %s", headers, longest)
 	}
 }
 

@@ -140,18 +140,26 @@ func unsatisfiable(w http.ResponseWriter, r *http.Request, file *File, text stri
 	fail(w, r, http.StatusRequestedRangeNotSatisfiable, text)
 }
 
+// preamble comes before the first boundary of a response with several parts. RFC 2046,
+// section 5.1.1, allows it; nginx and Apache send this empty line, and zsync drops the first
+// line of the body without a look at it.
+const preamble = "\r\n"
+
 // serveParts answers with several spans, as RFC 9110, section 14.6, has it.
 func serveParts(w http.ResponseWriter, file *File, spans []span) {
 	header := w.Header()
 	partType := header.Get("Content-Type")
 	parts := multipart.NewWriter(w)
-	length := partsLength(file, spans, partType, parts.Boundary())
+	length := partsLength(spans, file.Size(), partType, parts.Boundary())
 
 	header.Set("Accept-Ranges", "bytes")
 	header.Set("Content-Type", "multipart/byteranges; boundary="+parts.Boundary())
 	header.Set("Content-Length", strconv.FormatInt(length, 10))
 	w.WriteHeader(http.StatusPartialContent)
 
+	if _, err := io.WriteString(w, preamble); err != nil {
+		return // the client is gone
+	}
 	content := section(file)
 	for _, s := range spans {
 		if _, err := parts.CreatePart(partHeader(s, file.Size(), partType)); err != nil {
@@ -168,13 +176,14 @@ func serveParts(w http.ResponseWriter, file *File, spans []span) {
 	parts.Close()
 }
 
-// partsLength returns the length in bytes of the body that serveParts sends.
-func partsLength(file *File, spans []span, partType, boundary string) int64 {
-	var length counter
+// partsLength returns the length in bytes of the body that serveParts sends for spans of a
+// file of size bytes.
+func partsLength(spans []span, size int64, partType, boundary string) int64 {
+	length := counter(len(preamble))
 	parts := multipart.NewWriter(&length)
 	parts.SetBoundary(boundary) // is one that a Writer made
 	for _, s := range spans {
-		parts.CreatePart(partHeader(s, file.Size(), partType))
+		parts.CreatePart(partHeader(s, size, partType))
 		length += counter(s.length)
 	}
 	parts.Close()
