@@ -37,8 +37,15 @@
 // page, until the kernel writes the page back; the rest of a single write(2) or
 // copy that began before the file was opened and still goes on; a file system or
 // a device that changes below this kernel; and a change made while the clock, set
-// back, shows the very tick of the last one. Whoever replaces a file should write
-// a new one and rename it over the old: then none of this matters.
+// back, shows the very tick of the last one. Publish a file by writing a new one and
+// renaming it over the old: then none of this matters, and transfers of the old file
+// end whole.
+//
+// A ctime that moves together with the number of links, or with the path of the open
+// file, is no change of its bytes: the file was replaced, renamed, removed, or got or lost
+// a hard link. A transfer goes on, while the tag for the next request is another. So it
+// goes unseen if a file is written in place, its mtime is set back to the nanosecond,
+// and its names are changed as well, all between two looks within one transfer.
 //
 // Last-Modified is a second validator, for those who have no tag. A tool can set
 // it back. It resumes a download (If-Range) only when its second is over, and
@@ -58,8 +65,8 @@
 //
 // # Debugging
 //
-// Each error has a one-line body that says what happened. File.Unchanged names
-// what changed about a file while it was sent. "The file is being written" for a
+// Each error has a one-line body that says what happened. File.Unchanged and
+// File.UnchangedNow name the fields that changed while a file was sent. "The file is being written" for a
 // file at rest means that the clock of stamps stands still, or that ctime does
 // not: stat(1) and date(1) tell which.
 package files

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,12 +22,22 @@ var errNotServed = errors.New("files: neither a regular file nor a folder")
 // File is an open regular file. It is closed when its last holder releases it.
 // All its methods may be called by several goroutines at the same time.
 type File struct {
-	file     *os.File
-	fd       int
-	name     string
-	stat     identity
-	identify func(fd int) (identity, error)
-	holders  atomic.Int32
+	file    *os.File
+	fd      int
+	name    string
+	stat    identity // when it was opened
+	system  system
+	holders atomic.Int32
+
+	mu       sync.Mutex
+	accepted place // guarded by mu
+}
+
+// place is the state of a file's names, and the ctime that goes with it.
+type place struct {
+	changed moment
+	links   uint32
+	path    string // the kernel's, see descriptorPath; "" if unknown
 }
 
 // identity is what tells a file from another, and from itself after a change.
@@ -112,32 +123,90 @@ func (f *File) Name() string { return f.name }
 // Size returns the size in bytes when the file was opened.
 func (f *File) Size() int64 { return f.stat.size }
 
-// Unchanged returns nil if the file still has the device, inode, size, mtime and
-// ctime that it had when it was opened, else an error that says what changed. A
-// link added or removed changes ctime as well: a file that was replaced by a
-// rename is changed, though its old bytes are still whole.
+// Unchanged returns nil if the file still has the bytes that it had when it was
+// opened, else an error that says what changed. It has if device, inode, size, mtime
+// and ctime are the same. A ctime that moved together with the number of links, or with
+// the path of the open file, is accepted: the file was replaced by a rename, renamed,
+// removed, or got or lost a hard link, and none of that touches its bytes. The new
+// state is what the next call compares with. ctime alone is a change: that is a write
+// whose mtime was set back, or new permissions.
 //
-// See the package comment, Validators, for what this cannot tell.
-func (f *File) Unchanged() error {
-	now, err := f.identify(f.fd)
+// It may wait for the file system, or the network that this is on. See the package
+// comment, Validators, for what it cannot tell.
+func (f *File) Unchanged() error { return f.check(f.system.identify) }
+
+// UnchangedNow is Unchanged by what the kernel has in memory. It never waits for a file
+// system or a network, and of a network's file it may tell what was true seconds ago.
+func (f *File) UnchangedNow() error { return f.check(f.system.identifyNow) }
+
+func (f *File) check(identify func(fd int) (identity, error)) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now, err := identify(f.fd)
 	if err != nil {
 		return fmt.Errorf("files: %s: %w", f.name, err)
 	}
 	changes := f.stat.changes(now)
+	if now.changed != f.accepted.changed {
+		moved := false
+		if len(changes) == 0 {
+			if moved, err = f.moved(now, identify); err != nil {
+				return fmt.Errorf("files: %s: %w", f.name, err)
+			}
+		}
+		if !moved {
+			changes = append(changes, "ctime was "+f.accepted.changed.String()+", is "+now.changed.String())
+		}
+	}
 	if len(changes) == 0 {
+		f.accepted.links = now.links // may have moved again within the tick of ctime
 		return nil
 	}
 	return fmt.Errorf("files: %s changed since it was opened: %s", f.name, strings.Join(changes, ", "))
+}
+
+// moved reports whether the names of the file explain that its ctime is that of now, and
+// if so accepts them. The caller holds f.mu.
+func (f *File) moved(now identity, identify func(fd int) (identity, error)) (bool, error) {
+	const maxTries = 4 // a file that is renamed all the time
+	for range maxTries {
+		path := f.accepted.path
+		if path != "" {
+			if p := f.system.path(f.fd); p != "" {
+				path = p
+			}
+		}
+		// A rename behind the first look would leave a path that belongs to a later
+		// ctime, and the next call would not know the reason for that one.
+		again, err := identify(f.fd)
+		if err != nil {
+			return false, err
+		}
+		if again != now {
+			if len(f.stat.changes(again)) > 0 {
+				return false, nil
+			}
+			now = again
+			continue
+		}
+		if now.links == f.accepted.links && path == f.accepted.path {
+			return false, nil
+		}
+		f.accepted = place{now.changed, now.links, path}
+		return true, nil
+	}
+	return false, nil
 }
 
 // Deleted reports whether the file has no name any more, as after another has been
 // renamed to its place; or whether that cannot be told. The last Release then frees its
 // bytes on the disk, and may wait for it.
 func (f *File) Deleted() bool {
-	now, err := f.identify(f.fd)
+	now, err := f.system.identify(f.fd)
 	return err != nil || now.links == 0
 }
 
+// changes returns what differs of all but ctime and the number of links.
 func (was identity) changes(now identity) []string {
 	var changes []string
 	add := func(what, from, to string) {
@@ -149,10 +218,6 @@ func (was identity) changes(now identity) []string {
 	add("inode", strconv.FormatUint(was.inode, 10), strconv.FormatUint(now.inode, 10))
 	add("size", strconv.FormatInt(was.size, 10), strconv.FormatInt(now.size, 10))
 	add("mtime", was.modified.String(), now.modified.String())
-	add("ctime", was.changed.String(), now.changed.String())
-	if len(changes) > 0 {
-		add("number of links", strconv.FormatUint(uint64(was.links), 10), strconv.FormatUint(uint64(now.links), 10))
-	}
 	return changes
 }
 
@@ -165,12 +230,25 @@ func (was identity) etag() string {
 	return `"` + hex(was.inode) + "-" + hex(uint64(was.size)) + "-" + stamp(was.modified) + "-" + stamp(was.changed) + `"`
 }
 
-// identify returns the identity of name in the folder of the descriptor fd.
+// descriptorPath returns the path by which the kernel knows the open file of a
+// descriptor, or "" if it cannot be read. It follows renames, and ends in " (deleted)"
+// once that name is gone, though others may be left (d_path in fs/d_path.c). No file
+// system is asked.
+func descriptorPath(fd int) string {
+	path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+	if err != nil {
+		return ""
+	}
+	return path
+}
+
+// identify returns the identity of name in the directory of the descriptor fd. Without
+// AT_STATX_DONT_SYNC among flags it is as fresh as stat(2) has it.
 func identify(fd int, name string, flags int) (identity, error) {
 	// statx(2) has 64-bit sizes and times on 32-bit machines too.
 	var s unix.Statx_t
 	for {
-		err := unix.Statx(fd, name, flags|unix.AT_STATX_SYNC_AS_STAT, unix.STATX_BASIC_STATS, &s)
+		err := unix.Statx(fd, name, flags, unix.STATX_BASIC_STATS, &s)
 		if err == nil {
 			break
 		}
@@ -192,6 +270,11 @@ func identify(fd int, name string, flags int) (identity, error) {
 func (was identity) isRegular() bool { return was.mode&unix.S_IFMT == unix.S_IFREG }
 func (was identity) isFolder() bool  { return was.mode&unix.S_IFMT == unix.S_IFDIR }
 func (was identity) isLink() bool    { return was.mode&unix.S_IFMT == unix.S_IFLNK }
+
+// pathSize is the size in bytes up to which the path of an open file is not read: that is
+// a system call for each request, and such a file is read and checked within milliseconds.
+// Its number of links still tells that it was replaced or removed.
+const pathSize = 64 << 10
 
 // openFlags: O_NONBLOCK, since opening a FIFO must not wait for its writer; O_LARGEFILE,
 // since os.Root leaves it out, and 32-bit kernels then refuse files of 2 GiB.
@@ -260,7 +343,11 @@ func (h *handler) open(ctx context.Context, name string, wait bool) (file *File,
 		f.Close()
 		return nil, nil, err
 	}
-	file = &File{file: f, fd: fd, name: name, stat: stat, identify: h.system.identify}
+	file = &File{file: f, fd: fd, name: name, stat: stat, system: h.system}
+	file.accepted = place{changed: stat.changed, links: stat.links}
+	if stat.size > pathSize {
+		file.accepted.path = h.system.path(fd)
+	}
 	file.holders.Store(1)
 	return file, nil, nil
 }

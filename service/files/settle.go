@@ -31,12 +31,16 @@ const (
 // errUnsettled is the error for a file that is being changed all the time.
 var errUnsettled = errors.New("files: the file is being changed")
 
-// A system is what settling a file asks of the kernel. Tests have their own.
+// A system is what the kernel is asked about an open file. Tests have their own.
 type system struct {
 	// now reads the clock that the kernel stamps files with.
 	now func() time.Time
 	// identify returns the identity of a descriptor.
 	identify func(fd int) (identity, error)
+	// identifyNow is identify of what is in the kernel's memory, and never waits.
+	identifyNow func(fd int) (identity, error)
+	// path returns the path of an open file, or "" if it is not known.
+	path func(fd int) string
 	// wait returns after d, or with an error when ctx ends.
 	wait func(ctx context.Context, d time.Duration) error
 }
@@ -45,7 +49,11 @@ func kernel() system {
 	return system{
 		now:      coarseTime,
 		identify: func(fd int) (identity, error) { return identify(fd, "", unix.AT_EMPTY_PATH) },
-		wait:     wait,
+		identifyNow: func(fd int) (identity, error) {
+			return identify(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC)
+		},
+		path: descriptorPath,
+		wait: wait,
 	}
 }
 

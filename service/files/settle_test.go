@@ -46,29 +46,30 @@ func (k *ticking) write(content string) {
 }
 
 func (k *ticking) system() system {
-	return system{
-		now: func() time.Time { return k.clock },
-		identify: func(fd int) (identity, error) {
-			stat, err := identify(fd, "", unix.AT_EMPTY_PATH)
-			if stat.isRegular() {
-				stat.modified, stat.changed = k.stamp, k.stamp
-			}
-			if behind := k.behind; behind != nil {
-				k.behind = nil
-				behind()
-			}
-			return stat, err
-		},
-		wait: func(_ context.Context, d time.Duration) error {
-			k.waits++
-			if during := k.during; during != nil {
-				k.during = nil
-				during()
-			}
-			k.clock = k.clock.Add(d)
-			return nil
-		},
+	s := kernel()
+	s.now = func() time.Time { return k.clock }
+	s.identify = func(fd int) (identity, error) {
+		stat, err := identify(fd, "", unix.AT_EMPTY_PATH)
+		if stat.isRegular() {
+			stat.modified, stat.changed = k.stamp, k.stamp
+		}
+		if behind := k.behind; behind != nil {
+			k.behind = nil
+			behind()
+		}
+		return stat, err
 	}
+	s.identifyNow = s.identify
+	s.wait = func(_ context.Context, d time.Duration) error {
+		k.waits++
+		if during := k.during; during != nil {
+			k.during = nil
+			during()
+		}
+		k.clock = k.clock.Add(d)
+		return nil
+	}
+	return s
 }
 
 func (k *ticking) handler(t *testing.T) *handler {
