@@ -29,7 +29,9 @@ func TestServeCached(t *testing.T) {
 		{"/dir", true},
 		{"/dir/", false}, // a listing
 		{"/page/", true},
-		{"/dir/../a", true}, // a redirect
+		{"/dir/../a.txt", true},
+		{"//dir", true},     // a redirect
+		{"/../a.txt", true}, // a redirect
 		{"/dir/none", true},
 		{"/gone/none", true},
 		{"/dir/sub/", false}, // a listing

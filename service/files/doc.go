@@ -13,6 +13,10 @@
 // it would come back in, and what leads out is not found (404). Devices, sockets
 // and FIFOs are not found either, and opening one does not wait.
 //
+// A path with empty segments, "." or ".." in it is that of the file it leads to, and is
+// answered at once. Only two kinds are redirected, both to the normal path on this host:
+// a directory without its slash, and a path with a ".." that would lead above the root.
+//
 // Files whose names start with a dot are not listed, but served to who asks for
 // them by name: "/.well-known/" has to work, and a name is no protection. A
 // half-written upload is best kept outside the root.

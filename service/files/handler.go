@@ -85,11 +85,31 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, wait bool) bool
 	if clean != "/" && endsInFolder(asked) {
 		clean += "/"
 	}
-	if clean != asked {
+	// A file, or a directory with its slash, is served by any path that leads to it, since
+	// clients that do not follow a redirect take its text for the file. Relative links of a
+	// page count from the path as the client has it, so that must end in a slash.
+	if leadsAbove(asked) || strings.HasSuffix(clean, "/") && !strings.HasSuffix(asked, "/") {
 		redirect(w, r, clean)
 		return true
 	}
 	return h.serve(w, r, clean, wait)
+}
+
+// leadsAbove reports whether a path has a ".." that would lead out of the root.
+func leadsAbove(p string) bool {
+	depth := 0
+	for name := range strings.SplitSeq(p, "/") {
+		switch name {
+		case "", ".":
+		case "..":
+			if depth--; depth < 0 {
+				return true
+			}
+		default:
+			depth++
+		}
+	}
+	return false
 }
 
 // endsInFolder reports whether a path can only mean a folder.
