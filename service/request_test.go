@@ -185,7 +185,11 @@ func TestManyRanges(t *testing.T) {
 	ts := startServer(t, filesBelow(root), nil)
 	for _, withTLS := range []bool{false, true} {
 		say := "GET /x.deb HTTP/1.1\r\nHost: b\r\nConnection: close\r\nRange: bytes=" + strings.Join(ranges, ",") + "\r\n\r\n"
-		got, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(ts.exchange(t, withTLS, []byte(say)))), nil)
+		raw := ts.exchange(t, withTLS, []byte(say))
+		if !bytes.Contains(raw, []byte("\r\nETag: \"")) {
+			t.Errorf("TLS %v: no field is spelled ETag: %.500q", withTLS, raw)
+		}
+		got, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(raw)), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -106,6 +106,15 @@ func do(t testing.TB, h http.Handler, r *http.Request) *httptest.ResponseRecorde
 	return w
 }
 
+// tagOf returns the entity tag of a response, "" if there is none, or none that is spelled as
+// it should.
+func tagOf(header http.Header) string {
+	if tags := header["ETag"]; len(tags) == 1 {
+		return tags[0]
+	}
+	return ""
+}
+
 func checkResponse(t testing.TB, r *http.Request, w *httptest.ResponseRecorder) {
 	t.Helper()
 	header, length := w.Header(), w.Header().Get("Content-Length")
@@ -128,8 +137,11 @@ func checkResponse(t testing.TB, r *http.Request, w *httptest.ResponseRecorder) 
 	if header.Get("Content-Type") == "" || header.Get("X-Content-Type-Options") != "nosniff" {
 		t.Errorf("%s %q: header %v", r.Method, r.URL.Path, header)
 	}
-	if w.Code >= 300 && (header.Get("Etag") != "" || header.Get("Last-Modified") != "") {
+	if w.Code >= 300 && (tagOf(header) != "" || header.Get("Last-Modified") != "") {
 		t.Errorf("%s %q: an error with a validator: %v", r.Method, r.URL.Path, header)
+	}
+	if header["Etag"] != nil {
+		t.Errorf("%s %q: the tag's field is spelled Etag", r.Method, r.URL.Path)
 	}
 	if location := header.Get("Location"); (w.Code == http.StatusMovedPermanently) != (location != "") ||
 		location != "" && (location[0] != '/' || strings.HasPrefix(location, "//") || strings.ContainsAny(location, "\\ \r\n\t")) {

@@ -3,6 +3,7 @@ package files
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 )
@@ -35,6 +36,28 @@ var errRange = errors.New("files: malformed Range")
 func isByteRange(value string) bool {
 	unit, _, ok := strings.Cut(value, "=")
 	return ok && strings.EqualFold(unit, "bytes")
+}
+
+// rangesOf returns the spans that the Range of a request asks of a file of size bytes, nil if
+// it has none that counts, and an empty list if all lie behind the end. The error is errRange.
+//
+// Several lines are one list, RFC 9110, section 5.3, which is right for one range set that was
+// split at its commas. Where each line is a whole Range, the second "bytes=" is malformed in
+// the list. That was most likely put together by something between the client and here, and
+// all of it is ignored, which section 14.2 allows, while one malformed line is an error.
+func rangesOf(header http.Header, size int64) ([]span, error) {
+	value, _ := fieldValue(header, "Range")
+	if !isByteRange(value) {
+		return nil, nil
+	}
+	spans, err := parseRange(value, size)
+	switch {
+	case err != nil && len(header["Range"]) > 1:
+		return nil, nil
+	case err == nil && spans == nil:
+		spans = []span{}
+	}
+	return spans, err
 }
 
 // parseRange returns the spans that a byte range asks of a file of size bytes, in

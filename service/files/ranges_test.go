@@ -50,7 +50,7 @@ func parts(t testing.TB, w *httptest.ResponseRecorder) []part {
 	var all []part
 	// zsync drops the first line, and takes the next for the boundary. (http.ServeContent,
 	// which FuzzRange compares with, has no such line.)
-	if body := w.Body.String(); w.Header().Get("Etag") != "" && !strings.HasPrefix(body, "\r\n--"+parameters["boundary"]+"\r\n") {
+	if body := w.Body.String(); tagOf(w.Header()) != "" && !strings.HasPrefix(body, "\r\n--"+parameters["boundary"]+"\r\n") {
 		t.Errorf("a body that starts with %.80q", body)
 	}
 	r := multipart.NewReader(bytes.NewReader(w.Body.Bytes()), parameters["boundary"])
@@ -128,7 +128,7 @@ func TestRanges(t *testing.T) {
 				t.Errorf("%.40q: Content-Range %q", test.ranged, got)
 			}
 		}
-		if w.Code != 416 && (w.Header().Get("Accept-Ranges") != "bytes" || w.Header().Get("Etag") == "" || w.Header().Get("Last-Modified") == "") {
+		if w.Code != 416 && (w.Header().Get("Accept-Ranges") != "bytes" || tagOf(w.Header()) == "" || w.Header().Get("Last-Modified") == "") {
 			t.Errorf("%.40q: header %v", test.ranged, w.Header())
 		}
 
@@ -137,8 +137,25 @@ func TestRanges(t *testing.T) {
 			t.Errorf("HEAD %.40q: %d, %v", test.ranged, head.Code, head.Header())
 		}
 	}
-	if w := do(t, h, request("GET", "/a.txt", "Range", "bytes=0-0", "Range", "bytes=1-1")); w.Code != 200 {
-		t.Errorf("two Range fields: %d", w.Code)
+	// Lines of one list.
+	for _, test := range []struct {
+		lines  []string
+		status int
+		want   []part
+	}{
+		{[]string{"bytes=0-0", "bytes=1-1"}, 200, nil},
+		{[]string{"bytes=0-0", "2-2"}, 206, []part{{"bytes 0-0/26", "a"}, {"bytes 2-2/26", "c"}}},
+		{[]string{"bytes=0-0,", "", "2-2"}, 206, []part{{"bytes 0-0/26", "a"}, {"bytes 2-2/26", "c"}}},
+		{[]string{"bytes=99-", "100-"}, 416, nil},
+		{[]string{"items=0-0", "bytes=1-1"}, 200, nil},
+		{[]string{"", "bytes=1-1"}, 200, nil},
+	} {
+		r := request("GET", "/a.txt")
+		r.Header["Range"] = test.lines
+		w := do(t, h, r)
+		if w.Code != test.status || w.Code == 206 && fmt.Sprint(parts(t, w)) != fmt.Sprint(test.want) {
+			t.Errorf("Range lines %q: %d, want %d %v", test.lines, w.Code, test.status, test.want)
+		}
 	}
 	for _, ranged := range []string{"bytes=0-", "bytes=-5", "bytes=0-0,2-3", "bytes=x"} {
 		if w := do(t, h, request("GET", "/empty", "Range", ranged)); w.Code != 200 || w.Body.Len() != 0 {
@@ -211,7 +228,7 @@ func TestPartHeaders(t *testing.T) {
 func TestConditions(t *testing.T) {
 	h := serveAlphabet(t)
 	header := do(t, h, request("HEAD", "/a.txt")).Header()
-	tag, modified := header.Get("Etag"), header.Get("Last-Modified")
+	tag, modified := tagOf(header), header.Get("Last-Modified")
 	const before, after = "Tue, 14 Nov 2023 22:13:19 GMT", "Tue, 14 Nov 2023 22:13:21 GMT"
 	if modified != "Tue, 14 Nov 2023 22:13:20 GMT" {
 		t.Fatalf("Last-Modified %q", modified)
@@ -263,8 +280,8 @@ func TestConditions(t *testing.T) {
 			if w.Code != test.status {
 				t.Errorf("%d, want %d", w.Code, test.status)
 			}
-			if w.Code == 304 && w.Header().Get("Etag") != tag {
-				t.Errorf("304 with ETag %q", w.Header().Get("Etag"))
+			if w.Code == 304 && tagOf(w.Header()) != tag {
+				t.Errorf("304 with ETag %q", tagOf(w.Header()))
 			}
 			if w.Code == 200 && w.Body.String() != alphabet {
 				t.Errorf("200 with body %q", w.Body)
@@ -274,21 +291,37 @@ func TestConditions(t *testing.T) {
 }
 
 // A date that may come to name two contents does not resume a download.
-func TestMayResume(t *testing.T) {
+func TestResumes(t *testing.T) {
 	now := time.Unix(1_700_000_000, 500_000_000)
+	const tag, second, earlier = `"x"`, "Tue, 14 Nov 2023 22:13:20 GMT", "Tue, 14 Nov 2023 22:13:19 GMT"
 	for _, test := range []struct {
-		name, ifRange string
-		modified      time.Time
-		want          bool
+		name     string
+		ifRange  []string
+		modified time.Time
+		want     bool
 	}{
-		{"none", "", now, true},
-		{"tag", `"x"`, now, true},
-		{"weak tag", `W/"x"`, now, true}, // never matches, but that is net/http's
-		{"date of a second that is over", "Tue, 14 Nov 2023 22:13:19 GMT", now.Add(-501 * time.Millisecond), true},
-		{"date of this second", "Tue, 14 Nov 2023 22:13:20 GMT", now.Add(-time.Millisecond), false},
-		{"date of a file from the future", "Tue, 14 Nov 2023 22:13:20 GMT", lastModified(now.Add(time.Hour), now), false},
+		{"none", nil, now, true},
+		{"empty", []string{""}, now, false},
+		{"tag", []string{tag}, now, true},
+		{"another tag", []string{`"y"`}, now, false},
+		{"weak tag", []string{`W/"x"`}, now, false},
+		{"any tag", []string{"*"}, now, false},
+		{"a list of tags", []string{`"y", "x"`}, now, false},
+		{"the tag twice", []string{tag, tag}, now, false},
+		{"date of a second that is over", []string{earlier}, now.Add(-501 * time.Millisecond), true},
+		{"the same as asctime", []string{"Tue Nov 14 22:13:19 2023"}, now.Add(-501 * time.Millisecond), true},
+		{"the same of RFC 850", []string{"Tuesday, 14-Nov-23 22:13:19 GMT"}, now.Add(-501 * time.Millisecond), true},
+		{"date twice", []string{earlier, earlier}, now.Add(-501 * time.Millisecond), false},
+		{"later date", []string{second}, now.Add(-501 * time.Millisecond), false},
+		{"date of this second", []string{second}, now.Add(-time.Millisecond), false},
+		{"date of a file from the future", []string{second}, lastModified(now.Add(time.Hour), now), false},
+		{"1970", []string{"Thu, 01 Jan 1970 00:00:00 GMT"}, time.Unix(0, 0), true},
 	} {
-		if got := mayResume(test.ifRange, test.modified, now); got != test.want {
+		header := http.Header{}
+		if test.ifRange != nil {
+			header["If-Range"] = test.ifRange
+		}
+		if got := resumes(header, tag, test.modified, now); got != test.want {
 			t.Errorf("%s: %v", test.name, got)
 		}
 	}
@@ -309,8 +342,23 @@ func TestLastModified(t *testing.T) {
 	h := New(root, Options{})
 	name := filepath.Join(dir, "a.txt")
 	must(t, os.Chtimes(name, time.Time{}, time.Unix(0, 0))) // reproducible builds
-	if got := do(t, h, request("GET", "/a.txt")).Header().Get("Last-Modified"); got != "Thu, 01 Jan 1970 00:00:00 GMT" {
+	const epoch = "Thu, 01 Jan 1970 00:00:00 GMT"
+	if got := do(t, h, request("GET", "/a.txt")).Header().Get("Last-Modified"); got != epoch {
 		t.Errorf("a file of 1970: %q", got)
+	}
+	for _, test := range []struct {
+		name, value string
+		status      int
+	}{
+		{"If-Modified-Since", epoch, 304},
+		{"If-Modified-Since", "Wed, 31 Dec 1969 23:59:59 GMT", 200},
+		{"If-Unmodified-Since", epoch, 200},
+		{"If-Unmodified-Since", "Wed, 31 Dec 1969 23:59:59 GMT", 412},
+		{"If-Range", epoch, 206},
+	} {
+		if w := do(t, h, request("GET", "/a.txt", test.name, test.value, "Range", "bytes=0-0")); w.Code != test.status && !(test.status == 200 && w.Code == 206) {
+			t.Errorf("a file of 1970, %s %s: %d, want %d", test.name, test.value, w.Code, test.status)
+		}
 	}
 	must(t, os.Chtimes(name, time.Time{}, time.Now().Add(1000*time.Hour))) // no clock
 	before := time.Now()
