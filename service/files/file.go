@@ -30,7 +30,8 @@ type File struct {
 	holders atomic.Int32
 
 	mu       sync.Mutex
-	accepted place // guarded by mu
+	accepted place     // guarded by mu
+	doubted  time.Time // since when ctime has no explanation, if so; guarded by mu
 }
 
 // place is the state of a file's names, and the ctime that goes with it.
@@ -38,7 +39,13 @@ type place struct {
 	changed moment
 	links   uint32
 	path    string // the kernel's, see descriptorPath; "" if unknown
+	other   bool   // another number of links was seen with the same ctime, which has ticks
 }
+
+// doubt is for how long a ctime may be without explanation. File systems set it before
+// or after the number of links, and the kernel moves the path behind both, so a look in
+// between sees one without the other.
+const doubt = 20 * time.Millisecond
 
 // identity is what tells a file from another, and from itself after a change.
 type identity struct {
@@ -131,38 +138,59 @@ func (f *File) Size() int64 { return f.stat.size }
 // state is what the next call compares with. ctime alone is a change: that is a write
 // whose mtime was set back, or new permissions.
 //
-// It may wait for the file system, or the network that this is on. See the package
-// comment, Validators, for what it cannot tell.
-func (f *File) Unchanged() error { return f.check(f.system.identify) }
+// It may wait for the file system, or the network that this is on, and some milliseconds
+// where ctime alone has moved. See the package comment, Validators, for what it cannot tell.
+func (f *File) Unchanged() error {
+	for {
+		decided, err := f.check(f.system.identify)
+		if decided || err != nil {
+			return err
+		}
+		if err := f.system.wait(context.Background(), doubt/4); err != nil {
+			return err
+		}
+	}
+}
 
-// UnchangedNow is Unchanged by what the kernel has in memory. It never waits for a file
-// system or a network, and of a network's file it may tell what was true seconds ago.
-func (f *File) UnchangedNow() error { return f.check(f.system.identifyNow) }
+// UnchangedNow is Unchanged by what the kernel has in memory. It never waits: of a network's
+// file it may tell what was true seconds ago, and that ctime alone has moved it tells only
+// when that was seen some milliseconds before.
+func (f *File) UnchangedNow() error {
+	_, err := f.check(f.system.identifyNow)
+	return err
+}
 
-func (f *File) check(identify func(fd int) (identity, error)) error {
+// check returns an error if the file has changed. If it is not decided yet, ctime alone has
+// moved so far.
+func (f *File) check(identify func(fd int) (identity, error)) (decided bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now, err := identify(f.fd)
 	if err != nil {
-		return fmt.Errorf("files: %s: %w", f.name, err)
+		return false, fmt.Errorf("files: %s: %w", f.name, err)
 	}
 	changes := f.stat.changes(now)
 	if now.changed != f.accepted.changed {
-		moved := false
 		if len(changes) == 0 {
-			if moved, err = f.moved(now, identify); err != nil {
-				return fmt.Errorf("files: %s: %w", f.name, err)
+			switch moved, err := f.moved(now, identify); {
+			case err != nil:
+				return false, fmt.Errorf("files: %s: %w", f.name, err)
+			case moved:
+				return true, nil
+			case f.doubted.IsZero():
+				f.doubted = time.Now()
+				return false, nil
+			case time.Since(f.doubted) < doubt:
+				return false, nil
 			}
 		}
-		if !moved {
-			changes = append(changes, "ctime was "+f.accepted.changed.String()+", is "+now.changed.String())
-		}
+		changes = append(changes, "ctime was "+f.accepted.changed.String()+", is "+now.changed.String())
 	}
 	if len(changes) == 0 {
-		f.accepted.links = now.links // may have moved again within the tick of ctime
-		return nil
+		f.accepted.other = f.accepted.other || now.links != f.accepted.links
+		return true, nil
 	}
-	return fmt.Errorf("files: %s changed since it was opened: %s", f.name, strings.Join(changes, ", "))
+	return true, fmt.Errorf("files: %s changed since it was opened: %s", f.name, strings.Join(changes, ", "))
 }
 
 // moved reports whether the names of the file explain that its ctime is that of now, and
@@ -189,10 +217,11 @@ func (f *File) moved(now identity, identify func(fd int) (identity, error)) (boo
 			now = again
 			continue
 		}
-		if now.links == f.accepted.links && path == f.accepted.path {
+		if now.links == f.accepted.links && !f.accepted.other && path == f.accepted.path {
 			return false, nil
 		}
-		f.accepted = place{now.changed, now.links, path}
+		f.accepted = place{changed: now.changed, links: now.links, path: path}
+		f.doubted = time.Time{}
 		return true, nil
 	}
 	return false, nil
