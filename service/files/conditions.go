@@ -15,8 +15,9 @@ func fieldValue(header http.Header, name string) (value string, present bool) {
 
 // precondition returns the status that the conditions of a GET or HEAD lead to, in the order
 // of RFC 9110, section 13.2.2: 412, 304, or 200 if they hold. If-Range is not among them, see
-// resumes.
-func precondition(header http.Header, tag string, modified time.Time) int {
+// resumes. The date of a file in an image does not make a 304: in the next image it may be
+// the same.
+func precondition(header http.Header, tag string, modified time.Time, from origin) int {
 	if value, present := fieldValue(header, "If-Match"); present {
 		if !listsTag(value, tag, strongly) {
 			return http.StatusPreconditionFailed
@@ -31,7 +32,7 @@ func precondition(header http.Header, tag string, modified time.Time) int {
 		if listsTag(value, tag, weakly) {
 			return http.StatusNotModified
 		}
-	} else if value, present := fieldValue(header, "If-Modified-Since"); present {
+	} else if value, present := fieldValue(header, "If-Modified-Since"); present && !from.image {
 		if date, err := http.ParseTime(value); err == nil && modified.Unix() <= date.Unix() {
 			return http.StatusNotModified
 		}
@@ -42,8 +43,9 @@ func precondition(header http.Header, tag string, modified time.Time) int {
 // resumes reports whether a Range applies to a file with this tag and time of
 // modification, by the If-Range of the request: RFC 9110, section 13.1.5. A date names a
 // single content only when its second is over (section 8.8.2.2), and never for a file from the
-// future, whose Last-Modified is the time of the request.
-func resumes(header http.Header, tag string, modified, now time.Time) bool {
+// future, whose Last-Modified is the time of the request, nor for one whose times are those of
+// a tool.
+func resumes(header http.Header, tag string, modified, now time.Time, from origin) bool {
 	value, present := fieldValue(header, "If-Range")
 	switch {
 	case !present:
@@ -52,7 +54,7 @@ func resumes(header http.Header, tag string, modified, now time.Time) bool {
 		return value == tag
 	}
 	date, err := http.ParseTime(value) // nor is a weak tag one
-	return err == nil && date.Unix() == modified.Unix() && modified.Unix() < now.Unix()
+	return err == nil && from.hash == "" && date.Unix() == modified.Unix() && modified.Unix() < now.Unix()
 }
 
 // comparison is one of those of RFC 9110, section 8.8.3.2.

@@ -75,7 +75,7 @@ func TestPrecondition(t *testing.T) {
 		{"unmodified, and not modified", http.Header{"If-Unmodified-Since": {same}, "If-Modified-Since": {same}}, 304},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := precondition(test.header, tag, modified); got != test.want {
+			if got := precondition(test.header, tag, modified, origin{}); got != test.want {
 				t.Errorf("%d, want %d", got, test.want)
 			}
 		})

@@ -29,8 +29,12 @@
 //
 // The ETag is strong: inode, size, and the times of the last change of content
 // (mtime) and of inode (ctime), which cannot be set back, except on FAT, where it is
-// mtime. Kernels take both from
-// a clock that ticks every 1 to 10 ms, and some file systems keep whole seconds;
+// mtime. Where ctime may not come from a kernel, as in an image that a tool has written,
+// the tag also has a hash of the image's origin: the boot, the device and its medium, or the
+// mount. Such a tag survives a restart of the service, and changes with the image, and with
+// each boot.
+//
+// Kernels take both times from a clock that ticks every 1 to 10 ms, and some file systems keep whole seconds;
 // two writes within one tick look like one. So a file that was changed just now
 // is not served, nor named by a tag, before its tick is over: the handler waits,
 // some 20 ms, or up to 2 s on FAT and the like. A file that keeps changing, and
@@ -53,7 +57,8 @@
 //
 // Last-Modified is a second validator, for those who have no tag. A tool can set
 // it back. It resumes a download (If-Range) only when its second is over, and
-// never for a file from the future. Listings have no validator.
+// never for a file from the future, or with a time of a tool; and it makes no 304 for a
+// file in a read-only image. Listings have no validator.
 //
 // # Bodies
 //

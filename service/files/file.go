@@ -26,6 +26,7 @@ type File struct {
 	fd      int
 	name    string
 	stat    identity // when it was opened
+	origin  origin
 	system  system
 	holders atomic.Int32
 
@@ -253,6 +254,15 @@ func (was identity) changes(now identity) []string {
 func (m moment) String() string { return m.time().UTC().Format(time.RFC3339Nano) }
 
 // etag returns the strong entity tag, in quotes.
+func (f *File) etag() string {
+	tag := f.stat.etag()
+	if f.origin.hash != "" {
+		tag = tag[:len(tag)-1] + "-" + f.origin.hash + `"`
+	}
+	return tag
+}
+
+// etag returns the strong entity tag of a file whose ctime comes from a kernel, in quotes.
 func (was identity) etag() string {
 	hex := func(n uint64) string { return strconv.FormatUint(n, 16) }
 	stamp := func(m moment) string { return hex(uint64(m.seconds)) + "." + hex(uint64(m.nanoseconds)) }
@@ -372,7 +382,7 @@ func (h *handler) open(ctx context.Context, name string, wait bool) (file *File,
 		f.Close()
 		return nil, nil, err
 	}
-	file = &File{file: f, fd: fd, name: name, stat: stat, system: h.system}
+	file = &File{file: f, fd: fd, name: name, stat: stat, origin: h.system.origin(fd, stat), system: h.system}
 	file.accepted = place{changed: stat.changed, links: stat.links}
 	if stat.size > pathSize {
 		file.accepted.path = h.system.path(fd)

@@ -321,7 +321,7 @@ func TestResumes(t *testing.T) {
 		if test.ifRange != nil {
 			header["If-Range"] = test.ifRange
 		}
-		if got := resumes(header, tag, test.modified, now); got != test.want {
+		if got := resumes(header, tag, test.modified, now, origin{}); got != test.want {
 			t.Errorf("%s: %v", test.name, got)
 		}
 	}

@@ -19,13 +19,13 @@ func serveFile(w http.ResponseWriter, r *http.Request, file *File) {
 	header := w.Header()
 	header.Set("Content-Type", contentType(file.name))
 	header.Set("X-Content-Type-Options", "nosniff")
-	tag := file.stat.etag()
+	tag := file.etag()
 	header[headerETag] = []string{tag}
 	now := time.Now()
 	modified := lastModified(file.stat.modified.time(), now)
 	header.Set("Last-Modified", modified.UTC().Format(http.TimeFormat))
 
-	switch precondition(r.Header, tag, modified) {
+	switch precondition(r.Header, tag, modified, file.origin) {
 	case http.StatusPreconditionFailed:
 		dropFile(header)
 		fail(w, r, http.StatusPreconditionFailed, "precondition failed: the file is another than the condition names")
@@ -40,7 +40,7 @@ func serveFile(w http.ResponseWriter, r *http.Request, file *File) {
 	header.Set("Accept-Ranges", "bytes")
 	whole := span{0, file.Size()}
 	// An empty file has no byte that a range could name.
-	if r.Method != http.MethodGet || file.Size() == 0 || !resumes(r.Header, tag, modified, now) {
+	if r.Method != http.MethodGet || file.Size() == 0 || !resumes(r.Header, tag, modified, now, file.origin) {
 		serveSpan(w, r, file, whole)
 		return
 	}

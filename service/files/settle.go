@@ -41,6 +41,8 @@ type system struct {
 	identifyNow func(fd int) (identity, error)
 	// path returns the path of an open file, or "" if it is not known.
 	path func(fd int) string
+	// origin returns where an open file comes from.
+	origin func(fd int, stat identity) origin
 	// wait returns after d, or with an error when ctx ends.
 	wait func(ctx context.Context, d time.Duration) error
 }
@@ -52,8 +54,9 @@ func kernel() system {
 		identifyNow: func(fd int) (identity, error) {
 			return identify(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC)
 		},
-		path: descriptorPath,
-		wait: wait,
+		path:   descriptorPath,
+		origin: kernelOrigin().of,
+		wait:   wait,
 	}
 }
 

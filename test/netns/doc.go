@@ -2,5 +2,8 @@
 // runs programs in a network namespace, as root or with user namespaces. They
 // need tc and ip, of Debian's package iproute2.
 //
+// It also tests what needs mounts: images of firmware that are swapped. That takes root and
+// loop devices.
+//
 // `make bench` measures here what the seal of large files costs, as root.
 package netns
