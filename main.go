@@ -99,7 +99,7 @@ func help(flags *flag.FlagSet) {
 	flags.VisitAll(func(f *flag.Flag) {
 		if !strings.HasPrefix(f.Usage, internal) {
 			shown.Var(f.Value, f.Name, f.Usage)
-			shown.Lookup(f.Name).DefValue = f.DefValue // not what has been set by now
+			shown.Lookup(f.Name).DefValue = f.DefValue // not the value set by now
 		}
 	})
 	shown.PrintDefaults()
@@ -556,8 +556,7 @@ func selftest(args []string, stdout, stderr io.Writer) int {
 }
 
 // doctorConfig reads the configuration for doctor. With an error, or if unread says why
-// it could not be seen, what it returns are the defaults: the machine can be looked at
-// without it.
+// it could not be seen, cfg has the defaults: the machine can be looked at without it.
 func doctorConfig(path string) (cfg *config.Config, unread string, err error) {
 	cfg, err = config.Load(path)
 	if err == nil {

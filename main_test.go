@@ -132,7 +132,7 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// TestHelp: each command says what it does, and shows the options that are for people.
+// TestHelp: each command's help begins with a sentence and hides internal options.
 func TestHelp(t *testing.T) {
 	for _, tt := range []struct{ command, options string }{
 		{"serve", "-config -restore"}, {"check", "-config"}, {"doctor", "-bench -config -driver -json"},
@@ -221,7 +221,7 @@ func TestDoctorWithoutConfiguration(t *testing.T) {
 	}
 }
 
-// TestNormalUser: check says what it may not see, and doctor does without.
+// TestNormalUser: check names each file that it may not read, and doctor does without.
 func TestNormalUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to become another user")

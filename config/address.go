@@ -66,9 +66,9 @@ func (r *reader) collisions() {
 	}
 }
 
-// Collision says what is wrong with listening on the address second beside first,
-// which stands at key and line, and what would be right; "" if nothing is. Host names
-// are compared as names, but for localhost.
+// Collision returns the texts of a Problem with listening on the address second beside
+// first, which stands at key and line; "" if there is none. Host names are compared as
+// names, but for localhost.
 func Collision(key, first string, line int, second string) (wrong, right string) {
 	switch {
 	case !Overlap(first, second):
@@ -99,7 +99,7 @@ func Overlap(a, b string) bool {
 	return x.ip.IsUnspecified() || y.ip.IsUnspecified()
 }
 
-// An endpoint is what a host:port says.
+// An endpoint is a host:port, parsed.
 type endpoint struct {
 	ip   netip.Addr // invalid if there is only a name, or neither
 	name string     // in lower case
@@ -109,8 +109,8 @@ type endpoint struct {
 // all reports whether e stands for all addresses of both families.
 func (e endpoint) all() bool { return !e.ip.IsValid() && e.name == "" }
 
-// parseAddress reads a host:port, or says what is wrong with it. right is "" unless
-// there is more to say than the form.
+// parseAddress reads a host:port. Of one that is wrong it returns the texts of a
+// Problem, right only if the form alone does not explain it.
 func parseAddress(address string) (e endpoint, wrong, right string) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

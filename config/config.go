@@ -39,7 +39,7 @@ type Config struct {
 	Log     Log
 	Metrics Metrics
 
-	// Warnings are about what is allowed, but probably not meant.
+	// Warnings are about values that are allowed, but probably not meant.
 	Warnings Problems
 
 	lines map[string]int // key as in Problem to its line, for keys present

@@ -283,7 +283,7 @@ func TestKernelRequired(t *testing.T) {
 	}
 }
 
-// What is allowed, and probably not meant.
+// Configurations that are allowed, and probably not meant.
 func TestWarnings(t *testing.T) {
 	const pair = "tls: {certificate: c, key: k}\n"
 	for _, test := range []struct {

@@ -14,8 +14,8 @@
 // no, on, off) or as an octal number (017) is refused with what to write
 // instead, except where off is a word of its own, as in `kernel: off`.
 //
-// A Config may have Warnings: lines of the same form about what is allowed, but
-// probably not meant. They stop nothing.
+// A Config may have Warnings: lines of the same form about values that
+// are allowed, but probably not meant. They stop nothing.
 //
 // Values for features that this version does not have are checked like all
 // others and then refused as "not built yet", so that nobody believes a limit

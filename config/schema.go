@@ -197,7 +197,7 @@ func (r *reader) required() {
 	}
 }
 
-// protection reports where plain HTTP undoes what is configured of TLS.
+// protection reports where plain HTTP undoes the settings of TLS.
 func (r *reader) protection() {
 	withTLS := false
 	for i, l := range r.cfg.Listen {

@@ -19,7 +19,7 @@ func keys(parent string, fields []field) []string {
 	return all
 }
 
-// lastWord is what of a key stands in the file.
+// lastWord returns the part of key that stands in the file.
 func lastWord(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
 
 // suggest says what to do about the unknown key name where known ones belong.
@@ -58,7 +58,8 @@ func (r *reader) suggest(name string, known []string) string {
 	return "write one of these: " + strings.Join(known, ", ")
 }
 
-// synonyms are what other servers, or people, call each key. None is a key itself.
+// synonyms are names that other servers, or people, have for each key. None is a key
+// itself.
 func synonyms() map[string]string {
 	return map[string]string{
 		"listen":                "listener listeners server servers",

@@ -25,13 +25,13 @@ const (
 	// maxFileProblems are reported of one file.
 	maxFileProblems = 8
 
-	// minRSABits is what clients of today ask of a server's key (security level 2
-	// of OpenSSL). Below minSignerBits crypto/rsa does not check a signature.
+	// minRSABits is the least that today's clients accept of a server's key (security
+	// level 2 of OpenSSL). Below minSignerBits crypto/rsa does not check a signature.
 	minRSABits    = 2048
 	minSignerBits = 1024
 )
 
-// A pemReader gathers what is wrong with the files of one configuration.
+// A pemReader gathers the problems of the files of one configuration.
 type pemReader struct {
 	findings
 	cfg      *config.Config
@@ -44,14 +44,14 @@ type findings struct {
 	problems, warnings config.Problems
 }
 
-// A pemRole is what a file is read for: the key of the configuration that names it.
+// A pemRole is a file and the key of the configuration that names it.
 type pemRole struct {
 	key   string
 	file  *pemFile
 	count int // of the file's problems
 }
 
-// problem reports what is wrong with file. where is the place in it, or "".
+// problem reports a problem of the role's file, at the place where.
 func (r *pemReader) problem(role *pemRole, where, wrong, right string) {
 	if role.count++; role.count > maxFileProblems {
 		return
@@ -367,7 +367,7 @@ func isKeyLabel(label string) bool { return strings.HasSuffix(label, "PRIVATE KE
 // curve before a key, and some servers read the group of Diffie-Hellman.
 func harmless(label string) bool { return strings.HasSuffix(label, "PARAMETERS") }
 
-// remedy is what to do about a block of another kind.
+// A remedy for a block of another kind.
 type remedy string
 
 func (r remedy) orElse(right string) string {

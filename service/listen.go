@@ -180,8 +180,8 @@ func zoneIndex(zone string) (uint32, error) {
 	return uint32(i.Index), nil
 }
 
-// listen binds the address. MPTCP is what net.Listen asks for by default: with it
-// neither kernel TLS nor the count of what a client has acknowledged works.
+// listen binds the address. net.Listen asks for MPTCP by default, with which neither
+// kernel TLS nor the count of acknowledged bytes works.
 func (a *bindAddress) listen() (*Listener, *fileError) {
 	if _, err := zoneIndex(a.ip.Zone()); err != nil {
 		return nil, a.bindFailure(err)
@@ -200,7 +200,7 @@ func (a *bindAddress) listen() (*Listener, *fileError) {
 	return ours, nil
 }
 
-// bindFailure says why the address cannot be bound, and what to do.
+// bindFailure explains an error of binding the address.
 func (a *bindAddress) bindFailure(err error) *fileError {
 	name := a.written
 	if name != a.String() && a.ip.IsValid() {
@@ -231,7 +231,7 @@ func (a *bindAddress) bindFailure(err error) *fileError {
 }
 
 // OpenListeners binds the addresses of cfg, all or none of them, and takes those of
-// passed, which is what systemd.Sockets returned. It closes the files of passed.
+// passed, the result of systemd.Sockets. It closes the files of passed.
 // An error is of type config.Problems if it is one of them. Warnings are of sockets
 // that no entry names, and the like.
 func OpenListeners(cfg *config.Config, passed map[string][]*os.File) (listeners []*Listener, warnings config.Problems, err error) {

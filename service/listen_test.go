@@ -38,7 +38,7 @@ func needIPv6(t *testing.T) {
 	}
 }
 
-// TestListenersAreTCP: MPTCP is what net.Listen would ask for, where the kernel has it.
+// TestListenersAreTCP: net.Listen alone would ask for MPTCP, where the kernel has it.
 func TestListenersAreTCP(t *testing.T) {
 	text := "listen:\n- address: \":0\"\n- address: \"0.0.0.0:0\"\n- address: \"127.0.0.1:0\"\n- address: \"localhost:0\"\nroot: /srv\nmetrics: {address: \"127.0.0.1:0\"}\n"
 	listeners, _, err := OpenListeners(mustParse(t, text), nil)
@@ -56,7 +56,7 @@ func TestListenersAreTCP(t *testing.T) {
 	}
 }
 
-// TestFamilies: what an address says is what is bound, and no more.
+// TestFamilies: an address of one family is not bound in the other.
 func TestFamilies(t *testing.T) {
 	needIPv6(t)
 	for _, tt := range []struct {
@@ -110,7 +110,7 @@ func TestFamilies(t *testing.T) {
 	}
 }
 
-// TestBindFailures: each is one sentence, with what to do.
+// TestBindFailures: each has one sentence, and a remedy.
 func TestBindFailures(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -133,7 +133,7 @@ func TestBindFailures(t *testing.T) {
 			t.Errorf("%s:\ngot  %v, temporary %v\nwant %s", tt.address, err, problems.Temporary(), want)
 		}
 	}
-	// What this machine may not do.
+	// Errors that this machine may not give.
 	for _, tt := range []struct {
 		address string
 		err     error

@@ -33,14 +33,14 @@ type Opened struct {
 }
 
 // Open opens the folder, certificates and keys that cfg names, and binds
-// nothing. An error is of type config.Problems and holds all there are; of what
-// is returned with it only Warnings is set.
+// nothing. An error is of type config.Problems and holds all there are; the
+// Opened beside it has only its Warnings.
 func Open(cfg *config.Config) (*Opened, error) { return open(cfg, false) }
 
-// Check reports what Open and OpenListeners would, without keeping anything open or
+// Check reports the problems of Open and OpenListeners without keeping anything open or
 // listening. Credentials that systemd gives only to the service, and addresses that
 // this machine does not have at present, are warnings. An error is of type
-// config.Problems. The summary is one line about what would be served.
+// config.Problems. The summary is one line for a person.
 func Check(cfg *config.Config) (summary string, warnings config.Problems, err error) {
 	o, err := open(cfg, true)
 	o.Close()
@@ -68,7 +68,7 @@ func Check(cfg *config.Config) (summary string, warnings config.Problems, err er
 	return summarize(cfg, o.TLS), warnings, nil
 }
 
-// summarize says on one line what would be served.
+// summarize lists listeners, root and TLS settings on one line.
 func summarize(cfg *config.Config, t *tls.Config) string {
 	var b strings.Builder
 	for i, l := range cfg.Listen {
@@ -120,7 +120,7 @@ func open(cfg *config.Config, checking bool) (*Opened, error) {
 	return o, nil
 }
 
-// exposed reports what clients could download that they must not have.
+// exposed reports files that clients could download and must not have.
 func (f *findings) exposed(cfg *config.Config) {
 	root, err := os.Stat(cfg.Root)
 	if err != nil {
@@ -188,7 +188,7 @@ func below(root fs.FileInfo, path string) bool {
 	}
 }
 
-// openRoot opens the folder that is served. Anything else is not opened: that of a
+// openRoot opens the directory that is served. Anything else is not opened: that of a
 // FIFO may wait.
 func (o *Opened) openRoot(path string) *fileError {
 	const right = "write the path of a directory that this user may read"
@@ -232,7 +232,7 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// openTLS reads what is under tls.
+// openTLS reads the section tls.
 func openTLS(cfg *config.Config, checking bool, found *findings) *tls.Config {
 	r := &pemReader{cfg: cfg, now: time.Now(), checking: checking, findings: *found}
 	defer func() { *found = r.findings }()

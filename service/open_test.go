@@ -13,7 +13,7 @@ import (
 	"uringhttpd/config"
 )
 
-// TestExposed: the key, and a file that has it, in a folder that is served.
+// TestExposed: the key, and a file that has it, in a directory that is served.
 func TestExposed(t *testing.T) {
 	p := newPKI(t)
 	dir := t.TempDir()
@@ -34,7 +34,7 @@ func TestExposed(t *testing.T) {
 		os.Symlink("keys", join("link")),                    // a root that is a link
 		os.Symlink("../keys/deep/key", join("conf/linked")), // a key that is a link into the root
 		os.Symlink("../conf/key", join("files/out")),        // a link out of the root, which is not followed
-		os.Symlink(join("keys"), join("absolute")),          // another name of the key's folder
+		os.Symlink(join("keys"), join("absolute")),          // another name of the key's directory
 		os.Symlink("/", join("slash")), os.Link(join("conf/key"), join("conf/hard"))); err != nil {
 		t.Fatal(err)
 	}

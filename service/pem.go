@@ -27,7 +27,7 @@ type pemFile struct {
 	faults []pemFault // in the order of the file
 }
 
-// A pemBlock is what stands between a BEGIN line and its END line.
+// A pemBlock is a BEGIN line, its END line, and the base64 between them, decoded.
 type pemBlock struct {
 	number    int    // from 1
 	line      int    // of BEGIN, from 1
@@ -43,7 +43,7 @@ type pemFault struct {
 	wrong, right string
 }
 
-// A fileError says why a file cannot be used, and what to do about it.
+// A fileError says why a file or an address cannot be used, and has a remedy.
 type fileError struct {
 	wrong, right string
 	temporary    bool
@@ -133,7 +133,7 @@ func unreadable(err error) *fileError {
 	return e
 }
 
-// forbidden is what to do about a file that this user may not read.
+// forbidden is the remedy for a file that this user may not read.
 const forbidden = "run this as root or as the service's user (sudo -u uringhttpd), or let that user's group read it"
 
 // notPEM describes a file without any PEM block.
@@ -247,6 +247,9 @@ func (s *pemScanner) read(line string) {
 		return
 	}
 	if !s.open {
+		if len(s.blocks) > 0 && strings.Contains(line, "\x00") {
+			s.fault(fmt.Sprintf("has bytes behind it, in line %d, that are no text", s.line), "copy the file again")
+		}
 		if base64Run.MatchString(line) && !hexRun.MatchString(line) {
 			s.begin("")
 			s.fault("is base64 without a BEGIN line", "write that line before it, or remove it")
@@ -343,7 +346,7 @@ func (s *pemScanner) end(label string) {
 	}
 }
 
-// fault reports what is wrong with the last block.
+// fault reports a fault of the last block.
 func (s *pemScanner) fault(wrong, right string) {
 	f := pemFault{number: 1, line: s.line, wrong: wrong, right: right}
 	if n := len(s.blocks); n > 0 {

@@ -25,7 +25,7 @@ import (
 	"uringhttpd/config"
 )
 
-// What openssl makes and crypto/x509 does not.
+// Files that openssl makes and crypto/x509 does not.
 const (
 	ed448Key = `-----BEGIN PRIVATE KEY-----
 MEcCAQAwBQYDK2VxBDsEOXsX0Ce7zF7qCOXU8UYPlUVKDabcranqDQrYqGVhBkXj
@@ -135,8 +135,8 @@ func newPKI(t *testing.T) *pki {
 	return p
 }
 
-// openPEM opens a configuration with these files, and returns what is said of
-// them, without their folder, and what was opened, or nil.
+// openPEM opens a configuration with these files. It returns problems and warnings,
+// without the directory of the files, and the Opened, or nil.
 func openPEM(t *testing.T, certificate, key, clientCA string) (problems, warnings []string, opened *Opened) {
 	t.Helper()
 	dir := t.TempDir()
@@ -200,8 +200,8 @@ func match(t *testing.T, what string, got, want []string) {
 	}
 }
 
-// TestPEM: each file is read to its end, and what is wrong with it is said once, at its
-// key, with its place.
+// TestPEM: each file is read to its end, and a fault is reported once, at its key, with
+// its place.
 func TestPEM(t *testing.T) {
 	p := newPKI(t)
 	p.make("rsa1024", "rsa1024", "rsa1024", forBoard)
@@ -228,7 +228,8 @@ func TestPEM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	encrypted, err := x509.EncryptPEMBlock(rand.Reader, "EC PRIVATE KEY", ec, []byte("x"), x509.PEMCipherAES128) //nolint:staticcheck // users have such files
+	//lint:ignore SA1019 users have such files
+	encrypted, err := x509.EncryptPEMBlock(rand.Reader, "EC PRIVATE KEY", ec, []byte("x"), x509.PEMCipherAES128)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,6 +286,7 @@ func TestPEM(t *testing.T) {
 		{"no line end between", strings.TrimSpace(leaf) + p.cert("intermediate"), key, "", []string{"4: tls.certificate: certificate:1: block 1 ends in the line where the next block begins"}},
 		{"begin line lost", second(begin+"\n", ""), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is base64 without a BEGIN line")}},
 		{"empty block", leaf + begin + "\n" + end + "\n", key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is empty")}},
+		{"cleared by a power cut", chain + strings.Repeat("\x00", 100), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 has bytes behind it")}},
 		{"end alone", leaf + end + "\n", key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is an END line without its BEGIN line")}},
 		{"foreign intermediate", p.cert("leaf", "other root"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is \"CN=other root\", but the certificate of block 1 before it was issued by \"CN=intermediate\"")}},
 		{"intermediate of the same name", p.cert("leaf", "impostor"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 has the name of the issuer of block 1, but did not sign it")}},
@@ -373,7 +375,8 @@ func TestPEMMany(t *testing.T) {
 	}
 }
 
-// TestPEMWarnings: what may be right, or becomes right by itself, is not refused.
+// TestPEMWarnings: files that may be right, or become right by themselves, are not
+// refused.
 func TestPEMWarnings(t *testing.T) {
 	p := newPKI(t)
 	p.make("nameless", "intermediate", "", nil)

@@ -164,8 +164,8 @@ func socketsChild(t *testing.T) {
 			t.Errorf("%s=%s is still set", name, v)
 		}
 	}
-	// A child has neither the sockets nor what announces them. Its own descriptors
-	// are the three standard ones and the folder that ls reads.
+	// A child has neither the sockets nor the variables that announce them. Its own
+	// descriptors are the three standard ones and the directory that ls reads.
 	out, err := exec.Command("/bin/sh", "-c", `ls /proc/self/fd; env`).Output()
 	if err != nil {
 		t.Fatal(err)
