@@ -225,7 +225,6 @@ func TestPassed(t *testing.T) {
 	if err != nil || len(listeners) != 2 || len(warnings) != 0 {
 		t.Errorf("two sockets of a name: %v, %v, %v", listeners, warnings, err)
 	}
-	address := listeners[0].Addr
 	for _, l := range listeners {
 		l.Close()
 	}
@@ -250,7 +249,7 @@ func TestPassed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address = fmt.Sprintf("127.0.0.1:%d", sa.(*unix.SockaddrInet4).Port)
+	address := fmt.Sprintf("127.0.0.1:%d", sa.(*unix.SockaddrInet4).Port)
 	_, _, err = open(entry+"- address: \""+address+"\"\n", map[string][]*os.File{"web": {web}})
 	if want := "f:4: listen[1].address: " + address + " overlaps listen[0].address, for which systemd passes " + address + "; keep one of them"; err == nil || err.Error() != want {
 		t.Errorf("a collision: %v\nwant %s", err, want)
