@@ -473,13 +473,16 @@ func (c *conn) handle(n int, now time.Time) operation {
 // handled sends the handler's response, or the refusal of the request.
 func (c *conn) handled(ev event) operation {
 	var bad *requestError
+	var changed *changedError
 	switch err := c.jobErr; {
 	case ev.late:
 		c.dropAnswer()
 		return c.refuse(http.StatusServiceUnavailable, "storage does not answer; try again later", ev.now)
 	case err == errWaits:
 		return operation{kind: opDisk, job: func() { c.jobErr = c.answer(true) }}
-	case err == nil || c.response != nil && passing(err): // the transfer reads again
+	case errors.As(err, &changed):
+		return c.reset(err.Error())
+	case err == nil || c.response != nil && (passing(err) || err == errDoubt): // the transfer reads again
 		c.close = c.request.Close || c.stopping || c.yields || c.records >= maxRecords
 		return c.respond(ev.now)
 	case errors.As(err, &bad):

@@ -37,6 +37,7 @@ type operation struct {
 	n        int
 	more     bool
 	async    bool // on a thread of the kernel's; the loop decides
+	patient  bool // of opSpliceIn: it waits for its turn; else its event is busy if there is none
 	stuck    bool // of opWait: nothing has come of the crypto engine
 	pipe     *pipe
 	job      func()
@@ -48,6 +49,7 @@ type event struct {
 	n    int        // its result
 	err  unix.Errno // 0 if it succeeded
 	late bool       // its deadline passed before it completed, and nothing was done
+	busy bool       // it has not begun, since others have all turns
 	now  time.Time
 }
 

@@ -28,8 +28,36 @@ func (c *conn) answer(wait bool) error {
 		c.response = r
 		c.transfer = transfer{pieces: plan(make([]byte, headRoom), r.segments, c.splices(r.segments))}
 	}
-	return c.transfer.load(wait)
+	if err := c.transfer.load(wait); err != nil {
+		return err
+	}
+	c.closeRead()
+	return nil
 }
+
+// closeRead closes the files of a response that is in memory as a whole. What would wait for the
+// disk is left to release.
+func (c *conn) closeRead() {
+	t := &c.transfer
+	if !t.ready || len(t.pieces) != 1 || t.pieces[0].n > 0 {
+		return
+	}
+	for i := range c.response.segments {
+		if s := &c.response.segments[i]; s.file != nil && !s.file.Deleted() {
+			s.file.Release()
+			s.file = nil
+		}
+	}
+}
+
+// A changedError says that a file is not any more what it was when the response began.
+type changedError struct{ error }
+
+// errDoubt is what a job says that cannot tell yet whether a file has changed.
+var errDoubt = errors.New("service: the file may have changed")
+
+// doubtTime is the time until that is looked at again.
+const doubtTime = 5 * time.Millisecond
 
 // dropAnswer gives back an answer of which nothing was sent.
 func (c *conn) dropAnswer() {
@@ -57,8 +85,9 @@ func (c *conn) read(wait bool) operation {
 	}}
 }
 
-// load reads what the first piece lacks, if it is to be in memory, and runs on a
-// worker. Unless wait is true, it leaves with errWaits what is not in the page cache.
+// load reads what the first piece lacks, if it is to be in memory, and looks whether the file
+// is unchanged; it runs on a worker. Unless wait is true, it leaves with errWaits what is not in
+// the page cache.
 func (t *transfer) load(wait bool) error {
 	p := &t.pieces[0]
 	if p.file == nil || p.splice {
@@ -81,7 +110,11 @@ func (t *transfer) load(wait bool) error {
 		case err == nil || err == io.EOF:
 			return fmt.Errorf("%s became shorter while it was sent", p.file.Name())
 		case errors.Is(err, unix.EAGAIN) && !wait:
-			return errWaits
+			if !p.cached || len(t.buf) == 0 {
+				return errWaits
+			}
+			t.buf = t.buf[:len(t.buf):len(t.buf)]
+			t.putBack()
 		default:
 			if whole := new(fs.PathError); errors.As(err, &whole) {
 				err = whole.Err // the name is there already
@@ -89,15 +122,76 @@ func (t *transfer) load(wait bool) error {
 			return fmt.Errorf("reading %s: %w", p.file.Name(), err)
 		}
 	}
+	decided, err := p.file.Check(wait)
+	if err != nil {
+		return &changedError{err}
+	}
+	if p.last && p.n == 0 && !decided {
+		return errDoubt
+	}
+	t.ready = true
 	return nil
+}
+
+// putBack leaves what the first piece lacks to the next, of which it was cut off.
+func (t *transfer) putBack() {
+	p, rest := &t.pieces[0], &t.pieces[1]
+	rest.off -= p.n
+	rest.n += p.n
+	p.n = 0
+}
+
+// copyCached reads a chunk of what is to be spliced from memory, while others read files into
+// pipes that may have to wait for a disk.
+func (c *conn) copyCached() operation {
+	t := &c.transfer
+	rest := t.pieces[0]
+	part := piece{file: rest.file, off: rest.off, n: min(rest.n, chunk), cached: true}
+	rest.off += part.n
+	rest.n -= part.n
+	t.pieces = append([]piece{part, rest}, t.pieces[1:]...)
+	return c.read(false)
+}
+
+// checkInterval is the least time between two looks at a file while it is spliced. A client on a
+// slow link takes less than a chunk in that time, and so learns of a change at the next.
+const checkInterval = 100 * time.Millisecond
+
+// check looks whether the file that is being spliced is unchanged, so that a client learns early
+// that it is not. It is looked at again before the last piece.
+func (c *conn) check() operation {
+	file := c.transfer.pieces[0].file
+	c.state, c.transfer.phase = stTransfer, phCheck
+	kind, wait := opJob, false
+	if !file.Local() {
+		kind, wait = opDisk, true
+	}
+	return operation{kind: kind, job: func() { _, c.jobErr = file.Check(wait) }}
+}
+
+func (c *conn) checked(ev event) operation {
+	if !ev.late && c.jobErr != nil { // late: storage does not answer
+		return c.reset(c.jobErr.Error())
+	}
+	c.transfer.checkedAt, c.progressed = ev.now, ev.now // a slow disk is not a stalled client
+	return c.fill(ev.now)
 }
 
 func (c *conn) readDone(ev event) operation {
 	switch err := c.jobErr; {
 	case ev.late:
 		return c.reset(fmt.Sprintf("%s was not read within stall_timeout: storage is too slow", c.transfer.pieces[0].file.Name()))
+	case err == errWaits && c.transfer.pieces[0].cached:
+		t := &c.transfer
+		t.putBack()
+		t.pieces, t.buf = t.pieces[1:], nil
+		t.patient = true
+		return c.fill(ev.now)
 	case err == errWaits:
 		return c.read(true)
+	case err == errDoubt:
+		c.transfer.phase = phAgain
+		return operation{kind: opWait, deadline: ev.now.Add(doubtTime)}
 	case passing(err):
 		c.transfer.phase = phAgain
 		return c.pause(ev.now)
@@ -111,16 +205,12 @@ func (c *conn) readDone(ev event) operation {
 func (c *conn) loaded(now time.Time) operation {
 	t := &c.transfer
 	p := &t.pieces[0]
-	t.out, t.buf, p.mem = t.buf, nil, nil
+	t.out, t.buf, p.mem, t.ready = t.buf, nil, nil, false
 	c.progressed = now // a slow disk is not a stalled client
-	switch {
-	case p.n > 0:
-		return c.outReady(now)
-	case !p.last: // copied instead of spliced; the piece behind it settles
+	if p.n == 0 {
 		t.pieces = t.pieces[1:]
-		return c.outReady(now)
 	}
-	return c.settle(now)
+	return c.outReady(now)
 }
 
 // seal makes TLS records of plaintext, on a worker.

@@ -31,10 +31,14 @@ type source interface {
 	Name() string
 	Acquire()
 	Release()
-	// Unchanged tells whether the file is still what it was when it was opened.
-	Unchanged() error
-	// Deleted tells whether it has no name any more: to close it frees its bytes then.
+	// Check returns an error if the file has other bytes than when it was opened. If decided is
+	// false that cannot be told yet, but some milliseconds later. Unless wait is true it says what
+	// the kernel knows without a wait for the file system.
+	Check(wait bool) (decided bool, err error)
+	// Deleted reports whether it has no name any more: to close it frees its bytes then.
 	Deleted() bool
+	// Local reports whether Check(false) knows of every change, and does not wait.
+	Local() bool
 }
 
 // A segment is a piece of a response: memory, or n bytes of file from off.

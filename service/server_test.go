@@ -57,12 +57,14 @@ func (f *testFile) Deleted() bool {
 	return unix.Fstat(f.Fd(), &s) != nil || s.Nlink == 0
 }
 
-func (f *testFile) Unchanged() error {
+func (f *testFile) Check(bool) (bool, error) {
 	if f.changed != nil {
-		return f.changed()
+		return true, f.changed()
 	}
-	return nil
+	return true, nil
 }
+
+func (f *testFile) Local() bool { return true }
 
 // testServer runs a server for one handler on a plain and a TLS listener.
 type testServer struct {

@@ -44,8 +44,8 @@ func (f *simOpen) Release() {
 			}
 		}
 		f.w.closedUnderJob(f)
-		if f.w.in == nil && f.Deleted() && !f.w.loop.storage.over {
-			f.w.fault("the loop waits for the disk to free a deleted file")
+		if f.w.in == nil && !f.w.loop.storage.over {
+			f.w.fault("a file is closed on the loop's thread, which waits for its file system")
 		}
 	}
 }
@@ -53,15 +53,24 @@ func (f *simOpen) Release() {
 // Deleted: each version takes the place of the one before.
 func (f *simOpen) Deleted() bool { return f.version != f.w.file.version }
 
-func (f *simOpen) Unchanged() error {
-	if f.version != f.w.file.version {
-		return errors.New("sim changed")
+func (f *simOpen) Check(wait bool) (decided bool, err error) {
+	switch {
+	case f.w.in == nil:
+		f.w.fault("the loop's thread waits for the file system's attributes")
+	case wait && f.w.in != f.w.loop.disk:
+		f.w.fault("a look at a file waits for the disk where nothing may")
+	case f.version != f.w.file.version:
+		return true, errors.New("sim changed")
+	case f.w.chance(20):
+		return false, nil
 	}
 	if f.w.restless && f.w.chance(300) {
 		f.w.change() // right after the look
 	}
-	return nil
+	return true, nil
 }
+
+func (f *simOpen) Local() bool { return true }
 
 // simPage is what the kernel holds of a send: bytes of its own, or a part of the
 // page cache, which changes with the file until it is copied.

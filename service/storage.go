@@ -46,9 +46,9 @@ type storage struct {
 	hung int // of them, those that have taken stall_timeout
 	left int // connections that were given up at the end
 
-	closer  pool     // releases deleted files, one at a time
-	deleted []source // to be released, in order; the closer has the first
-	over    bool     // the loop has ended
+	closer pool     // releases files, one at a time
+	unused []source // to be released, in order; the closer has the first
+	over   bool     // the loop has ended
 }
 
 // work has a worker of p run the job of op.
@@ -112,30 +112,30 @@ func (l *loop) read(s *slot) {
 	s.pool, s.reads, s.slow, s.hung = nil, time.Time{}, false, false
 }
 
-// release gives back the files of segments. The last to release a deleted file, as an
-// update leaves it behind for whoever still downloads, frees what it has on the disk,
-// and waits for that.
+// release gives back the files of segments, on a goroutine of its own: the last to release a
+// deleted file, as an update leaves it behind for whoever still downloads, frees what it has on
+// the disk, and waits for that; a network's file system may wait for its server.
 func (l *loop) release(segments []segment) {
 	for _, s := range segments {
 		switch {
 		case s.file == nil:
-		case l.storage.over || !s.file.Deleted():
+		case l.storage.over:
 			s.file.Release()
 		default:
-			l.storage.deleted = append(l.storage.deleted, s.file)
-			if len(l.storage.deleted) == 1 {
+			l.storage.unused = append(l.storage.unused, s.file)
+			if len(l.storage.unused) == 1 {
 				l.releaseNext()
 			}
 		}
 	}
 }
 
-func (l *loop) releaseNext() { l.storage.closer.submit(0, l.storage.deleted[0].Release) }
+func (l *loop) releaseNext() { l.storage.closer.submit(0, l.storage.unused[0].Release) }
 
 // released comes when the closer has released a file.
 func (l *loop) released() {
-	l.storage.deleted = l.storage.deleted[1:]
-	if len(l.storage.deleted) > 0 {
+	l.storage.unused = l.storage.unused[1:]
+	if len(l.storage.unused) > 0 {
 		l.releaseNext()
 	}
 }
@@ -144,7 +144,7 @@ func (l *loop) released() {
 func (l *loop) releaseLast() {
 	st := &l.storage
 	st.over = true
-	rest := st.deleted
+	rest := st.unused
 	if len(rest) > 0 && !st.closer.withdraw(0) {
 		rest = rest[1:] // the closer has it, or is done with it
 	}

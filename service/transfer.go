@@ -28,6 +28,7 @@ type piece struct {
 	file   source
 	off, n int64 // the file's part
 	splice bool  // it goes through a pipe; else it is copied
+	cached bool  // only what is in memory is copied, see copyCached
 	last   bool  // the file must be unchanged before the end of this piece is sent
 }
 
@@ -95,6 +96,7 @@ type phase uint8
 const (
 	phRead   phase = iota // a worker, reading bytes of a file into memory
 	phAgain               // a moment, before that is tried again
+	phCheck               // a worker, looking at the file
 	phSettle              // what was spliced to have left, before the last piece
 	phSeal                // a worker, making TLS records
 	phGate                // the kernel to hold less, before a push
@@ -106,18 +108,21 @@ const (
 
 // A transfer sends pieces in order.
 type transfer struct {
-	phase   phase
-	pieces  []piece   // what is left; the first is being sent
-	buf     []byte    // what there is of a piece that is read into memory, up to its capacity
-	out     []byte    // memory on its way to the socket
-	sealed  bool      // out, or what is to be that, is TLS records already
-	plain   int       // bytes of plaintext in out, if that is TLS records
-	pipe    *pipe     // nil until something is spliced
-	held    int       // bytes in the pipe
-	more    bool      // of what is being pushed: something follows at once
-	spliced bool      // pages of the file are in the socket's queue
-	pushing operation // the push in flight
-	refused bool      // the socket took nothing although poll said it would
+	phase     phase
+	pieces    []piece   // what is left; the first is being sent
+	buf       []byte    // what there is of a piece that is read into memory, up to its capacity
+	out       []byte    // memory on its way to the socket
+	sealed    bool      // out, or what is to be that, is TLS records already
+	plain     int       // bytes of plaintext in out, if that is TLS records
+	pipe      *pipe     // nil until something is spliced
+	held      int       // bytes in the pipe
+	more      bool      // of what is being pushed: something follows at once
+	spliced   bool      // pages of the file are in the socket's queue
+	ready     bool      // buf is all that is to be read of the first piece for now, and right
+	patient   bool      // nothing of what is next is in memory
+	checkedAt time.Time // when the file that is spliced was last looked at
+	pushing   operation // the push in flight
+	refused   bool      // the socket took nothing although poll said it would
 }
 
 // left returns how many bytes of pieces the socket has not accepted. In user-space TLS
@@ -192,6 +197,8 @@ func (c *conn) transferred(ev event) operation {
 		return c.readDone(ev)
 	case phAgain:
 		return c.read(false)
+	case phCheck:
+		return c.checked(ev)
 	case phSettle:
 		return c.settle(ev.now)
 	case phSeal:
@@ -217,42 +224,40 @@ func (c *conn) nextPiece(now time.Time) operation {
 		return c.then(now)
 	}
 	switch p := &t.pieces[0]; {
+	case t.ready:
+		return c.loaded(now)
+	case p.splice && p.n == 0: // all of it was copied
+		t.pieces = t.pieces[1:]
+		return c.nextPiece(now)
 	case p.splice:
 		return c.fill(now)
 	case p.file == nil:
 		t.out = p.mem
 		t.pieces = t.pieces[1:]
 		return c.outReady(now)
-	case t.buf != nil && len(t.buf) == cap(t.buf):
-		return c.loaded(now)
+	case p.last && t.spliced:
+		return c.settle(now)
 	}
 	return c.read(false)
 }
 
 // settle is the seal. Spliced pages are the page cache's own: until they are
 // encrypted, or on a plain connection acknowledged, a change of the file
-// changes what the client gets. The end of the file goes out only after that,
-// and only if the file is still the same; so a client with every byte has the
-// right ones.
+// changes what the client gets. The end of the file is read only after that,
+// and goes out only if the file is still the same (load); so a client with every
+// byte has the right ones.
 func (c *conn) settle(now time.Time) operation {
 	t := &c.transfer
 	c.state, t.phase = stTransfer, phSettle
-	if t.spliced {
-		r, op, ok := c.measure(now)
-		if !ok {
-			return op
-		}
-		if r.Pending > 0 || c.transport == plain && r.Unacked > 0 {
-			return c.waitForClient(r, now)
-		}
-		t.spliced = false
+	r, op, ok := c.measure(now)
+	if !ok {
+		return op
 	}
-	p := &t.pieces[0]
-	if err := p.file.Unchanged(); err != nil {
-		return c.reset(err.Error())
+	if r.Pending > 0 || c.transport == plain && r.Unacked > 0 {
+		return c.waitForClient(r, now)
 	}
-	t.pieces = t.pieces[1:]
-	return c.outReady(now)
+	t.spliced = false
+	return c.read(false)
 }
 
 // outReady sends t.out, sealed first where that is done here.
@@ -401,6 +406,12 @@ func (c *conn) roomDone(ev event) operation {
 func (c *conn) fill(now time.Time) operation {
 	t := &c.transfer
 	p := &t.pieces[0]
+	if t.checkedAt.IsZero() {
+		t.checkedAt = now // the handler has just looked
+	}
+	if now.Sub(t.checkedAt) >= checkInterval {
+		return c.check()
+	}
 	c.state, t.phase = stTransfer, phHold
 	size := int64(chunk)
 	if t.pipe != nil {
@@ -424,14 +435,17 @@ func (c *conn) fill(now time.Time) operation {
 		}
 	}
 	t.phase = phFill
-	return operation{kind: opSpliceIn, file: p.file, off: p.off, n: n, pipe: t.pipe}
+	return operation{kind: opSpliceIn, file: p.file, off: p.off, n: n, pipe: t.pipe, patient: t.patient}
 }
 
 func (c *conn) filled(ev event) operation {
 	t := &c.transfer
 	p := &t.pieces[0]
+	t.patient = false
 	switch {
-	case ev.late: // it never had its turn; what is in memory needs none
+	case ev.busy:
+		return c.copyCached()
+	case ev.late: // it never had its turn
 		return c.copyInstead(ev.now)
 	case ev.err == unix.EAGAIN:
 		return c.fill(ev.now)

@@ -40,8 +40,12 @@ type turn struct {
 }
 
 // inTurn begins op, or has it wait: for turnTime at most, and then the connection's
-// event is late.
+// event is late. One that is not patient is told at once that there is no turn.
 func (l *loop) inTurn(s *slot, op operation, t *turns) {
+	if t.free == 0 && !op.patient {
+		l.perform(s, s.conn.step(event{busy: true, now: l.now}))
+		return
+	}
 	s.turns = t
 	if t.free == 0 {
 		t.waiting = append(t.waiting, turn{s, op})

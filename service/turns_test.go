@@ -30,8 +30,8 @@ func (d *aHangingDisk) start(_ int, op operation, token uint64) (uring.Handle, e
 	return 1, nil
 }
 
-// TestTurns: while a disk hangs, so many read it as may; others wait in order, and not
-// for long; and what is no read goes on.
+// TestTurns: while a disk hangs, so many read it as may; workers copy for the others what is in
+// memory, and where nothing is, these wait in order, and not for long; and what is no read goes on.
 func TestTurns(t *testing.T) {
 	const n = maxFills + 3
 	now := time.Unix(1e9, 0)
@@ -56,6 +56,17 @@ func TestTurns(t *testing.T) {
 		}
 	}
 	expect("at first", disk.begun, 0, 1, 2, 3)
+	var looked []uint64
+	for _, j := range workers.jobs {
+		looked = append(looked, j.token)
+	}
+	expect("is it in memory", looked, 4, 5, 6)
+	workers.jobs = nil
+	for _, token := range looked { // it is not
+		l.slots[token].conn.jobErr = errWaits
+		l.worked(l.slots[token])
+	}
+	expect("when nothing is in memory", disk.begun, 0, 1, 2, 3)
 
 	l.complete(uring.Completion{Token: tokenBase + 2, Result: 1000})
 	expect("when one was read", disk.begun, 0, 1, 2, 3, 4)

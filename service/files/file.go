@@ -22,6 +22,7 @@ var errNotServed = errors.New("files: neither a regular file nor a folder")
 // File is an open regular file. It is closed when its last holder releases it.
 // All its methods may be called by several goroutines at the same time.
 type File struct {
+	local   bool // see Local
 	file    *os.File
 	fd      int
 	name    string
@@ -161,6 +162,16 @@ func (f *File) UnchangedNow() error {
 	return err
 }
 
+// Check is Unchanged without its waits for an explanation of ctime: if decided is false, the
+// caller asks again some milliseconds later. Unless wait is true it is UnchangedNow, and does not
+// wait for the file system either.
+func (f *File) Check(wait bool) (decided bool, err error) {
+	if wait {
+		return f.check(f.system.identify)
+	}
+	return f.check(f.system.identifyNow)
+}
+
 // check returns an error if the file has changed. If it is not decided yet, ctime alone has
 // moved so far.
 func (f *File) check(identify func(fd int) (identity, error)) (decided bool, err error) {
@@ -228,13 +239,18 @@ func (f *File) moved(now identity, identify func(fd int) (identity, error)) (boo
 	return false, nil
 }
 
-// Deleted reports whether the file has no name any more, as after another has been
-// renamed to its place; or whether that cannot be told. The last Release then frees its
-// bytes on the disk, and may wait for it.
+// Deleted reports whether the file had no name any more when it was last checked, as after
+// another has been renamed to its place. The last Release then frees its bytes on the disk, and
+// may wait for it.
 func (f *File) Deleted() bool {
-	now, err := f.system.identify(f.fd)
-	return err != nil || now.links == 0
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.accepted.links == 0
 }
+
+// Local reports whether the file is on the root's own file system, and that is of this
+// machine: what the kernel has in memory of the file is had without a wait then.
+func (f *File) Local() bool { return f.local }
 
 // changes returns what differs of all but ctime and the number of links.
 func (was identity) changes(now identity) []string {
@@ -324,14 +340,14 @@ var errUncached = errors.New("files: not in the kernel's cache")
 
 // openCached opens name below the root if the kernel has all names of the path in its
 // cache, and so the inode in memory. What it says of links that lead outside, and the
-// like, is left to os.Root.
+// like, is left to os.Root; so are other file systems that are mounted below the root.
 func (h *handler) openCached(name string) (*os.File, error) {
-	if h.options.Folder == nil {
+	if h.options.Folder == nil || !h.local {
 		return nil, errUncached
 	}
 	how := unix.OpenHow{
 		Flags:   openFlags | unix.O_CLOEXEC,
-		Resolve: resolveCached | unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+		Resolve: resolveCached | unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
 	}
 	fd, err := unix.Openat2(int(h.options.Folder.Fd()), name, &how)
 	switch err {
@@ -345,7 +361,7 @@ func (h *handler) openCached(name string) (*os.File, error) {
 	case unix.ENOENT: // known not to exist
 		return nil, &fs.PathError{Op: "openat2", Path: name, Err: err}
 	}
-	// EAGAIN: it is not there. ENOSYS, EPERM or EINVAL: something between here and the
+	// EAGAIN: it is not there. EXDEV: another file system. ENOSYS, EPERM or EINVAL: something between here and the
 	// kernel does not know this call; then nothing is known.
 	return nil, errUncached
 }
@@ -383,6 +399,7 @@ func (h *handler) open(ctx context.Context, name string, wait bool) (file *File,
 		return nil, nil, err
 	}
 	file = &File{file: f, fd: fd, name: name, stat: stat, origin: h.system.origin(fd, stat), system: h.system}
+	file.local = h.local && stat.device == h.device
 	file.accepted = place{changed: stat.changed, links: stat.links}
 	if stat.size > pathSize {
 		file.accepted.path = h.system.path(fd)

@@ -36,13 +36,19 @@ func New(root *os.Root, opts Options) http.Handler {
 }
 
 func newHandler(root *os.Root, opts Options, s system) *handler {
-	return &handler{root: root, options: opts, system: s, slow: make(chan struct{}, maxSlow)}
+	h := &handler{root: root, options: opts, system: s, slow: make(chan struct{}, maxSlow)}
+	if opts.Folder != nil {
+		h.device, h.local = localDevice(int(opts.Folder.Fd()))
+	}
+	return h
 }
 
 type handler struct {
 	root    *os.Root
 	options Options
 	system  system
+	device  uint64        // of the root, if local
+	local   bool          // the root's file system needs no network, and no other program
 	slow    chan struct{} // full: no more may wait long
 }
 

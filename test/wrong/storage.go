@@ -22,15 +22,11 @@ var ColdHandlers = Variant{"handlers are not asked", []Edit{{
 	New:  "ok && !wait && k == nil {",
 }}}
 
-// FreesOnLoop closes deleted files on the loop's thread.
-var FreesOnLoop = Variant{"deleted files are closed on the loop", []Edit{{
+// FreesOnLoop closes files on the loop's thread.
+var FreesOnLoop = Variant{"files are closed on the loop", []Edit{{
 	File: "service/storage.go",
-	Old:  "case l.storage.over || !s.file.Deleted():",
-	New:  "default:",
-}, {
-	File: "service/storage.go",
-	Old:  "\t\tdefault:\n\t\t\tl.storage.deleted = append",
-	New:  "\t\tcase s.file == nil:\n\t\t\tl.storage.deleted = append",
+	Old:  "case l.storage.over:",
+	New:  "case l.storage.over || true:",
 }}}
 
 // NeverWithdrawn leaves a job in the queue for as long as a disk keeps all workers.

@@ -173,9 +173,9 @@ var NoLateLook = Variant{"no look when it is late", []Edit{{
 
 // NoSeal sends the end of a file whatever became of the file meanwhile.
 var NoSeal = Variant{"no seal", []Edit{{
-	File: "service/transfer.go",
-	Old:  "if err := p.file.Unchanged(); err != nil {\n\t\treturn c.reset(err.Error())\n\t}\n",
-	New:  "_ = p\n",
+	File: "service/read.go",
+	Old:  "decided, err := p.file.Check(wait)\n\tif err != nil {",
+	New:  "decided, err := p.file.Check(wait)\n\tif decided = true; false {",
 }}}
 
 // ShortSplice takes a splice into the pipe that brought less than was asked for
