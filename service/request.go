@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -152,6 +154,10 @@ func parseRequest(head []byte) (*http.Request, error) {
 	fields, bad := checkHead(head)
 	if bad != nil {
 		return nil, bad
+	}
+	head, valid := dropZone(head)
+	if !valid {
+		return nil, badRequest("malformed Host field, or host in the target")
 	}
 	req, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
 	if err != nil {
@@ -309,8 +315,31 @@ func isToken(b []byte) bool {
 	return len(b) > 0
 }
 
+// dropZone returns head without the zone of an IPv6 address in its target, if there is one,
+// and whether the target's authority was valid then. The zone says something to the client
+// alone (RFC 6874 section 1), and which names of interfaces http.ReadRequest takes depends on
+// whether they look like percent-encoding.
+func dropZone(head []byte) ([]byte, bool) {
+	line, _, _ := bytes.Cut(head, []byte("\n"))
+	scheme, rest, ok := bytes.Cut(line, []byte("://["))
+	_, target, _ := bytes.Cut(scheme, []byte(" "))
+	if !ok || len(target) == 0 || bytes.ContainsAny(target, "/?# ") {
+		return head, true // that is not the target's authority
+	}
+	authority := rest
+	if end := bytes.IndexAny(rest, "/?# "); end >= 0 {
+		authority = rest[:end]
+	}
+	from, to := bytes.IndexByte(authority, '%'), bytes.IndexByte(authority, ']')
+	if from < 0 || to < from {
+		return head, true
+	}
+	start := len(line) - len(rest)
+	return slices.Concat(head[:start+from], head[start+to:]), validHost("[" + string(authority))
+}
+
 // validHost: RFC 9110 section 7.2 and RFC 3986 section 3.2.2, a name or an
-// address, and a port. Empty, if the target has no host.
+// address, and a port. Empty, if the target has no host. An IPv6 address may have a zone.
 func validHost(host string) bool {
 	name, port, _ := strings.Cut(host, ":")
 	if literal, bracketed := strings.CutPrefix(host, "["); bracketed {
@@ -319,7 +348,24 @@ func validHost(host string) bool {
 			return false
 		}
 		port = strings.TrimPrefix(port, ":")
-		name = strings.ReplaceAll(name, ":", "")
+		address, zone, zoned := strings.Cut(name, "%")
+		if zoned {
+			ip, err := netip.ParseAddr(address)
+			if err != nil || !ip.Is6() {
+				return false
+			}
+			// RFC 6874 has "%25" before the zone. Python's urllib, aiohttp and .NET send what
+			// the user wrote, with "%" alone, and may mean interface 25.
+			if rest, escaped := strings.CutPrefix(zone, "25"); escaped && rest != "" {
+				zone = rest
+			}
+			if zone == "" {
+				return false
+			}
+			name = zone
+		} else {
+			name = strings.ReplaceAll(name, ":", "")
+		}
 	}
 	for i := range len(name) {
 		if c := name[i]; !isAlphanumeric(c) && strings.IndexByte("-._~%!$&'()*+,;=", c) < 0 {
