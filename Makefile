@@ -5,10 +5,10 @@ GOFLAGS_BUILD := -trimpath -ldflags='-s -w -X main.Version=$(VERSION)'
 DESTDIR :=
 PREFIX := /usr
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
-TAGS := board,debian,netns,oracle,yocto
+TAGS := board,clients,debian,netns,oracle,yocto
 export CGO_ENABLED := 0
 
-.PHONY: all arm64 arm run test test-all test-unit test-oracle test-simulation test-oldest test-netns test-board test-boards matrix soak test-debian packages lint fuzz board picture bench install deb clean
+.PHONY: all arm64 arm run test test-all test-unit test-oracle test-simulation test-oldest test-netns test-clients test-board test-boards matrix soak test-debian packages lint fuzz board picture bench install deb clean
 
 all:
 	go build $(GOFLAGS_BUILD) -o build/uringhttpd .
@@ -24,10 +24,10 @@ run: all
 	test/run build/uringhttpd build/run
 
 # What must hold, in under half an hour; the parts can be run alone.
-test: packages test-unit lint test-oldest test-oracle test-simulation test-netns test-board test-debian
+test: packages test-unit lint test-oldest test-oracle test-simulation test-netns test-clients test-board test-debian
 
 # The same with every emulated board, every engine and full counts.
-test-all: packages test-unit lint test-oldest test-oracle test-simulation test-netns test-boards test-debian
+test-all: packages test-unit lint test-oldest test-oracle test-simulation test-netns test-clients test-boards test-debian
 
 # Without root, without a network, in two minutes or so.
 test-unit:
@@ -48,6 +48,10 @@ test-simulation:
 test-netns:
 	go test -count=1 -tags netns ./test/netns
 	go test -count=1 -tags netns -run '^TestSameHostAddresses$$' ./service
+
+# Update clients of Debian.
+test-clients:
+	go test -count=1 -tags clients ./test/clients
 
 # Emulated boards, a part of the matrix; the log says what is left for test-boards.
 # Kernels are kept in the user's cache folder.
