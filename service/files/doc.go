@@ -34,8 +34,8 @@
 // mount. Such a tag survives a restart of the service, and changes with the image, and with
 // each boot.
 //
-// Kernels take both times from a clock that ticks every 1 to 10 ms, and some file systems keep whole seconds;
-// two writes within one tick look like one. So a file that was changed just now
+// Kernels take both times from a clock that ticks every 1 to 10 ms, and some file systems
+// keep whole seconds; two writes within one tick look like one. So a file that was changed just now
 // is not served, nor named by a tag, before its tick is over: the handler waits,
 // some 20 ms, or up to 2 s on FAT and the like. A file that keeps changing, and
 // one on such a file system while others are waited for, is answered with 503 and

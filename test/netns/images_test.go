@@ -132,6 +132,7 @@ func serve(t *testing.T, dir string, header ...string) (served, int) {
 		t.Fatal(err)
 	}
 	got := served{date: w.Header().Get("Last-Modified"), stat: fmt.Sprint(s.Ino, s.Size, s.Mtim, s.Ctim)}
+	//lint:ignore SA1008 it is spelled so
 	if tags := w.Header()["ETag"]; len(tags) == 1 {
 		got.tag = tags[0]
 	}
