@@ -26,6 +26,7 @@ const (
 	stOffload                     // a worker, handing the keys to the kernel
 	stRequest                     // a request's head, or its rest
 	stHandler                     // a worker, running the handler
+	stPostponed                   // a moment, before the handler runs again
 	stTransfer                    // a step of sending, see transfer.go
 	stDrain                       // kernel TLS to be empty, before and after the last word
 	stNotify                      // the last word, an alert, to be taken
@@ -95,14 +96,15 @@ type conn struct {
 	headAt   time.Time // when the first byte of the head came; zero before that
 	requests int       // answered
 
-	request  *http.Request // nil when it could not be parsed
-	bodiless bool          // its method is HEAD, though it may not have been parsed
-	response *response
-	started  time.Time
-	close    bool  // no request after this one
-	left     bool  // the client has ended the connection, or said that it does
-	jobErr   error // of the last job
-	jobDone  bool
+	request   *http.Request // nil when it could not be parsed
+	bodiless  bool          // its method is HEAD, though it may not have been parsed
+	response  *response
+	started   time.Time
+	postponed int   // how often the handler for the request was
+	close     bool  // no request after this one
+	left      bool  // the client has ended the connection, or said that it does
+	jobErr    error // of the last job
+	jobDone   bool
 
 	offloading atomic.Bool // the worker has begun to hand over the keys
 
@@ -166,6 +168,9 @@ func (c *conn) step(ev event) operation {
 		return c.requestInput(ev)
 	case stHandler:
 		return c.handled(ev)
+	case stPostponed:
+		c.state = stHandler
+		return operation{kind: opJob, job: func() { c.jobErr = c.answer(false) }}
 	case stTransfer:
 		return c.transferred(ev)
 	case stDrain:
@@ -453,7 +458,7 @@ func (c *conn) inputEnded(now time.Time) operation {
 func (c *conn) handle(n int, now time.Time) operation {
 	c.state = stHandler
 	c.started = now
-	c.request, c.response, c.jobErr = nil, nil, nil
+	c.request, c.response, c.jobErr, c.postponed = nil, nil, nil, 0
 	head := c.in[:n]
 	c.bodiless = isHead(head)
 	return operation{kind: opJob, job: func() {
@@ -474,12 +479,17 @@ func (c *conn) handle(n int, now time.Time) operation {
 func (c *conn) handled(ev event) operation {
 	var bad *requestError
 	var changed *changedError
+	var postponed *postponedError
 	switch err := c.jobErr; {
 	case ev.late:
 		c.dropAnswer()
 		return c.refuse(http.StatusServiceUnavailable, "storage does not answer; try again later", ev.now)
 	case err == errWaits:
 		return operation{kind: opDisk, job: func() { c.jobErr = c.answer(true) }}
+	case errors.As(err, &postponed):
+		c.postponed++
+		c.state = stPostponed
+		return operation{kind: opWait, deadline: ev.now.Add(postponed.after)}
 	case errors.As(err, &changed):
 		return c.reset(err.Error())
 	case err == nil || c.response != nil && (passing(err) || err == errDoubt): // the transfer reads again

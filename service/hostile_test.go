@@ -406,7 +406,7 @@ func TestFailedHandler(t *testing.T) {
 		io.CopyN(rw, io.NewSectionReader(f, 0, f.size), f.size)
 		panic("oops")
 	})
-	res, err := serve(h, httptest.NewRequest("GET", "/", nil), true)
+	res, err := serve(h, httptest.NewRequest("GET", "/", nil), true, true)
 	if err == nil {
 		t.Error("no error")
 	}

@@ -21,7 +21,7 @@ func (c *conn) answer(wait bool) error {
 		if c.scrape {
 			handler = &c.counters
 		}
-		r, err := serve(handler, c.request, wait)
+		r, err := serve(handler, c.request, wait, c.postponed < maxPostponed)
 		if err != nil {
 			return err
 		}

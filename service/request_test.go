@@ -120,9 +120,7 @@ func TestPipeline(t *testing.T) {
 			t.Errorf("tls %v: after the last: %d bytes, %v", withTLS, len(rest), err)
 		}
 	}
-	if n := h.held.Load(); n != 0 {
-		t.Errorf("%d references to files are left", n)
-	}
+	h.allReleased(t)
 }
 
 // slowReader reads little at a time.

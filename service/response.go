@@ -53,14 +53,16 @@ type segment struct {
 // records what is to be sent. ReadFrom recognises a part of a file, as
 // http.ServeContent hands it over, and keeps it as a part of a file.
 type response struct {
-	head     bool // the request was HEAD
-	status   int  // 0 until WriteHeader
-	header   http.Header
-	sent     http.Header // a copy, as of WriteHeader
-	segments []segment
-	length   int64 // bytes in segments
-	inMemory int
-	err      error // of a Write: the response is not whole
+	mayPostpone bool
+	postponed   time.Duration // until the handler is to be called again; 0: it has answered
+	head        bool          // the request was HEAD
+	status      int           // 0 until WriteHeader
+	header      http.Header
+	sent        http.Header // a copy, as of WriteHeader
+	segments    []segment
+	length      int64 // bytes in segments
+	inMemory    int
+	err         error // of a Write: the response is not whole
 }
 
 func newResponse(head bool) *response { return &response{head: head, header: make(http.Header)} }
@@ -78,6 +80,24 @@ func (r *response) WriteHeader(status int) {
 	r.status = status
 	r.sent = r.header.Clone()
 }
+
+// Postpone has the handler called again after d, from the beginning and with another
+// ResponseWriter. It returns false if that was done maxPostponed times for the request.
+func (r *response) Postpone(d time.Duration) bool {
+	if !r.mayPostpone {
+		return false
+	}
+	r.postponed = max(d, time.Millisecond)
+	return true
+}
+
+// maxPostponed is how often a handler may be called again for one request.
+const maxPostponed = 3
+
+// A postponedError is serve's error for a handler that is to be called again.
+type postponedError struct{ after time.Duration }
+
+func (e *postponedError) Error() string { return "service: the handler is called again" }
 
 func (r *response) Write(p []byte) (int, error) {
 	r.WriteHeader(http.StatusOK)
@@ -156,8 +176,9 @@ func release(segments []segment) {
 // serve runs h for req, with errWaits if it would have to wait for storage and wait is
 // false, and turns a panic or a body that is not what the
 // header says into an error; nothing has been sent by then.
-func serve(h http.Handler, req *http.Request, wait bool) (res *response, err error) {
+func serve(h http.Handler, req *http.Request, wait, mayPostpone bool) (res *response, err error) {
 	res = newResponse(req.Method == http.MethodHead)
+	res.mayPostpone = mayPostpone
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("service: the handler for %s panicked: %v", req.URL.Path, p)
@@ -173,6 +194,9 @@ func serve(h http.Handler, req *http.Request, wait bool) (res *response, err err
 		}
 	} else {
 		h.ServeHTTP(res, req)
+	}
+	if res.postponed > 0 {
+		return res, &postponedError{res.postponed}
 	}
 	res.WriteHeader(http.StatusOK)
 	if res.err != nil {

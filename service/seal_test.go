@@ -190,7 +190,9 @@ func TestSeal(t *testing.T) {
 	ts := startServerOn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := hooked.Load()
 		inner.ServeHTTP(&watching{w.(*response), h.sealing}, r)
-		h.opened()
+		if w.(*response).postponed == 0 {
+			h.opened()
+		}
 	}), func(o *Options) { o.Access = false }, sameHost)
 
 	// Of the huge one a client that does not read has not got the end before
@@ -315,4 +317,44 @@ func TestSealRewritten(t *testing.T) {
 		t.Errorf("at rest: %d bytes, %v", len(content), err)
 	}
 	t.Logf("%d of 32 were successes", successes)
+}
+
+// TestToldEarly: a client of a file that is overwritten learns so long before its end.
+func TestToldEarly(t *testing.T) {
+	const size = 16 << 30
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	ts := startServer(t, files.New(root, files.Options{}), nil)
+	for _, by := range sealClients {
+		name := filepath.Join(dir, "f")
+		if err := errors.Join(os.WriteFile(name, nil, 0o644), os.Truncate(name, size)); err != nil {
+			t.Fatal(err)
+		}
+		c := ts.get(t, by)
+		if _, err := io.CopyN(io.Discard, c, 1<<20); err != nil {
+			t.Fatal(err)
+		}
+		if err := oneByte(name, size/2); err != nil {
+			t.Fatal(err)
+		}
+		n, err := io.Copy(io.Discard, c)
+		if n > size/2 || err == nil {
+			t.Errorf("%s: %d bytes came after the change, %v", by.name, n, err)
+		}
+		c.Close()
+	}
+}
+
+// oneByte overwrites one byte of a file.
+func oneByte(name string, off int64) error {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt([]byte{1}, off)
+	return errors.Join(err, f.Close())
 }

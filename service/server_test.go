@@ -198,6 +198,17 @@ func (h *folder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", fi.ModTime(), io.NewSectionReader(s, 0, fi.Size()))
 }
 
+// allReleased waits until no file is held. They are closed by a goroutine that tells of no end.
+func (h *folder) allReleased(t *testing.T) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); h.held.Load() != 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Errorf("%d references to files are left", h.held.Load())
+			return
+		}
+	}
+}
+
 func (h *folder) file(t *testing.T, name string, size int) []byte {
 	t.Helper()
 	data := make([]byte, size)
@@ -236,9 +247,7 @@ func TestDownloads(t *testing.T) {
 			})
 		}
 	}
-	if n := h.held.Load(); n != 0 {
-		t.Errorf("%d references to files are left", n)
-	}
+	h.allReleased(t)
 }
 
 func TestRangeBeyond4GiB(t *testing.T) {
@@ -427,9 +436,7 @@ func TestChangedFile(t *testing.T) {
 	if !strings.Contains(ts.log.String(), "f has changed") {
 		t.Error("the log does not name the file")
 	}
-	if n := h.held.Load(); n != 0 {
-		t.Errorf("%d references to files are left", n)
-	}
+	h.allReleased(t)
 }
 
 // TestShutdown: a transfer in flight ends whole, an idle connection is closed,

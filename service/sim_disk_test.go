@@ -3,6 +3,7 @@ package service
 import (
 	"io"
 	"net/http"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -97,13 +98,23 @@ func (h simHandler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	if h.in == nil || h.in != h.loop.disk {
 		h.fault("a handler that may wait for the disk runs where nothing may")
 	}
-	h.handle(rw, r)
+	if !h.postpones(rw) {
+		h.handle(rw, r)
+	}
+}
+
+// postpones reports whether the handler asks to be called again.
+func (h simHandler) postpones(rw http.ResponseWriter) bool {
+	return h.chance(100) && rw.(*response).Postpone(time.Duration(h.choice(3000))*time.Millisecond)
 }
 
 func (h simHandler) ServeCached(rw http.ResponseWriter, r *http.Request) bool {
 	onDisk := r.URL.Path == "/file" || r.URL.Path == "/parts"
 	if onDisk && h.chance(200) {
 		return false
+	}
+	if h.postpones(rw) {
+		return true
 	}
 	h.handle(rw, r)
 	return true

@@ -280,11 +280,11 @@ func (c *conn) outReady(now time.Time) operation {
 // that the kernel may wait for them to fill a record or a segment. It must not
 // before a settle: an open record is never sent, and never leaves.
 func (t *transfer) follows() bool {
-	if len(t.pieces) == 0 {
-		return false
+	pieces := t.pieces
+	if len(pieces) > 0 && pieces[0].splice && pieces[0].n == 0 { // all of it was copied
+		pieces = pieces[1:]
 	}
-	p := &t.pieces[0]
-	return !(p.last && t.spliced)
+	return len(pieces) > 0 && !(pieces[0].last && t.spliced)
 }
 
 func (c *conn) sealDone(ev event) operation {

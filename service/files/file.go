@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -370,7 +371,7 @@ func (h *handler) openCached(name string) (*os.File, error) {
 // which the caller closes. It waits for a file that was changed just now, see
 // settled. Unless wait is true it does not wait for storage, and the error for what is
 // not cached is errUncached.
-func (h *handler) open(ctx context.Context, name string, wait bool) (file *File, folder *os.File, err error) {
+func (h *handler) open(ctx context.Context, w http.ResponseWriter, name string, wait bool) (file *File, folder *os.File, err error) {
 	var f *os.File
 	if wait {
 		f, err = h.root.OpenFile(name, openFlags, 0)
@@ -381,7 +382,7 @@ func (h *handler) open(ctx context.Context, name string, wait bool) (file *File,
 		return nil, nil, err
 	}
 	fd := int(f.Fd())
-	stat, err := h.settled(ctx, fd)
+	stat, err := h.settled(ctx, w, fd)
 	switch {
 	case err != nil:
 	case stat.isFolder():

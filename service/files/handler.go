@@ -130,8 +130,10 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string, wa
 	if name == "" {
 		name = "."
 	}
-	file, folder, err := h.open(r.Context(), name, wait)
+	file, folder, err := h.open(r.Context(), w, name, wait)
 	switch {
+	case err == errPostponed:
+		return true
 	case err == errUncached:
 		return false
 	case err != nil:
@@ -158,11 +160,13 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string, wa
 
 // serveFolder answers with the folder's index.html, or else its listing.
 func (h *handler) serveFolder(w http.ResponseWriter, r *http.Request, name string, folder *os.File, wait bool) bool {
-	index, other, err := h.open(r.Context(), path.Join(name, "index.html"), wait)
+	index, other, err := h.open(r.Context(), w, path.Join(name, "index.html"), wait)
 	if other != nil {
 		other.Close()
 	}
 	switch {
+	case err == errPostponed:
+		return true
 	case err == errUncached:
 		return false
 	case index != nil:

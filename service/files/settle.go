@@ -3,6 +3,7 @@ package files
 import (
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -81,10 +82,22 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// errPostponed is the error for a file that is looked at again when the server calls the handler
+// again. There is no answer until then.
+var errPostponed = errors.New("files: postponed")
+
+// A postponer is a ResponseWriter of a server that can call the handler again later, with the
+// same request, in place of an answer. So a wait costs no goroutine.
+type postponer interface {
+	// Postpone asks for that, d from now at the earliest, and reports whether the server will;
+	// it does so only so often for a request.
+	Postpone(d time.Duration) bool
+}
+
 // settled returns the identity of a descriptor once another change of the file
-// could not have the same. The error is errUnsettled if that does not come, the
-// context's if it ends before, or that of identify.
-func (h *handler) settled(ctx context.Context, fd int) (identity, error) {
+// could not have the same. The error is errUnsettled if that does not come, errPostponed if it
+// may come later, the context's if it ends before, or that of identify.
+func (h *handler) settled(ctx context.Context, w http.ResponseWriter, fd int) (identity, error) {
 	for try := 0; ; try++ {
 		// The clock comes first, so that a change between the two is young.
 		now := h.system.now()
@@ -93,10 +106,13 @@ func (h *handler) settled(ctx context.Context, fd int) (identity, error) {
 			return stat, err
 		}
 		left := stat.unsettled(now)
+		p, ok := w.(postponer)
 		switch {
 		case left == 0:
 			return stat, nil
-		case try == maxSettles:
+		case ok && p.Postpone(left+tick): // as in pause
+			return stat, errPostponed
+		case ok || try == maxSettles:
 			return stat, errUnsettled
 		}
 		if err := h.pause(ctx, left, try > 0); err != nil {
