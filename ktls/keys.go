@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"hash"
 	"unsafe"
+
+	"golang.org/x/crypto/chacha20poly1305"
 )
 
 // A suite is a cipher suite as the kernel's interface has it.
@@ -27,8 +29,8 @@ type suite struct {
 	overhead int64 // what a record adds to its plaintext
 }
 
-// An opener returns what was sealed, or nil if it sees that it is under another
-// key or nonce.
+// An opener returns the plaintext, or nil if the tag is not that of its key, the
+// nonce, the additional data and the ciphertext.
 type opener func(nonce *[12]byte, additional, sealed []byte) []byte
 
 // suiteOf returns what Offload can hand over of TLS 1.3.
@@ -41,7 +43,7 @@ func suiteOf(id uint16) (suite, bool) {
 		s.hash = sha512.New384
 		s.keyLen, s.info, s.opener, s.gcm = 32, infoAESGCM256, openAESGCM, true
 	case tls.TLS_CHACHA20_POLY1305_SHA256:
-		s.keyLen, s.info, s.opener = chacha20KeySize, infoChaCha20Poly1305, openChaCha20Poly1305
+		s.keyLen, s.info, s.opener = chacha20poly1305.KeySize, infoChaCha20Poly1305, openChaCha20Poly1305
 	default:
 		return suite{}, false
 	}
@@ -145,8 +147,8 @@ func cutRecord(stream []byte) (record, rest []byte) {
 	return stream[:n], stream[n:]
 }
 
-// message opens a record: RFC 8446 sections 5.2 and 5.3. It is for records that
-// this program made, and asks what they say, not whether they are genuine.
+// message opens a record: RFC 8446 sections 5.2 and 5.3. It reports false for a
+// record that is not sealed under k with the sequence number seq.
 func (k *txKeys) message(seq uint64, record []byte) (Message, bool) {
 	if len(record) < 5+tagSize {
 		return Message{}, false
@@ -182,25 +184,27 @@ func openAESGCM(key []byte) (opener, error) {
 	if err != nil {
 		return nil, err
 	}
+	return openAEAD(aead), nil
+}
+
+// openChaCha20Poly1305 uses golang.org/x/crypto: the standard library exports no
+// ChaCha20-Poly1305. It is refused where only FIPS 140-3 algorithms are allowed.
+func openChaCha20Poly1305(key []byte) (opener, error) {
+	aead, err := chacha20poly1305.New(key)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, errors.ErrUnsupported)
+	}
+	return openAEAD(aead), nil
+}
+
+func openAEAD(aead cipher.AEAD) opener {
 	return func(nonce *[12]byte, additional, sealed []byte) []byte {
 		inner, err := aead.Open(nil, nonce[:], sealed, additional)
 		if err != nil {
 			return nil
 		}
 		return inner
-	}, nil
-}
-
-// openChaCha20Poly1305 does not look at the tag: the standard library has no
-// ChaCha20-Poly1305 to call, and reading back one's own records needs but the
-// stream. A record under another key comes out as noise, which no ticket is.
-func openChaCha20Poly1305(key []byte) (opener, error) {
-	k := [chacha20KeySize]byte(key)
-	return func(nonce *[12]byte, _, sealed []byte) []byte {
-		inner := bytes.Clone(sealed[:len(sealed)-tagSize])
-		chacha20XOR(&k, nonce, 1, inner) // block 0 makes the tag's key: RFC 8439 section 2.8
-		return inner
-	}, nil
+	}
 }
 
 // secretLog is the KeyLogWriter of one connection. It keeps what Offload needs,

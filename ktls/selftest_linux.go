@@ -21,16 +21,16 @@ const maxPlain = 16 << 10
 // SelfTest has the kernel encrypt with a cipher suite of TLS 1.3, for some
 // connections of this program to itself at a time, and compares what comes with
 // what was sent. An asynchronous driver may be right for one connection and mix
-// two up. It tells a driver that fails or computes wrongly; of
-// ChaCha20-Poly1305 the tags are not looked at. Where the kernel does not take
-// the suite, or no connection can be made, errors.Is(err, errors.ErrUnsupported) holds.
+// two up. A driver that fails, or makes wrong ciphertext or a wrong tag, is an error.
+// Where the kernel does not take the suite, or no connection can be made,
+// errors.Is(err, errors.ErrUnsupported) holds.
 //
 // With a driver that never answers it does not return, whatever its context says,
 // and the process cannot be ended any more: run it in one of its own.
 func SelfTest(ctx context.Context, cipherSuite uint16, connections int) error {
 	results := make(chan error, connections)
 	for range connections {
-		go func() { results <- selfTest(ctx, cipherSuite) }()
+		go func() { results <- selfTest(ctx, cipherSuite, offloaded) }()
 	}
 	var first error
 	for range connections {
@@ -41,7 +41,19 @@ func SelfTest(ctx context.Context, cipherSuite uint16, connections int) error {
 	return first
 }
 
-func selfTest(ctx context.Context, cipherSuite uint16) error {
+// offloaded returns out after its keys were given to the kernel.
+func offloaded(k *txKeys, out *net.TCPConn) (io.Writer, error) {
+	raw, err := out.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("ktls: %w", err)
+	}
+	cerr := raw.Control(func(fd uintptr) { err = k.handOver(FD(fd)) })
+	return out, errors.Join(cerr, err)
+}
+
+// selfTest tests one connection. encrypted returns the writer that makes records of
+// k of the data written to it, and sends them on out.
+func selfTest(ctx context.Context, cipherSuite uint16, encrypted func(k *txKeys, out *net.TCPConn) (io.Writer, error)) error {
 	secret := make([]byte, 32)
 	plain := make([]byte, slices.Max(selfTestSizes))
 	rand.Read(secret)
@@ -56,12 +68,8 @@ func selfTest(ctx context.Context, cipherSuite uint16) error {
 	}
 	defer in.Close()
 	defer out.Close()
-	raw, err := out.SyscallConn()
+	w, err := encrypted(k, out)
 	if err != nil {
-		return fmt.Errorf("ktls: %w", err)
-	}
-	cerr := raw.Control(func(fd uintptr) { err = k.handOver(FD(fd)) })
-	if err = errors.Join(cerr, err); err != nil {
 		return err
 	}
 	var want []byte
@@ -77,7 +85,7 @@ func selfTest(ctx context.Context, cipherSuite uint16) error {
 	sent := make(chan error, 1)
 	go func() {
 		for _, n := range selfTestSizes {
-			if _, err := out.Write(plain[:n]); err != nil {
+			if _, err := w.Write(plain[:n]); err != nil {
 				out.Close() // ends the reading
 				sent <- err
 				return
