@@ -32,6 +32,8 @@ const (
 	featNoDrop     = 1 << 1 // IORING_FEAT_NODROP
 	featExtArg     = 1 << 8 // IORING_FEAT_EXT_ARG
 
+	maxEntries = 32768 // IORING_MAX_ENTRIES, in io_uring/io_uring.c
+
 	enterGetEvents = 1 << 0 // IORING_ENTER_GETEVENTS
 	enterExtArg    = 1 << 3 // IORING_ENTER_EXT_ARG
 

@@ -1,4 +1,4 @@
-//go:build oracle && (amd64 || arm64)
+//go:build linux && oracle && (amd64 || arm64)
 
 package uring
 

@@ -1,3 +1,5 @@
+//go:build linux
+
 package uring
 
 import (
@@ -78,6 +80,7 @@ type Ring struct {
 	slots    []slot
 	free     int32 // head of the list of free slots, -1 at its end
 	inFlight int
+	waiting  bool // Wait is calling its function
 
 	arg getEventsArg
 	ts  kernelTimespec
@@ -94,10 +97,15 @@ var required = [...]struct {
 }
 
 // New makes a ring with room for entries operations between two calls of Wait
-// (the kernel rounds up to a power of two, and clamps at 32768) and four times
-// as many completions; more completions than that are kept by the kernel until
-// there is room. The error is a *FeatureError where the kernel refuses.
+// (rounded up to a power of two, and clamped at 32768) and four times
+// as many completions (at most 65536); more completions than that are kept by the
+// kernel until there is room. The error is a *FeatureError where the kernel refuses,
+// and os.ErrInvalid for 0 entries.
 func New(entries uint32) (*Ring, error) {
+	if entries == 0 {
+		return nil, fmt.Errorf("uring: a ring needs at least 1 entry: %w", os.ErrInvalid)
+	}
+	entries = min(entries, maxEntries)
 	p := params{
 		flags:     setupCQSize | setupClamp | setupSubmitAll | setupSingleIssuer | setupDeferTaskrun,
 		cqEntries: 4 * entries,
@@ -168,24 +176,39 @@ func (r *Ring) probe() error {
 }
 
 const (
-	pushTries  = 20 // before Push gives up on a kernel that takes nothing
-	pushPause  = 10 * time.Millisecond
-	rawEntries = 4 // submitted at most by a call that the scheduler is not told of
+	pushTries  = 20                    // before Push gives up on a kernel that takes nothing
+	pause      = 10 * time.Millisecond // for a kernel that has no memory for entries
+	rawEntries = 4                     // submitted at most by a call that the scheduler is not told of
+)
+
+var (
+	errClosed = fmt.Errorf("uring: %w", os.ErrClosed)
+	errNested = errors.New("uring: called by the function that Wait or Close calls for a completion; return from it first")
 )
 
 // InFlight is the number of operations pushed and not yet completed.
 func (r *Ring) InFlight() int { return r.inFlight }
 
 // Push queues op. The kernel sees it at the next Wait, or now when the queue is
-// full; an error can only come of that. The token comes back in the Completion.
+// full. An error says that the kernel takes none of a full queue (EBUSY; a later Push
+// may succeed), or that the ring is closed (os.ErrClosed). The token comes back in the
+// Completion.
 func (r *Ring) Push(op Op, token uint64) (Handle, error) {
+	if r.closed() {
+		return 0, errClosed
+	}
 	for try := 0; r.queued == r.sqEntries; try++ {
 		if try == pushTries {
 			return 0, fmt.Errorf("uring: the submission queue is full and the kernel takes nothing: %w", unix.EBUSY)
 		}
 		// The first try takes no time. If the kernel has no memory for more
-		// entries, the others give it some.
-		if err := r.enter(time.Duration(try) * pushPause); err != nil {
+		// entries, each further one waits for the next completion, which frees some.
+		// Completions that are there already free nothing.
+		starved, err := r.enter(r.queued, 0, 0)
+		if err == nil && starved {
+			_, err = r.enter(0, r.available()+1, time.Duration(try)*pause)
+		}
+		if err != nil {
 			return 0, err
 		}
 	}
@@ -211,18 +234,28 @@ func (r *Ring) Push(op Op, token uint64) (Handle, error) {
 
 // Wait submits what was pushed, waits until at least one operation completes or
 // timeout has passed (negative: no limit), and calls fn for each completion that
-// is there. fn may Push. Wait returns nil without a call of fn when the time is
-// up or a signal came.
+// is there. fn may Push; Wait and Close return an error if fn calls them. Wait
+// returns nil without a call of fn when the time is up, a signal came, or the kernel
+// has had no memory for more entries for some milliseconds: they stay queued, and
+// the next call submits them. After Close the error is os.ErrClosed.
 func (r *Ring) Wait(timeout time.Duration, fn func(Completion)) error {
-	if !r.ready() {
-		if err := r.enter(timeout); err != nil {
+	if r.closed() {
+		return errClosed
+	}
+	if r.waiting {
+		return errNested
+	}
+	if r.available() == 0 {
+		if err := r.submit(timeout); err != nil {
 			return err
 		}
 	} else if r.queued > 0 || atomic.LoadUint32(r.sqFlags)&sqCQOverflow != 0 {
-		if err := r.enter(0); err != nil {
+		if err := r.submit(0); err != nil {
 			return err
 		}
 	}
+	r.waiting = true
+	defer func() { r.waiting = false }()
 	// Only what is there now: completions that fn's own operations bring wait
 	// for the next call, so one busy client cannot hold the loop here.
 	tail := atomic.LoadUint32(r.cqTail)
@@ -235,14 +268,35 @@ func (r *Ring) Wait(timeout time.Duration, fn func(Completion)) error {
 	return nil
 }
 
-func (r *Ring) ready() bool { return atomic.LoadUint32(r.cqTail) != atomic.LoadUint32(r.cqHead) }
+// available is the number of completions that the kernel has put into the queue.
+func (r *Ring) available() uint32 { return atomic.LoadUint32(r.cqTail) - atomic.LoadUint32(r.cqHead) }
 
-// enter submits and waits. The kernel runs the deferred completion work here,
-// and only here.
-func (r *Ring) enter(timeout time.Duration) error {
+// closed also holds for the zero Ring, whose descriptor would be 0.
+func (r *Ring) closed() bool { return r.mem == nil }
+
+// submit submits all entries, and waits for one completion, or for a part of timeout
+// if the kernel has no memory for the entries.
+func (r *Ring) submit(timeout time.Duration) error {
+	starved, err := r.enter(r.queued, 1, timeout)
+	if err != nil || !starved {
+		return err
+	}
+	// The call has neither waited nor run completion work (io_uring_enter in
+	// io_uring/io_uring.c), and a completion may be the only thing that frees memory.
+	if timeout < 0 || timeout > pause {
+		timeout = pause
+	}
+	_, err = r.enter(0, 1, timeout)
+	return err
+}
+
+// enter submits n entries, and waits until want completions are in the queue or
+// timeout has passed: negative for no limit, 0 for no wait. The kernel runs the
+// deferred completion work here, and only here. enter reports whether the kernel had
+// no memory for the entries.
+func (r *Ring) enter(n, want uint32, timeout time.Duration) (starved bool, err error) {
 	atomic.StoreUint32(r.sqTail, r.tail)
 	r.arg = getEventsArg{}
-	want := uintptr(1)
 	if timeout == 0 {
 		want = 0
 	} else if timeout > 0 {
@@ -252,18 +306,23 @@ func (r *Ring) enter(timeout time.Duration) error {
 	// A raw call is cheaper, but the scheduler does not know of it, and the
 	// garbage collector waits for its end: only for what is short. Each entry
 	// may encrypt some 64 KiB.
-	call := unix.Syscall6
-	if want == 0 && r.queued <= rawEntries {
-		call = unix.RawSyscall6
+	const flags = enterGetEvents | enterExtArg
+	var errno unix.Errno
+	if want == 0 && n <= rawEntries {
+		_, _, errno = unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), uintptr(want),
+			flags, uintptr(unsafe.Pointer(&r.arg)), unsafe.Sizeof(r.arg))
+	} else {
+		_, _, errno = unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), uintptr(want),
+			flags, uintptr(unsafe.Pointer(&r.arg)), unsafe.Sizeof(r.arg))
 	}
-	_, _, errno := call(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(r.queued), want,
-		enterGetEvents|enterExtArg, uintptr(unsafe.Pointer(&r.arg)), unsafe.Sizeof(r.arg))
 	r.queued = r.tail - atomic.LoadUint32(r.sqHead)
 	switch errno {
-	case 0, unix.ETIME, unix.EINTR, unix.EAGAIN, unix.EBUSY:
-		return nil
+	case 0, unix.ETIME, unix.EINTR:
+		return false, nil
+	case unix.EAGAIN, unix.EBUSY:
+		return true, nil
 	}
-	return fmt.Errorf("uring: %w", os.NewSyscallError("io_uring_enter", errno))
+	return false, fmt.Errorf("uring: %w", os.NewSyscallError("io_uring_enter", errno))
 }
 
 // complete frees the slot of e.
@@ -288,8 +347,15 @@ const closeTime = 5 * time.Second
 // for each completion: an accept or a close may have succeeded. If an
 // operation does not end in five seconds (a disk that hangs), Close returns an
 // error and the ring and the memory of that operation stay as they are, since
-// the kernel may still write to it: keep r for as long as the process lives.
+// the kernel may still write to it: keep r for as long as the process lives, or
+// call Close again. Once it has freed the ring, Close returns os.ErrClosed.
 func (r *Ring) Close(fn func(Completion)) error {
+	if r.closed() {
+		return errClosed
+	}
+	if r.waiting {
+		return errNested
+	}
 	if r.inFlight > 0 {
 		if _, err := r.Push(Op{sqe: sqe{opcode: opAsyncCancel, fd: -1, opFlags: cancelAll | cancelAny}}, 0); err != nil {
 			return err
@@ -316,5 +382,6 @@ func (r *Ring) release() error {
 	}
 	r.sqes, r.mem = nil, nil
 	errs = append(errs, os.NewSyscallError("close", unix.Close(r.fd)))
+	r.fd = -1 // the number may be another file's from here on
 	return errors.Join(errs...)
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package uring
 
 import (
@@ -21,6 +23,9 @@ import (
 func (r *Ring) LimitWorkers(bounded, unbounded int) (wasBounded, wasUnbounded int, err error) {
 	if bounded < 0 || unbounded < 0 || int64(max(bounded, unbounded)) > math.MaxInt32 {
 		return 0, 0, fmt.Errorf("uring: %d and %d workers: %w", bounded, unbounded, os.ErrInvalid)
+	}
+	if r.closed() {
+		return 0, 0, errClosed
 	}
 	w := maxWorkers{uint32(bounded), uint32(unbounded)}
 	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(r.fd), registerMaxWorkers,
