@@ -37,66 +37,67 @@ const (
 	maxCryptoLine  = 1024
 )
 
-// ErrTooLarge is what ParseCrypto answers to input that no kernel would write.
+// ErrTooLarge is the error of ParseCrypto for input that no kernel writes.
 var ErrTooLarge = errors.New("too large to be the kernel's list")
 
 // ParseCrypto reads a list in the format of /proc/crypto: entries of
-// "key : value" lines, parted by blank lines. It keeps the order, which is the
-// kernel's own and settles ties of priority. Keys it does not know are passed
-// over. An error names the line, and wraps [ErrTooLarge] for more than 1 MiB or
-// for a line of more than 1024 bytes.
+// "key : value" lines, separated by blank lines. It keeps the order, which is the
+// kernel's own and settles ties of priority. Lines that it does not understand are
+// ignored, as unknown keys are: without a colon, with bytes other than printable ASCII,
+// of more than 1024 bytes, or with a priority that is no number. The list only refines
+// a choice, and a later kernel may write more. An error is one of r, or wraps
+// [ErrTooLarge] for more than 1 MiB.
 //
 // The kernel writes the file in pieces: an algorithm that comes or goes
 // meanwhile may be missing or twice in it.
 func ParseCrypto(r io.Reader) ([]Algorithm, error) {
 	limited := &io.LimitedReader{R: r, N: maxCryptoBytes + 1}
-	scanner := bufio.NewScanner(limited)
-	scanner.Buffer(make([]byte, 0, maxCryptoLine), maxCryptoLine)
+	lines := bufio.NewReaderSize(limited, maxCryptoLine)
 
 	var all []Algorithm
 	var cur Algorithm
-	number := 0
 	flush := func() {
 		if cur.Name != "" {
 			all = append(all, cur)
 		}
 		cur = Algorithm{}
 	}
-	for scanner.Scan() {
-		if limited.N <= 0 {
-			break
-		}
-		number++
-		line := scanner.Text()
-		if strings.TrimSpace(line) == "" {
-			flush()
+	for overlong := false; ; {
+		piece, err := lines.ReadSlice('\n')
+		switch {
+		case limited.N <= 0:
+			return nil, fmt.Errorf("platform: list of algorithms: %w", ErrTooLarge)
+		case err == bufio.ErrBufferFull: // the line goes on, in the next piece
+			overlong = true
 			continue
+		case err != nil && err != io.EOF:
+			return nil, fmt.Errorf("platform: list of algorithms: %w", err)
 		}
-		if err := cur.set(line); err != nil {
-			return nil, fmt.Errorf("platform: list of algorithms, line %d: %w", number, err)
+		switch line := strings.TrimRight(string(piece), "\n"); {
+		case overlong: // piece is its end
+		case strings.TrimSpace(line) == "":
+			flush()
+		default:
+			cur.set(line)
+		}
+		overlong = false
+		if err == io.EOF {
+			flush()
+			return all, nil
 		}
 	}
-	err := scanner.Err()
-	if errors.Is(err, bufio.ErrTooLong) || limited.N <= 0 {
-		err = ErrTooLarge
-	}
-	if err != nil {
-		return nil, fmt.Errorf("platform: list of algorithms, line %d: %w", number+1, err)
-	}
-	flush()
-	return all, nil
 }
 
-// set takes one line of an entry.
-func (a *Algorithm) set(line string) error {
+// set takes one line of an entry, or ignores it.
+func (a *Algorithm) set(line string) {
 	for _, c := range []byte(line) {
 		if (c < ' ' && c != '\t') || c > '~' {
-			return fmt.Errorf("byte %#02x, want printable ASCII", c)
+			return
 		}
 	}
 	key, value, found := strings.Cut(line, ":")
 	if !found {
-		return fmt.Errorf("%q, want \"key : value\"", line)
+		return
 	}
 	value = strings.TrimSpace(value)
 	switch strings.TrimSpace(key) {
@@ -115,13 +116,10 @@ func (a *Algorithm) set(line string) error {
 	case "internal":
 		a.Internal = value == "yes"
 	case "priority":
-		n, err := strconv.ParseInt(value, 10, 32)
-		if err != nil {
-			return fmt.Errorf("priority %q, want a number", value)
+		if n, err := strconv.ParseInt(value, 10, 32); err == nil {
+			a.Priority = int(n)
 		}
-		a.Priority = int(n)
 	}
-	return nil
 }
 
 // Names of the crypto API.
