@@ -714,8 +714,11 @@ func printReport(w io.Writer, r *platform.Report) {
 	}
 	for _, a := range slices.Concat(r.GCM, r.CTR, r.ChaCha20) {
 		how := "synchronous"
-		if a.Async {
+		switch {
+		case a.Waits():
 			how = "asynchronous"
+		case a.Inline:
+			how = "synchronous in system calls"
 		}
 		if a.Hardware {
 			how = "hardware, " + how

@@ -18,10 +18,14 @@ type Algorithm struct {
 	Module   string `json:"module"`   // the module it comes from; "kernel" if built in
 	Type     string `json:"type"`     // aead, skcipher, larval, ...
 	Priority int    `json:"priority"` // the highest of a name is picked
-	Async    bool   `json:"async"`    // the result comes later, as from an engine beside the CPU
+	Async    bool   `json:"async"`    // the kernel's mark: the result may come later, as from an engine beside the CPU (see Waits)
 	SelfTest string `json:"selftest"` // "passed", or "unknown" while the kernel's own test runs, or if it failed
 	Internal bool   `json:"internal"` // a part of other algorithms, never picked on its own
 	Hardware bool   `json:"hardware"` // an engine beside the processor computes it or a part of it, as far as [Report.Netlink] tells
+
+	// Inline tells of an asynchronous one that it computes in its caller all the same,
+	// with the processor's vector registers, where those can be used: in every system call.
+	Inline bool `json:"inline"`
 }
 
 // eligible tells whether the kernel may pick a when it looks for a's name
@@ -83,6 +87,7 @@ func ParseCrypto(r io.Reader) ([]Algorithm, error) {
 		overlong = false
 		if err == io.EOF {
 			flush()
+			markInline(all)
 			return all, nil
 		}
 	}

@@ -142,15 +142,17 @@ func Probe(ctx context.Context, verdicts Verdicts) (*Report, error) {
 }
 
 // MayWait tells whether setting up kernel TLS may wait for a crypto engine: one of
-// the implementations that it may use, or use parts of, is asynchronous, or they
+// the implementations that it may use, or use parts of, computes elsewhere, or they
 // cannot be seen.
 func MayWait() bool {
 	all, err := readCrypto()
-	if err != nil || len(all) == 0 {
-		return true
-	}
+	return err != nil || len(all) == 0 || mayWait(all)
+}
+
+func mayWait(all []Algorithm) bool {
 	return slices.ContainsFunc(all, func(a Algorithm) bool {
-		return a.Async && (strings.Contains(a.Name, "aes") || strings.Contains(a.Name, "chacha20"))
+		// cryptd(__D), which is internal, is there for the sake of a D that computes inline.
+		return a.Waits() && !a.Internal && (strings.Contains(a.Name, "aes") || strings.Contains(a.Name, "chacha20"))
 	})
 }
 

@@ -35,7 +35,7 @@ func prefer(cfg *config.Config, report *platform.Report, offload bool) (c ktls.C
 	gcm, chacha := report.Takes(suiteGCM), report.Takes(suiteChaCha)
 	engine, picked := report.Picked(suiteGCM)
 	switch {
-	case gcm && picked && engine.Async:
+	case gcm && picked && engine.Waits():
 		return ktls.AESGCM, "the kernel has an asynchronous engine for it"
 	case gcm && report.AESInstructions:
 		return ktls.AESGCM, "the processor has AES instructions"
@@ -55,6 +55,7 @@ type Encryptor struct {
 	Async     bool   // it may wait for an engine
 	Hardware  bool   // it is, or uses, an engine
 	Verified  bool   // what it encrypts was tested, and right
+	Inline    bool   // the kernel calls it asynchronous, and it encrypts in its caller (platform.Algorithm)
 }
 
 // encryptors are those of the suites that kernel TLS takes. One that /proc/crypto does not
@@ -67,7 +68,10 @@ func encryptors(report *platform.Report) []Encryptor {
 			continue
 		}
 		a, ok := report.Picked(c.Suite)
-		all = append(all, Encryptor{c.Suite, a.Name, a.Driver, a.Async || !ok, a.Hardware, c.Verified})
+		all = append(all, Encryptor{
+			Suite: c.Suite, Algorithm: a.Name, Driver: a.Driver, Async: a.Waits() || !ok,
+			Hardware: a.Hardware, Verified: c.Verified, Inline: a.Async && !a.Waits(),
+		})
 	}
 	return all
 }
@@ -97,8 +101,11 @@ func (e Encryptor) String() string {
 		return tls.CipherSuiteName(e.Suite) + " by a driver that /proc/crypto does not show"
 	}
 	how := "synchronous"
-	if e.Async {
+	switch {
+	case e.Async:
 		how = "asynchronous"
+	case e.Inline:
+		how = "synchronous in system calls"
 	}
 	if e.Hardware {
 		how = "hardware, " + how

@@ -2,6 +2,7 @@ package service
 
 import (
 	"crypto/tls"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -85,9 +86,33 @@ func TestChoose(t *testing.T) {
 	if c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, tested); err != nil || !strings.Contains(names(c.By), "gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)") {
 		t.Errorf("an engine that was tested: %+v, %v", c, err)
 	}
-	want := []Encryptor{{suiteGCM, "gcm(aes)", "gcm-aes-caam", true, true, true}}
+	want := []Encryptor{{Suite: suiteGCM, Algorithm: "gcm(aes)", Driver: "gcm-aes-caam", Async: true, Hardware: true, Verified: true}}
 	if got := encryptors(tested); !slices.Equal(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
+	}
+	for _, tc := range []struct {
+		file   string
+		aes    bool
+		prefer ktls.Cipher
+		reason string
+	}{
+		{"armv7-neonbs", false, ktls.ChaCha20Poly1305, "gcm(aes) by gcm_base(ctr-aes-neonbs,ghash-ce) (synchronous in system calls), rfc7539(chacha20,poly1305) by rfc7539(chacha20-neon,poly1305-arm) (synchronous); ChaCha20-Poly1305 is preferred: there is neither an engine nor"},
+		{"amd64-aesni", true, ktls.AESGCM, "gcm(aes) by generic-gcm-aesni (synchronous in system calls), rfc7539(chacha20,poly1305) by rfc7539(chacha20-simd,poly1305-simd) (synchronous); AES-GCM is preferred: the processor has AES instructions"},
+	} {
+		f, err := os.Open("../platform/testdata/" + tc.file + ".crypto")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		all, err := platform.ParseCrypto(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = slices.DeleteFunc(all, func(a platform.Algorithm) bool { return a.Name != "gcm(aes)" && a.Name != chacha.Name })
+		c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, report(tc.aes, all...))
+		if err != nil || c.Prefer != tc.prefer || slices.ContainsFunc(c.By, mayWait) || !strings.Contains(c.Reason, tc.reason) || c.Warning != "" {
+			t.Errorf("%s: %+v, %v; want %v", tc.file, c, err, tc.prefer)
+		}
 	}
 	wrong := report(false, engine, chacha)
 	wrong.Ciphers[0].Feature = platform.Feature{Reason: "the test has failed", Remedy: "reboot"}

@@ -1,0 +1,106 @@
+package platform
+
+import "strings"
+
+// Waits reports whether a caller in process context, as kernel TLS is in a system call and
+// in io_uring's workers, may have to wait for the result: an engine, cryptd and pcrypt
+// compute it elsewhere, later.
+func (a *Algorithm) Waits() bool { return a.Async && (!a.Inline || a.Hardware) }
+
+// hashTwins are asynchronous hashes that have their own copy of what crypto/simd.c does, and
+// the drivers that they call: arch/arm/crypto/ghash-ce-glue.c and
+// arch/x86/crypto/ghash-clmulni-intel_glue.c, of kernels that have the helper.
+var hashTwins = map[string][]string{
+	"ghash-ce":      {"ghash-ce-sync", "__driver-ghash-ce"},
+	"ghash-clmulni": {"__ghash-pclmulqdqni"},
+}
+
+// inlineTemplates are templates that compute in the caller if their parts do. Others, such as
+// cryptd and pcrypt, may not.
+var inlineTemplates = map[string]bool{
+	"gcm_base": true, "gcm": true, "ctr": true, "rfc7539": true,
+	"cbc": true, "cts": true, "xts": true, "lrw": true, "rfc4106": true, "seqiv": true,
+}
+
+// markInline sets Inline. The kernel's SIMD helper (crypto/simd.c) registers, for an
+// internal driver __D, a driver D that is marked asynchronous. In process context D calls
+// __D itself; it hands the work to cryptd(__D) only where vector registers cannot be used.
+// A template of such drivers inherits their mark (crypto_attr_alg and
+// CRYPTO_ALG_INHERITED_FLAGS in crypto/algapi.c), and computes as they do.
+func markInline(all []Algorithm) {
+	entries := map[string]Algorithm{}
+	for _, a := range all {
+		if other, ok := entries[a.Driver]; !ok || a.Async && !other.Async {
+			entries[a.Driver] = a
+		}
+	}
+	for i := range all {
+		if a := &all[i]; a.Async && !a.Internal && a.Type != "larval" {
+			a.Inline = inline(a.Driver, entries, maxParts)
+		}
+	}
+}
+
+// maxParts bounds how deep templates are nested within each other.
+const maxParts = 8
+
+// inline reports whether a driver computes in its caller. depth is that of templates that is
+// still looked into.
+func inline(driver string, entries map[string]Algorithm, depth int) bool {
+	a, listed := entries[driver]
+	switch {
+	case depth == 0:
+		return false
+	case listed && !a.Async:
+		return true
+	case listed && hasTwin(driver, entries):
+		return true
+	}
+	template, rest, ok := strings.Cut(driver, "(")
+	if !ok { // a part without an entry, as library functions have none in later kernels
+		return !listed && (strings.HasSuffix(driver, "-generic") || strings.HasSuffix(driver, "-lib"))
+	}
+	inner, ok := strings.CutSuffix(rest, ")")
+	if !ok || !inlineTemplates[template] {
+		return false
+	}
+	for _, part := range splitParts(inner) {
+		if !inline(part, entries, depth-1) {
+			return false
+		}
+	}
+	return true
+}
+
+// hasTwin reports whether a driver is the outer one of two of the SIMD helper's.
+func hasTwin(driver string, entries map[string]Algorithm) bool {
+	twin, ok := entries["__"+driver]
+	deferred, used := entries["cryptd(__"+driver+")"]
+	if ok && twin.Internal && !twin.Async || used && deferred.Internal {
+		return true
+	}
+	for _, name := range hashTwins[driver] {
+		if twin, ok := entries[name]; ok && !twin.Async {
+			return true
+		}
+	}
+	return false
+}
+
+// splitParts splits the drivers of a template's parts, as in "ctr(aes-generic),ghash-ce".
+func splitParts(text string) []string {
+	var parts []string
+	depth, start := 0, 0
+	for i, c := range text {
+		switch {
+		case c == '(':
+			depth++
+		case c == ')':
+			depth--
+		case c == ',' && depth == 0:
+			parts = append(parts, text[start:i])
+			start = i + 1
+		}
+	}
+	return append(parts, text[start:])
+}

@@ -1,0 +1,144 @@
+package platform
+
+import (
+	"bytes"
+	"crypto/tls"
+	"os"
+	"strings"
+	"testing"
+)
+
+// parseFile reads a list of testdata.
+func parseFile(t *testing.T, name string) []Algorithm {
+	t.Helper()
+	text, err := os.ReadFile("testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := ParseCrypto(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestInlineBoards: lists of an ARMv7 board with bit-sliced NEON AES and of a PC, put
+// together from the sources of Linux 6.6, of which the kernel marks the picked driver
+// asynchronous though it computes in its caller; and lists with an engine.
+func TestInlineBoards(t *testing.T) {
+	for _, tt := range []struct {
+		file   string
+		driver string
+		waits  bool
+	}{
+		{"armv7-neonbs.crypto", "gcm_base(ctr-aes-neonbs,ghash-ce)", false},
+		{"amd64-aesni.crypto", "generic-gcm-aesni", false},
+		{"armv7-caam.crypto", "gcm-aes-caam", true},
+		{"composed.crypto", "gcm_base(ctr-aes-caam,ghash-neon)", true},
+	} {
+		all := parseFile(t, tt.file)
+		r := Report{GCM: named(all, gcmAES)}
+		a, ok := r.Picked(tls.TLS_AES_128_GCM_SHA256)
+		if !ok || a.Driver != tt.driver || !a.Async || a.Waits() != tt.waits || a.Inline == tt.waits {
+			t.Errorf("%s: %+v, want %s, asynchronous, that waits: %v", tt.file, a, tt.driver, tt.waits)
+		}
+		if mayWait(all) != tt.waits {
+			t.Errorf("%s: setting up kernel TLS may wait: %v, want %v", tt.file, !tt.waits, tt.waits)
+		}
+	}
+}
+
+// TestInline: a driver computes in its caller if it is the outer one of two, or a template of
+// such drivers and synchronous ones.
+func TestInline(t *testing.T) {
+	const lists = `name : ctr(aes)
+driver : ctr-aes-neonbs
+type : skcipher
+async : yes
+
+name : __ctr(aes)
+driver : __ctr-aes-neonbs
+internal : yes
+type : skcipher
+async : no
+
+name : ctr(aes)
+driver : ctr-aes-caam
+type : skcipher
+async : yes
+
+name : gcm(aes)
+driver : generic-gcm-aesni
+type : aead
+async : yes
+
+name : __gcm(aes)
+driver : cryptd(__generic-gcm-aesni)
+internal : yes
+type : aead
+async : yes
+
+name : gcm(aes)
+driver : gcm-aes-odd
+type : aead
+async : yes
+
+name : gcm(aes)
+driver : __gcm-aes-odd
+type : aead
+async : no
+
+name : ghash
+driver : ghash-generic
+type : shash
+
+name : ghash
+driver : ghash-ce
+type : ahash
+async : yes
+
+name : ctr(aes)
+driver : ctr(aes-generic)
+type : skcipher
+async : no
+`
+	for _, tt := range []struct {
+		driver string
+		inline bool
+	}{
+		{"gcm_base(ctr-aes-neonbs,ghash-generic)", true},
+		{"gcm_base(ctr-aes-neonbs,ghash-lib)", true},
+		{"rfc4106(gcm_base(ctr-aes-neonbs,ghash-generic))", true},
+		{"gcm_base(ctr-aes-neonbs,ghash-ce)", false}, // no ghash-ce-sync: it may be anything
+		{"gcm_base(ctr-aes-neonbs,ghash-caam)", false},
+		{"gcm_base(ctr-aes-caam,ghash-generic)", false},
+		{"gcm_base(ctr(aes-generic),ghash-ce)", false},
+		{"cryptd(gcm_base(ctr-aes-neonbs,ghash-generic))", false},
+		{"cryptd(gcm_base(ctr(aes-generic),ghash-generic))", false},
+		{"pcrypt(generic-gcm-aesni)", false},
+		{"pcrypt(pcrypt(gcm_base(ctr-aes-neonbs,ghash-generic)))", false},
+		{"gcm_base(pcrypt(ctr-aes-neonbs),ghash-generic)", false},
+		{"gcm_base(ctr-aes-neonbs,ghash-generic", false},
+		{"gcm_base()", false},
+		{strings.Repeat("gcm_base(", 100) + "ctr-aes-neonbs" + strings.Repeat(")", 100), false},
+		{"gcm-aes-caam", false},
+	} {
+		text := lists + "\nname : gcm(aes)\ndriver : " + tt.driver + "\ntype : aead\nasync : yes\n"
+		all, err := ParseCrypto(strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := all[len(all)-1]; a.Inline != tt.inline || a.Waits() == tt.inline || !a.Async {
+			t.Errorf("%s: inline %v, want %v", tt.driver, a.Inline, tt.inline)
+		}
+		for _, a := range all[:len(all)-1] {
+			if want := a.Driver == "ctr-aes-neonbs" || a.Driver == "generic-gcm-aesni"; a.Inline != want {
+				t.Errorf("%s: inline %v, want %v", a.Driver, a.Inline, want)
+			}
+		}
+	}
+	hardware := Algorithm{Async: true, Inline: true, Hardware: true}
+	if !hardware.Waits() {
+		t.Error("the kernel calls it hardware, and nobody waits for it")
+	}
+}
