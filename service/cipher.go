@@ -37,6 +37,10 @@ func prefer(cfg *config.Config, report *platform.Report, offload bool) (c ktls.C
 	switch {
 	case gcm && picked && engine.Waits():
 		return ktls.AESGCM, "the kernel has an asynchronous engine for it"
+	case gcm && chacha && unused(report) && accelerated(report):
+		return ktls.ChaCha20Poly1305, "the kernel computes the other without the processor's AES instructions"
+	case gcm && unused(report):
+		return ktls.AESGCM, "the kernel has nothing faster, and does not use the processor's AES instructions"
 	case gcm && report.AESInstructions:
 		return ktls.AESGCM, "the processor has AES instructions"
 	case gcm && !chacha:
@@ -45,6 +49,29 @@ func prefer(cfg *config.Config, report *platform.Report, offload bool) (c ktls.C
 		return ktls.ChaCha20Poly1305, "the kernel takes no other"
 	}
 	return ktls.ChaCha20Poly1305, "there is neither an engine nor an AES instruction for the other"
+}
+
+// unused reports whether the kernel computes AES-GCM without the AES instructions that the
+// processor has.
+func unused(report *platform.Report) bool {
+	a, picked := report.Picked(suiteGCM)
+	return report.Takes(suiteGCM) && report.AESInstructions && picked && a.Plain()
+}
+
+// accelerated reports whether the kernel's ChaCha20-Poly1305 uses vector registers.
+func accelerated(report *platform.Report) bool {
+	a, picked := report.Picked(suiteChaCha)
+	return picked && !a.PlainChaCha20()
+}
+
+// slow is a warning of an AES-GCM that the kernel computes without the processor's AES
+// instructions; "" if it does not.
+func slow(report *platform.Report) string {
+	if !unused(report) {
+		return ""
+	}
+	a, _ := report.Picked(suiteGCM)
+	return fmt.Sprintf("the kernel computes AES-GCM without the processor's AES instructions, by %s: %s", a.Driver, report.Acceleration())
 }
 
 // An Encryptor is who encrypts in the kernel with a cipher suite.

@@ -114,6 +114,37 @@ func TestChoose(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want %v", tc.file, c, err, tc.prefer)
 		}
 	}
+	plain := gcm
+	plain.Driver = "gcm_base(ctr(aes-generic),ghash-generic)"
+	plainChaCha := chacha
+	plainChaCha.Driver = "rfc7539(chacha20-generic,poly1305-generic)"
+	for _, tc := range []struct {
+		name    string
+		cipher  config.Cipher
+		aes     bool
+		drivers []platform.Algorithm
+		prefer  ktls.Cipher
+		reason  string
+		warned  bool
+	}{
+		{"beside NEON", "auto", true, []platform.Algorithm{plain, chacha}, ktls.ChaCha20Poly1305, "without the processor's AES instructions", true},
+		{"both plain", "auto", true, []platform.Algorithm{plain, plainChaCha}, ktls.AESGCM, "nothing faster", true},
+		{"alone", "auto", true, []platform.Algorithm{plain}, ktls.AESGCM, "nothing faster", true},
+		{"as configured", "aes-gcm", true, []platform.Algorithm{plain, chacha}, ktls.AESGCM, "tls.cipher is aes-gcm", true},
+		{"not preferred by configuration", "chacha20", true, []platform.Algorithm{plain, chacha}, ktls.ChaCha20Poly1305, "tls.cipher is chacha20", false},
+		{"without AES instructions", "auto", false, []platform.Algorithm{plain, chacha}, ktls.ChaCha20Poly1305, "there is neither", false},
+		{"not picked", "auto", true, []platform.Algorithm{gcm, plain, chacha}, ktls.AESGCM, "the processor has AES instructions", false},
+		{"an engine", "auto", true, []platform.Algorithm{engine, plain, chacha}, ktls.AESGCM, "an asynchronous engine", false},
+	} {
+		r := report(tc.aes, tc.drivers...)
+		r.Machine = "aarch64"
+		c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}, TLS: config.TLS{Kernel: "auto", Cipher: tc.cipher}}, r)
+		warned := strings.Contains(c.Warning, plain.Driver) && strings.Contains(c.Warning, "CONFIG_CRYPTO_AES_ARM64_CE_BLK and CONFIG_CRYPTO_GHASH_ARM64_CE") &&
+			strings.Contains(c.Warning, "kernel-module-aes-ce-blk and kernel-module-ghash-ce")
+		if err != nil || c.Prefer != tc.prefer || !strings.Contains(c.Reason, tc.reason) || warned != tc.warned || !warned && c.Warning != "" {
+			t.Errorf("plain code, %s: %+v, %v; want %v", tc.name, c, err, tc.prefer)
+		}
+	}
 	wrong := report(false, engine, chacha)
 	wrong.Ciphers[0].Feature = platform.Feature{Reason: "the test has failed", Remedy: "reboot"}
 	wrong.Ciphers[0].Quarantined = true
@@ -140,8 +171,8 @@ func TestChoose(t *testing.T) {
 	if c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, hidden); err != nil || !c.Offload || !slices.ContainsFunc(c.By, mayWait) {
 		t.Errorf("a driver that is not shown: %+v, %v; want it to be taken for asynchronous", c, err)
 	}
-	plain := &config.Config{Listen: []config.Listen{{}}}
-	if c, err := Choose(plain, report(true, gcm)); err != nil || c.Offload || c.Prefer != ktls.AnyCipher {
+	noTLS := &config.Config{Listen: []config.Listen{{}}}
+	if c, err := Choose(noTLS, report(true, gcm)); err != nil || c.Offload || c.Prefer != ktls.AnyCipher {
 		t.Errorf("without TLS: %+v, %v", c, err)
 	}
 }

@@ -296,7 +296,7 @@ type Choice struct {
 	Prefer  ktls.Cipher // to be used first
 	Reason  string      // one line, for a person
 	Refused []string    // drivers that were found wrong
-	Warning string      // the same, of a driver that is not trusted; "" if there is none
+	Warning string      // the same, of drivers that are not trusted, or slow; "" if there is none
 }
 
 // Choose decides by the configuration and what the machine can do. The error
@@ -331,7 +331,11 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 	default:
 		c.Reason = fmt.Sprintf("kernel TLS is not used: %s; %s", f.Reason, f.Remedy)
 	}
-	c.Warning = distrusted
+	warnings := []string{distrusted}
+	if c.Offload && cfg.TLS.Cipher != config.CipherChaCha20 {
+		warnings = append(warnings, slow(report))
+	}
+	c.Warning = joined(warnings)
 	for _, e := range Verdicts(report) {
 		if e.Err != nil && e.Driver != "" {
 			c.Refused = append(c.Refused, e.Driver)
@@ -342,4 +346,9 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 		c.Reason += fmt.Sprintf("; %v is preferred: %s", c.Prefer, why)
 	}
 	return c, nil
+}
+
+// joined is the texts that are not empty, on one line.
+func joined(texts []string) string {
+	return strings.Join(slices.DeleteFunc(texts, func(s string) bool { return s == "" }), "; ")
 }

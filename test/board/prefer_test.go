@@ -36,7 +36,7 @@ func testPrefer(ctx context.Context, t *testing.T, m *board.Machine, effort effo
 		if d.p, err = m.StartDaemon(ctx, board.Daemon{Config: with(prefer)}); err != nil {
 			t.Fatal(err)
 		}
-		if r := runDoctor(ctx, t, m, with(prefer)); r.Status != 0 || r.GCM[0].Hardware != hardware {
+		if r := runDoctor(ctx, t, m, with(prefer)); r.Status != readyStatus(r) || r.GCM[0].Hardware != hardware {
 			t.Errorf("%s: got %+v", when, r)
 		}
 		before, stat := counters(ctx, t, m), tlsTxSw(ctx, t, m)

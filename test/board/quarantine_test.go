@@ -81,9 +81,10 @@ type doctorReport struct {
 		Usable, Verified, Quarantined bool
 		Reason                        string
 	}
-	GCM     []platform.Algorithm
-	Netlink platform.Feature `json:"netlink_crypto"`
-	Answers struct {
+	GCM             []platform.Algorithm
+	AESInstructions bool             `json:"aes_instructions"`
+	Netlink         platform.Feature `json:"netlink_crypto"`
+	Answers         struct {
 		Asked, Right bool
 		Reason       string
 		Speed        float64 `json:"mib_per_second"`
