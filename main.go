@@ -660,6 +660,9 @@ func printBoard(w io.Writer, b platform.Board) {
 		}
 	}
 	fmt.Fprintf(w, "board: %s\n", cmp.Or(strings.TrimPrefix(name, ", "), "not known: there is no device tree"))
+	if b.Note != "" {
+		fmt.Fprintf(w, "engine: %s\n", b.Note)
+	}
 	for _, e := range b.Engines {
 		state := "driver " + e.Driver
 		if e.Driver == "" {
@@ -669,6 +672,9 @@ func printBoard(w io.Writer, b platform.Board) {
 			state = fmt.Sprintf("era %d, %s", e.Era, state)
 		}
 		fmt.Fprintf(w, "%s: %s: %s\n", e.Kind, e.Node, state)
+		if e.Limit != "" {
+			fmt.Fprintf(w, "%s: %s\n", e.Kind, e.Limit)
+		}
 		if e.Driver == "" {
 			continue
 		}

@@ -348,6 +348,11 @@ func TestPrintBoard(t *testing.T) {
 				JobRings: []platform.Device{ring("", "no device")},
 			}},
 		}, "board: i.MX 6ULL\nCAAM: /soc@0/crypto@1: not in use: no driver; do this\n"},
+		{platform.Board{
+			SoC:     platform.SoC{Name: "i.MX 6ULL"},
+			Engines: []platform.Engine{{Kind: "DCP", Device: platform.Device{Node: node, Driver: "mxs-dcp"}, Limit: "it cannot"}},
+		}, "board: i.MX 6ULL\nDCP: /soc@0/crypto@1: driver mxs-dcp\nDCP: it cannot\n"},
+		{platform.Board{SoC: platform.SoC{Name: "i.MX 93"}, Note: "it has none"}, "board: i.MX 93\nengine: it has none\n"},
 	} {
 		var out strings.Builder
 		printBoard(&out, tt.board)

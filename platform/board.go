@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"slices"
 	"strings"
 
 	"uringhttpd/platform/devicetree"
@@ -16,11 +17,15 @@ type Board struct {
 	// Engines are what the device tree has for cryptography, of the kinds known here, in
 	// its order. One that only /proc/crypto knows is not among them.
 	Engines []Engine `json:"engines"`
+
+	// Note tells what is known of the SoC's engines where the tree has none, one line; "" if
+	// nothing is.
+	Note string `json:"note,omitempty"`
 }
 
 // SoC is the system on a chip.
 type SoC struct {
-	Family   string `json:"family,omitempty"`   // i.MX5, i.MX6, i.MX7, i.MX8, i.MX8M, i.MX8ULP, i.MX9; "" if it is none of them
+	Family   string `json:"family,omitempty"`   // i.MX2, i.MX5, i.MX6, i.MX7, i.MX8, i.MX8M, i.MX8ULP, i.MX9; "" if it is none of them
 	Name     string `json:"name,omitempty"`     // as in "i.MX 8M Plus"; "" if it is not known here
 	Revision string `json:"revision,omitempty"` // as the kernel read it from the chip (Documentation/ABI/testing/sysfs-devices-soc)
 }
@@ -36,6 +41,10 @@ type Engine struct {
 	// JobRings are what a CAAM is given its work through. Its driver hands them to
 	// another, which registers the algorithms.
 	JobRings []Device `json:"job_rings,omitempty"`
+
+	// Limit tells why the engine cannot compute AES-GCM, whether it has a driver or not, one
+	// line; "" if it may, as the kernel's list of algorithms shows.
+	Limit string `json:"limit,omitempty"`
 }
 
 // A Device is one of the device tree, and whether a driver has it.
@@ -55,19 +64,27 @@ type deviceKind struct {
 	driver     string   // on the platform bus
 	module     string
 	option     string // of the kernel's configuration
+	limit      string // Engine.Limit
 }
+
+// noGCM is the limit of engines whose drivers register ecb(aes), cbc(aes), sha1 and sha256
+// (drivers/crypto/mxs-dcp.c, drivers/crypto/sahara.c). Of those the kernel cannot make a
+// gcm(aes) either, which takes ctr(aes) and ghash (crypto/gcm.c).
+const noGCM = "this engine cannot be used for HTTPS: it has ecb(aes), cbc(aes), sha1 and sha256, and no part of AES-GCM"
 
 var (
 	engineKinds = []deviceKind{
-		{kindCAAM, []string{"fsl,sec-v4.0", "fsl,sec4.0"}, "caam", "caam", "CONFIG_CRYPTO_DEV_FSL_CAAM"},
-		{"DCP", []string{"fsl,imx28-dcp", "fsl,imx23-dcp"}, "mxs-dcp", "mxs_dcp", "CONFIG_CRYPTO_DEV_MXS_DCP"},
-		{"SAHARA", []string{"fsl,imx53-sahara", "fsl,imx27-sahara"}, "sahara", "sahara", "CONFIG_CRYPTO_DEV_SAHARA"},
+		{kindCAAM, []string{"fsl,sec-v4.0", "fsl,sec4.0"}, "caam", "caam", "CONFIG_CRYPTO_DEV_FSL_CAAM", ""},
+		{"DCP", []string{"fsl,imx28-dcp", "fsl,imx23-dcp"}, "mxs-dcp", "mxs_dcp", "CONFIG_CRYPTO_DEV_MXS_DCP", noGCM},
+		{"SAHARA", []string{"fsl,imx53-sahara", "fsl,imx27-sahara"}, "sahara", "sahara", "CONFIG_CRYPTO_DEV_SAHARA", noGCM},
 	}
-	jobRing = deviceKind{"job ring", []string{"fsl,sec-v4.0-job-ring", "fsl,sec4.0-job-ring"}, "caam_jr", "caam_jr", "CONFIG_CRYPTO_DEV_FSL_CAAM_JR"}
+	jobRing = deviceKind{"job ring", []string{"fsl,sec-v4.0-job-ring", "fsl,sec4.0-job-ring"}, "caam_jr", "caam_jr", "CONFIG_CRYPTO_DEV_FSL_CAAM_JR", ""}
 )
 
 // socs are NXP's chips by what their trees call them.
 var socs = map[string]SoC{
+	"fsl,imx23":   {Family: "i.MX2", Name: "i.MX 23"},
+	"fsl,imx28":   {Family: "i.MX2", Name: "i.MX 28"},
 	"fsl,imx50":   {Family: "i.MX5", Name: "i.MX 50"},
 	"fsl,imx51":   {Family: "i.MX5", Name: "i.MX 51"},
 	"fsl,imx53":   {Family: "i.MX5", Name: "i.MX 53"},
@@ -102,6 +119,69 @@ var socs = map[string]SoC{
 	"fsl,imx952":  {Family: "i.MX9", Name: "i.MX 952"},
 }
 
+// socBases are chips that their trees call by the name of another, too, of which they are
+// variants: fsl,imx6ull stands before fsl,imx6ulz.
+var socBases = map[string]string{
+	"fsl,imx6ulz": "fsl,imx6ull",
+	"fsl,imx6ull": "fsl,imx6ul",
+	"fsl,imx6qp":  "fsl,imx6q",
+	"fsl,imx7d":   "fsl,imx7s",
+	"fsl,imx8qp":  "fsl,imx8qm",
+	"fsl,imx8dx":  "fsl,imx8dxp",
+	"fsl,imx8dxp": "fsl,imx8qxp",
+	"fsl,imx91":   "fsl,imx93",
+	"fsl,imx943":  "fsl,imx94",
+	"fsl,imx952":  "fsl,imx95",
+}
+
+// variantOf reports whether a chip is a variant of another, by their names in trees.
+func variantOf(name, base string) bool {
+	for name != "" && name != base {
+		name = socBases[name]
+	}
+	return name == base
+}
+
+// socOf finds the chip in the root's compatible: the most specific that is named there, or else
+// the one by which a board's own name begins, as in gw,imx8mm-gw73xx-0x.
+func socOf(compatible []string) SoC {
+	best := ""
+	for _, name := range compatible {
+		if _, ok := socs[name]; ok && (best == "" || variantOf(name, best)) {
+			best = name
+		}
+	}
+	for _, name := range compatible {
+		_, model, _ := strings.Cut(name, ",")
+		chip, _, _ := strings.Cut(model, "-")
+		if _, ok := socs["fsl,"+chip]; ok && best == "" {
+			best = "fsl," + chip
+		}
+	}
+	return socs[best]
+}
+
+// caamFamilies are families whose chips have a CAAM, but for some of i.MX6, which have a DCP.
+var caamFamilies = []string{"i.MX6", "i.MX7", "i.MX8", "i.MX8M", "i.MX8ULP"}
+
+// engineNote is Board.Note of a machine whose tree has the given engines.
+func engineNote(soc SoC, engines []Engine) string {
+	dcp := slices.Contains([]string{"i.MX 6SoloLite", "i.MX 6SLL", "i.MX 6ULL", "i.MX 6ULZ"}, soc.Name)
+	switch {
+	case len(engines) > 0:
+		return ""
+	case soc.Family == "i.MX9":
+		return "this SoC has no engine that the kernel's crypto API can use: its EdgeLock Enclave (ELE) is none. Its cores have AES instructions"
+	case soc.Family == "i.MX8":
+		return "this SoC has a CAAM, and this device tree has no node for it; use a tree with imx8-ss-security.dtsi, as NXP's kernel and newer mainline kernels have it. The cores have AES instructions"
+	case dcp || soc.Family == "i.MX2":
+		return "this SoC has a DCP, and this device tree has no node for it; " + noGCM
+	case slices.Contains(caamFamilies, soc.Family):
+		return "this SoC has a CAAM, and this device tree has no node for it; use the tree of the kernel that runs"
+	}
+	return ""
+}
+
 // boardProperties are what boardOf looks at.
 func boardProperties(name string) bool {
 	switch name {
@@ -121,12 +201,7 @@ func TreeBoard(tree *devicetree.Node) Board {
 // device that the tree has, and does not disable.
 func boardOf(tree *devicetree.Node, bound func(*devicetree.Node, deviceKind) Device) Board {
 	b := Board{Model: tree.String("model"), Compatible: tree.Strings("compatible"), Engines: []Engine{}}
-	for _, name := range b.Compatible {
-		if soc, ok := socs[name]; ok {
-			b.SoC = soc
-			break
-		}
-	}
+	b.SoC = socOf(b.Compatible)
 	var look func(n *devicetree.Node, disabled string)
 	look = func(n *devicetree.Node, disabled string) {
 		if disabled == "" && !n.Enabled() {
@@ -144,7 +219,7 @@ func boardOf(tree *devicetree.Node, bound func(*devicetree.Node, deviceKind) Dev
 		}
 		for _, kind := range engineKinds {
 			if n.Compatible(kind.compatible...) {
-				e := Engine{Kind: kind.name, Device: device(kind)}
+				e := Engine{Kind: kind.name, Device: device(kind), Limit: kind.limit}
 				if era, ok := n.Uint32("fsl,sec-era"); ok {
 					e.Era = int(era)
 				}
@@ -163,5 +238,6 @@ func boardOf(tree *devicetree.Node, bound func(*devicetree.Node, deviceKind) Dev
 		}
 	}
 	look(tree, "")
+	b.Note = engineNote(b.SoC, b.Engines)
 	return b
 }

@@ -41,6 +41,7 @@ func readBoard(sys, modules string, option func(string) kernelOption) (Board, er
 	if b.SoC.Name == "" { // a board whose tree does not name it
 		if chip, ok := strings.CutPrefix(readLine(filepath.Join(soc, "soc_id")), "i.MX"); ok { // as in i.MX8MM
 			b.SoC = socs["fsl,imx"+strings.ToLower(chip)]
+			b.Note = engineNote(b.SoC, b.Engines)
 		}
 	}
 	b.SoC.Revision = readLine(filepath.Join(soc, "revision"))

@@ -185,3 +185,73 @@ func TestOtherBoards(t *testing.T) {
 		t.Errorf("this machine: %v", err)
 	}
 }
+
+// TestSoC: a chip has the most specific name that its tree gives it.
+func TestSoC(t *testing.T) {
+	for _, tt := range []struct{ compatible, want string }{
+		{"fsl,imx6ulz-14x14-evk fsl,imx6ull fsl,imx6ulz", "i.MX 6ULZ"},
+		{"inversepath,imx6ulz-usbarmory-mkII fsl,imx6ulz fsl,imx6ull", "i.MX 6ULZ"},
+		{"fsl,imx6ull-14x14-evk fsl,imx6ull", "i.MX 6ULL"},
+		{"board fsl,imx6ull fsl,imx6ul", "i.MX 6ULL"},
+		{"board fsl,imx6ul fsl,imx6ull fsl,imx6ulz", "i.MX 6ULZ"},
+		{"board fsl,imx6q fsl,imx6qp", "i.MX 6DualPlus or 6QuadPlus"},
+		{"board fsl,imx6qp fsl,imx6q", "i.MX 6DualPlus or 6QuadPlus"},
+		{"board fsl,imx8qxp fsl,imx8dx", "i.MX 8DualX"},
+		{"board fsl,imx8mp", "i.MX 8M Plus"},
+		{"gw,imx8mm-gw73xx-0x", "i.MX 8M Mini"},
+		{"gw,imx8mm-gw73xx-0x fsl,imx8mp", "i.MX 8M Plus"},
+		{"fsl,imx28-evk fsl,imx28", "i.MX 28"},
+		{"raspberrypi,4-model-b brcm,bcm2711", ""},
+		{"", ""},
+	} {
+		if got := socOf(strings.Fields(tt.compatible)).Name; got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.compatible, got, tt.want)
+		}
+	}
+}
+
+// TestEngineNote: what a board without an engine in its tree says of its SoC, and one whose engine
+// is of no use.
+func TestEngineNote(t *testing.T) {
+	for _, tt := range []struct{ compatible, engine, note, limit string }{
+		{"fsl,imx8qxp", "", "has a CAAM, and this device tree has no node for it; use a tree with imx8-ss-security.dtsi", ""},
+		{"fsl,imx8qm", "", "imx8-ss-security.dtsi", ""},
+		{"fsl,imx8qp", "", "imx8-ss-security.dtsi", ""},
+		{"fsl,imx8dxp", "", "imx8-ss-security.dtsi", ""},
+		{"fsl,imx8dx", "", "imx8-ss-security.dtsi", ""},
+		{"fsl,imx8dxl", "", "imx8-ss-security.dtsi", ""},
+		{"fsl,imx8qxp", "fsl,sec-v4.0", "", ""},
+		{"fsl,imx8ulp", "", "has a CAAM, and this device tree has no node for it", ""},
+		{"fsl,imx8ulp", "fsl,sec-v4.0", "", ""},
+		{"fsl,imx91", "", "no engine that the kernel's crypto API can use", ""},
+		{"fsl,imx93", "", "no engine that the kernel's crypto API can use", ""},
+		{"fsl,imx94", "", "no engine", ""},
+		{"fsl,imx943", "", "no engine", ""},
+		{"fsl,imx95", "", "cores have AES instructions", ""},
+		{"fsl,imx952", "", "no engine", ""},
+		{"fsl,imx6q", "", "has a CAAM", ""},
+		{"fsl,imx6ull", "", "has a DCP", ""},
+		{"fsl,imx6ull", "fsl,imx28-dcp", "", "no part of AES-GCM"},
+		{"fsl,imx53", "fsl,imx53-sahara", "", "no part of AES-GCM"},
+		{"brcm,bcm2711", "", "", ""},
+	} {
+		m := newMachine(t)
+		m.node("", "compatible", tt.compatible+"\x00")
+		if tt.engine != "" {
+			m.node("crypto@1", "compatible", tt.engine+"\x00")
+		}
+		b := m.board()
+		if !strings.Contains(b.Note, tt.note) || (b.Note == "") != (tt.note == "") || strings.Contains(b.Note, "\n") {
+			t.Errorf("%s with %q: note %q, want %q", tt.compatible, tt.engine, b.Note, tt.note)
+		}
+		if tt.engine != "" && (!strings.Contains(b.Engines[0].Limit, tt.limit) || (b.Engines[0].Limit == "") != (tt.limit == "")) {
+			t.Errorf("%s: limit %q, want %q", tt.compatible, b.Engines[0].Limit, tt.limit)
+		}
+	}
+	m := newMachine(t)
+	m.node("", "compatible", "some,board\x00")
+	m.file("bus/soc/devices/soc0/soc_id", "i.MX93\n")
+	if b := m.board(); b.SoC.Name != "i.MX 93" || !strings.Contains(b.Note, "no engine") {
+		t.Errorf("a tree that does not name the SoC: %+v", b)
+	}
+}

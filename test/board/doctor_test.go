@@ -87,6 +87,9 @@ func treeRow(b platform.Board) string {
 		if e.Reason != "" {
 			text += " (disabled)"
 		}
+		if e.Limit != "" {
+			text += " (no AES-GCM)"
+		}
 		if len(e.JobRings) > 0 {
 			usable := 0
 			for _, j := range e.JobRings {
@@ -99,7 +102,9 @@ func treeRow(b platform.Board) string {
 		engines = append(engines, text)
 	}
 	if engines == nil {
-		engines = []string{"none"}
+		note, _, _ := strings.Cut(b.Note, "; ")
+		note, _, _ = strings.Cut(note, ":")
+		engines = []string{strings.TrimSuffix("none: "+note, ": ")}
 	}
 	return soc + ": " + strings.Join(engines, "; ")
 }
