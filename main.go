@@ -34,8 +34,9 @@ import (
 // Exit statuses.
 const (
 	exitOK     = 0
-	exitFailed = 1 // while running; doctor: degraded
-	exitUsage  = 2 // bad usage or configuration; doctor: cannot serve
+	exitFailed = 1  // serve: a failure that may mend itself; doctor: degraded
+	exitUsage  = 2  // bad usage; check: wrong configuration; doctor: cannot serve. Go ends with it after a crash
+	exitConfig = 78 // serve: a person must change the configuration; EX_CONFIG of sysexits.h
 )
 
 const usage = `usage: uringhttpd COMMAND [options]
@@ -77,7 +78,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 // about is the first paragraph of each command's help.
 func about(command string) string {
 	return map[string]string{
-		"serve": "Serves the directory that the configuration names, over HTTPS and HTTP, until SIGTERM or SIGINT.",
+		"serve": "Serves the directory that the configuration names, over HTTPS and HTTP, until SIGTERM or SIGINT.\n" +
+			"The exit status is 0 after such a signal, 1 after a failure that may mend itself, and 78 if a person must change the configuration.",
 		"check": "Reads the configuration and the files that it names, and reports each problem with its line. It serves nothing.\n" +
 			"The exit status is 0 if there are only warnings, else 2.",
 		"doctor": "Reports what this machine can do for HTTPS, and what serve would choose.\n" +
@@ -191,14 +193,31 @@ func serve(args []string, stdout, stderr io.Writer) int {
 	cfg, opened, err := load(*path)
 	if err != nil {
 		complain(stderr, err)
-		return exitUsage
+		return serveStatus(err)
 	}
 	defer opened.Close()
 	if err := serveConfig(cfg, opened, passed, stderr); err != nil {
 		complain(stderr, err)
-		return exitFailed
+		return serveStatus(err)
 	}
 	return exitOK
+}
+
+// serveStatus returns the exit status of serve for err. The unit starts the service
+// again unless the status is exitConfig, so that is for what a person must change.
+func serveStatus(err error) int {
+	var wrong interface{ Temporary() bool }
+	problems, unread := config.Problems(nil), (*config.FileError)(nil)
+	switch {
+	case errors.As(err, &problems):
+		wrong = problems
+	case errors.As(err, &unread):
+		wrong = unread
+	}
+	if wrong != nil && !wrong.Temporary() {
+		return exitConfig
+	}
+	return exitFailed
 }
 
 // complain writes the service's last words, as errors if the journal reads them.

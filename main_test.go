@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/big"
 	"net"
 	"net/http"
@@ -100,19 +101,19 @@ func TestCommands(t *testing.T) {
 		{"bench", []string{"selftest", "-bench", "moon"}, 2, `^$`, `"moon" is not a place; write kernel`},
 		{"check", []string{"check", "-config", configure(good)}, 0, `^OK: 127\.0\.0\.1:0 \(HTTPS\), 127\.0\.0\.1:0 \(HTTP\) serve \S+/files; TLS 1\.2 or later, tls\.kernel auto\n$`, `^$`},
 		{"no configuration", []string{"check", "-config", dir + "/none"}, 2, `^$`, `none.*no such file`},
-		{"serve with no configuration", []string{"serve", "-config", dir + "/none"}, 2, `^$`, `none.*no such file`},
+		{"serve with no configuration", []string{"serve", "-config", dir + "/none"}, 1, `^$`, `none.*no such file`},
 		{"near miss", []string{"check", "-config", configure(good + "lisen: []\n")}, 2, `^$`, `:6: lisen: .*did you mean .?listen`},
 		{"several problems", []string{"check", "-config", configure("root: nowhere\nlimits: {connections: 0}\nlisten: [{address: \":1\", tls: true}]\n")}, 2, `^$`, `(?s):1: tls.key: is missing.*:2: limits.connections: `},
 		{"no root", []string{"check", "-config", configure(strings.Replace(good, "files", "nowhere", 1))}, 2, `^$`, `:4: root: .*nowhere.*no such file`},
 		{"no certificate", []string{"check", "-config", configure(strings.Replace(good, "cert.pem", "none.pem", 1))}, 2, `^$`, `:5: tls.certificate: .*none.pem`},
 		{"no key", []string{"check", "-config", configure(strings.Replace(good, "key.pem", "none.pem", 1))}, 2, `^$`, `:5: tls.key: .*none.pem`},
-		{"another's key", []string{"serve", "-config", configure(strings.Replace(good, "key.pem", other+"/key.pem", 1))}, 2, `^$`, `:5: tls.key: does not belong to tls.certificate`},
+		{"another's key", []string{"serve", "-config", configure(strings.Replace(good, "key.pem", other+"/key.pem", 1))}, 78, `^$`, `:5: tls.key: does not belong to tls.certificate`},
 		{"not a certificate", []string{"check", "-config", configure(strings.Replace(good, "cert.pem", "key.pem", 1))}, 2, `^$`, `:5: tls.certificate: `},
-		{"no credential", []string{"serve", "-config", configure(strings.Replace(good, "key.pem", "credential:key", 1))}, 2, `^$`, `:5: tls.key: .*CREDENTIALS_DIRECTORY`},
+		{"no credential", []string{"serve", "-config", configure(strings.Replace(good, "key.pem", "credential:key", 1))}, 78, `^$`, `:5: tls.key: .*CREDENTIALS_DIRECTORY`},
 		{"credential in a shell", []string{"check", "-config", configure(strings.Replace(good, "key.pem", "credential:key", 1))}, 0, `^OK: `, `^warning: .*:5: tls.key: credential:key is not checked, since systemd gives it to the service only; look whether the unit has LoadCredential=key:/path/of/file\n$`},
 		{"the rest beside a credential", []string{"check", "-config", configure(strings.NewReplacer("key.pem", "credential:key", "cert.pem", "key.pem").Replace(good))}, 2, `^$`, `(?s)^warning: .*:5: tls.certificate: .*no certificate`},
 		{"an address that may come", []string{"check", "-config", configure(strings.Replace(good, "127.0.0.1:0\"}\n", "192.0.2.1:0\"}\n", 1))}, 0, `^OK: `, `^warning: .*:3: listen\[1\].address: 192.0.2.1:0 is not an address of this machine; `},
-		{"no socket from systemd", []string{"serve", "-config", configure(strings.Replace(good, "127.0.0.1:0", "systemd:https", 1))}, 1, `^$`, `:2: listen\[0\].address: systemd passed no socket`},
+		{"no socket from systemd", []string{"serve", "-config", configure(strings.Replace(good, "127.0.0.1:0", "systemd:https", 1))}, 78, `^$`, `:2: listen\[0\].address: systemd passed no socket`},
 		{"files for anybody", []string{"check", "-config", configure(strings.Replace(good, "tls: {", "tls: {client_ca: cert.pem, ", 1))}, 2, `^$`, `:3: listen\[1\].tls: .*anybody`},
 		{"key in the root", []string{"check", "-config", configure(strings.Replace(good, "root: files", "root: .", 1))}, 0, `^OK: `, `(?m)^warning: .*:4: root: .*key.pem; `},
 		{"not built", []string{"check", "-config", configure(good + "limits: {rate: 1MiB}\n")}, 2, `^$`, `limits.rate: not built yet`},
@@ -173,6 +174,71 @@ func TestPortInUse(t *testing.T) {
 	}
 	if !strings.Contains(errs.String(), ":3: listen[1].address: the address "+l.Addr().String()+" is in use") {
 		t.Errorf("errors %q", errs.String())
+	}
+}
+
+// TestServeStatus: systemd starts the service again unless a person must change the
+// configuration.
+func TestServeStatus(t *testing.T) {
+	dir, configure := site(t)
+	with := func(old, new string) string { return configure(strings.Replace(good, old, new, 1)) }
+	loop := filepath.Join(dir, "loop")
+	if err := os.Symlink(loop, loop); err != nil {
+		t.Fatal(err)
+	}
+	empty := t.TempDir()
+	for _, tc := range []struct {
+		name string
+		path string
+		want int
+	}{
+		{"no configuration", dir + "/none", exitFailed},
+		{"no directory of the configuration", dir + "/none/none", exitFailed},
+		{"directory as configuration", dir, exitConfig},
+		{"file as directory of the configuration", dir + "/key.pem/none", exitConfig},
+		{"loop of links", loop, exitConfig},
+		{"empty configuration", configure(""), exitConfig},
+		{"no YAML", configure("{"), exitConfig},
+		{"unknown key", configure(good + "nonsense: true\n"), exitConfig},
+		{"root not mounted", with("files", "nowhere/files"), exitFailed},
+		{"root is a file", with("files", "key.pem"), exitConfig},
+		{"root is a loop of links", with("files", "loop"), exitConfig},
+		{"no certificate yet", with("cert.pem", "none.pem"), exitFailed},
+		{"no key yet", with("key.pem", "none.pem"), exitFailed},
+		{"neither yet", configure(strings.NewReplacer("cert.pem", "none/cert.pem", "key.pem", "none/key.pem").Replace(good)), exitFailed},
+		{"no client_ca yet", configure(strings.NewReplacer("tls: {", "tls: {client_ca: none.pem, ", "0.1:0\"}\n", "0.1:0\", public: true}\n").Replace(good)), exitFailed},
+		{"no credential yet", with("key.pem", "credential:key"), exitFailed},
+		{"credential without a name", with("key.pem", "credential:a/b"), exitConfig},
+		{"no root yet, and not a certificate", configure(strings.NewReplacer("files", "nowhere", "cert.pem", "1.yaml").Replace(good)), exitConfig},
+		{"no root and no key yet", configure(strings.NewReplacer("files", "nowhere", "key.pem", "none.pem").Replace(good)), exitFailed},
+		{"address not there yet", with(`127.0.0.1:0"}`, `192.0.2.1:0"}`), exitFailed},
+		{"interface not there yet", with(`127.0.0.1:0"}`, `[fe80::1%none0]:0"}`), exitFailed},
+		{"name not there yet", with(`127.0.0.1:0"}`, `nowhere.invalid:0"}`), exitFailed},
+		{"no socket of systemd", with("127.0.0.1:0", "systemd:https"), exitConfig},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Setenv("CREDENTIALS_DIRECTORY", empty)
+			var errs bytes.Buffer
+			if status := run([]string{"serve", "-config", tc.path}, io.Discard, &errs); status != tc.want {
+				t.Errorf("status %d, want %d: %s", status, tc.want, errs.String())
+			}
+			if status := run([]string{"check", "-config", tc.path}, io.Discard, io.Discard); status != exitOK && status != exitUsage {
+				t.Errorf("check: status %d", status)
+			}
+		})
+	}
+	for _, args := range [][]string{{"serve", "-x"}, {"serve", "now"}} {
+		if status := run(args, io.Discard, io.Discard); status != exitUsage {
+			t.Errorf("%q: status %d, want %d", args, status, exitUsage)
+		}
+	}
+	for _, errno := range []syscall.Errno{syscall.EIO, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ESTALE, syscall.ENOENT} {
+		if status := serveStatus(&config.FileError{Err: &fs.PathError{Op: "open", Path: "x", Err: errno}}); status != exitFailed {
+			t.Errorf("configuration cannot be read, %v: status %d", errno, status)
+		}
+	}
+	if status := serveStatus(&config.FileError{Err: &fs.PathError{Op: "open", Path: "x", Err: syscall.EACCES}}); status != exitConfig {
+		t.Errorf("configuration may not be read: status %d", status)
 	}
 }
 

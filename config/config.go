@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -138,23 +139,45 @@ var example string
 func Example() []byte { return []byte(example) }
 
 // Load reads and checks the file at path. An error in its content is of type
-// Problems; any other wraps the operating system's error and says what to do.
+// Problems; any other is a *FileError.
 func Load(path string) (*Config, error) {
 	f, err := os.Open(path)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("config: %w; run this as root or as the service's user (sudo -u uringhttpd), or name another file with -config", err)
+		return nil, &FileError{err, "run this as root or as the service's user (sudo -u uringhttpd), or name another file with -config"}
 	case err != nil:
-		return nil, fmt.Errorf("config: %w; write that file, or name another with -config", err)
+		return nil, &FileError{err, "write that file, or name another with -config"}
 	}
 	defer f.Close()
 
 	// One byte more than allowed lets Parse see that it is too much.
 	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("config: %w; name a readable YAML file with -config", err)
+		return nil, &FileError{err, "name a readable YAML file with -config"}
 	}
 	return Parse(data, path)
+}
+
+// FileError says that the configuration file cannot be read.
+type FileError struct {
+	Err   error  // the operating system's error
+	Right string // what to do
+}
+
+func (e *FileError) Error() string { return "config: " + e.Err.Error() + "; " + e.Right }
+
+// Unwrap returns the operating system's error.
+func (e *FileError) Unwrap() error { return e.Err }
+
+// Temporary reports whether the file may become readable without a change by a person:
+// its file system is not mounted yet, or the disk, memory or descriptors fail.
+func (e *FileError) Temporary() bool {
+	for _, permanent := range []error{fs.ErrPermission, fs.ErrInvalid, syscall.EISDIR, syscall.ENOTDIR, syscall.ELOOP, syscall.ENAMETOOLONG} {
+		if errors.Is(e.Err, permanent) {
+			return false
+		}
+	}
+	return true
 }
 
 // Parse checks data, the content of the file named file. That name appears in

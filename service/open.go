@@ -284,7 +284,7 @@ func (r *pemReader) read(key, name string) *pemFile {
 		right += "; `uringhttpd keygen` makes a pair"
 	}
 	problem := r.cfg.Problem(key, e.wrong, right)
-	problem.Temporary = e.temporary
+	problem.Temporary = e.temporary || errors.Is(err, fs.ErrNotExist) // a credential that is not there yet
 	r.problems = append(r.problems, problem)
 	return nil
 }

@@ -16,6 +16,17 @@ succeeds() {
 	if out=$("$@" 2>&1); then ok "$name"; else fail "$name" "exit status $?: $(echo "$out" | tail -n 3 | tr '\n' ' ')"; fi
 }
 
+# eventually NAME COMMAND...: the command succeeds within some minutes.
+eventually() {
+	name=$1
+	shift
+	for _ in $(seq 300); do
+		if "$@" >/dev/null 2>&1; then ok "$name"; return; fi
+		sleep 1
+	done
+	fail "$name" "not within 300 tries: $*"
+}
+
 prop() { systemctl show --value -p "$1" "${2:-uringhttpd}"; }
 
 # What the README tells to do.
@@ -74,11 +85,46 @@ is stop-transfer "$(sha256sum < /run/slow)" "$sum"
 cp /etc/uringhttpd/uringhttpd.yaml /run/good.yaml
 echo 'nonsense: true' >> /etc/uringhttpd/uringhttpd.yaml
 if systemctl start uringhttpd 2>/dev/null; then fail wrong-start "it started"; else ok wrong-start; fi
-is wrong-status "$(prop ExecMainStatus)" 2
+is wrong-status "$(prop ExecMainStatus)" 78
+is wrong-state "$(prop ActiveState)" failed
 is wrong-restarts "$(prop NRestarts)" 0
 succeeds wrong-told sh -c 'journalctl -u uringhttpd -o cat | grep -q nonsense'
 cp /run/good.yaml /etc/uringhttpd/uringhttpd.yaml
 systemctl reset-failed uringhttpd
+
+# Every end but that is tried again: a crash of the Go runtime (status 2), SIGKILL, a
+# stray SIGTERM, and the kernel's OOM killer.
+another() { [ "$(prop ActiveState)" = active ] && [ "$(prop MainPID)" != "$pid" ]; }
+succeeds crash-start systemctl start uringhttpd
+for signal in QUIT KILL TERM; do
+	pid=$(prop MainPID)
+	kill -$signal "$pid"
+	eventually "restarted-after-$signal" another
+done
+succeeds crash-status sh -c 'journalctl -u uringhttpd -o cat | grep -q "Main process exited, code=exited, status=2/INVALIDARGUMENT"'
+pid=$(prop MainPID)
+systemctl set-property --runtime uringhttpd MemoryMax=1M
+systemctl set-property --runtime uringhttpd MemoryMax=infinity
+eventually restarted-after-oom another
+succeeds oom-told sh -c "journalctl -u uringhttpd -o cat | grep -q \"result 'oom-kill'\""
+systemctl stop uringhttpd
+
+# A root that is mounted late is served by a retry.
+mkdir /mnt/late
+sed -i 's|^root:.*|root: /mnt/late/firmware|' /etc/uringhttpd/uringhttpd.yaml
+if systemctl start uringhttpd 2>/dev/null; then fail late-start "it started"; else ok late-start; fi
+twice() { [ "$(prop NRestarts)" -ge 2 ]; }
+eventually late-retried twice
+is late-status "$(prop ExecMainStatus)" 1
+mount -t tmpfs tmpfs /mnt/late
+mkdir /mnt/late/firmware
+cp /srv/firmware/image.raucb /mnt/late/firmware
+active() { [ "$(prop ActiveState)" = active ]; }
+eventually late-active active
+is late-download "$(get https://localhost/image.raucb | sha256sum)" "$sum"
+systemctl stop uringhttpd
+umount /mnt/late
+cp /run/good.yaml /etc/uringhttpd/uringhttpd.yaml
 
 # A kernel that refuses the ring is told from one that has none.
 mkdir -p /run/systemd/system/uringhttpd.service.d
@@ -95,7 +141,7 @@ systemctl reset-failed uringhttpd 2>/dev/null
 succeeds enable systemctl enable uringhttpd
 succeeds started-again systemctl start uringhttpd
 
-is kernel-log "$(dmesg -l emerg,alert,crit,err | grep -E 'BUG|WARNING|Oops|tls|uring')" ""
+is kernel-log "$(dmesg -l emerg,alert,crit,err | grep -v 'Memory cgroup out of memory' | grep -E 'BUG|WARNING|Oops|tls|uring')" ""
 echo end
 echo
 uname -a
