@@ -585,9 +585,12 @@ func (c *conn) endResponse(failure string, now time.Time) {
 		}
 		attrs = append(attrs, slog.String("reason", failure))
 		c.log.LogAttrs(context.Background(), level, "request aborted by the client", attrs...)
-	default:
+	case failure == stalledReason: // as any client can make it
 		attrs = append(attrs, slog.String("reason", failure))
 		c.logLimited(lineCutOff, slog.LevelWarn, "response cut off", attrs...)
+	default:
+		attrs = append(attrs, slog.String("reason", failure))
+		c.log.LogAttrs(context.Background(), slog.LevelWarn, "response cut off", attrs...)
 	}
 }
 

@@ -21,7 +21,7 @@ type lineKind uint8
 const (
 	lineAccept    lineKind = iota // a connection cannot be accepted
 	lineRecord                    // a client rejects a record (alert.go)
-	lineCutOff                    // a response is cut off
+	lineCutOff                    // a response is cut off, since its client takes nothing
 	lineHandshake                 // a TLS handshake fails
 	lineKinds
 )

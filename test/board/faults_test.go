@@ -185,7 +185,7 @@ func cutOff(ctx context.Context, t *testing.T, p *board.Process, before, n int, 
 	eventually(ctx, t, "a line for each response that was cut off", func() bool {
 		lines = lines[:0]
 		for _, line := range logLines(ctx, t, p)[before:] {
-			if !strings.Contains(line, "msg=request ") && !doubts.MatchString(line) {
+			if !strings.Contains(line, "msg=request ") && !strings.Contains(line, "request aborted by the client") && !doubts.MatchString(line) {
 				lines = append(lines, line)
 			}
 		}

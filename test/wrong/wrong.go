@@ -176,6 +176,10 @@ var NoSeal = Variant{"no seal", []Edit{{
 	File: "service/read.go",
 	Old:  "decided, err := p.file.Check(wait)\n\tif err != nil {",
 	New:  "decided, err := p.file.Check(wait)\n\tif decided = true; false {",
+}, {
+	File: "service/read.go",
+	Old:  "if !ev.late && c.jobErr != nil {",
+	New:  "if false {",
 }}}
 
 // ShortSplice takes a splice into the pipe that brought less than was asked for
