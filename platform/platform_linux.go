@@ -18,6 +18,7 @@ import (
 // Report is what this machine and its kernel can do.
 type Report struct {
 	Kernel    string  `json:"kernel"`     // release, as uname -r prints it
+	Build     string  `json:"build"`      // as uname -v prints it; Debian's names the version of the source
 	Machine   string  `json:"machine"`    // hardware name, as uname -m prints it
 	IOURing   Feature `json:"io_uring"`   // io_uring with SINGLE_ISSUER and DEFER_TASKRUN
 	KernelTLS Feature `json:"kernel_tls"` // sending TLS 1.3 from the kernel, with at least one of Ciphers
@@ -52,6 +53,7 @@ type Cipher struct {
 	Feature
 	Verified    bool `json:"verified"`    // what the kernel encrypts was tested, and right
 	Quarantined bool `json:"quarantined"` // it was tested and wrong, or did not come; Usable is false
+	Defective   bool `json:"defective"`   // the kernel has a known defect with its driver (see Restricted); Usable is false
 }
 
 // Takes tells whether kernel TLS takes a cipher suite.
@@ -138,7 +140,7 @@ func Probe(ctx context.Context, verdicts Verdicts) (*Report, error) {
 		return nil, err
 	}
 	r.setCiphers(answers, readTLSFacts(r.Kernel), verdicts)
-	return r, nil
+	return r.Restricted(), nil
 }
 
 // MayWait tells whether setting up kernel TLS may wait for a crypto engine: one of
@@ -164,6 +166,7 @@ func newReport() (*Report, error) {
 	}
 	r := &Report{
 		Kernel:  unix.ByteSliceToString(uts.Release[:]),
+		Build:   unix.ByteSliceToString(uts.Version[:]),
 		Machine: unix.ByteSliceToString(uts.Machine[:]),
 		AESInstructions: cpu.X86.HasAES && cpu.X86.HasPCLMULQDQ ||
 			cpu.ARM64.HasAES && cpu.ARM64.HasPMULL || cpu.ARM.HasAES && cpu.ARM.HasPMULL,

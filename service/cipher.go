@@ -144,12 +144,13 @@ func (e Encryptor) String() string {
 }
 
 // quarantined names the ciphers that kernel TLS is not used with, since what it encrypts
-// with them is wrong or does not come, and why; "" if there are none.
+// with them is wrong or does not come, or the kernel has a defect with their drivers, and
+// why; "" if there are none.
 func quarantined(report *platform.Report) string {
 	var names []string
 	var f platform.Feature
 	for _, c := range report.Ciphers {
-		if !c.Quarantined {
+		if !c.Quarantined && !c.Defective {
 			continue
 		}
 		names = append(names, c.Name)

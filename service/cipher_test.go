@@ -166,6 +166,42 @@ func TestChoose(t *testing.T) {
 			t.Errorf("an engine that is wrong: %+v; want what the kernel takes", c)
 		}
 	}
+	for _, tc := range []struct {
+		name, kernel, build string
+		mode                config.KernelTLS
+		drivers             []platform.Algorithm
+		takes               []uint16
+		prefer              ktls.Cipher
+		defect              string // in the warning, or the error; "" if kernel TLS is used as elsewhere
+	}{
+		{"NXP", "6.6.3-gea3b1ed", "#1 SMP", "auto", []platform.Algorithm{engine, chacha}, []uint16{suiteChaCha}, ktls.ChaCha20Poly1305, "CVE-2024-26584"},
+		{"required", "6.6.3-gea3b1ed", "#1 SMP", "require", []platform.Algorithm{engine, chacha}, nil, 0, "CVE-2024-26584"},
+		{"no other cipher", "6.1.36-lts-next", "#1 SMP", "auto", []platform.Algorithm{engine}, nil, ktls.AnyCipher, "io_uring does not answer a send"},
+		{"off", "6.6.3", "", "off", []platform.Algorithm{engine}, nil, ktls.AnyCipher, ""},
+		{"repaired", "6.6.36-lts-next", "", "auto", []platform.Algorithm{engine, chacha}, []uint16{suiteGCM, suiteChaCha}, ktls.AESGCM, ""},
+		{"Debian", "6.1.0-18-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 (2024-02-01)", "auto", []platform.Algorithm{engine, chacha}, []uint16{suiteChaCha}, ktls.ChaCha20Poly1305, "Linux 6.1.76 has a defect"},
+		{"Debian, repaired", "6.1.0-25-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.106-3 (2024-08-26)", "require", []platform.Algorithm{engine, chacha}, []uint16{suiteGCM, suiteChaCha}, ktls.AESGCM, ""},
+		{"synchronous", "6.6.3", "", "require", []platform.Algorithm{gcm, chacha}, []uint16{suiteGCM, suiteChaCha}, ktls.ChaCha20Poly1305, ""},
+		{"both asynchronous", "6.6.3", "", "auto", []platform.Algorithm{engine, asyncChacha}, nil, ktls.AnyCipher, "TLS_AES_128_GCM_SHA256, TLS_CHACHA20_POLY1305_SHA256"},
+	} {
+		r := report(false, tc.drivers...)
+		r.Kernel, r.Build = tc.kernel, tc.build
+		cfg := &config.Config{Listen: []config.Listen{{TLS: true}}, TLS: config.TLS{Kernel: tc.mode, Cipher: "auto"}}
+		c, err := Choose(cfg, r)
+		text := c.Warning
+		if err != nil {
+			text = err.Error()
+		}
+		if (err != nil) != (tc.mode == config.KernelRequire && tc.defect != "") || !slices.Equal(takes(c), tc.takes) || c.Offload != (tc.takes != nil) || c.Prefer != tc.prefer {
+			t.Errorf("a kernel with defects, %s: %+v, %v", tc.name, c, err)
+		}
+		if !strings.Contains(text, tc.defect) || (text == "") != (tc.defect == "") || text != "" && !strings.Contains(text, "may be repaired by your vendor") {
+			t.Errorf("a kernel with defects, %s: %q, want %q in it", tc.name, text, tc.defect)
+		}
+		if tc.defect != "" && err == nil && tc.takes == nil && !strings.Contains(c.Reason, "kernel TLS is not used: the kernel encrypts with gcm-aes-caam") {
+			t.Errorf("a kernel with defects, %s: %q", tc.name, c.Reason)
+		}
+	}
 	hidden := report(true, gcm)
 	hidden.GCM = nil // /proc/crypto cannot be read, as with ProcSubset=pid
 	if c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, hidden); err != nil || !c.Offload || !slices.ContainsFunc(c.By, mayWait) {

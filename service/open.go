@@ -302,6 +302,7 @@ type Choice struct {
 // Choose decides by the configuration and what the machine can do. The error
 // says what is missing, and what to do about it.
 func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
+	report = report.Restricted()
 	if f := report.IOURing; !f.Usable {
 		return Choice{}, fmt.Errorf("io_uring cannot be used: %s; %s", f.Reason, f.Remedy)
 	}

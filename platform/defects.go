@@ -1,0 +1,153 @@
+package platform
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A version is that of a kernel: major, minor, and the stable release; -1 of a candidate of the first.
+type version [3]int
+
+func (v version) String() string {
+	if v[2] < 0 {
+		return fmt.Sprintf("%d.%d-rc", v[0], v[1])
+	}
+	if v[2] == 0 {
+		return fmt.Sprintf("%d.%d", v[0], v[1])
+	}
+	return fmt.Sprintf("%d.%d.%d", v[0], v[1], v[2])
+}
+
+func (v version) before(w version) bool { return slices.Compare(v[:], w[:]) < 0 }
+
+// A defect is one of kernels that concerns asynchronous drivers.
+type defect struct {
+	text     string
+	repaired []version // by series; the last is mainline's, and all later series have it
+}
+
+// defects are what makes kernel TLS with an asynchronous driver unsafe for this program.
+var defects = []defect{
+	// Mainline 8590541473188741055d27b955db0777569438e3, "net: tls: handle backlogging of crypto
+	// requests": tls_do_encryption takes EBUSY, which says that a request waits for room in a
+	// driver's queue, for a failure, and frees what the driver still has. Of stable kernels
+	// 13eca403876b was pushed to linux-6.6.y and ab6397f072e5 to linux-6.7.y on 2024-02-23, the day of
+	// 6.6.18 and 6.7.6, and cd1bbca03f3c stands before "Linux 6.1.84" in linux-6.1.y.
+	{"kernel TLS frees what an asynchronous driver with a full queue still has (CVE-2024-26584)", []version{{6, 1, 84}, {6, 6, 18}, {6, 7, 6}, {6, 8, 0}}},
+	// Mainline a9be202269580ca611c6cebac90eaf1795497800, "io_uring: treat -EAGAIN for
+	// REQ_F_NOWAIT as final for io-wq": a send with IOSQE_ASYNC that finds no room is tried
+	// again and again, and does not answer EAGAIN. It is in the announcement of 6.1.42; 6.4.7 is of the same day.
+	{"io_uring does not answer a send off the loop that finds no room", []version{{6, 1, 42}, {6, 4, 7}, {6, 5, 0}}},
+}
+
+// in reports whether a kernel has the defect.
+func (d defect) in(v version) bool {
+	for _, r := range d.repaired {
+		if r[0] == v[0] && r[1] == v[1] {
+			return v.before(r)
+		}
+	}
+	return v.before(d.repaired[len(d.repaired)-1])
+}
+
+func (d defect) String() string {
+	var all []string
+	for _, v := range d.repaired {
+		all = append(all, v.String())
+	}
+	return d.text + ", repaired in " + strings.Join(all, ", ")
+}
+
+// parseVersion reads a version as uname -r has it, such as 6.6.3-gea3b1ed, 6.1.22+g1234, or 6.8-rc3.
+func parseVersion(release string) (v version, ok bool) {
+	end := strings.IndexFunc(release, func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
+	rest := ""
+	if end >= 0 {
+		release, rest = release[:end], release[end:]
+	}
+	parts := strings.Split(strings.TrimSuffix(release, "."), ".")
+	if len(parts) < 2 {
+		return version{}, false
+	}
+	for i, part := range parts[:min(len(parts), len(v))] {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			return version{}, false
+		}
+		v[i] = n
+	}
+	if v[2] == 0 && strings.HasPrefix(rest, "-rc") {
+		v[2] = -1
+	}
+	return v, true
+}
+
+// kernelVersion is the version of the kernel's source. Debian's release names only the
+// series, as in 6.1.0-18-amd64; its build, which is what uname -v prints, names the version:
+// #1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 (2024-02-01).
+func kernelVersion(release, build string) (version, bool) {
+	v, ok := parseVersion(release)
+	if !ok {
+		return v, false
+	}
+	_, after, found := strings.Cut(build, "Debian ")
+	if w, ok := parseVersion(after); found && ok && w[0] == v[0] && w[1] == v[1] {
+		return w, true
+	}
+	return v, true
+}
+
+// Restricted is r, if its kernel can be trusted with the drivers that it picks; otherwise a
+// copy in which kernel TLS is not usable with those ciphers that this kernel encrypts
+// with an asynchronous driver, while it has a known defect with such drivers. A driver that
+// cannot be seen may be one. Only the version tells: no test shows the absence of
+// the defect without the risk of its consequences.
+func (r *Report) Restricted() *Report {
+	v, ok := kernelVersion(r.Kernel, r.Build)
+	var known []string
+	for _, d := range defects {
+		if ok && d.in(v) {
+			known = append(known, d.String())
+		}
+	}
+	affected := func(c Cipher) bool {
+		a, picked := r.Picked(c.Suite)
+		return c.Usable && (!picked || a.Waits())
+	}
+	if known == nil || !slices.ContainsFunc(r.Ciphers, affected) {
+		return r
+	}
+	s := *r
+	s.Ciphers = slices.Clone(r.Ciphers)
+	usable := false
+	for i := range s.Ciphers {
+		if c := &s.Ciphers[i]; affected(*c) {
+			c.Feature = r.defective(c.Suite, v, known)
+			c.Defective, c.Verified = true, false
+		}
+		usable = usable || s.Ciphers[i].Usable
+	}
+	if !usable {
+		i := slices.IndexFunc(s.Ciphers, func(c Cipher) bool { return c.Defective })
+		s.KernelTLS = s.Ciphers[i].Feature
+	}
+	return &s
+}
+
+// defective explains why a cipher is not used that the kernel takes.
+func (r *Report) defective(suite uint16, v version, known []string) Feature {
+	driver := "a driver that /proc/crypto does not show"
+	remedy := "use a later kernel"
+	if a, picked := r.Picked(suite); picked {
+		driver = a.Driver + ", which is asynchronous"
+		if a.Name == gcmAES && a.Hardware {
+			remedy += ", or write cpu for crypto.prefer"
+		}
+	}
+	return Feature{
+		Reason: fmt.Sprintf("the kernel encrypts with %s, and Linux %v has a defect with such drivers: %s", driver, v, strings.Join(known, "; ")),
+		Remedy: remedy + "; this one may be repaired by your vendor, which its version does not tell",
+	}
+}

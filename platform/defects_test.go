@@ -1,0 +1,113 @@
+package platform
+
+import (
+	"crypto/tls"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestKernelVersion(t *testing.T) {
+	for _, tt := range []struct{ release, build, want string }{
+		{"6.6.3-gea3b1ed", "#1 SMP PREEMPT Tue Mar 5 2024", "6.6.3"},
+		{"6.6.3-lts-next-gccf0a99701a7", "", "6.6.3"},
+		{"6.1.36-lts-next", "", "6.1.36"},
+		{"6.1.22+g5dd40c0ffa05", "", "6.1.22"},
+		{"6.1.0-18-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 (2024-02-01)", "6.1.76"},
+		{"6.1.0-18-rt-arm64", "#1 SMP PREEMPT_RT Debian 6.1.76-1 (2024-02-01)", "6.1.76"},
+		{"6.5.0-0.deb12.4-arm64", "#1 SMP Debian 6.5.10-1~bpo12+1 (2023-11-23)", "6.5.10"},
+		{"6.12.9+deb13-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.12.9-1 (2025-01-10)", "6.12.9"},
+		{"6.1.0-18-amd64", "#1 SMP PREEMPT_DYNAMIC Debian", "6.1"},
+		{"6.1.0-18-amd64", "", "6.1"},
+		{"6.6.3", "#1 SMP Debian 6.1.76-1 (built on)", "6.6.3"}, // the builder's, of another series
+		{"6.5.0-21-generic", "#21~22.04.1-Ubuntu SMP PREEMPT_DYNAMIC Fri Feb  9 13:32:52 UTC 2", "6.5"},
+		{"6.8.0-rc3", "", "6.8-rc"},
+		{"6.8-rc3-next", "", "6.8-rc"},
+		{"6.8", "", "6.8"},
+		{"6.8-custom", "", "6.8"},
+		{"6.6.18.1-vendor", "", "6.6.18"},
+		{"7.0.0-1-arm64", "", "7.0"},
+		{"6.99999999999999999999.1", "", ""},
+		{"6", "", ""},
+		{"6.", "", ""},
+		{".6.1", "", ""},
+		{"6..1", "", ""},
+		{"", "", ""},
+		{"microsoft", "", ""},
+	} {
+		v, ok := kernelVersion(tt.release, tt.build)
+		got := ""
+		if ok {
+			got = v.String()
+		}
+		if got != tt.want {
+			t.Errorf("%q, %q: %q, want %q", tt.release, tt.build, got, tt.want)
+		}
+	}
+}
+
+func TestDefects(t *testing.T) {
+	for _, tt := range []struct {
+		release      string
+		tls, ioUring bool
+	}{
+		{"5.15.200", true, true},
+		{"6.1", true, true}, {"6.1.41", true, true}, {"6.1.42", true, false}, {"6.1.83", true, false}, {"6.1.84", false, false}, {"6.1.192", false, false},
+		{"6.2.16", true, true}, {"6.3.13", true, true},
+		{"6.4", true, true}, {"6.4.6", true, true}, {"6.4.7", true, false}, {"6.4.16", true, false},
+		{"6.5", true, false}, {"6.5.13", true, false},
+		{"6.6.17", true, false}, {"6.6.18", false, false},
+		{"6.7.5", true, false}, {"6.7.6", false, false},
+		{"6.8-rc4", true, false}, {"6.8", false, false}, {"6.12.95", false, false}, {"7.0", false, false},
+	} {
+		v, ok := parseVersion(tt.release)
+		if !ok {
+			t.Fatal(tt.release)
+		}
+		if got := [2]bool{defects[0].in(v), defects[1].in(v)}; got != [2]bool{tt.tls, tt.ioUring} {
+			t.Errorf("%s: kernel TLS %v, io_uring %v; want %v, %v", tt.release, got[0], got[1], tt.tls, tt.ioUring)
+		}
+	}
+}
+
+// TestRestricted: only ciphers of drivers that wait, or cannot be seen, are restricted; and
+// the report that is given stays as it is.
+func TestRestricted(t *testing.T) {
+	sync := Algorithm{Name: gcmAES, Driver: "gcm-aes-ce", Type: "aead", SelfTest: "passed"}
+	caam := Algorithm{Name: gcmAES, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
+	inline := Algorithm{Name: gcmAES, Driver: "generic-gcm-aesni", Type: "aead", SelfTest: "passed", Async: true, Inline: true}
+	for _, tt := range []struct {
+		name   string
+		kernel string
+		gcm    []Algorithm
+		usable bool
+	}{
+		{"synchronous", "6.1.22", []Algorithm{sync}, true},
+		{"inline", "6.1.22", []Algorithm{inline}, true},
+		{"an engine", "6.1.22", []Algorithm{caam}, false},
+		{"an engine that is not picked", "6.1.22", []Algorithm{sync, caam}, true},
+		{"not to be seen", "6.1.22", nil, false},
+		{"repaired", "6.1.84", []Algorithm{caam}, true},
+		{"not known", "x", []Algorithm{caam}, true},
+	} {
+		yes := Feature{Usable: true}
+		r := &Report{Kernel: tt.kernel, KernelTLS: yes, GCM: tt.gcm, Ciphers: []Cipher{
+			{Suite: tls.TLS_AES_128_GCM_SHA256, Feature: yes, Verified: true}, {Suite: tls.TLS_CHACHA20_POLY1305_SHA256, Feature: Feature{Reason: "none"}},
+		}}
+		before := fmt.Sprintf("%+v", *r)
+		got := r.Restricted()
+		c := got.Ciphers[0]
+		if c.Usable != tt.usable || c.Defective == tt.usable || c.Verified != tt.usable || got.KernelTLS.Usable != tt.usable || got.Ciphers[1].Defective {
+			t.Errorf("%s: %+v", tt.name, got)
+		}
+		if !tt.usable && (!strings.Contains(c.Reason, "Linux 6.1.22") || !strings.Contains(c.Reason, "6.1.84, 6.6.18, 6.7.6, 6.8") || !strings.Contains(c.Remedy, "may be repaired by your vendor")) {
+			t.Errorf("%s: %+v", tt.name, c)
+		}
+		if fmt.Sprintf("%+v", *r) != before {
+			t.Errorf("%s: the report has changed: %+v", tt.name, r)
+		}
+		if again := got.Restricted(); again != got {
+			t.Errorf("%s: restricted twice", tt.name)
+		}
+	}
+}
