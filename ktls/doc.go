@@ -2,7 +2,8 @@
 // (Documentation/networking/tls.rst) and knows, to the byte, what the kernel has
 // not sent yet.
 //
-// It is for programs with an event loop: nothing here reads or writes a socket.
+// It is for programs with an event loop: no Session reads or writes a socket
+// (SelfTest and Bench do, on connections of this program to itself).
 // A Session is fed what the client sent and hands out what must be sent. After
 // the handshake, Offload gives the sending keys to the kernel; from then on the
 // program sends plaintext with send(2) or splice(2), and the kernel makes

@@ -1,3 +1,5 @@
+//go:build linux
+
 package ktls
 
 import (
@@ -13,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io"
 	"unsafe"
 
 	"golang.org/x/crypto/chacha20poly1305"
@@ -207,29 +210,39 @@ func openAEAD(aead cipher.AEAD) opener {
 	}
 }
 
-// secretLog is the KeyLogWriter of one connection. It keeps what Offload needs,
-// and logs nothing.
+// secretLog is the KeyLogWriter of one connection. It keeps the secret that Offload
+// needs, and passes each line on.
 type secretLog struct {
-	secret       []byte // the server's first application traffic secret; TLS 1.2: the master secret
+	next         io.Writer // the caller's KeyLogWriter, or nil
+	secret       []byte    // the server's first application traffic secret; TLS 1.2: the master secret
 	clientRandom []byte
 }
 
 // Write takes one line of the NSS key log format: label, client random, secret.
 func (l *secretLog) Write(line []byte) (int, error) {
-	fields := bytes.Fields(line)
-	if len(fields) != 3 || string(fields[0]) != "SERVER_TRAFFIC_SECRET_0" && string(fields[0]) != "CLIENT_RANDOM" {
+	if err := l.keep(bytes.Fields(line)); err != nil {
+		return 0, fmt.Errorf("ktls: key log: %w", err)
+	}
+	if l.next == nil {
 		return len(line), nil
+	}
+	return l.next.Write(line)
+}
+
+func (l *secretLog) keep(fields [][]byte) error {
+	if len(fields) != 3 || string(fields[0]) != "SERVER_TRAFFIC_SECRET_0" && string(fields[0]) != "CLIENT_RANDOM" {
+		return nil
 	}
 	random, err := hex.DecodeString(string(fields[1]))
 	if err != nil {
-		return 0, fmt.Errorf("ktls: key log: %w", err)
+		return err
 	}
 	secret, err := hex.DecodeString(string(fields[2]))
 	if err != nil {
-		return 0, fmt.Errorf("ktls: key log: %w", err)
+		return err
 	}
 	l.clientRandom, l.secret = random, secret
-	return len(line), nil
+	return nil
 }
 
 func infoAESGCM128(k *txKeys) []byte {

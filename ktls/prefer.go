@@ -1,3 +1,5 @@
+//go:build linux
+
 package ktls
 
 import (
@@ -57,17 +59,11 @@ func PreferTLS13(c Cipher) {
 
 // PreferTLS12 has the TLS 1.2 connections of s use c where the client and the
 // certificate's key can. crypto/tls has an order of its own there, but takes a
-// list of what is allowed at all: a client that offers c finds nothing else. It
-// looks at the keys of tls.Config.Certificates alone, and takes the place of
-// GetConfigForClient. Call it before the first Session.
-func (s *Server) PreferTLS12(c Cipher) {
-	for _, cert := range s.base.Certificates {
-		key, _ := cert.PrivateKey.(crypto.Signer)
-		if key != nil {
-			s.prefer12 = append(s.prefer12, c.suites12(key.Public())...)
-		}
-	}
-}
+// list of the suites that are allowed at all: a client that offers c finds nothing
+// else. Suites that tls.Config.CipherSuites does not allow stay forbidden. Of the
+// certificates it looks at tls.Config.Certificates alone, in the configuration that
+// GetConfigForClient returns if that returns one. Call it before the first Session.
+func (s *Server) PreferTLS12(c Cipher) { s.prefer12 = c }
 
 // suites12 are the cipher suites of TLS 1.2 with c, for a certificate's key.
 func (c Cipher) suites12(key crypto.PublicKey) []uint16 {
@@ -85,16 +81,20 @@ func (c Cipher) suites12(key crypto.PublicKey) []uint16 {
 	return nil
 }
 
-// limit has one connection's configuration allow clients that offer one of
-// suites no others. They are of TLS 1.2: TLS 1.3 does not look at them.
-func limit(cfg *tls.Config, suites []uint16) {
-	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		offered := func(id uint16) bool { return slices.Contains(hello.CipherSuites, id) }
-		if !slices.ContainsFunc(suites, offered) {
-			return nil, nil
+// limit returns the suites of TLS 1.2 to which c limits a connection with cfg; none if
+// the client offers none of them. TLS 1.3 does not look at them.
+func (c Cipher) limit(cfg *tls.Config, hello *tls.ClientHelloInfo) []uint16 {
+	var suites []uint16
+	for _, cert := range cfg.Certificates {
+		if key, ok := cert.PrivateKey.(crypto.Signer); ok {
+			suites = append(suites, c.suites12(key.Public())...)
 		}
-		limited := cfg.Clone()
-		limited.CipherSuites = suites
-		return limited, nil
 	}
+	suites = slices.DeleteFunc(suites, func(id uint16) bool {
+		return cfg.CipherSuites != nil && !slices.Contains(cfg.CipherSuites, id)
+	})
+	if !slices.ContainsFunc(suites, func(id uint16) bool { return slices.Contains(hello.CipherSuites, id) }) {
+		return nil
+	}
+	return suites
 }

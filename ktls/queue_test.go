@@ -1,4 +1,4 @@
-//go:build netns
+//go:build linux && netns
 
 package ktls
 

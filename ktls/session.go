@@ -1,3 +1,5 @@
+//go:build linux
+
 package ktls
 
 import (
@@ -21,11 +23,14 @@ var ErrWouldBlock = errors.New("ktls: more input is needed")
 // has the sending keys.
 var errSealed = errors.New("ktls: the kernel has the sending keys")
 
+// errHandshake is the error of methods that need the handshake's end before it.
+var errHandshake = errors.New("ktls: the handshake is not complete")
+
 // A Server makes sessions that share a configuration and the keys of session
-// tickets, which it replaces daily. Its methods may be called concurrently.
+// tickets. Its methods may be called concurrently.
 type Server struct {
 	base     *tls.Config
-	prefer12 []uint16 // cipher suites of TLS 1.2
+	prefer12 Cipher
 
 	mu      sync.Mutex
 	keys    [][32]byte // newest first
@@ -37,13 +42,22 @@ const (
 	ticketKeys   = 7 // tickets live seven days, as in crypto/tls
 )
 
-// NewServer returns a Server for cfg, which must not be changed afterwards.
+// NewServer returns a Server for cfg, whose members must not be changed afterwards.
+//
+// All of cfg keeps its meaning. Each connection uses a copy of cfg, or of the
+// configuration that its GetConfigForClient returns, and the KeyLogWriter of either
+// gets its lines. GetConfigForClient runs within Session.Handshake.
+//
+// Session tickets are sealed under keys of the Server, which it replaces daily, unless
+// the caller has set some by SetSessionTicketKeys, which may be called at any time, or
+// SessionTicketKey. A configuration that GetConfigForClient returns needs the caller's
+// keys set on itself: crypto/tls does not tell which keys cfg has, so the Server's own
+// are used otherwise.
 func NewServer(cfg *tls.Config) *Server { return &Server{base: cfg} }
 
 // Session starts one connection's session. Close must be called.
 func (s *Server) Session() (*Session, error) {
-	// KeyLogWriter is a member of the configuration, so each connection has its
-	// own; a clone would also have ticket keys of its own if they were not set.
+	ss := &Session{wire: wire{need: make(chan struct{}), more: make(chan struct{}), quit: make(chan struct{})}}
 	cfg := s.base.Clone()
 	if !cfg.SessionTicketsDisabled {
 		keys, err := s.ticketKeys(time.Now())
@@ -52,13 +66,33 @@ func (s *Server) Session() (*Session, error) {
 		}
 		cfg.SetSessionTicketKeys(keys)
 	}
-	ss := &Session{wire: wire{need: make(chan struct{}), more: make(chan struct{}), quit: make(chan struct{})}}
-	cfg.KeyLogWriter = &ss.secrets
-	if len(s.prefer12) > 0 {
-		limit(cfg, s.prefer12)
+	// The keys just set hold only where the configuration that this returns has none
+	// (tls.Config.GetConfigForClient).
+	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		return s.configFor(hello, &ss.secrets)
 	}
 	ss.tls = tls.Server(&ss.wire, cfg)
 	return ss, nil
+}
+
+// configFor is the configuration of one connection, with log as its KeyLogWriter.
+func (s *Server) configFor(hello *tls.ClientHelloInfo, log *secretLog) (*tls.Config, error) {
+	from := s.base
+	if from.GetConfigForClient != nil {
+		chosen, err := from.GetConfigForClient(hello)
+		if err != nil {
+			return nil, err
+		}
+		if chosen != nil {
+			from = chosen
+		}
+	}
+	cfg := from.Clone()
+	log.next, cfg.KeyLogWriter = cfg.KeyLogWriter, log
+	if suites := s.prefer12.limit(cfg, hello); len(suites) > 0 {
+		cfg.CipherSuites = suites
+	}
+	return cfg, nil
 }
 
 func (s *Server) ticketKeys(now time.Time) ([][32]byte, error) {
@@ -83,7 +117,9 @@ type Session struct {
 	tls     *tls.Conn
 	secrets secretLog
 	result  chan error // the end of the handshake's goroutine; nil before it starts
+	ended   bool       // the handshake is complete, or has failed, or Close was called
 	done    bool       // the handshake is complete
+	err     error      // of the handshake, once it has ended
 	keys    *txKeys    // what Offload hands over; nil if it cannot
 	own     *txKeys    // after Offload: what crypto/tls still seals with
 	wants   []Message  // see Message
@@ -94,7 +130,16 @@ type Session struct {
 // each call, also when the error is not nil: it may hold an alert. The work is
 // that of the handshake's public-key operations, so call it where some
 // milliseconds of computing do not matter.
+//
+// Once the handshake has ended, Handshake returns the same result again, and takes
+// input as Feed does. After a Close before its end the error is net.ErrClosed.
 func (s *Session) Handshake(input []byte) (done bool, err error) {
+	if s.ended {
+		if s.done {
+			s.Feed(input)
+		}
+		return s.done, s.err
+	}
 	s.wire.in = append(s.wire.in, input...)
 	if s.result == nil {
 		s.result = make(chan error, 1)
@@ -107,20 +152,21 @@ func (s *Session) Handshake(input []byte) (done bool, err error) {
 		return false, nil
 	case err = <-s.result:
 	}
-	s.result <- err // Close looks here too
+	s.ended = true
 	if err != nil {
-		return false, fmt.Errorf("ktls: handshake: %w", err)
+		s.err = fmt.Errorf("ktls: handshake: %w", err)
+		return false, s.err
 	}
 	s.done = true
 	s.wire.mode = wireFed
-	s.keys, err = s.sendingKeys()
+	s.keys, s.err = s.sendingKeys()
 	s.wire.flight, s.secrets = nil, secretLog{}
-	return true, err
+	return true, s.err
 }
 
 // sendingKeys are what the kernel needs to go on; nil where it cannot.
 func (s *Session) sendingKeys() (*txKeys, error) {
-	state, flight := s.tls.ConnectionState(), s.wire.flight
+	state, flight := s.State(), s.wire.flight
 	switch {
 	case s.Suite() == 0 || s.secrets.secret == nil: // crypto/tls logs no secret of a resumed TLS 1.2 session
 		return nil, nil
@@ -142,7 +188,7 @@ func (s *Session) sendingKeys() (*txKeys, error) {
 // Suite names the connection's cipher by the cipher suite of TLS 1.3 that has the
 // same, also if the version is 1.2; 0: Offload cannot hand it over.
 func (s *Session) Suite() uint16 {
-	state := s.tls.ConnectionState()
+	state := s.State()
 	id := state.CipherSuite
 	if state.Version == tls.VersionTLS12 {
 		id = suites12[id]
@@ -167,6 +213,9 @@ func (s *Session) Feed(ciphertext []byte) { s.wire.in = append(s.wire.in, cipher
 // first, and io.EOF after the client's close_notify. Any other error ends the
 // connection. After Offload see Message too, whatever Read returned.
 func (s *Session) Read(p []byte) (int, error) {
+	if !s.done {
+		return 0, s.notDone()
+	}
 	n, err := s.tls.Read(p)
 	if len(s.wire.sealed) > 0 {
 		if err := s.openSealed(); err != nil {
@@ -223,6 +272,9 @@ func (s *Session) openSealed() error {
 
 // Write seals p in user space. It is for sessions that are not offloaded.
 func (s *Session) Write(p []byte) (int, error) {
+	if !s.done {
+		return 0, s.notDone()
+	}
 	if s.wire.mode == wireSealed {
 		return 0, errSealed
 	}
@@ -232,24 +284,43 @@ func (s *Session) Write(p []byte) (int, error) {
 // CloseNotify puts a close_notify alert into Output. It is for sessions that are
 // not offloaded; for the others see the function CloseNotify.
 func (s *Session) CloseNotify() error {
+	if !s.done {
+		return s.notDone()
+	}
 	if s.wire.mode == wireSealed {
 		return errSealed
 	}
 	return s.tls.CloseWrite()
 }
 
-// State describes the connection; it is valid after the handshake.
-func (s *Session) State() tls.ConnectionState { return s.tls.ConnectionState() }
+// notDone is the error of a method that needs a complete handshake. Without it
+// crypto/tls would wait for the handshake, that is, for the caller.
+func (s *Session) notDone() error {
+	if s.err != nil {
+		return s.err
+	}
+	return errHandshake
+}
 
-// Close ends the session's goroutine, if the handshake has not ended. It sends
+// State describes the connection. While the handshake goes on it is empty.
+func (s *Session) State() tls.ConnectionState {
+	if !s.ended {
+		return tls.ConnectionState{} // the handshake's goroutine holds the lock
+	}
+	return s.tls.ConnectionState()
+}
+
+// Close ends the handshake, if it has not ended, and its goroutine. It sends
 // nothing and closes no socket.
 func (s *Session) Close() {
-	if s.result == nil || s.done {
+	if s.ended {
 		return
 	}
-	close(s.wire.quit)
-	<-s.result
-	s.result = nil
+	s.ended, s.err = true, fmt.Errorf("ktls: handshake: %w", net.ErrClosed)
+	if s.result != nil {
+		close(s.wire.quit)
+		<-s.result
+	}
 }
 
 // Offload hands the sending keys to the kernel: from here on, what is sent on
@@ -258,8 +329,11 @@ func (s *Session) Close() {
 // errors.Is(err, errors.ErrUnsupported) holds, and the session goes on in user
 // space as if nothing had been tried.
 func (s *Session) Offload(k Kernel) (*Meter, error) {
+	if !s.done {
+		return nil, s.notDone()
+	}
 	if s.keys == nil {
-		state := s.tls.ConnectionState()
+		state := s.State()
 		if state.DidResume {
 			return nil, fmt.Errorf("ktls: a resumed session of %s is not handed to the kernel: %w", tls.VersionName(state.Version), errors.ErrUnsupported)
 		}
@@ -378,9 +452,16 @@ func (w *wire) Write(p []byte) (int, error) {
 func (w *wire) SetDeadline(time.Time) error      { return nil }
 func (w *wire) SetReadDeadline(time.Time) error  { return nil }
 func (w *wire) SetWriteDeadline(time.Time) error { return nil }
-func (w *wire) LocalAddr() net.Addr              { return nil }
-func (w *wire) RemoteAddr() net.Addr             { return nil }
+func (w *wire) LocalAddr() net.Addr              { return noAddr{} }
+func (w *wire) RemoteAddr() net.Addr             { return noAddr{} }
 func (w *wire) Close() error                     { return nil }
+
+// noAddr is the address of a wire, for callbacks of tls.Config that look at
+// ClientHelloInfo.Conn.
+type noAddr struct{}
+
+func (noAddr) Network() string { return "ktls" }
+func (noAddr) String() string  { return "" }
 
 // wouldBlock is the error on which crypto/tls stops and can go on later: a
 // net.Error that is Temporary (crypto/tls, readRecordOrCCS).
