@@ -11,7 +11,9 @@ import (
 
 // A Meter tells how much of what was given to a socket has not left yet. It
 // works on a socket whose sending side is in the kernel, and on a plain one,
-// where nothing is ever Pending. It does not own the socket.
+// where nothing is ever Pending. It does not own the socket. The socket must be of
+// TCP, not of MPTCP, which net.Listen allows clients to choose: see
+// net.ListenConfig.SetMultipathTCP.
 //
 // The kernel has no call that says how many records wait inside kernel TLS, but
 // it follows exactly: the plaintext given, and one overhead for each record

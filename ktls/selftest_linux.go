@@ -117,18 +117,30 @@ func selfTest(ctx context.Context, cipherSuite uint16, encrypted func(k *txKeys,
 	return nil
 }
 
-// loopback connects this program to itself.
-func loopback(ctx context.Context) (in, out *net.TCPConn, err error) {
+// listenLoopback listens on the loopback interface, IPv4 or else IPv6, for plain TCP. Go
+// listens for MPTCP by default, and a socket of MPTCP has no kernel TLS.
+func listenLoopback(ctx context.Context) (net.Listener, error) {
 	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
 	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		var err6 error
 		if l, err6 = lc.Listen(ctx, "tcp", "[::1]:0"); err6 != nil {
-			return nil, nil, errors.Join(err, err6)
+			return nil, errors.Join(err, err6)
 		}
+	}
+	return l, nil
+}
+
+// loopback connects this program to itself.
+func loopback(ctx context.Context) (in, out *net.TCPConn, err error) {
+	l, err := listenLoopback(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
 	defer l.Close()
 	var d net.Dialer
+	d.SetMultipathTCP(false)
 	c, err := d.DialContext(ctx, "tcp", l.Addr().String())
 	if err != nil {
 		return nil, nil, err

@@ -104,18 +104,29 @@ func setThrowAwayKey(fd int, c kernelCipher) error {
 	return unix.SetsockoptString(fd, solTLS, tlsTX, string(value))
 }
 
+// listenLoopback listens on the loopback interface, IPv4 or else IPv6, for plain TCP. Go
+// listens for MPTCP by default, and a socket of MPTCP has no kernel TLS.
+func listenLoopback(ctx context.Context) (net.Listener, error) {
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		var err6 error
+		if l, err6 = lc.Listen(ctx, "tcp", "[::1]:0"); err6 != nil {
+			return nil, errors.Join(err, err6)
+		}
+	}
+	return l, nil
+}
+
 // loopback returns the two ends of a new TCP connection over the loopback
 // interface, IPv4 or else IPv6.
 func loopback(ctx context.Context) (client, server *net.TCPConn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, loopbackTimeout)
 	defer cancel()
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	l, err := listenLoopback(ctx)
 	if err != nil {
-		var err6 error
-		if l, err6 = lc.Listen(ctx, "tcp", "[::1]:0"); err6 != nil {
-			return nil, nil, errors.Join(err, err6)
-		}
+		return nil, nil, err
 	}
 	defer l.Close()
 	if deadline, ok := ctx.Deadline(); ok {
@@ -124,6 +135,7 @@ func loopback(ctx context.Context) (client, server *net.TCPConn, err error) {
 		}
 	}
 	var d net.Dialer
+	d.SetMultipathTCP(false)
 	c, err := d.DialContext(ctx, "tcp", l.Addr().String())
 	if err != nil {
 		return nil, nil, err
