@@ -153,7 +153,7 @@ func TestKeyLog(t *testing.T) {
 		cfg.KeyLogWriter = w
 		l := newLaptop(t, NewServer(cfg), clientConfig(pool))
 		ended := make(chan error, 1)
-		go func() { ended <- l.tls.Handshake(); l.near.Close() }()
+		go func() { ended <- l.tls.Handshake(); l.near.Close(); close(ended) }()
 		if err := l.serve(ended, 4096); err == nil {
 			t.Error("the handshake does not fail with the caller's KeyLogWriter")
 		}
@@ -230,7 +230,7 @@ func TestGetConfigForClient(t *testing.T) {
 		cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, refused }
 		l := newLaptop(t, NewServer(cfg), clientConfig(pool))
 		ended := make(chan error, 1)
-		go func() { ended <- l.tls.Handshake() }()
+		go func() { ended <- l.tls.Handshake(); close(ended) }()
 		if err := l.serve(ended, 4096); !errors.Is(err, refused) {
 			t.Errorf("got %v", err)
 		}
