@@ -86,7 +86,8 @@ func about(command string) string {
 			"The exit status is 0 if all is ready, 1 if it works, but worse than it could, and 2 if it cannot serve.",
 		"selftest": "Has the kernel encrypt with each cipher that kernel TLS takes, and compares with what is right.\n" +
 			"The exit status is 0 if all are right, 1 if one is wrong, and 2 if the kernel takes none.",
-		"keygen":  "Makes a private key and a self-signed certificate, and never overwrites one.",
+		"keygen": "Makes a private key and a self-signed certificate, and never overwrites one.\n" +
+			"A file that an interrupted run has left empty or cut off is kept under another name, and made again.",
 		"version": "Prints version, commit, Go version and architecture.",
 	}[command]
 }
@@ -763,7 +764,8 @@ func printReport(w io.Writer, r *platform.Report) {
 // createKey makes a key and a certificate.
 func createKey(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("keygen", flag.ContinueOnError)
-	dir := flags.String("out", "", "write cert.pem and key.pem to the folder `DIR`")
+	dir := flags.String("out", "", "write cert.pem and key.pem to the directory `DIR`")
+	needed := flags.Bool("needed", false, "make nothing; the exit status is 0 if a key or certificate would be made, else 1")
 	var names []string
 	flags.Func("name", "a host `NAME` or IP address of the board; may be repeated (default: host name and localhost)", func(s string) error {
 		names = append(names, s)
@@ -776,10 +778,20 @@ func createKey(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "uringhttpd keygen: -out DIR is needed: where to write cert.pem and key.pem")
 		return exitFailed
 	}
+	if *needed {
+		if err := keygen.Needed(*dir); err != nil {
+			fmt.Fprintln(stderr, err)
+			return exitFailed
+		}
+		return exitOK
+	}
 	r, err := keygen.Create(*dir, names, time.Now())
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitFailed
+	}
+	for _, path := range r.Kept {
+		fmt.Fprintf(stdout, "damaged file kept as: %s\n", path)
 	}
 	fmt.Fprintf(stdout, "certificate: %s\nkey: %s\nfingerprint (SHA-256): %s\n", r.Certificate, r.Key, r.Fingerprint)
 	fmt.Fprintf(stdout, "curl --insecure --pinnedpubkey '%s' https://BOARD/\n", r.Pin)

@@ -97,6 +97,8 @@ func TestCommands(t *testing.T) {
 		{"version in capitals", []string{"-V"}, 0, `^uringhttpd \S+, commit `, `^$`},
 		{"version in JSON", []string{"-version", "-json"}, 0, `^{"version":`, `^$`},
 		{"keygen never overwrites", []string{"keygen", "-out", dir}, 1, `^$`, `exists`},
+		{"keygen is not needed", []string{"keygen", "-out", dir, "-needed"}, 1, `^$`, `exists; use them`},
+		{"keygen is needed", []string{"keygen", "-out", filepath.Join(dir, "none"), "-needed"}, 0, `^$`, `^$`},
 		{"keygen without a folder", []string{"keygen"}, 1, `^$`, `-out DIR`},
 		{"bench", []string{"selftest", "-bench", "moon"}, 2, `^$`, `"moon" is not a place; write kernel`},
 		{"check", []string{"check", "-config", configure(good)}, 0, `^OK: 127\.0\.0\.1:0 \(HTTPS\), 127\.0\.0\.1:0 \(HTTP\) serve \S+/files; TLS 1\.2 or later, tls\.kernel auto\n$`, `^$`},
@@ -137,7 +139,7 @@ func TestCommands(t *testing.T) {
 func TestHelp(t *testing.T) {
 	for _, tt := range []struct{ command, options string }{
 		{"serve", "-config -restore"}, {"check", "-config"}, {"doctor", "-bench -config -driver -json"},
-		{"selftest", ""}, {"keygen", "-name -out"}, {"version", "-json"},
+		{"selftest", ""}, {"keygen", "-name -needed -out"}, {"version", "-json"},
 	} {
 		for _, ask := range []string{"-h", "--help"} {
 			var out, errs bytes.Buffer

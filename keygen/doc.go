@@ -20,8 +20,21 @@
 // # Files
 //
 // Nothing is ever overwritten. Both files are on disk when Create returns, or
-// neither is left; only a power cut in between can leave the key alone, and the
-// next Create then says so.
+// neither is left. The power may be cut at any time: each file is written under a
+// temporary name and gets its own when it is on disk, the key first. The next Create
+// finishes, as it does after a version that wrote a file in place:
+//
+//	key      certificate            Create
+//	whole    missing or torn        makes a certificate for that key
+//	missing  missing or torn        makes both
+//	torn     missing, torn or ours  makes both
+//
+// Torn is a file that is empty, or that begins as a PEM file of its kind and has no
+// end. It is kept as NAME.broken-1, -2 and so on, and so is a certificate of ours whose
+// key is torn. Everything else is an error, and stays as it is: a whole pair, a
+// key in another format or encrypted, a certificate that Create did not make
+// without its key, and a certificate that Create made if there is no key at all, since
+// the key may be elsewhere, as a systemd credential.
 //
 // # Debugging
 //

@@ -1,6 +1,7 @@
 package keygen
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -29,15 +30,20 @@ const (
 
 // Result names what Create made.
 type Result struct {
-	Certificate string // path of the PEM file
-	Key         string // path of the PEM file
-	Fingerprint string // SHA-256 of the certificate's DER, as AB:CD:...
-	Pin         string // of the public key, for curl --pinnedpubkey: sha256//BASE64
+	Certificate string   // path of the PEM file
+	Key         string   // path of the PEM file
+	Fingerprint string   // SHA-256 of the certificate's DER, as AB:CD:...
+	Pin         string   // of the public key, for curl --pinnedpubkey: sha256//BASE64
+	Kept        []string // new paths of damaged files that were in the way
 }
 
 // Create writes a new key to dir/key.pem (mode 0600) and a certificate for it to
-// dir/cert.pem (0644). It makes dir (0755) if only that is missing. Neither file
-// may exist.
+// dir/cert.pem (0644). It makes dir (0755) if only that is missing.
+//
+// Files that an interrupted run has left are mended: a whole key gets a new certificate
+// if that is missing or damaged, and a damaged key is replaced. A damaged file is kept
+// under another name. Anything else is left as it is, and is an error that wraps
+// [fs.ErrExist]: a whole pair, a key or certificate that a person brought.
 //
 // names are the host names and IP addresses that clients will connect to; none
 // stands for this machine's host name, localhost, 127.0.0.1 and ::1. now is this
@@ -45,30 +51,71 @@ type Result struct {
 //
 // An error says what to do; nothing is left behind then.
 func Create(dir string, names []string, now time.Time) (Result, error) {
-	result, err := create(dir, names, now)
+	result, err := create(&directory{path: dir}, names, now)
 	if err != nil {
 		return Result{}, fmt.Errorf("keygen: %w", err)
 	}
 	return result, nil
 }
 
-func create(dir string, names []string, now time.Time) (Result, error) {
-	if dir == "" {
-		return Result{}, fmt.Errorf("no folder is given; name the one to write %s and %s to", keyName, certificateName)
+// Needed returns nil if Create would make a key or a certificate in dir, as far as that
+// can be seen without writing. Else the error says why not.
+func Needed(dir string) error {
+	key, certificate := filepath.Join(dir, keyName), filepath.Join(dir, certificateName)
+	p, err := look(key, certificate)
+	if err == nil {
+		err = p.needed(key, certificate)
+	}
+	if err != nil {
+		return fmt.Errorf("keygen: %w", err)
+	}
+	return nil
+}
+
+func create(d *directory, names []string, now time.Time) (result Result, err error) {
+	if d.path == "" {
+		return Result{}, fmt.Errorf("no directory is given; name the one to write %s and %s to", keyName, certificateName)
 	}
 	hosts, err := parseNames(names)
 	if err != nil {
 		return Result{}, err
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return Result{}, fmt.Errorf("no key could be made: %w", err)
+	err = d.open()
+	if err == nil {
+		result, err = d.complete(hosts, now)
 	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return Result{}, fmt.Errorf("the key cannot be encoded: %w", err)
+	d.close(err)
+	return result, err
+}
+
+// complete makes what the directory lacks.
+func (d *directory) complete(hosts hosts, now time.Time) (Result, error) {
+	if err := d.clean(); err != nil {
+		return Result{}, err
 	}
-	publicDER, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	result := Result{Certificate: filepath.Join(d.path, certificateName), Key: filepath.Join(d.path, keyName)}
+	p, err := look(result.Key, result.Certificate)
+	if err != nil {
+		return Result{}, advise(err)
+	}
+	if err := p.needed(result.Key, result.Certificate); err != nil {
+		return Result{}, err
+	}
+	var files []file
+	key := p.signer
+	if p.key != whole {
+		made, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return Result{}, fmt.Errorf("no key could be made: %w", err)
+		}
+		der, err := x509.MarshalPKCS8PrivateKey(made)
+		if err != nil {
+			return Result{}, fmt.Errorf("the key cannot be encoded: %w", err)
+		}
+		key = made
+		files = append(files, file{result.Key, 0o600, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})})
+	}
+	publicDER, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
 		return Result{}, fmt.Errorf("the public key cannot be encoded: %w", err)
 	}
@@ -76,21 +123,22 @@ func create(dir string, names []string, now time.Time) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("the certificate cannot be made: %w", err)
 	}
+	result.Fingerprint, result.Pin = fingerprint(certificateDER), pin(publicDER)
+	files = append(files, file{result.Certificate, 0o644, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificateDER})})
 
-	result := Result{
-		Certificate: filepath.Join(dir, certificateName),
-		Key:         filepath.Join(dir, keyName),
-		Fingerprint: fingerprint(certificateDER),
-		Pin:         pin(publicDER),
+	var damaged []string
+	if p.certificate != missing {
+		damaged = append(damaged, result.Certificate)
 	}
-	err = writeBoth(dir,
-		file{result.Key, 0o600, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})},
-		file{result.Certificate, 0o644, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificateDER})})
+	if p.key == torn {
+		damaged = append(damaged, result.Key)
+	}
+	result.Kept, err = d.replace(damaged, files)
 	return result, err
 }
 
 // selfSign returns the certificate in DER.
-func selfSign(key *ecdsa.PrivateKey, hosts hosts, now time.Time) ([]byte, error) {
+func selfSign(key crypto.Signer, hosts hosts, now time.Time) ([]byte, error) {
 	// RFC 5280, section 4.1.2.2: positive, at most 20 bytes.
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
@@ -108,7 +156,7 @@ func selfSign(key *ecdsa.PrivateKey, hosts hosts, now time.Time) ([]byte, error)
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true, // and no authority
 	}
-	return x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	return x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 }
 
 // validity returns from when to when a certificate made now is valid.

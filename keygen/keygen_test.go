@@ -3,6 +3,8 @@ package keygen
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -177,35 +179,90 @@ func TestValidity(t *testing.T) {
 
 // Nothing is overwritten, and nothing is added next to what is in the way.
 func TestNeverOverwrites(t *testing.T) {
+	write := func(name, content string) func(string) error {
+		return func(dir string) error { return os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644) }
+	}
+	all := func(steps ...func(string) error) func(string) error {
+		return func(dir string) (err error) {
+			for _, step := range steps {
+				err = errors.Join(err, step(dir))
+			}
+			return err
+		}
+	}
+	own, other := pair(t), pair(t)
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := selfSigned(t, rsaKey) // a certificate that keygen would not make
+	rsaPEM := string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(rsaKey)}))
+	encrypted := strings.ReplaceAll(own.key, "PRIVATE KEY", "ENCRYPTED PRIVATE KEY") // as far as the label tells
+	utf16 := strings.Join(strings.Split(own.key, ""), "\x00") + "\x00"
+	der, _ := pem.Decode([]byte(own.key))
+	const (
+		repair = "; repair it, or move both files away first: nothing is overwritten"
+		noKey  = "DIR/key.pem: file already exists: it is no whole, unencrypted private key in PEM" + repair
+	)
 	for _, test := range []struct {
 		name    string
 		prepare func(dir string) error
 		want    string
 	}{
-		{"both", func(dir string) error {
-			return errors.Join(os.WriteFile(dir+"/key.pem", []byte("mine"), 0o644), os.WriteFile(dir+"/cert.pem", []byte("mine"), 0o644))
-		}, "keygen: DIR/key.pem and DIR/cert.pem: file already exists; use them, or move both away first: nothing is overwritten"},
-		{"key", func(dir string) error { return os.WriteFile(dir+"/key.pem", []byte("mine"), 0o644) },
-			"keygen: DIR/key.pem: file already exists, without its certificate, and is not overwritten; if an earlier run was interrupted, remove it"},
-		{"certificate", func(dir string) error { return os.WriteFile(dir+"/cert.pem", []byte("mine"), 0o644) },
-			"keygen: DIR/cert.pem: file already exists, without its key, and is not overwritten; move it away first"},
+		{"pair", all(write("key.pem", own.key), write("cert.pem", own.certificate)),
+			"DIR/key.pem and DIR/cert.pem: file already exists; use them, or move both away first: nothing is overwritten"},
+		{"pair of another kind", all(write("key.pem", rsaPEM), write("cert.pem", foreign)),
+			"DIR/key.pem and DIR/cert.pem: file already exists; use them, or move both away first: nothing is overwritten"},
+		{"pair with text around it", all(write("key.pem", "Bag Attributes\n"+own.key), write("cert.pem", "subject=b\n"+own.certificate+"\n\n")),
+			"DIR/key.pem and DIR/cert.pem: file already exists; use them, or move both away first: nothing is overwritten"},
+		{"not a pair", all(write("key.pem", own.key), write("cert.pem", other.certificate)),
+			"DIR/cert.pem: file already exists, and does not belong to DIR/key.pem; bring the right one, or move both away first: nothing is overwritten"},
+		{"certificate", write("cert.pem", own.certificate),
+			"DIR/cert.pem: file already exists, without its key, and is not overwritten; move it away first"},
+		{"foreign certificate, empty key", all(write("key.pem", ""), write("cert.pem", foreign)),
+			"DIR/cert.pem: file already exists, and its key DIR/key.pem is damaged; bring that key again, or move both away first: nothing is overwritten"},
+		{"text as key", write("key.pem", "mine"), noKey},
+		{"text as certificate", write("cert.pem", "mine"),
+			"DIR/cert.pem: file already exists: it is no whole certificate in PEM" + repair},
+		{"text as both", all(write("key.pem", "mine"), write("cert.pem", "mine")),
+			noKey[:len(noKey)-len(repair)] + "\nDIR/cert.pem: file already exists: it is no whole certificate in PEM" + repair},
+		{"encrypted key", write("key.pem", encrypted), "DIR/key.pem: file already exists: its private key is encrypted" + repair},
+		{"key of no known kind", write("key.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
+			"DIR/key.pem: file already exists: its private key is of no known kind" + repair},
+		{"encrypted key, cut off", write("key.pem", encrypted[:100]), noKey},
+		{"key encrypted by a header, cut off", write("key.pem", rsaPEM[:32]+"Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nabcd"), noKey},
+		{"key of another format", write("key.pem", "-----BEGIN OPENSSH PRIVATE KEY-----\nabcd"), noKey},
+		{"key in DER", write("key.pem", string(der.Bytes)), noKey},
+		{"key in UTF-16", write("key.pem", utf16), noKey},
+		{"chain, cut off", all(write("key.pem", own.key), write("cert.pem", own.certificate+other.certificate[:200])),
+			"DIR/cert.pem: file already exists: its last PEM block has no end" + repair},
+		{"key and certificate in one file, cut off", write("cert.pem", own.key[:100]), "DIR/cert.pem: file already exists: it is no whole certificate in PEM" + repair},
 		{"dangling link", func(dir string) error { return os.Symlink("nowhere", dir+"/key.pem") },
-			"keygen: DIR/key.pem: file already exists, without its certificate, and is not overwritten; if an earlier run was interrupted, remove it"},
+			"DIR/key.pem: file already exists: stat DIR/key.pem: no such file or directory" + repair},
+		{"link to an empty key", all(write("real", ""), func(dir string) error { return os.Symlink("real", dir+"/key.pem") }), noKey},
+		{"directory", func(dir string) error { return os.Mkdir(dir+"/cert.pem", 0o755) },
+			"DIR/cert.pem: file already exists: is not a regular file of at most 1 MiB" + repair},
+		{"FIFO", func(dir string) error { return syscall.Mkfifo(dir+"/key.pem", 0o600) },
+			"DIR/key.pem: file already exists: is not a regular file of at most 1 MiB" + repair},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
 			if err := test.prepare(dir); err != nil {
 				t.Fatal(err)
 			}
-			before := list(t, dir)
+			before := contents(t, dir)
+			needed := Needed(dir)
 			_, err := Create(dir, nil, testTime)
 			if !errors.Is(err, fs.ErrExist) {
 				t.Fatalf("error %v", err)
 			}
-			if got := strings.ReplaceAll(err.Error(), dir, "DIR"); got != test.want {
+			if needed == nil || needed.Error() != err.Error() {
+				t.Errorf("Needed: %v, Create: %v", needed, err)
+			}
+			if got := strings.ReplaceAll(err.Error(), dir, "DIR"); got != "keygen: "+test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
-			if after := list(t, dir); !reflect.DeepEqual(after, before) {
+			if after := contents(t, dir); !reflect.DeepEqual(after, before) {
 				t.Errorf("%v became %v", before, after)
 			}
 		})
@@ -214,16 +271,38 @@ func TestNeverOverwrites(t *testing.T) {
 
 // A file that appears after the check is not overwritten either, nor removed.
 func TestRace(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "key.pem")
-	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
+	for _, name := range []string{"key.pem", "cert.pem"} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, name)
+		d := &directory{path: dir, before: func(step, to string, _ []byte) {
+			if step == "rename" && to == path {
+				if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
+					t.Error(err)
+				}
+			}
+		}}
+		if _, err := create(d, nil, testTime); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("%s: error %v", name, err)
+		}
+		if got := contents(t, dir); len(got) != 1 || got[name] != "mine" {
+			t.Errorf("%s: left %v", name, got)
+		}
+	}
+	// Two runs at a time: the second one leaves the first one's files alone.
+	dir := t.TempDir()
+	d := &directory{path: dir, before: func(step, to string, _ []byte) {
+		if step != "rename" || filepath.Base(to) != "key.pem" {
+			return
+		}
+		if _, err := Create(dir, nil, testTime); err == nil || !strings.Contains(err.Error(), "another run of keygen") {
+			t.Errorf("second run: %v", err)
+		}
+	}}
+	r, err := create(d, nil, testTime)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := writeNew(file{path, 0o600, []byte("ours")}); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("error %v", err)
-	}
-	if data, err := os.ReadFile(path); string(data) != "mine" {
-		t.Errorf("%q, %v", data, err)
-	}
+	read(t, r)
 }
 
 func TestFolders(t *testing.T) {
@@ -232,14 +311,14 @@ func TestFolders(t *testing.T) {
 		t.Errorf("no folder: %v", err)
 	}
 	_, err := Create(filepath.Join(top, "a", "b"), nil, testTime)
-	if !errors.Is(err, fs.ErrNotExist) || !strings.HasSuffix(err.Error(), "; make the folder "+filepath.Join(top, "a")+" first") {
+	if !errors.Is(err, fs.ErrNotExist) || !strings.HasSuffix(err.Error(), "; make the directory "+filepath.Join(top, "a")+" first") {
 		t.Errorf("no parent: %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(top, "file"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, err = Create(filepath.Join(top, "file"), nil, testTime)
-	if !errors.Is(err, syscall.ENOTDIR) || !strings.HasSuffix(err.Error(), "; name a folder") {
+	if !errors.Is(err, syscall.ENOTDIR) || !strings.HasSuffix(err.Error(), "; name a directory") {
 		t.Errorf("a file: %v", err)
 	}
 	if got := list(t, top); len(got) != 1 {
@@ -247,40 +326,30 @@ func TestFolders(t *testing.T) {
 	}
 }
 
-// If the second file cannot be written, the first is gone, and so is the folder
-// made for them.
+// A file that fails half-way (a full disk) leaves nothing, not even the directory that
+// was made for it.
 func TestNothingHalfWritten(t *testing.T) {
 	top := t.TempDir()
-	dir := filepath.Join(top, "new")
-	key := file{filepath.Join(dir, "key.pem"), 0o600, []byte("key")}
-	certificate := file{filepath.Join(dir, "none", "cert.pem"), 0o644, []byte("certificate")}
-	if err := writeBoth(dir, key, certificate); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("error %v", err)
-	}
-	if got := list(t, top); len(got) > 0 {
-		t.Errorf("left %v", got)
-	}
-
-	// A file that fails half-way (a full disk) is removed as well.
-	full := file{filepath.Join(top, "full"), 0o600, make([]byte, 1<<20)}
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	small := limit
-	small.Cur = 4096
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &small); err != nil {
-		t.Fatal(err)
-	}
-	err := writeNew(full)
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	if !errors.Is(err, syscall.EFBIG) {
-		t.Errorf("error %v", err)
-	}
-	if got := list(t, top); len(got) > 0 {
-		t.Errorf("left %v", got)
+	for _, bytes := range []uint64{100, 300} { // within the key, within the certificate
+		small := limit
+		small.Cur = bytes
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &small); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Create(filepath.Join(top, "new"), nil, testTime)
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+			t.Fatal(err)
+		}
+		if !errors.Is(err, syscall.EFBIG) {
+			t.Errorf("error %v", err)
+		}
+		if got := list(t, top); len(got) > 0 {
+			t.Errorf("left %v", got)
+		}
 	}
 }
 

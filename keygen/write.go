@@ -6,7 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // file is a file to be written.
@@ -16,127 +19,196 @@ type file struct {
 	content []byte
 }
 
-// writeBoth writes key and certificate to dir, which it makes if it is missing.
-// After an error nothing of it is left.
-func writeBoth(dir string, key, certificate file) (err error) {
-	made, err := makeFolder(dir)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil && made {
-			os.Remove(dir)
-		}
-	}()
+// temporaryPrefix starts the names of files that are being written. The next run removes
+// those that an interrupted run has left.
+const temporaryPrefix = ".uringhttpd-keygen-"
 
-	if err := checkFree(key.path, certificate.path); err != nil {
-		return err
-	}
-	if err := writeNew(key); err != nil {
-		return err
-	}
-	if err := writeNew(certificate); err != nil {
-		os.Remove(key.path)
-		return err
-	}
-	if err := syncFolder(dir, made); err != nil {
-		os.Remove(certificate.path)
-		os.Remove(key.path)
-		return err
-	}
-	return nil
+// directory is the directory that both files are in. Its methods change it one step at
+// a time, so that an interruption between any two can be mended by the next run:
+//
+//   - a file is written and synced under a temporary name;
+//   - files that are in the way are moved aside, the certificate first, since a
+//     certificate without a key is not known to be worthless;
+//   - the key gets its name before the certificate does, since a certificate can be
+//     made again for a key that is there.
+//
+// After each change of a name the directory is synced, so that the disk has the same order.
+type directory struct {
+	path string
+	made bool
+	lock *os.File
+	// before is called ahead of each step, with the content of a write; nil for none.
+	before func(step, path string, content []byte)
 }
 
-func makeFolder(dir string) (made bool, err error) {
-	switch err := os.Mkdir(dir, 0o755); {
+func (d *directory) step(name, path string, content []byte) {
+	if d.before != nil {
+		d.before(name, path, content)
+	}
+}
+
+// open makes the directory if only that is missing, and keeps other runs out.
+func (d *directory) open() error {
+	d.step("mkdir", d.path, nil)
+	switch err := os.Mkdir(d.path, 0o755); {
 	case err == nil:
-		return true, nil
+		d.made = true
 	case errors.Is(err, fs.ErrExist):
-		return false, nil
 	case errors.Is(err, fs.ErrNotExist):
-		return false, fmt.Errorf("%w; make the folder %s first", err, filepath.Dir(dir))
+		return fmt.Errorf("%w; make the directory %s first", err, filepath.Dir(d.path))
 	default:
-		return false, advise(err)
+		return advise(err)
+	}
+	lock, err := os.OpenFile(d.path, os.O_RDONLY|syscall.O_DIRECTORY, 0)
+	if err != nil {
+		return advise(err)
+	}
+	d.lock = lock
+	switch err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return fmt.Errorf("%s: another run of keygen writes there; run it again afterwards", d.path)
+	default: // without locks, RENAME_NOREPLACE still keeps files from being overwritten
+		return nil
 	}
 }
 
-// checkFree finds what is in the way before anything is written. O_EXCL is what
-// keeps it from being overwritten.
-func checkFree(key, certificate string) error {
-	hasKey, err := exists(key)
-	if err != nil {
-		return err
+// close lets other runs in; after an error it removes the directory if open made it.
+func (d *directory) close(err error) {
+	if d.lock != nil {
+		d.lock.Close()
 	}
-	hasCertificate, err := exists(certificate)
-	if err != nil {
-		return err
+	if err != nil && d.made {
+		os.Remove(d.path)
 	}
-	switch {
-	case hasKey && hasCertificate:
-		return fmt.Errorf("%s and %s: %w; use them, or move both away first: nothing is overwritten", key, certificate, fs.ErrExist)
-	case hasKey:
-		return fmt.Errorf("%s: %w, without its certificate, and is not overwritten; if an earlier run was interrupted, remove it", key, fs.ErrExist)
-	case hasCertificate:
-		return fmt.Errorf("%s: %w, without its key, and is not overwritten; move it away first", certificate, fs.ErrExist)
+}
+
+// clean removes what an interrupted run has left under temporary names.
+func (d *directory) clean() error {
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return advise(err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), temporaryPrefix) && e.Type().IsRegular() {
+			path := filepath.Join(d.path, e.Name())
+			d.step("remove", path, nil)
+			if err := os.Remove(path); err != nil {
+				return advise(err)
+			}
+		}
 	}
 	return nil
 }
 
-func exists(path string) (bool, error) {
-	_, err := os.Lstat(path)
-	switch {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, fs.ErrNotExist):
-		return false, nil
-	default:
-		return false, advise(err)
-	}
-}
-
-// writeNew writes f to disk, or leaves nothing.
-func writeNew(f file) (err error) {
-	w, err := os.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, f.mode)
+// write writes f under a temporary name, which it returns, or leaves nothing.
+func (d *directory) write(f file) (string, error) {
+	path := filepath.Join(d.path, temporaryPrefix+filepath.Base(f.path))
+	d.step("create", path, nil)
+	w, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return advise(err)
+		return "", advise(err)
 	}
-	defer func() {
-		if closeErr := w.Close(); err == nil {
-			err = advise(closeErr)
-		}
-		if err != nil {
-			os.Remove(f.path)
-		}
-	}()
-	if _, err := w.Write(f.content); err != nil {
-		return advise(err)
+	d.step("write", path, f.content)
+	_, err = w.Write(f.content)
+	if err == nil {
+		// Whatever the umask is: who may not read the certificate cannot serve it.
+		d.step("chmod", path, nil)
+		err = w.Chmod(f.mode)
 	}
-	// Whatever the umask is: who may not read the certificate cannot serve it.
-	if err := w.Chmod(f.mode); err != nil {
-		return advise(err)
+	if err == nil {
+		d.step("fsync", path, nil)
+		err = w.Sync()
 	}
-	return advise(w.Sync())
+	if closeErr := w.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		os.Remove(path)
+		return "", advise(err)
+	}
+	return path, nil
 }
 
-// syncFolder puts the names in dir on disk, and that of dir itself if it is new.
-func syncFolder(dir string, made bool) error {
-	folders := []string{dir}
-	if made {
-		folders = append(folders, filepath.Dir(filepath.Clean(dir)))
+// move renames a file in the directory, on disk too. It never replaces another file.
+func (d *directory) move(from, to string) error {
+	d.step("rename", to, nil)
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // the file system has only link(2)
+		if err = unix.Link(from, to); err == nil {
+			err = unix.Unlink(from)
+		}
 	}
-	for _, folder := range folders {
-		d, err := os.Open(folder)
+	if err != nil {
+		return advise(&os.LinkError{Op: "rename", Old: from, New: to, Err: err})
+	}
+	return d.sync()
+}
+
+// aside moves the damaged file at path to a name of its own, which it returns.
+func (d *directory) aside(path string) (string, error) {
+	for n := 1; ; n++ {
+		kept := fmt.Sprintf("%s.broken-%d", path, n)
+		err := d.move(path, kept)
+		if !errors.Is(err, fs.ErrExist) {
+			return kept, err
+		}
+	}
+}
+
+// sync puts the names in the directory on disk, and its own if it is new.
+func (d *directory) sync() error {
+	paths := []string{d.path}
+	if d.made {
+		paths = append(paths, filepath.Dir(filepath.Clean(d.path)))
+	}
+	d.step("fsync", d.path, nil)
+	for _, path := range paths {
+		f, err := os.Open(path)
 		if err != nil {
 			return advise(err)
 		}
-		err = d.Sync()
-		d.Close()
-		// Some file systems have nothing to sync for a folder, fsync(2).
+		err = f.Sync()
+		f.Close()
+		// Some file systems have nothing to sync for a directory, fsync(2).
 		if err != nil && !errors.Is(err, syscall.EINVAL) {
 			return advise(err)
 		}
 	}
 	return nil
+}
+
+// replace moves the damaged files aside, the first one first, and then gives files their
+// names in order. It returns the names that damaged files have now. After an error none
+// of files is left.
+func (d *directory) replace(damaged []string, files []file) (kept []string, err error) {
+	var written []string
+	fail := func(err error) ([]string, error) {
+		for _, path := range written {
+			os.Remove(path)
+		}
+		return kept, err
+	}
+	for _, f := range files {
+		path, err := d.write(f)
+		if err != nil {
+			return fail(err)
+		}
+		written = append(written, path)
+	}
+	for _, path := range damaged {
+		name, err := d.aside(path)
+		if err != nil {
+			return fail(err)
+		}
+		kept = append(kept, name)
+	}
+	for i, f := range files {
+		if err := d.move(written[i], f.path); err != nil {
+			return fail(err)
+		}
+		written[i] = f.path
+	}
+	return kept, nil
 }
 
 // advise adds to an error what to do about it.
@@ -147,12 +219,12 @@ func advise(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w; run it as a user who may write there", err)
 	case errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("%w; name a folder on a file system that can be written", err)
+		return fmt.Errorf("%w; name a directory on a file system that can be written", err)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%w; make room and run it again", err)
 	case errors.Is(err, syscall.ENOTDIR):
-		return fmt.Errorf("%w; name a folder", err)
+		return fmt.Errorf("%w; name a directory", err)
 	default:
-		return fmt.Errorf("%w; check the folder and run it again", err)
+		return fmt.Errorf("%w; check the directory and run it again", err)
 	}
 }

@@ -74,7 +74,8 @@ func TestUnitSettings(t *testing.T) {
 		{units[0], "ProcSubset", "", "hides /proc/crypto"},
 		{units[0], "PrivateUsers", "", "makes CAP_NET_BIND_SERVICE worthless"},
 		{units[0], "PrivateNetwork", "", "it is a server"},
-		{units[1], "ConditionPathExists", "!/etc/uringhttpd/key.pem", "never replaces a key"},
+		{units[1], "ConditionPathExists", "", "an interrupted boot may have left an empty key"},
+		{units[1], "ExecCondition", installed + " keygen -out /etc/uringhttpd -needed", "a whole pair and a foreign key are left alone"},
 		{units[1], "ExecStart", installed + " keygen -out /etc/uringhttpd", "the command of uringhttpd(8)"},
 		{units[1], "ExecStopPost", "+chmod 0750 /etc/uringhttpd", "also after a failure"},
 	} {

@@ -72,6 +72,34 @@ before=$(sha256sum < /etc/uringhttpd/key.pem)
 succeeds restart systemctl restart uringhttpd
 is key-kept "$(sha256sum < /etc/uringhttpd/key.pem)" "$before"
 
+# So does a whole pair that keygen is asked about; a key that the power cut has torn, or
+# a certificate, is made again, and the damaged file stays beside it.
+is keygen-skipped "$(prop Result uringhttpd-keygen) $(prop ActiveState uringhttpd-keygen)" "exec-condition inactive"
+is folder-mode-after-skip "$(stat -c '%a %U %G' /etc/uringhttpd)" "750 root uringhttpd"
+truncate -s 300 /etc/uringhttpd/cert.pem
+succeeds torn-certificate systemctl restart uringhttpd
+is torn-certificate-key "$(sha256sum < /etc/uringhttpd/key.pem)" "$before"
+is torn-certificate-download "$(get https://localhost/image.raucb | sha256sum)" "$sum"
+is torn-certificate-kept "$(stat -c %s /etc/uringhttpd/cert.pem.broken-1)" 300
+truncate -s 0 /etc/uringhttpd/key.pem
+touch /etc/uringhttpd/.uringhttpd-keygen-key.pem
+succeeds torn-key systemctl restart uringhttpd
+is torn-key-mode "$(stat -c '%a %U %G' /etc/uringhttpd/key.pem)" "600 uringhttpd uringhttpd"
+is torn-key-files "$(ls -A /etc/uringhttpd | sort | tr '\n' ' ')" "cert.pem cert.pem.broken-1 cert.pem.broken-2 key.pem key.pem.broken-1 uringhttpd.yaml "
+is torn-key-folder "$(stat -c '%a %U %G' /etc/uringhttpd)" "750 root uringhttpd"
+pin=$(journalctl -u uringhttpd-keygen -o cat | sed -n "s/.*--pinnedpubkey '\([^']*\)'.*/\1/p" | tail -n 1)
+is torn-key-download "$(get https://localhost/image.raucb | sha256sum)" "$sum"
+
+# A key that a person brought is left alone, and the unit does not fail.
+cp -a /etc/uringhttpd/key.pem /run/key.pem
+echo mine > /etc/uringhttpd/key.pem
+systemctl restart uringhttpd 2>/dev/null
+is brought-key "$(cat /etc/uringhttpd/key.pem)" mine
+is brought-key-unit "$(prop ActiveState uringhttpd-keygen)" inactive
+cp -a /run/key.pem /etc/uringhttpd/key.pem
+systemctl reset-failed uringhttpd 2>/dev/null
+systemctl start uringhttpd
+
 # A transfer in flight outlives the stop.
 get --limit-rate 500k https://localhost/image.raucb > /run/slow &
 slow=$!
@@ -115,7 +143,7 @@ sed -i 's|^root:.*|root: /mnt/late/firmware|' /etc/uringhttpd/uringhttpd.yaml
 if systemctl start uringhttpd 2>/dev/null; then fail late-start "it started"; else ok late-start; fi
 twice() { [ "$(prop NRestarts)" -ge 2 ]; }
 eventually late-retried twice
-succeeds late-status sh -c "journalctl -u uringhttpd -o cat | grep -q 'code=exited, status=1/FAILURE'"
+succeeds late-status sh -c 'journalctl -u uringhttpd -o cat | grep -q "Main process exited, code=exited, status=1/FAILURE"'
 mount -t tmpfs tmpfs /mnt/late
 mkdir /mnt/late/firmware
 cp /srv/firmware/image.raucb /mnt/late/firmware
