@@ -118,15 +118,24 @@ board:
 deb:
 	@echo "make $@ is not built yet" >&2; exit 1
 
-install: all
+# Builds nothing, so that sudo make install needs no Go. systemd looks below /usr and
+# /usr/local only, so with another PREFIX the units go to the latter.
+SYSTEMD_LIB = $(if $(filter /usr,$(PREFIX)),/usr,/usr/local)/lib
+UNIT = sed 's|/usr/bin/uringhttpd|$(PREFIX)/bin/uringhttpd|'
+
+install:
+	@test -x build/uringhttpd || { echo "make install: build/uringhttpd is missing. Run make first, as a user who has Go." >&2; exit 1; }
 	install -D -m 0755 build/uringhttpd $(DESTDIR)$(PREFIX)/bin/uringhttpd
-	install -D -m 0644 systemd/uringhttpd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/uringhttpd.service
-	install -D -m 0644 systemd/uringhttpd-keygen.service $(DESTDIR)$(PREFIX)/lib/systemd/system/uringhttpd-keygen.service
-	install -D -m 0644 systemd/uringhttpd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/uringhttpd.conf
-	install -D -m 0644 systemd/uringhttpd.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/uringhttpd.conf
-	install -D -m 0644 systemd/uringhttpd.modules-load $(DESTDIR)$(PREFIX)/lib/modules-load.d/uringhttpd.conf
+	install -d $(DESTDIR)$(SYSTEMD_LIB)/systemd/system
+	for unit in uringhttpd.service uringhttpd-keygen.service; do \
+	  $(UNIT) systemd/$$unit >$(DESTDIR)$(SYSTEMD_LIB)/systemd/system/$$unit && chmod 0644 $(DESTDIR)$(SYSTEMD_LIB)/systemd/system/$$unit || exit 1; \
+	done
+	install -D -m 0644 systemd/uringhttpd.sysusers $(DESTDIR)$(SYSTEMD_LIB)/sysusers.d/uringhttpd.conf
+	install -D -m 0644 systemd/uringhttpd.tmpfiles $(DESTDIR)$(SYSTEMD_LIB)/tmpfiles.d/uringhttpd.conf
+	install -D -m 0644 systemd/uringhttpd.modules-load $(DESTDIR)$(SYSTEMD_LIB)/modules-load.d/uringhttpd.conf
 	test -e $(DESTDIR)/etc/uringhttpd/uringhttpd.yaml || install -D -m 0644 config/uringhttpd.yaml $(DESTDIR)/etc/uringhttpd/uringhttpd.yaml
-	test -n "$(DESTDIR)" || { systemd-sysusers uringhttpd.conf && systemd-tmpfiles --create uringhttpd.conf && systemctl daemon-reload; }
+	test -n "$(DESTDIR)" || { systemd-sysusers uringhttpd.conf && systemd-tmpfiles --create uringhttpd.conf; }
+	test -n "$(DESTDIR)" || test ! -d /run/systemd/system || systemctl daemon-reload
 
 clean:
 	rm -rf build

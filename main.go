@@ -767,7 +767,7 @@ func createKey(args []string, stdout, stderr io.Writer) int {
 	dir := flags.String("out", "", "write cert.pem and key.pem to the directory `DIR`")
 	needed := flags.Bool("needed", false, "make nothing; the exit status is 0 if a key or certificate would be made, else 1")
 	var names []string
-	flags.Func("name", "a host `NAME` or IP address of the board; may be repeated (default: host name and localhost)", func(s string) error {
+	flags.Func("name", "a host `NAME` or IP address of the board; may be repeated (default: the host name, also under .local, localhost, and this machine's addresses)", func(s string) error {
 		names = append(names, s)
 		return nil
 	})
@@ -789,6 +789,9 @@ func createKey(args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitFailed
+	}
+	for _, note := range r.Notes {
+		fmt.Fprintf(stderr, "note: %s\n", note)
 	}
 	for _, path := range r.Kept {
 		fmt.Fprintf(stdout, "damaged file kept as: %s\n", path)

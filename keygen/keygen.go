@@ -12,7 +12,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -35,6 +34,7 @@ type Result struct {
 	Fingerprint string   // SHA-256 of the certificate's DER, as AB:CD:...
 	Pin         string   // of the public key, for curl --pinnedpubkey: sha256//BASE64
 	Kept        []string // new paths of damaged files that were in the way
+	Notes       []string // about names, for a person
 }
 
 // Create writes a new key to dir/key.pem (mode 0600) and a certificate for it to
@@ -46,8 +46,9 @@ type Result struct {
 // [fs.ErrExist]: a whole pair, a key or certificate that a person brought.
 //
 // names are the host names and IP addresses that clients will connect to; none
-// stands for this machine's host name, localhost, 127.0.0.1 and ::1. now is this
-// machine's time.
+// stands for this machine's host name, the same under .local, localhost, 127.0.0.1,
+// ::1, and the addresses that its interfaces have now, but for link-local ones. now is
+// this machine's time.
 //
 // An error says what to do; nothing is left behind then.
 func Create(dir string, names []string, now time.Time) (Result, error) {
@@ -76,6 +77,10 @@ func create(d *directory, names []string, now time.Time) (result Result, err err
 	if d.path == "" {
 		return Result{}, fmt.Errorf("no directory is given; name the one to write %s and %s to", keyName, certificateName)
 	}
+	var notes []string
+	if len(names) == 0 {
+		names, notes = defaultNames(thisMachine())
+	}
 	hosts, err := parseNames(names)
 	if err != nil {
 		return Result{}, err
@@ -83,6 +88,7 @@ func create(d *directory, names []string, now time.Time) (result Result, err err
 	err = d.open()
 	if err == nil {
 		result, err = d.complete(hosts, now)
+		result.Notes = append(notes, hosts.underscored()...)
 	}
 	d.close(err)
 	return result, err
@@ -183,14 +189,4 @@ func fingerprint(der []byte) string {
 func pin(publicDER []byte) string {
 	sum := sha256.Sum256(publicDER)
 	return "sha256//" + base64.StdEncoding.EncodeToString(sum[:])
-}
-
-// hostname returns this machine's name if a certificate can have it.
-func hostname() (string, bool) {
-	name, err := os.Hostname()
-	if err != nil {
-		return "", false
-	}
-	name = strings.ToLower(name)
-	return name, isHostname(name)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 )
@@ -14,14 +15,61 @@ type hosts struct {
 	ip  []net.IP
 }
 
-// parseNames sorts names into host names and IP addresses, each once.
-func parseNames(names []string) (hosts, error) {
-	if len(names) == 0 {
-		names = []string{"localhost", "127.0.0.1", "::1"}
-		if name, ok := hostname(); ok {
-			names = slices.Insert(names, 0, name)
+// maxAddresses bounds the addresses that a certificate has without being asked for
+// them: each client is sent all of them in each handshake.
+const maxAddresses = 64
+
+// defaultNames returns the names and addresses that clients reach a machine by, whose
+// host name and addresses are given, and notes about those left out.
+func defaultNames(host string, addresses []netip.Addr) (names, notes []string) {
+	host = strings.ToLower(host)
+	switch {
+	case host == "", host == "localhost":
+	case !isHostname(host):
+		notes = append(notes, fmt.Sprintf("the host name %q is left out, since a certificate cannot have it; give the name that clients use with -name", host))
+	default:
+		names = append(names, host)
+		// Multicast DNS has the first label only, RFC 6762.
+		if label, _, _ := strings.Cut(host, "."); label != "localhost" {
+			names = append(names, label+".local")
 		}
 	}
+	names = append(names, "localhost", "127.0.0.1", "::1")
+	addresses = slices.DeleteFunc(slices.Clone(addresses), func(a netip.Addr) bool { return !a.IsGlobalUnicast() })
+	if more := len(addresses) - maxAddresses; more > 0 {
+		notes = append(notes, fmt.Sprintf("%d addresses of this machine are left out; give those that clients use with -name", more))
+		addresses = addresses[:maxAddresses]
+	}
+	for _, a := range addresses {
+		names = append(names, a.WithZone("").String())
+	}
+	return names, notes
+}
+
+// thisMachine returns the host name, or "", and the addresses of all interfaces.
+func thisMachine() (host string, addresses []netip.Addr) {
+	host, _ = os.Hostname()
+	found, _ := net.InterfaceAddrs()
+	for _, a := range found {
+		if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+			addresses = append(addresses, prefix.Addr())
+		}
+	}
+	return host, addresses
+}
+
+// underscored returns a note for each name that clients may refuse.
+func (h hosts) underscored() (notes []string) {
+	for _, name := range h.dns {
+		if strings.Contains(name, "_") {
+			notes = append(notes, fmt.Sprintf("%q has an underscore, which RFC 1123 does not allow in a host name: curl and OpenSSL accept it, some clients do not; a name with a hyphen works with all", name))
+		}
+	}
+	return notes
+}
+
+// parseNames sorts names into host names and IP addresses, each once.
+func parseNames(names []string) (hosts, error) {
 	var h hosts
 	seen := make(map[string]bool)
 	for _, name := range names {
@@ -63,7 +111,8 @@ func (h hosts) commonName() string {
 }
 
 // isHostname reports whether s is a name by RFC 1123, section 2.1, or a wildcard
-// for one. A last label of digits would be an IPv4 address gone wrong.
+// for one. An underscore is allowed, since boards have such names and most clients
+// accept them. A last label of digits would be an IPv4 address gone wrong.
 func isHostname(s string) bool {
 	if len(s) > 253 {
 		return false
@@ -81,5 +130,5 @@ func isHostname(s string) bool {
 }
 
 func notHostname(c rune) bool {
-	return !(c == '-' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z')
+	return !(c == '-' || c == '_' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z')
 }

@@ -60,7 +60,7 @@ func TestUnitSettings(t *testing.T) {
 	for _, tt := range []struct{ unit, key, want, why string }{
 		{units[0], "Type", "notify", "start is over when every listener is"},
 		{units[0], "ExecStart", installed + " serve", "the command of uringhttpd(8)"},
-		{units[0], "ExecReload", "kill -HUP $MAINPID", "SIGHUP is the program's reload"},
+		{units[0], "ExecReload", "", "the program does not reload yet, and systemctl reload must say so"},
 		{units[0], "ExecStopPost", "-" + installed + " serve -restore", "what crypto.prefer changed, after a SIGKILL"},
 		{units[0], "RuntimeDirectory", "uringhttpd", "what crypto.prefer changed is noted in /run/uringhttpd"},
 		{units[0], "RuntimeDirectoryPreserve", "yes", "and has to be there when the next one starts"},

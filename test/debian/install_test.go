@@ -37,6 +37,7 @@ func TestInstall(t *testing.T) {
 	if err := os.MkdirAll(proof, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	run(t, "make", "-C", "../..", "all")
 	run(t, "make", "-C", "../..", "install", "DESTDIR="+filepath.Join(proof, "root"))
 	run(t, "cp", "testdata/prove.sh", proof)
 	payload := filepath.Join(dir, "proof.tar")
