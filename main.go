@@ -232,6 +232,8 @@ func complain(stderr io.Writer, err error) {
 	}
 }
 
+const noReload = "reloading is not built yet; restart the service to take a new configuration"
+
 func logWarnings(log *slog.Logger, warnings config.Problems) {
 	for _, w := range warnings {
 		log.Warn("configuration warning", "file", w.File, "line", w.Line, "key", w.Key, "problem", w.Wrong, "remedy", w.Right)
@@ -255,37 +257,56 @@ func serveConfig(cfg *config.Config, opened *service.Opened, passed map[string][
 
 	logWarnings(log, opened.Warnings)
 
-	preference := openPreference(cfg.Crypto.Prefer, log)
-	if preference != nil {
+	notifier, err := systemd.NewNotifier()
+	if err != nil {
+		log.Warn("systemd's watchdog is not served", "reason", err)
+	}
+	var preference *platform.Preference
+	var choice service.Choice
+	var listeners []*service.Listener
+	prepare := func(ctx context.Context) error {
+		preference = openPreference(cfg.Crypto.Prefer, log)
+		// From here on nobody of us changes what the kernel picks.
+		verdicts := prefer(ctx, cfg.Crypto.Prefer, preference, testCiphers(ctx), log)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if preference != nil {
+			if err := preference.Share(); err != nil {
+				return err
+			}
+		}
+		report, err := probe(ctx, verdicts)
+		if err != nil {
+			return err
+		}
+		if choice, err = service.Choose(cfg, report); err != nil {
+			return err
+		}
+		var warnings config.Problems
+		listeners, warnings, err = service.OpenListeners(cfg, passed)
+		logWarnings(log, warnings)
+		return err
+	}
+	ended, err := newStarting(signals, notifier, log).run(prepare)
+	if ended && preference != nil { // else the unit's ExecStopPost= takes back what was changed
 		defer func() {
 			if err := preference.Close(); err != nil {
 				log.Warn("the kernel goes on to prefer another driver of gcm(aes)", "reason", err)
 			}
 		}()
 	}
-	// From here on nobody of us changes what the kernel picks.
-	verdicts := prefer(cfg.Crypto.Prefer, preference, testCiphers(context.Background()), log)
-	if preference != nil {
-		if err := preference.Share(); err != nil {
-			return err
+	if err != nil {
+		if ended {
+			for _, l := range listeners {
+				l.Close()
+			}
 		}
-	}
-	report, err := probe(context.Background(), verdicts)
-	if err != nil {
+		if errors.Is(err, errInterrupted) {
+			log.Info("stopped during the start")
+			return nil
+		}
 		return err
-	}
-	choice, err := service.Choose(cfg, report)
-	if err != nil {
-		return err
-	}
-	listeners, warnings, err := service.OpenListeners(cfg, passed)
-	logWarnings(log, warnings)
-	if err != nil {
-		return err
-	}
-	notifier, err := systemd.NewNotifier()
-	if err != nil {
-		log.Warn("systemd's watchdog is not served", "reason", err)
 	}
 
 	picks := platform.OpenPicks()
@@ -339,7 +360,7 @@ func serveConfig(cfg *config.Config, opened *service.Opened, passed map[string][
 			case s := <-signals:
 				switch {
 				case s == syscall.SIGHUP:
-					log.Warn("reloading is not built yet; restart the service to take a new configuration")
+					log.Warn(noReload)
 				case stopping:
 					server.Abort()
 				default:

@@ -60,17 +60,20 @@ func restorePreference() error {
 
 // prefer has the kernel prefer the driver of gcm(aes) that the configuration asks for. A
 // test of the ciphers must have been, with verdicts, since the kernel makes drivers of
-// parts only when they are used; those of the driver that is picked then are returned.
-func prefer(want config.Prefer, p *platform.Preference, verdicts platform.Verdicts, log *slog.Logger) platform.Verdicts {
-	if want == config.PreferKeep || p == nil {
+// parts only when they are used; those of the driver that is picked then are returned. If
+// ctx ends meanwhile, they are worthless, and p has to be closed.
+func prefer(ctx context.Context, want config.Prefer, p *platform.Preference, verdicts platform.Verdicts, log *slog.Logger) platform.Verdicts {
+	if want == config.PreferKeep || p == nil || ctx.Err() != nil {
 		return verdicts
 	}
 	hardware := want == config.PreferHardware
 	if want == config.PreferAuto {
 		var err error
-		if hardware, err = measuredFaster(measuredPath, p, verdicts, log); err != nil {
+		if hardware, err = measuredFaster(ctx, measuredPath, p, verdicts, log); ctx.Err() != nil {
+			return verdicts
+		} else if err != nil {
 			refused(want, err, log)
-			return certain(p, verdicts)
+			return certain(ctx, p, verdicts)
 		}
 	}
 	raised, err := p.Prefer(hardware)
@@ -78,9 +81,12 @@ func prefer(want config.Prefer, p *platform.Preference, verdicts platform.Verdic
 		refused(want, err, log)
 	}
 	if raised == nil {
-		return certain(p, verdicts)
+		return certain(ctx, p, verdicts)
 	}
-	now := testCiphers(context.Background()) // of another driver
+	now := testCiphers(ctx) // of another driver
+	if ctx.Err() != nil {
+		return now
+	}
 	if err := worse(verdicts, now); err != nil {
 		refused(want, errors.Join(fmt.Errorf("%s: %w", raised.Driver, err), p.Undo()), log)
 		if p.Changed() {
@@ -95,9 +101,9 @@ func prefer(want config.Prefer, p *platform.Preference, verdicts platform.Verdic
 
 // certain are verdicts on the driver that is picked: new ones, if it is another one since
 // something that was changed could not be taken back.
-func certain(p *platform.Preference, verdicts platform.Verdicts) platform.Verdicts {
+func certain(ctx context.Context, p *platform.Preference, verdicts platform.Verdicts) platform.Verdicts {
 	if p.Changed() {
-		return testCiphers(context.Background())
+		return testCiphers(ctx)
 	}
 	return verdicts
 }
@@ -179,8 +185,8 @@ func (m *measured) counts(r *platform.Report, b platform.Board) bool {
 
 // measuredFaster tells whether hardware is the fastest driver of gcm(aes), as measured
 // now or before. One that is wrong, or dead, is not.
-func measuredFaster(path string, p *platform.Preference, verdicts platform.Verdicts, log *slog.Logger) (hardware bool, err error) {
-	r, err := probe(context.Background(), verdicts)
+func measuredFaster(ctx context.Context, path string, p *platform.Preference, verdicts platform.Verdicts, log *slog.Logger) (hardware bool, err error) {
+	r, err := probe(ctx, verdicts)
 	if err != nil {
 		return false, err
 	}
@@ -213,6 +219,9 @@ func measuredFaster(path string, p *platform.Preference, verdicts platform.Verdi
 	if err != nil && !errors.Is(err, platform.ErrNoSuchDriver) && !errors.Is(err, errWrong) || p.Changed() {
 		return false, err // of this moment only
 	}
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
 	winner, other := fastest(append(first, second...))
 	if err != nil {
 		log.Warn("gcm(aes) is left to the driver that the kernel picks, since the other could not be measured", "driver", picked.Driver, "reason", err)
@@ -220,7 +229,7 @@ func measuredFaster(path string, p *platform.Preference, verdicts platform.Verdi
 		log.Info("measured who is the fastest for gcm(aes)", "driver", winner.Driver, "mib_per_second", int(winner.MiBPerSecond),
 			"second", other.Driver, "second_mib_per_second", int(other.MiBPerSecond))
 	}
-	if r, err = probe(context.Background(), verdicts); err != nil { // measuring may have made drivers
+	if r, err = probe(ctx, verdicts); err != nil { // measuring may have made drivers
 		return false, err
 	}
 	m := &measured{Kernel: r.Kernel, Model: b.Model, Compatible: b.Compatible, Hardware: winner.Hardware, Bench: append(first, second...)}

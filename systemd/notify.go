@@ -52,6 +52,12 @@ func (n *Notifier) Reloading() error {
 	return n.send(fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
 }
 
+// Extend says that the start or the stop takes at least d from now on, even if the unit's
+// timeout is shorter.
+func (n *Notifier) Extend(d time.Duration) error {
+	return n.send(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", d.Microseconds()))
+}
+
 // Status sets the line that systemctl status shows.
 func (n *Notifier) Status(text string) error {
 	return n.send("STATUS=" + strings.ReplaceAll(text, "\n", " "))

@@ -44,6 +44,7 @@ func TestNotifier(t *testing.T) {
 		{"ready", n.Ready, `^READY=1$`},
 		{"reloading", n.Reloading, `^RELOADING=1\nMONOTONIC_USEC=[1-9][0-9]*$`},
 		{"status", func() error { return n.Status("two\nlines") }, `^STATUS=two lines$`},
+		{"extend", func() error { return n.Extend(90 * time.Second) }, `^EXTEND_TIMEOUT_USEC=90000000$`},
 		{"alive", n.Alive, `^WATCHDOG=1$`},
 		{"stopping", n.Stopping, `^STOPPING=1$`},
 	} {
@@ -85,7 +86,7 @@ func TestNotifierWithoutSystemd(t *testing.T) {
 		if n.Watchdog() != 0 {
 			t.Errorf("Watchdog() = %v, want 0", n.Watchdog())
 		}
-		if err := errors.Join(n.Ready(), n.Reloading(), n.Status("x"), n.Alive(), n.Stopping()); err != nil {
+		if err := errors.Join(n.Ready(), n.Reloading(), n.Status("x"), n.Extend(time.Second), n.Alive(), n.Stopping()); err != nil {
 			t.Error(err)
 		}
 	}
