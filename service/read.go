@@ -159,9 +159,9 @@ const checkInterval = 100 * time.Millisecond
 
 // check looks whether the file that is being spliced is unchanged, so that a client learns early
 // that it is not. It is looked at again before the last piece.
-func (c *conn) check() operation {
+func (c *conn) check(now time.Time) operation {
 	file := c.transfer.pieces[0].file
-	c.state, c.transfer.phase = stTransfer, phCheck
+	c.state, c.transfer.phase, c.transfer.checkedAt = stTransfer, phCheck, now
 	kind, wait := opJob, false
 	if !file.Local() {
 		kind, wait = opDisk, true
@@ -173,7 +173,9 @@ func (c *conn) checked(ev event) operation {
 	if !ev.late && c.jobErr != nil { // late: storage does not answer
 		return c.reset(c.jobErr.Error())
 	}
-	c.transfer.checkedAt, c.progressed = ev.now, ev.now // a slow disk is not a stalled client
+	// A slow disk is not a stalled client; nor does a look make a stalled client a live one.
+	c.progressed = c.progressed.Add(ev.now.Sub(c.transfer.checkedAt))
+	c.transfer.checkedAt = ev.now
 	return c.fill(ev.now)
 }
 

@@ -410,7 +410,7 @@ func (c *conn) fill(now time.Time) operation {
 		t.checkedAt = now // the handler has just looked
 	}
 	if now.Sub(t.checkedAt) >= checkInterval {
-		return c.check()
+		return c.check(now)
 	}
 	c.state, t.phase = stTransfer, phHold
 	size := int64(chunk)
