@@ -24,6 +24,7 @@ const (
 
 	setupCQSize       = 1 << 3  // IORING_SETUP_CQSIZE
 	setupClamp        = 1 << 4  // IORING_SETUP_CLAMP
+	setupDisabled     = 1 << 6  // IORING_SETUP_R_DISABLED, Linux 5.10
 	setupSubmitAll    = 1 << 7  // IORING_SETUP_SUBMIT_ALL
 	setupSingleIssuer = 1 << 12 // IORING_SETUP_SINGLE_ISSUER, Linux 6.0
 	setupDeferTaskrun = 1 << 13 // IORING_SETUP_DEFER_TASKRUN, Linux 6.1
@@ -45,9 +46,15 @@ const (
 	offSQRing = 0          // IORING_OFF_SQ_RING
 	offSQEs   = 0x10000000 // IORING_OFF_SQES
 
-	registerProbe      = 8      // IORING_REGISTER_PROBE
-	registerMaxWorkers = 19     // IORING_REGISTER_IOWQ_MAX_WORKERS, Linux 5.15
-	opSupported        = 1 << 0 // IO_URING_OP_SUPPORTED
+	registerProbe        = 8      // IORING_REGISTER_PROBE
+	registerRestrictions = 11     // IORING_REGISTER_RESTRICTIONS, Linux 5.10
+	registerEnable       = 12     // IORING_REGISTER_ENABLE_RINGS, Linux 5.10
+	registerMaxWorkers   = 19     // IORING_REGISTER_IOWQ_MAX_WORKERS, Linux 5.15
+	opSupported          = 1 << 0 // IO_URING_OP_SUPPORTED
+
+	allowRegister = 0 // IORING_RESTRICTION_REGISTER_OP
+	allowOp       = 1 // IORING_RESTRICTION_SQE_OP
+	allowFlags    = 2 // IORING_RESTRICTION_SQE_FLAGS_ALLOWED
 )
 
 // sqe is struct io_uring_sqe, 64 bytes. The names are those of the members of
@@ -74,6 +81,14 @@ type cqe struct {
 	userData uint64
 	res      int32
 	flags    uint32
+}
+
+// restriction is struct io_uring_restriction, 16 bytes.
+type restriction struct {
+	opcode uint16 // allowRegister, allowOp or allowFlags
+	what   uint8  // register_op, sqe_op, sqe_flags
+	_      uint8
+	_      [3]uint32
 }
 
 // sqRingOffsets is struct io_sqring_offsets, 40 bytes.

@@ -33,6 +33,7 @@ func TestABI(t *testing.T) {
 		{"getevents_arg.ts", unsafe.Offsetof(getEventsArg{}.ts), 16},
 		{"struct __kernel_timespec", unsafe.Sizeof(kernelTimespec{}), 16},
 		{"argument of IORING_REGISTER_IOWQ_MAX_WORKERS", unsafe.Sizeof(maxWorkers{}), 8},
+		{"struct io_uring_restriction", unsafe.Sizeof(restriction{}), 16},
 		{"struct io_uring_probe", unsafe.Offsetof(probe{}.ops), 16},
 		{"struct io_uring_probe_op", unsafe.Sizeof(probeOp{}), 8},
 	} {

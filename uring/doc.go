@@ -27,6 +27,12 @@
 // end after some idle seconds, all but one of each kind. Without LimitWorkers there are up to four for each
 // processor of the first kind, and as many as RLIMIT_NPROC allows of the second.
 //
+// # Restrictions
+//
+// The kernel refuses whatever this package does not offer (IORING_REGISTER_RESTRICTIONS): a
+// program that has been taken over cannot make sockets or open files with its ring, past a
+// filter of system calls.
+//
 // # Memory
 //
 // The kernel reads and writes the memory of an operation until its completion.

@@ -107,7 +107,7 @@ func New(entries uint32) (*Ring, error) {
 	}
 	entries = min(entries, maxEntries)
 	p := params{
-		flags:     setupCQSize | setupClamp | setupSubmitAll | setupSingleIssuer | setupDeferTaskrun,
+		flags:     setupCQSize | setupClamp | setupSubmitAll | setupSingleIssuer | setupDeferTaskrun | setupDisabled,
 		cqEntries: 4 * entries,
 	}
 	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, uintptr(entries), uintptr(unsafe.Pointer(&p)), 0)
@@ -135,6 +135,9 @@ func (r *Ring) open(p *params) error {
 		return &FeatureError{Feature: fmt.Sprintf("the io_uring features %#x", missing)}
 	}
 	if err := r.probe(); err != nil {
+		return err
+	}
+	if err := r.restrict(); err != nil {
 		return err
 	}
 	var err error
@@ -171,6 +174,25 @@ func (r *Ring) probe() error {
 		if op.code > pr.lastOp || pr.ops[op.code].flags&opSupported == 0 {
 			return &FeatureError{Feature: op.name}
 		}
+	}
+	return nil
+}
+
+// restrict has the kernel refuse whatever this package does not offer, and then lets the ring
+// work. A filter of system calls (seccomp) does not see what a ring does, and operations exist
+// that make sockets and open files.
+func (r *Ring) restrict() error {
+	allowed := []restriction{{opcode: allowRegister, what: registerMaxWorkers}, {opcode: allowFlags, what: sqeAsync}}
+	for _, op := range required {
+		allowed = append(allowed, restriction{opcode: allowOp, what: op.code})
+	}
+	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(r.fd), registerRestrictions,
+		uintptr(unsafe.Pointer(&allowed[0])), uintptr(len(allowed)), 0, 0)
+	if errno != 0 {
+		return &FeatureError{"IORING_REGISTER_RESTRICTIONS", errno}
+	}
+	if _, _, errno = unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(r.fd), registerEnable, 0, 0, 0, 0); errno != 0 {
+		return &FeatureError{"IORING_REGISTER_ENABLE_RINGS", errno}
 	}
 	return nil
 }

@@ -404,6 +404,28 @@ func TestOtherThread(t *testing.T) {
 	})
 }
 
+// TestRestricted: the kernel refuses operations, flags and registrations that are not this
+// package's, such as the making of a socket.
+func TestRestricted(t *testing.T) {
+	const opSocket = 45 // IORING_OP_SOCKET, Linux 5.19
+	onRing(t, 8, func(r *Ring) error {
+		c, err := one(r, Op{sqe: sqe{opcode: opSocket, fd: unix.AF_INET, off: unix.SOCK_STREAM}})
+		if err := want(c, err, -int(unix.EACCES)); err != nil {
+			return fmt.Errorf("socket: %w", err)
+		}
+		drained := Op{sqe: sqe{opcode: opClose, fd: -1, flags: 1 << 1}} // IOSQE_IO_DRAIN
+		c, err = one(r, drained)
+		if err := want(c, err, -int(unix.EACCES)); err != nil {
+			return fmt.Errorf("IOSQE_IO_DRAIN: %w", err)
+		}
+		_, _, errno := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(r.fd), 2, 0, 0, 0, 0) // IORING_REGISTER_FILES
+		if errno != unix.EACCES {
+			return fmt.Errorf("IORING_REGISTER_FILES: %v", errno)
+		}
+		return nil
+	})
+}
+
 func TestFeatureError(t *testing.T) {
 	err := error(&FeatureError{"io_uring_setup", unix.EPERM})
 	if !errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, unix.EPERM) {
