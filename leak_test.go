@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
@@ -8,8 +9,15 @@ import (
 )
 
 // TestMain is also the program that selftest runs in a process of its own: here that is
-// this test, which would run itself for ever.
+// this test, which would run itself for ever. And it is the one that confines itself.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "confined" {
+		if err := tryConfined(); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if len(os.Args) > 1 && os.Args[1] == "selftest" {
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	}

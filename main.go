@@ -372,6 +372,9 @@ func serveConfig(cfg *config.Config, opened *service.Opened, passed map[string][
 		}
 	}()
 	err = server.Run(func() {
+		if err := confine(); err != nil {
+			log.Warn("this process could still open AF_ALG, which it does not need any more", "reason", err)
+		}
 		log.Info(choice.Reason)
 		if choice.Warning != "" {
 			log.Warn(choice.Warning)

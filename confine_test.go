@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// tryConfined is a program that confines itself, and says what is possible before and after.
+func tryConfined() error {
+	try := func(when string) {
+		var said sync.Map
+		var wait sync.WaitGroup
+		for range 8 { // on threads that there are already, and on new ones
+			wait.Add(1)
+			go func() {
+				defer wait.Done()
+				runtime.LockOSThread()
+				for _, s := range []struct {
+					name   string
+					family int
+				}{{"AF_ALG", unix.AF_ALG}, {"AF_INET", unix.AF_INET}, {"AF_UNIX", unix.AF_UNIX}, {"AF_NETLINK", unix.AF_NETLINK}} {
+					fd, err := unix.Socket(s.family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+					if err == nil {
+						unix.Close(fd)
+					}
+					said.Store(fmt.Sprintf("%s: %s: forbidden %t\n", when, s.name, errors.Is(err, unix.EPERM)), true)
+				}
+				var params [120]byte
+				fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&params)), 0)
+				if errno == 0 {
+					unix.Close(int(fd))
+				}
+				said.Store(fmt.Sprintf("%s: io_uring: forbidden %t\n", when, errno == unix.EPERM), true)
+			}()
+		}
+		wait.Wait()
+		said.Range(func(line, _ any) bool {
+			fmt.Print(line)
+			return true
+		})
+	}
+	try("before")
+	if err := confine(); err != nil {
+		return err
+	}
+	try("after")
+	return nil
+}
+
+// TestConfined: once confined, no thread opens AF_ALG or makes a ring; other sockets are as before.
+func TestConfined(t *testing.T) {
+	out, err := exec.Command("/proc/self/exe", "confined").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, want := range []string{
+		"before: AF_ALG: forbidden false", "before: io_uring: forbidden false", "before: AF_UNIX: forbidden false",
+		"after: AF_ALG: forbidden true", "after: io_uring: forbidden true",
+		"after: AF_UNIX: forbidden false", "after: AF_NETLINK: forbidden false",
+	} {
+		if !strings.Contains(string(out), want+"\n") {
+			t.Errorf("%q is not among\n%s", want, out)
+		}
+	}
+	for _, unwanted := range []string{"after: AF_ALG: forbidden false", "after: io_uring: forbidden false"} {
+		if strings.Contains(string(out), unwanted) {
+			t.Errorf("on a thread: %s", unwanted)
+		}
+	}
+}
+
+// filters is how many filters of system calls each thread of a process has.
+func filters(t *testing.T, pid int) map[string]int {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(tasks) == 0 {
+		t.Fatalf("%v: threads: %v", err, tasks)
+	}
+	all := map[string]int{}
+	for _, task := range tasks {
+		text, err := os.ReadFile(task)
+		if err != nil {
+			continue // it has ended
+		}
+		for line := range strings.Lines(string(text)) {
+			var n int
+			if _, err := fmt.Sscanf(line, "Seccomp_filters: %d", &n); err == nil {
+				all[task] = n
+			}
+		}
+	}
+	return all
+}
+
+// TestServeConfined: a service that serves has given those rights up.
+func TestServeConfined(t *testing.T) {
+	_, configure := site(t)
+	d := startDaemon(t, configure(good))
+	own := filters(t, os.Getpid())
+	most := 0
+	for _, n := range own {
+		most = max(most, n)
+	}
+	for task, n := range filters(t, d.cmd.Process.Pid) {
+		if n != most+1 {
+			t.Errorf("%s: %d filters of system calls, want one more than this test's %d", task, n, most)
+		}
+	}
+}
