@@ -81,10 +81,15 @@ func (c *conn) overhear(received int64) (op operation, ended bool) {
 		switch {
 		case err == ktls.ErrWouldBlock || err == io.EOF:
 			return operation{}, false
-		case err != nil:
-			c.left = isRemoteAlert(err)
+		case isRemoteAlert(err):
+			c.left = true
 			c.heed(err)
 			return c.reset(err.Error()), true
+		case err != nil && c.transport == user: // crypto/tls makes no record any more
+			return c.reset(err.Error()), true
+		case err != nil: // the client broke TLS: it gets the alert behind the response
+			c.received = math.MaxInt64
+			return operation{}, false
 		}
 	}
 	c.received = math.MaxInt64 // it is told to wait, by TCP
