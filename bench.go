@@ -22,8 +22,8 @@ import (
 const (
 	benchTime  = time.Second // of each measurement
 	benchSuite = tls.TLS_AES_128_GCM_SHA256
-	// benchSame is within what two drivers are taken for equally fast.
-	benchSame = 1.1
+	// briefTime is that of each measurement at the start.
+	briefTime = 400 * time.Millisecond
 )
 
 // benchStreams are how many connections are measured at a time. The last is what
@@ -49,15 +49,23 @@ func (m measurement) name() string {
 	return "TLS in user space"
 }
 
+func (m measurement) speed() platform.Speed {
+	return platform.Speed{Kernel: m.Where == "kernel", MiBPerSecond: m.MiBPerSecond, SecondsPerGiB: m.SecondsPerGiB}
+}
+
 // measure has one kind of encryption run, and prints what it reaches: a JSON value for
-// each of benchStreams.
-func measure(kernel bool, stdout io.Writer) error {
-	for _, n := range benchStreams {
+// each of benchStreams, or briefly for the last.
+func measure(kernel bool, suite uint16, brief bool, stdout io.Writer) error {
+	streams, d := benchStreams, benchTime
+	if brief {
+		streams, d = benchStreams[len(benchStreams)-1:], briefTime
+	}
+	for _, n := range streams {
 		before, err := platform.CPUTime()
 		if err != nil {
 			return err
 		}
-		bytes, took, err := ktls.Bench(context.Background(), benchSuite, n, kernel, benchTime)
+		bytes, took, err := ktls.Bench(context.Background(), suite, n, kernel, d)
 		if err != nil {
 			return err
 		}
@@ -78,10 +86,10 @@ func measure(kernel bool, stdout io.Writer) error {
 }
 
 // askMeasure measures in a process that can be left behind, should an engine die.
-func askMeasure(where, driver string, hardware bool) ([]measurement, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+func askMeasure(ctx context.Context, where, driver string, hardware bool, options ...string) ([]measurement, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	said, err := platform.Ask(ctx, "/proc/self/exe", "selftest", "-bench", where)
+	said, err := platform.Ask(ctx, "/proc/self/exe", append([]string{"selftest", "-bench", where}, options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(said))
 	}
@@ -134,7 +142,7 @@ func (b *benchmark) interrupted() bool { return len(b.signals) > 0 }
 // kernel can be told to pick it. The error is about what was not measured, one line for
 // each.
 func (b *benchmark) run(r *platform.Report, verdicts platform.Verdicts) ([]measurement, error) {
-	all, err := askMeasure("user space", "crypto/tls", false)
+	all, err := askMeasure(context.Background(), "user space", "crypto/tls", false)
 	if err != nil {
 		err = fmt.Errorf("TLS in user space: not measured: %w", err)
 	}
@@ -168,7 +176,7 @@ func (b *benchmark) picked(r *platform.Report) ([]measurement, error) {
 	if why != "" {
 		return nil, fmt.Errorf("kernel TLS with %s: not measured: %s", cmp.Or(picked.Driver, "AES-GCM"), why)
 	}
-	all, err := askMeasure("kernel", picked.Driver, picked.Hardware)
+	all, err := askMeasure(context.Background(), "kernel", picked.Driver, picked.Hardware)
 	if err != nil {
 		return nil, fmt.Errorf("kernel TLS with %s: not measured: %w", picked.Driver, err)
 	}
@@ -199,18 +207,13 @@ func benchOther(p *platform.Preference, hardware bool, verdicts platform.Verdict
 	if err := worse(verdicts, testCiphers(context.Background())); err != nil {
 		return nil, err
 	}
-	return askMeasure("kernel", raised.Driver, hardware)
+	return askMeasure(context.Background(), "kernel", raised.Driver, hardware)
 }
 
 // fastest is the one with the most throughput, of those with most streams; of two that
 // are about as fast, the one that leaves more of the processors to others.
 func fastest(all []measurement) (winner, second measurement) {
-	better := func(a, b measurement) bool {
-		if a.MiBPerSecond > b.MiBPerSecond*benchSame || b.MiBPerSecond > a.MiBPerSecond*benchSame {
-			return a.MiBPerSecond > b.MiBPerSecond
-		}
-		return a.SecondsPerGiB < b.SecondsPerGiB
-	}
+	better := func(a, b measurement) bool { return a.speed().Better(b.speed()) }
 	for _, m := range all {
 		switch {
 		case m.Streams != benchStreams[len(benchStreams)-1]:

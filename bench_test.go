@@ -35,7 +35,7 @@ func TestFastest(t *testing.T) {
 
 // TestMeasure: user space is measured everywhere.
 func TestMeasure(t *testing.T) {
-	all, err := askMeasure("user space", "crypto/tls", false)
+	all, err := askMeasure(t.Context(), "user space", "crypto/tls", false)
 	if err != nil || len(all) != len(benchStreams) {
 		t.Fatalf("%+v, %v", all, err)
 	}

@@ -276,9 +276,15 @@ func serveConfig(cfg *config.Config, opened *service.Opened, passed map[string][
 				return err
 			}
 		}
-		report, err := probe(ctx, verdicts)
+		report, err := investigate(ctx, verdicts)
 		if err != nil {
 			return err
+		}
+		for _, a := range report.AFALG {
+			log.Info("asked a driver of gcm(aes) over AF_ALG", "answer", a.String())
+		}
+		if service.Undecided(cfg, report) {
+			report.Speeds = speeds(ctx, speedsPath, report, log)
 		}
 		if choice, err = service.Choose(cfg, report); err != nil {
 			return err
@@ -523,12 +529,18 @@ func verdictOn(some []uint16, verdicts platform.Verdicts, err error) error {
 func selftest(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("selftest", flag.ContinueOnError)
 	where := flags.String("bench", "", internal+"instead, measure AES-GCM in `PLACE`, \"kernel\" or \"user space\", for doctor")
-	driver := flags.String("driver", "", internal+"instead, have the driver `NAME` of gcm(aes) give known answers, for doctor")
+	driver := flags.String("driver", "", internal+"instead, have the driver `NAME` of gcm(aes) give known answers")
+	cipher := flags.String("cipher", ktls.AESGCM.String(), internal+"what -bench measures, that or "+ktls.ChaCha20Poly1305.String())
+	brief := flags.Bool("brief", false, internal+"take less time for -bench and -driver")
 	if status, ok := parse(flags, args, stdout, stderr); !ok {
 		return status
 	}
 	if *driver != "" {
-		if err := knownAnswers(*driver, stdout); err != nil {
+		d := afalgTime
+		if *brief {
+			d = afalgStartTime
+		}
+		if err := knownAnswers(*driver, d, stdout); err != nil {
 			fmt.Fprintln(stderr, err)
 			return exitFailed
 		}
@@ -537,7 +549,11 @@ func selftest(args []string, stdout, stderr io.Writer) int {
 	switch *where {
 	case "":
 	case "kernel", "user space":
-		if err := measure(*where == "kernel", stdout); err != nil {
+		suite := uint16(benchSuite)
+		if *cipher == ktls.ChaCha20Poly1305.String() {
+			suite = tls.TLS_CHACHA20_POLY1305_SHA256
+		}
+		if err := measure(*where == "kernel", suite, *brief, stdout); err != nil {
 			fmt.Fprintln(stderr, err)
 			return exitFailed
 		}
@@ -632,7 +648,7 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 		defer b.close(stderr)
 	}
 	verdicts := testCiphers(context.Background())
-	report, err := probe(context.Background(), verdicts)
+	report, err := investigate(context.Background(), verdicts)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitUsage
@@ -644,6 +660,9 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 	}
 	cfg, unread, cfgErr := doctorConfig(*path)
 	status, verdict := exitOK, ""
+	if service.Undecided(cfg, report) { // as serve does, but that nothing is kept
+		report.Speeds = speeds(context.Background(), "", report, slog.New(slog.DiscardHandler))
+	}
 	choice, err := service.Choose(cfg, report)
 	switch verdict = choice.Reason; {
 	case cfgErr != nil:
@@ -668,9 +687,9 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 			fmt.Fprintln(stderr, err)
 		}
 	}
-	var answer *driverAnswer
+	var answer *platform.DriverAnswer
 	if *driver != "" {
-		answer = askDriver(*driver, report)
+		answer = askNamed(*driver, report)
 		if answer.Asked && !answer.Right && status != exitUsage {
 			status, verdict = exitFailed, fmt.Sprintf("%s; %s is wrong", verdict, *driver)
 		}
@@ -681,16 +700,20 @@ func doctor(args []string, stdout, stderr io.Writer) int {
 		e.Encode(struct {
 			Board platform.Board `json:"board"`
 			*platform.Report
-			Bench   []measurement `json:"bench,omitempty"`
-			Driver  *driverAnswer `json:"known_answers,omitempty"`
-			Verdict string        `json:"verdict"`
-			Status  int           `json:"status"`
-		}{machine, report, measurements, answer, verdict, status})
+			Bench   []measurement          `json:"bench,omitempty"`
+			Driver  *platform.DriverAnswer `json:"known_answers,omitempty"`
+			Sources string                 `json:"sources"`
+			Verdict string                 `json:"verdict"`
+			Status  int                    `json:"status"`
+		}{machine, report, measurements, answer, report.Sources(), verdict, status})
 		return status
 	}
 	printBoard(stdout, machine)
 	printReport(stdout, report)
-	fmt.Fprint(stdout, benchText(measurements), answer)
+	fmt.Fprint(stdout, benchText(measurements))
+	if answer != nil {
+		fmt.Fprintf(stdout, "known answers: %s\n", answer)
+	}
 	fmt.Fprintf(stdout, "serve: %s\n", verdict)
 	return status
 }
@@ -777,6 +800,16 @@ func printReport(w io.Writer, r *platform.Report) {
 	}
 	if !r.Netlink.Usable && len(r.GCM)+len(r.ChaCha20) > 0 {
 		fmt.Fprintf(w, "hardware among them: not known: %s; %s\n", r.Netlink.Reason, r.Netlink.Remedy)
+	}
+	for _, a := range r.AFALG {
+		fmt.Fprintf(w, "AF_ALG: %s\n", a.String())
+	}
+	for _, s := range r.Speeds {
+		where := "TLS in user space"
+		if s.Kernel {
+			where = "kernel TLS"
+		}
+		fmt.Fprintf(w, "measured: %s, %s: %.1f MiB/s, %.2f s of processor time per GiB\n", where, s.Cipher, s.MiBPerSecond, s.SecondsPerGiB)
 	}
 	if r.AESInstructions {
 		fmt.Fprintln(w, "AES instructions: yes")

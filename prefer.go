@@ -211,7 +211,7 @@ func measuredFaster(ctx context.Context, path string, p *platform.Preference, ve
 	if !platform.MayPrefer() { // nothing would come of it
 		return false, platform.ErrNotAllowed
 	}
-	first, err := askMeasure("kernel", picked.Driver, picked.Hardware)
+	first, err := askMeasure(ctx, "kernel", picked.Driver, picked.Hardware)
 	if err != nil {
 		return false, fmt.Errorf("kernel TLS with %s: not measured: %w", picked.Driver, err)
 	}

@@ -23,6 +23,32 @@ var (
 	ErrWrong = errors.New("platform: the answer is wrong")
 )
 
+// A DriverAnswer is what a driver of gcm(aes) gave that was asked over AF_ALG.
+type DriverAnswer struct {
+	Driver string `json:"driver"`
+	Asked  bool   `json:"asked"`            // AF_ALG reaches it
+	Right  bool   `json:"right"`            // it gave the known answers
+	Wrong  bool   `json:"wrong,omitempty"`  // it gave another one; neither, if it failed, or did not answer
+	Reason string `json:"reason,omitempty"` // why it was not asked, not right, or not measured
+	// MiBPerSecond is of records of 16 KiB, one after the other, each copied twice; 0 if it was not measured.
+	MiBPerSecond float64 `json:"mib_per_second,omitempty"`
+}
+
+// String is one line for a person, without its end.
+func (a *DriverAnswer) String() string {
+	switch {
+	case !a.Asked:
+		return fmt.Sprintf("%s: not asked: %s", a.Driver, a.Reason)
+	case a.Wrong:
+		return fmt.Sprintf("%s: wrong: %s", a.Driver, a.Reason)
+	case !a.Right:
+		return fmt.Sprintf("%s: no answer: %s", a.Driver, a.Reason)
+	case a.MiBPerSecond == 0:
+		return fmt.Sprintf("%s: right; not measured: %s", a.Driver, a.Reason)
+	}
+	return fmt.Sprintf("%s: right; %.1f MiB/s, one record at a time", a.Driver, a.MiBPerSecond)
+}
+
 // A gcmVector is one of AES-GCM's known answers.
 type gcmVector struct{ key, iv, additional, plain, sealed string } // hexadecimal; the tag is behind the text
 

@@ -44,6 +44,59 @@ type Report struct {
 
 	// ChaCha20 is the same for rfc7539(chacha20,poly1305).
 	ChaCha20 []Algorithm `json:"chacha20"`
+
+	// AFALG is what drivers answered that were asked over AF_ALG. Newer kernels let it reach
+	// few of them, so that a driver which was not reached means nothing.
+	AFALG []DriverAnswer `json:"af_alg,omitempty"`
+
+	// Speeds is what was measured to find out who is the fastest; empty if nothing was.
+	Speeds []Speed `json:"speeds,omitempty"`
+}
+
+// A Speed is what encryption reaches on this machine, of several connections over the loopback
+// interface together.
+type Speed struct {
+	Suite         uint16  `json:"-"`                         // of TLS 1.3, as in crypto/tls
+	Cipher        string  `json:"cipher"`                    // its name
+	Kernel        bool    `json:"kernel"`                    // kernel TLS; else this program encrypts
+	MiBPerSecond  float64 `json:"mib_per_second"`            // of plaintext
+	SecondsPerGiB float64 `json:"processor_seconds_per_gib"` // of all processors, receiving included
+}
+
+// sameSpeed is within what two speeds are taken for equal.
+const sameSpeed = 1.1
+
+// Better reports whether s has more throughput than t or, where both have about the same, leaves
+// more of the processors to others.
+func (s Speed) Better(t Speed) bool {
+	if s.MiBPerSecond > t.MiBPerSecond*sameSpeed || t.MiBPerSecond > s.MiBPerSecond*sameSpeed {
+		return s.MiBPerSecond > t.MiBPerSecond
+	}
+	return s.SecondsPerGiB < t.SecondsPerGiB
+}
+
+// Sources names what the report is from, as in "/proc/crypto, NETLINK_CRYPTO and a test of kernel
+// TLS": those that have answered.
+func (r *Report) Sources() string {
+	var all []string
+	add := func(name string, spoke bool) {
+		if spoke {
+			all = append(all, name)
+		}
+	}
+	add("/proc/crypto", len(r.GCM)+len(r.ChaCha20) > 0)
+	add("NETLINK_CRYPTO", r.Netlink.Usable)
+	add("AF_ALG", slices.ContainsFunc(r.AFALG, func(a DriverAnswer) bool { return a.Asked }))
+	add("a test of kernel TLS", slices.ContainsFunc(r.Ciphers, func(c Cipher) bool { return c.Verified || c.Quarantined }))
+	add("a measurement", len(r.Speeds) > 0)
+	if len(all) == 0 {
+		return "the kernel's answer alone"
+	}
+	last := len(all) - 1
+	if last == 0 {
+		return all[0]
+	}
+	return strings.Join(all[:last], ", ") + " and " + all[last]
 }
 
 // A Cipher is one of TLS 1.3, and whether kernel TLS takes it.

@@ -32,6 +32,13 @@ func prefer(cfg *config.Config, report *platform.Report, offload bool) (c ktls.C
 	case !offload:
 		return ktls.AnyCipher, "" // crypto/tls encrypts, and knows what it is good at
 	}
+	if best, _, ok := fastest(cfg, report); ok && Undecided(cfg, report) {
+		c, why = ktls.AESGCM, fmt.Sprintf("it is the fastest here, with %.0f MiB/s", best.MiBPerSecond)
+		if best.Suite == suiteChaCha {
+			c = ktls.ChaCha20Poly1305
+		}
+		return c, why
+	}
 	gcm, chacha := report.Takes(suiteGCM), report.Takes(suiteChaCha)
 	engine, picked := report.Picked(suiteGCM)
 	switch {
@@ -49,6 +56,33 @@ func prefer(cfg *config.Config, report *platform.Report, offload bool) (c ktls.C
 		return ktls.ChaCha20Poly1305, "the kernel takes no other"
 	}
 	return ktls.ChaCha20Poly1305, "there is neither an engine nor an AES instruction for the other"
+}
+
+// Undecided reports whether it takes a measurement (platform.Report.Speeds) to tell if kernel TLS
+// or user space is faster: kernel TLS may be used, need not be, and would compute AES-GCM without
+// the AES instructions that this program uses.
+func Undecided(cfg *config.Config, report *platform.Report) bool {
+	report = report.Restricted()
+	withTLS := slices.ContainsFunc(cfg.Listen, func(l config.Listen) bool { return l.TLS })
+	return withTLS && cfg.TLS.Kernel == config.KernelAuto && cfg.TLS.Cipher != config.CipherChaCha20 && report.KernelTLS.Usable && unused(report)
+}
+
+// fastest returns the fastest of the speeds that were measured, of those that the configuration
+// allows: in the kernel, and in user space. ok is false if one is not known.
+func fastest(cfg *config.Config, report *platform.Report) (inKernel, inUser platform.Speed, ok bool) {
+	for _, s := range report.Speeds {
+		best := &inUser
+		if s.Kernel {
+			best = &inKernel
+		}
+		if cfg.TLS.Cipher == config.CipherAESGCM && s.Suite == suiteChaCha || s.Kernel && !report.Takes(s.Suite) {
+			continue
+		}
+		if best.MiBPerSecond == 0 || s.Better(*best) {
+			*best = s
+		}
+	}
+	return inKernel, inUser, inKernel.MiBPerSecond > 0 && inUser.MiBPerSecond > 0
 }
 
 // unused reports whether the kernel computes AES-GCM without the AES instructions that the

@@ -12,34 +12,35 @@ import (
 	"uringhttpd/platform"
 )
 
-func TestChoose(t *testing.T) {
+// report of a kernel that takes what it has a driver for.
+func report(aes bool, all ...platform.Algorithm) *platform.Report {
 	yes := platform.Feature{Usable: true}
 	no := platform.Feature{Reason: "no such cipher", Remedy: "build it"}
+	r := &platform.Report{IOURing: yes, KernelTLS: no, AESInstructions: aes}
+	for _, a := range all {
+		r.KernelTLS = yes
+		if a.Name == "gcm(aes)" {
+			r.GCM = append(r.GCM, a)
+		} else {
+			r.ChaCha20 = append(r.ChaCha20, a)
+		}
+	}
+	for _, suite := range []uint16{suiteGCM, suiteChaCha} {
+		c := platform.Cipher{Suite: suite, Name: tls.CipherSuiteName(suite), Feature: no}
+		if _, ok := r.Picked(suite); ok {
+			c.Feature = yes
+		}
+		r.Ciphers = append(r.Ciphers, c)
+	}
+	return r
+}
+
+func TestChoose(t *testing.T) {
 	gcm := platform.Algorithm{Name: "gcm(aes)", Driver: "generic", Type: "aead", SelfTest: "passed"}
 	engine := platform.Algorithm{Name: "gcm(aes)", Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true}
 	chacha := platform.Algorithm{Name: "rfc7539(chacha20,poly1305)", Driver: "neon", Type: "aead", SelfTest: "passed"}
 	asyncChacha := chacha
 	asyncChacha.Driver, asyncChacha.Async = "caam", true
-	// report of a kernel that takes what it has a driver for.
-	report := func(aes bool, all ...platform.Algorithm) *platform.Report {
-		r := &platform.Report{IOURing: yes, KernelTLS: no, AESInstructions: aes}
-		for _, a := range all {
-			r.KernelTLS = yes
-			if a.Name == "gcm(aes)" {
-				r.GCM = append(r.GCM, a)
-			} else {
-				r.ChaCha20 = append(r.ChaCha20, a)
-			}
-		}
-		for _, suite := range []uint16{suiteGCM, suiteChaCha} {
-			c := platform.Cipher{Suite: suite, Name: tls.CipherSuiteName(suite), Feature: no}
-			if _, ok := r.Picked(suite); ok {
-				c.Feature = yes
-			}
-			r.Ciphers = append(r.Ciphers, c)
-		}
-		return r
-	}
 	for _, tc := range []struct {
 		name   string
 		kernel config.KernelTLS

@@ -315,12 +315,15 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 	}
 	var c Choice
 	distrusted := quarantined(report)
-	switch f := report.KernelTLS; {
+	f := report.KernelTLS
+	switch {
 	case cfg.TLS.Kernel == config.KernelOff:
 		distrusted = ""
 		c.Reason = "kernel TLS is not used: tls.kernel is off"
 	case cfg.TLS.Kernel == config.KernelRequire && distrusted != "":
 		return Choice{}, fmt.Errorf("tls.kernel is require, and %s", distrusted)
+	case f.Usable && slower(cfg, report) != "":
+		c.Reason = "kernel TLS is not used: " + slower(cfg, report)
 	case f.Usable:
 		c = Choice{Offload: true, By: encryptors(report)}
 		c.Reason = "kernel TLS is used, with " + names(c.By)
@@ -333,7 +336,7 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 		c.Reason = fmt.Sprintf("kernel TLS is not used: %s; %s", f.Reason, f.Remedy)
 	}
 	warnings := []string{distrusted}
-	if c.Offload && cfg.TLS.Cipher != config.CipherChaCha20 {
+	if cfg.TLS.Kernel != config.KernelOff && f.Usable && cfg.TLS.Cipher != config.CipherChaCha20 {
 		warnings = append(warnings, slow(report))
 	}
 	c.Warning = joined(warnings)
@@ -346,7 +349,22 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 	if c.Prefer, why = prefer(cfg, report, c.Offload); c.Prefer != ktls.AnyCipher {
 		c.Reason += fmt.Sprintf("; %v is preferred: %s", c.Prefer, why)
 	}
+	if cfg.TLS.Kernel != config.KernelOff {
+		c.Reason += "; known from " + report.Sources()
+	}
 	return c, nil
+}
+
+// clearly is by how much user space must be faster. Kernel TLS saves a copy that is not measured.
+const clearly = 1.1
+
+// slower says, if kernel TLS was measured to be slower than user space, by how much; else it is "".
+func slower(cfg *config.Config, report *platform.Report) string {
+	inKernel, inUser, ok := fastest(cfg, report)
+	if !ok || !Undecided(cfg, report) || inUser.MiBPerSecond < clearly*inKernel.MiBPerSecond {
+		return ""
+	}
+	return fmt.Sprintf("it is slower than user space here, with %.0f against %.0f MiB/s", inKernel.MiBPerSecond, inUser.MiBPerSecond)
 }
 
 // joined is the texts that are not empty, on one line.

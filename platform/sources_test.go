@@ -1,0 +1,40 @@
+package platform
+
+import "testing"
+
+// TestSources: a report says what it is from, and of those that did not answer nothing.
+func TestSources(t *testing.T) {
+	gcm := []Algorithm{{Name: gcmAES, Driver: "gcm-aes-caam"}}
+	for _, tc := range []struct {
+		report Report
+		want   string
+	}{
+		{Report{}, "the kernel's answer alone"},
+		{Report{GCM: gcm}, "/proc/crypto"},
+		{Report{GCM: gcm, AFALG: []DriverAnswer{{Driver: "gcm-aes-caam"}}}, "/proc/crypto"},
+		{Report{GCM: gcm, Netlink: Feature{Usable: true}}, "/proc/crypto and NETLINK_CRYPTO"},
+		{Report{GCM: gcm, Netlink: Feature{Usable: true}, AFALG: []DriverAnswer{{Asked: true}}, Ciphers: []Cipher{{Verified: true}}, Speeds: []Speed{{}}},
+			"/proc/crypto, NETLINK_CRYPTO, AF_ALG, a test of kernel TLS and a measurement"},
+	} {
+		if got := tc.report.Sources(); got != tc.want {
+			t.Errorf("%+v: %q, want %q", tc.report, got, tc.want)
+		}
+	}
+}
+
+// TestBetter: of two speeds that are about the same, the cheaper one is better.
+func TestBetter(t *testing.T) {
+	for _, tc := range []struct {
+		s, t Speed
+		want bool
+	}{
+		{Speed{MiBPerSecond: 120, SecondsPerGiB: 9}, Speed{MiBPerSecond: 100, SecondsPerGiB: 1}, true},
+		{Speed{MiBPerSecond: 105, SecondsPerGiB: 9}, Speed{MiBPerSecond: 100, SecondsPerGiB: 1}, false},
+		{Speed{MiBPerSecond: 95, SecondsPerGiB: 1}, Speed{MiBPerSecond: 100, SecondsPerGiB: 2}, true},
+		{Speed{MiBPerSecond: 80, SecondsPerGiB: 1}, Speed{MiBPerSecond: 100, SecondsPerGiB: 2}, false},
+	} {
+		if got := tc.s.Better(tc.t); got != tc.want {
+			t.Errorf("%+v better than %+v: %t", tc.s, tc.t, got)
+		}
+	}
+}
