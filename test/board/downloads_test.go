@@ -7,12 +7,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -65,6 +65,7 @@ func testDownloads(ctx context.Context, t *testing.T, m *board.Machine) {
 		if t.Failed() {
 			e, err := p.Output(ctx)
 			t.Logf("daemon (%v): %s", err, e.Stderr)
+			_ = p.Signal(ctx, syscall.SIGKILL) // it may have ended; the next test needs its ports
 		}
 	}()
 	addr, err := m.Forward(ctx, board.TLSPort)
@@ -88,8 +89,9 @@ func testDownloads(ctx context.Context, t *testing.T, m *board.Machine) {
 	t.Run("curl/AES-256-GCM", func(t *testing.T) {
 		curl.download(ctx, t, downloads[3], "--tls13-ciphers", "TLS_AES_256_GCM_SHA384")
 	})
-	// Pipes and open files may be kept for later, sockets may not. At the start there
-	// may be one more: a listener's copy, on its way to the ring.
+	// Pipes and open files may be kept for later, sockets may not. There may be one too many
+	// in either count: a listener's copy, on its way to the ring, is in the first, and so
+	// the last connection may still be in the second. A leak would be one for each connection.
 	afterCurl := awaitHeld(ctx, t, p, func(h map[string]int) bool { return h["socket"] <= atStart["socket"] })
 
 	for _, d := range downloads {
@@ -105,7 +107,14 @@ func testDownloads(ctx context.Context, t *testing.T, m *board.Machine) {
 			}
 		})
 	}
-	awaitHeld(ctx, t, p, func(h map[string]int) bool { return maps.Equal(h, afterCurl) })
+	awaitHeld(ctx, t, p, func(h map[string]int) bool {
+		for kind, n := range h {
+			if n > afterCurl[kind] {
+				return false
+			}
+		}
+		return true
+	})
 
 	if got, want := tlsTxSw(ctx, t, m)-txSw, int64(2*len(downloads)+other); got != want {
 		t.Errorf("kernel TLS was switched on %d times for %d connections", got, want)
