@@ -43,11 +43,11 @@ test-oracle:
 
 # Connections against kernels and clients that do what a seed says.
 test-simulation:
-	go test -count=1 -run '^TestSimulation$$' ./service -sim.seeds 14000
+	go test -count=1 -run '^TestSimulation$$' ./service/server -sim.seeds 14000
 
 test-netns:
 	go test -count=1 -tags netns ./test/netns
-	go test -count=1 -tags netns -run '^TestSameHostAddresses$$' ./service
+	go test -count=1 -tags netns -run '^TestSameHostAddresses$$' ./service/server
 
 # Update clients of Debian.
 test-clients:

@@ -25,9 +25,11 @@ import (
 	"uringhttpd/config"
 	"uringhttpd/keygen"
 	"uringhttpd/ktls"
+	"uringhttpd/offload"
 	"uringhttpd/platform"
 	"uringhttpd/service"
 	"uringhttpd/service/files"
+	"uringhttpd/service/server"
 	"uringhttpd/systemd"
 )
 
@@ -247,7 +249,7 @@ func serveConfig(cfg *config.Config, opened *service.Opened, passed map[string][
 	defer signal.Stop(signals)
 	signal.Ignore(syscall.SIGPIPE) // whoever read the log is gone, the clients are not
 
-	lines := service.NewLog(stderr)
+	lines := server.NewLog(stderr)
 	defer lines.Close()
 	prefix := systemd.LevelPrefix
 	if !systemd.Journal() {
@@ -263,7 +265,7 @@ func serveConfig(cfg *config.Config, opened *service.Opened, passed map[string][
 	}
 	var preference *platform.Preference
 	var choice service.Choice
-	var listeners []*service.Listener
+	var listeners []*server.Listener
 	prepare := func(ctx context.Context) error {
 		preference = openPreference(cfg.Crypto.Prefer, log)
 		// From here on nobody of us changes what the kernel picks.
@@ -318,7 +320,7 @@ func serveConfig(cfg *config.Config, opened *service.Opened, passed map[string][
 	picks := platform.OpenPicks()
 	defer picks.Close()
 	notices := make(chan string, 4)
-	server, err := service.New(service.Options{
+	srv, err := server.New(server.Options{
 		Handler:    files.New(opened.Root, files.Options{Listing: cfg.Index == config.IndexHTML, Folder: opened.Folder, Log: log}),
 		TLS:        opened.TLS,
 		Offload:    choice.Offload,
@@ -368,16 +370,16 @@ func serveConfig(cfg *config.Config, opened *service.Opened, passed map[string][
 				case s == syscall.SIGHUP:
 					log.Warn(noReload)
 				case stopping:
-					server.Abort()
+					srv.Abort()
 				default:
 					stopping = true
 					notifier.Stopping()
-					server.Shutdown()
+					srv.Shutdown()
 				}
 			}
 		}
 	}()
-	err = server.Run(func() {
+	err = srv.Run(func() {
 		if err := confine(); err != nil {
 			log.Warn("this process could still open AF_ALG, which it does not need any more", "reason", err)
 		}
@@ -495,7 +497,7 @@ func testCipher(ctx context.Context, some []uint16) error {
 }
 
 // examine tests all ciphers, and tells who computes them.
-func examine(ctx context.Context) ([]service.Examined, error) {
+func examine(ctx context.Context) ([]offload.TestResult, error) {
 	verdicts, err := askCiphers(ctx)
 	if err != nil && len(verdicts) == 0 {
 		return nil, err
@@ -518,7 +520,7 @@ func verdictOn(some []uint16, verdicts platform.Verdicts, err error) error {
 		case verdict.Err != nil:
 			return verdict.Err
 		case !ok:
-			untested = fmt.Errorf("%w: %w", service.ErrInconclusive, cmp.Or(err, errUntested))
+			untested = fmt.Errorf("%w: %w", server.ErrInconclusive, cmp.Or(err, errUntested))
 		}
 	}
 	return untested

@@ -30,7 +30,7 @@ import (
 	"uringhttpd/config"
 	"uringhttpd/ktls"
 	"uringhttpd/platform"
-	"uringhttpd/service"
+	"uringhttpd/service/server"
 )
 
 // program builds the command.
@@ -377,8 +377,8 @@ func TestVerdictOn(t *testing.T) {
 		{"right", platform.Verdicts{1: {}, 2: {}}, nil, nil},
 		{"wrong", platform.Verdicts{1: {}, 2: {Err: wrong}}, nil, wrong},
 		{"another is wrong", platform.Verdicts{1: {}, 2: {}, 3: {Err: wrong}}, nil, nil},
-		{"not taken just now", platform.Verdicts{1: {}}, nil, service.ErrInconclusive},
-		{"no process", platform.Verdicts{}, failed, service.ErrInconclusive},
+		{"not taken just now", platform.Verdicts{1: {}}, nil, server.ErrInconclusive},
+		{"no process", platform.Verdicts{}, failed, server.ErrInconclusive},
 		{"wrong, and then a crash", platform.Verdicts{1: {Err: wrong}}, failed, wrong},
 	} {
 		if err := verdictOn([]uint16{1, 2}, tt.verdicts, tt.err); !errors.Is(err, tt.want) || tt.want == nil && err != nil {

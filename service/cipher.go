@@ -10,6 +10,7 @@ import (
 
 	"uringhttpd/config"
 	"uringhttpd/ktls"
+	"uringhttpd/offload"
 	"uringhttpd/platform"
 )
 
@@ -108,29 +109,18 @@ func slow(report *platform.Report) string {
 	return fmt.Sprintf("the kernel computes AES-GCM without the processor's AES instructions, by %s: %s", a.Driver, report.Acceleration())
 }
 
-// An Encryptor is who encrypts in the kernel with a cipher suite.
-type Encryptor struct {
-	Suite     uint16 // of TLS 1.3; TLS 1.2's with the same cipher is his, too
-	Algorithm string // of the crypto API; "" if /proc/crypto does not show it
-	Driver    string // the same
-	Async     bool   // it may wait for an engine
-	Hardware  bool   // it is, or uses, an engine
-	Verified  bool   // what it encrypts was tested, and right
-	Inline    bool   // the kernel calls it asynchronous, and it encrypts in its caller (platform.Algorithm)
-}
-
 // encryptors are those of the suites that kernel TLS takes. One that /proc/crypto does not
 // show is taken to be asynchronous: a send that leaves the loop for nothing costs little,
 // one that waits in it holds up all.
-func encryptors(report *platform.Report) []Encryptor {
-	var all []Encryptor
+func encryptors(report *platform.Report) []offload.Driver {
+	var all []offload.Driver
 	for _, c := range report.Ciphers {
 		if !c.Usable {
 			continue
 		}
 		a, ok := report.Picked(c.Suite)
-		all = append(all, Encryptor{
-			Suite: c.Suite, Algorithm: a.Name, Driver: a.Driver, Async: a.Waits() || !ok,
+		all = append(all, offload.Driver{
+			Suite: c.Suite, Algorithm: a.Name, Name: a.Driver, Async: a.Waits() || !ok,
 			Hardware: a.Hardware, Verified: c.Verified, Inline: a.Async && !a.Waits(),
 		})
 	}
@@ -138,43 +128,22 @@ func encryptors(report *platform.Report) []Encryptor {
 }
 
 // Verdicts tells, of a report that was made after a test, what it says of who encrypts.
-func Verdicts(report *platform.Report) []Examined {
-	var all []Examined
+func Verdicts(report *platform.Report) []offload.TestResult {
+	var all []offload.TestResult
 	right := encryptors(report)
 	for _, c := range report.Ciphers {
-		if i := slices.IndexFunc(right, func(e Encryptor) bool { return e.Suite == c.Suite }); i >= 0 {
-			all = append(all, Examined{Encryptor: right[i]})
+		if i := slices.IndexFunc(right, func(e offload.Driver) bool { return e.Suite == c.Suite }); i >= 0 {
+			all = append(all, offload.TestResult{Driver: right[i]})
 			continue
 		}
 		a, _ := report.Picked(c.Suite)
-		e := Examined{Encryptor: Encryptor{Suite: c.Suite, Driver: a.Driver}}
+		e := offload.TestResult{Driver: offload.Driver{Suite: c.Suite, Name: a.Driver}}
 		if !c.Inconclusive {
 			e.Err = errors.New(c.Reason)
 		}
 		all = append(all, e)
 	}
 	return all
-}
-
-// String is as in "gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)".
-func (e Encryptor) String() string {
-	if e.Driver == "" {
-		return tls.CipherSuiteName(e.Suite) + " by a driver that /proc/crypto does not show"
-	}
-	how := "synchronous"
-	switch {
-	case e.Async:
-		how = "asynchronous"
-	case e.Inline:
-		how = "synchronous in system calls"
-	}
-	if e.Hardware {
-		how = "hardware, " + how
-	}
-	if e.Verified {
-		how += ", tested"
-	}
-	return fmt.Sprintf("%s by %s (%s)", e.Algorithm, e.Driver, how)
 }
 
 // quarantined names the ciphers that kernel TLS is not used with, since what it encrypts

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/config"
+	"uringhttpd/service/server"
 )
 
 // lookupTime bounds how long the name of an address may take to resolve.
@@ -182,7 +183,7 @@ func zoneIndex(zone string) (uint32, error) {
 
 // listen binds the address. net.Listen asks for MPTCP by default, with which neither
 // kernel TLS nor the count of acknowledged bytes works.
-func (a *bindAddress) listen() (*Listener, *fileError) {
+func (a *bindAddress) listen() (*server.Listener, *fileError) {
 	if _, err := zoneIndex(a.ip.Zone()); err != nil {
 		return nil, a.bindFailure(err)
 	}
@@ -192,7 +193,7 @@ func (a *bindAddress) listen() (*Listener, *fileError) {
 	if err != nil {
 		return nil, a.bindFailure(err)
 	}
-	ours, err := Listen(l.(*net.TCPListener), a.tls)
+	ours, err := server.Listen(l.(*net.TCPListener), a.tls)
 	if err != nil {
 		return nil, a.bindFailure(err)
 	}
@@ -234,7 +235,7 @@ func (a *bindAddress) bindFailure(err error) *fileError {
 // passed, the result of systemd.Sockets. It closes the files of passed.
 // An error is of type config.Problems if it is one of them. Warnings are of sockets
 // that no entry names, and the like.
-func OpenListeners(cfg *config.Config, passed map[string][]*os.File) (listeners []*Listener, warnings config.Problems, err error) {
+func OpenListeners(cfg *config.Config, passed map[string][]*os.File) (listeners []*server.Listener, warnings config.Problems, err error) {
 	defer func() {
 		for _, files := range passed {
 			for _, f := range files {
@@ -297,8 +298,8 @@ func (a *bindAddress) problem(cfg *config.Config, e *fileError) config.Problem {
 }
 
 // takePassed returns the sockets that systemd passes for the entries that name them.
-func takePassed(cfg *config.Config, all []*bindAddress, passed map[string][]*os.File) (map[*bindAddress][]*Listener, config.Problems) {
-	taken := make(map[*bindAddress][]*Listener)
+func takePassed(cfg *config.Config, all []*bindAddress, passed map[string][]*os.File) (map[*bindAddress][]*server.Listener, config.Problems) {
+	taken := make(map[*bindAddress][]*server.Listener)
 	var problems config.Problems
 	for _, a := range all {
 		if a.passed == "" {
@@ -321,7 +322,7 @@ func takePassed(cfg *config.Config, all []*bindAddress, passed map[string][]*os.
 }
 
 // take makes a Listener of a socket that systemd passes.
-func (a *bindAddress) take(f *os.File) (*Listener, *fileError) {
+func (a *bindAddress) take(f *os.File) (*server.Listener, *fileError) {
 	if err := checkPassed(f); err != nil {
 		return nil, err
 	}
@@ -329,7 +330,7 @@ func (a *bindAddress) take(f *os.File) (*Listener, *fileError) {
 	if err != nil {
 		return nil, &fileError{wrong: "the socket that systemd passed cannot be used: " + err.Error(), right: "restart the socket unit", temporary: true}
 	}
-	ours, err := Listen(l.(*net.TCPListener), a.tls)
+	ours, err := server.Listen(l.(*net.TCPListener), a.tls)
 	if err != nil {
 		return nil, &fileError{wrong: "the socket that systemd passed cannot be used: " + err.Error(), right: "restart the socket unit", temporary: true}
 	}

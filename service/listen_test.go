@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/config"
+	"uringhttpd/service/server"
 )
 
 func mustParse(t *testing.T, text string) *config.Config {
@@ -50,7 +51,7 @@ func TestListenersAreTCP(t *testing.T) {
 	}
 	for _, l := range listeners {
 		defer l.Close()
-		if protocol, err := unix.GetsockoptInt(l.fd, unix.SOL_SOCKET, unix.SO_PROTOCOL); err != nil || protocol != unix.IPPROTO_TCP {
+		if protocol, err := unix.GetsockoptInt(l.FD(), unix.SOL_SOCKET, unix.SO_PROTOCOL); err != nil || protocol != unix.IPPROTO_TCP {
 			t.Errorf("%s: protocol %d, %v, want %d", l.Addr, protocol, err, unix.IPPROTO_TCP)
 		}
 	}
@@ -215,7 +216,7 @@ func passedFile(t *testing.T, domain, kind, protocol int, listen bool) *os.File 
 // TestPassed: a socket that cannot be served is a problem at its entry.
 func TestPassed(t *testing.T) {
 	tcp := func() *os.File { return passedFile(t, unix.AF_INET, unix.SOCK_STREAM, 0, true) }
-	open := func(text string, passed map[string][]*os.File) ([]*Listener, config.Problems, error) {
+	open := func(text string, passed map[string][]*os.File) ([]*server.Listener, config.Problems, error) {
 		t.Helper()
 		return OpenListeners(mustParse(t, "root: /srv\nlisten:\n"+text), passed)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"uringhttpd/config"
 	"uringhttpd/ktls"
+	"uringhttpd/offload"
 	"uringhttpd/platform"
 	"uringhttpd/systemd"
 )
@@ -291,12 +292,12 @@ func (r *pemReader) read(key, name string) *pemFile {
 
 // A Choice is how TLS connections will be served on this machine, and why.
 type Choice struct {
-	Offload bool        // to kernel TLS
-	By      []Encryptor // who encrypts there, by cipher suite
-	Prefer  ktls.Cipher // to be used first
-	Reason  string      // one line, for a person
-	Refused []string    // drivers that were found wrong
-	Warning string      // the same, of drivers that are not trusted, or slow; "" if there is none
+	Offload bool             // to kernel TLS
+	By      []offload.Driver // who encrypts there, by cipher suite
+	Prefer  ktls.Cipher      // to be used first
+	Reason  string           // one line, for a person
+	Refused []string         // drivers that were found wrong
+	Warning string           // the same, of drivers that are not trusted, or slow; "" if there is none
 }
 
 // Choose decides by the configuration and what the machine can do. The error
@@ -326,7 +327,7 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 		c.Reason = "kernel TLS is not used: " + slower(cfg, report)
 	case f.Usable:
 		c = Choice{Offload: true, By: encryptors(report)}
-		c.Reason = "kernel TLS is used, with " + names(c.By)
+		c.Reason = "kernel TLS is used, with " + offload.Names(c.By)
 		if err := missing(cfg, report); err != nil && cfg.TLS.Kernel == config.KernelRequire {
 			return Choice{}, err
 		}
@@ -341,8 +342,8 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 	}
 	c.Warning = joined(warnings)
 	for _, e := range Verdicts(report) {
-		if e.Err != nil && e.Driver != "" {
-			c.Refused = append(c.Refused, e.Driver)
+		if e.Err != nil && e.Name != "" {
+			c.Refused = append(c.Refused, e.Name)
 		}
 	}
 	var why string

@@ -1,16 +1,19 @@
 package service
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/config"
+	"uringhttpd/keygen"
 )
 
 // TestExposed: the key, and a file that has it, in a directory that is served.
@@ -103,5 +106,56 @@ func TestDescriptors(t *testing.T) {
 		fits+1, 4*fits+68, limit.Max, 4*fits+68, fits)
 	if got := warnings(fits + 1); len(got) != 1 || got[0].String() != want {
 		t.Errorf("got  %v\nwant %s", got, want)
+	}
+}
+
+// TestALPN: "http/1.0" alone is taken, as some versions of curl offer it; "h2" alone is not.
+func TestALPN(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := keygen.Create(dir, []string{"board"}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Parse([]byte("listen: [{address: \"127.0.0.1:0\", tls: true}]\nroot: .\ntls: {certificate: cert.pem, key: key.pem}\n"), filepath.Join(dir, "c.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", opened.TLS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.(*tls.Conn).Handshake() // the client tells of its end
+			c.Close()
+		}
+	}()
+	for _, tc := range []struct {
+		offer []string
+		want  string // "": refused
+	}{
+		{[]string{"http/1.0"}, "http/1.0"},
+		{[]string{"http/1.0", "http/1.1"}, "http/1.1"},
+		{[]string{"h2", "http/1.1"}, "http/1.1"},
+		{[]string{"h2"}, ""},
+	} {
+		c, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: tc.offer})
+		got := ""
+		if err == nil {
+			got = c.ConnectionState().NegotiatedProtocol
+			c.Close()
+		}
+		if got != tc.want {
+			t.Errorf("%q offered: %q, %v, want %q", tc.offer, got, err, tc.want)
+		}
 	}
 }

@@ -37,7 +37,7 @@ const (
 	sparse = 300
 )
 
-// bound is what the daemon allows inside kernel TLS: maxPending in service/gate.go.
+// bound is what the daemon allows inside kernel TLS: maxPending in service/server/gate.go.
 const bound = 192 << 10
 
 const mib = 1 << 20

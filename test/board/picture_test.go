@@ -26,12 +26,12 @@ var csvFlag = flag.String("board.csv", "", "file to write what TestPicture measu
 // telling makes a build read the meter before each push, and log each reading.
 var telling = []wrong.Edit{
 	{
-		File: "service/gate.go",
+		File: "service/server/gate.go",
 		Old:  "\tn := c.pushable()\n",
 		New:  "\tif _, op, ok := c.measure(now); !ok {\n\t\treturn op\n\t}\n\tn := c.pushable()\n",
 	},
 	{
-		File: "service/gate.go",
+		File: "service/server/gate.go",
 		Old:  "\tc.pendingMax = max(",
 		New:  "\tc.log.Info(\"told\", \"pending\", r.Pending)\n\tc.pendingMax = max(",
 	},
@@ -41,7 +41,7 @@ var telling = []wrong.Edit{
 var pictured = []wrong.Variant{
 	{Name: "none", Edits: slices.Concat(telling, wrong.OnlyPOLLOUT.Edits)},
 	{Name: "POLLOUT", Edits: slices.Concat(telling, wrong.OnlyPOLLOUT.Edits, []wrong.Edit{{
-		File: "service/gate.go",
+		File: "service/server/gate.go",
 		Old:  "\treturn c.push(n)\n",
 		New:  "\tif !t.refused {\n\t\treturn c.awaitRoom(now)\n\t}\n\treturn c.push(n)\n",
 	}})},

@@ -37,7 +37,7 @@ func BenchmarkPipe(b *testing.B) {
 	var servers []*sealServer
 	for i, size := range sizes {
 		v := wrong.Variant{Name: fmt.Sprint("pipe ", i), Edits: []wrong.Edit{{
-			File: "service/pipes.go", Old: "maxPipe   = 1 << 20", New: "maxPipe   = " + size,
+			File: "service/server/pipes.go", Old: "maxPipe   = 1 << 20", New: "maxPipe   = " + size,
 		}}}
 		overlay, err := v.Overlay(root, b.TempDir())
 		if err != nil {

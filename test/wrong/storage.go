@@ -3,57 +3,57 @@ package wrong
 // ReadsOnLoop reads files on the loop's thread. The kernel, told not to wait, waits for
 // where on the disk a file is.
 var ReadsOnLoop = Variant{"reads on the loop", []Edit{{
-	File: "service/loop.go",
+	File: "service/server/loop.go",
 	Old:  "l.work(s, op, l.workers)",
 	New:  "op.job()\n\t\tl.perform(s, s.conn.step(event{now: l.now}))",
 }}}
 
 // OnePool has all jobs done by the same workers, also those that a disk may keep.
 var OnePool = Variant{"one pool for all", []Edit{{
-	File: "service/loop.go",
+	File: "service/server/loop.go",
 	Old:  "l.work(s, op, l.disk)",
 	New:  "l.work(s, op, l.workers)",
 }}}
 
 // ColdHandlers runs handlers without asking whether they may wait for a disk.
 var ColdHandlers = Variant{"handlers are not asked", []Edit{{
-	File: "service/response.go",
+	File: "service/server/response.go",
 	Old:  "ok && !wait {",
 	New:  "ok && !wait && k == nil {",
 }}}
 
 // FreesOnLoop closes files on the loop's thread.
 var FreesOnLoop = Variant{"files are closed on the loop", []Edit{{
-	File: "service/storage.go",
+	File: "service/server/storage.go",
 	Old:  "case l.storage.over:",
 	New:  "case l.storage.over || true:",
 }}}
 
 // NeverWithdrawn leaves a job in the queue for as long as a disk keeps all workers.
 var NeverWithdrawn = Variant{"jobs are not withdrawn", []Edit{{
-	File: "service/storage.go",
+	File: "service/server/storage.go",
 	Old:  "case p.withdraw(s.token):",
 	New:  "case false:",
 }}}
 
 // WithdrawnTwice ends a connection's wait for a job that a worker has.
 var WithdrawnTwice = Variant{"jobs that run are withdrawn", []Edit{{
-	File: "service/storage.go",
+	File: "service/server/storage.go",
 	Old:  "if p := s.pool; p != nil && !p.runs(s.token) {",
 	New:  "if p := s.pool; p != nil {",
 }, {
-	File: "service/storage.go",
+	File: "service/server/storage.go",
 	Old:  "case p.withdraw(s.token):",
 	New:  "case p.withdraw(s.token) || true:",
 }}}
 
 // EndsShort ends a connection with FIN when its file cannot be read.
 var EndsShort = Variant{"FIN when a read fails", []Edit{{
-	File: "service/read.go",
+	File: "service/server/read.go",
 	Old:  "case err != nil:\n\t\treturn c.reset(err.Error())",
 	New:  "case err != nil:\n\t\treturn c.shutdown(ev.now)",
 }, {
-	File: "service/transfer.go",
+	File: "service/server/transfer.go",
 	Old:  "case ev.err != 0:\n\t\treturn c.reset(fmt.Sprintf(\"reading %s: %v\", p.file.Name(), ev.err))",
 	New:  "case ev.err != 0:\n\t\treturn c.shutdown(ev.now)",
 }}}

@@ -30,17 +30,17 @@ type Edit struct {
 // for what is inside kernel TLS. It tries close_notify once, as many servers do.
 var NoDrain = Variant{"no drain", []Edit{
 	{
-		File: "service/closing.go",
+		File: "service/server/closing.go",
 		Old:  "case r.Pending > 0:\n\t\treturn c.waitForClient(r, now)\n\t}\n\treturn then(now)",
 		New:  "case r.Pending > 1<<40:\n\t}\n\treturn then(now)",
 	},
 	{
-		File: "service/transfer.go",
+		File: "service/server/transfer.go",
 		Old:  "if r.Pending > 0 || c.transport == plain && r.Unacked > 0 {",
 		New:  "if c.transport == plain && r.Unacked > 0 {",
 	},
 	{
-		File: "service/closing.go",
+		File: "service/server/closing.go",
 		Old:  "c.state = stNotifyRoom\n\t\treturn operation{kind: opRoom, deadline: ev.now.Add(c.stallTimeout)}",
 		New:  "return c.shutdown(ev.now)",
 	},
@@ -50,12 +50,12 @@ var NoDrain = Variant{"no drain", []Edit{
 // it take what its buffer may grow to.
 var OnlyPOLLOUT = Variant{"POLLOUT is the only gate", []Edit{
 	{
-		File: "service/gate.go",
+		File: "service/server/gate.go",
 		Old:  "c.room.all = min(c.buffer-headroom-r.Unacked, c.window.size-r.Unsent) - r.Pending - int64(c.transfer.held)\n\tc.room.tls = maxPending - headroom - r.Pending\n",
 		New:  "c.room = rooms{chunk, chunk}\n",
 	},
 	{
-		File: "service/socket_linux.go",
+		File: "service/server/socket_linux.go",
 		Old:  "unix.TCP_NOTSENT_LOWAT, n)",
 		New:  "unix.TCP_NOTSENT_LOWAT, 0*n)",
 	},
@@ -64,28 +64,28 @@ var OnlyPOLLOUT = Variant{"POLLOUT is the only gate", []Edit{
 // Unbounded does not mind what TCP's buffer holds, which grows with what the client
 // once took, up to the last of the numbers of net.ipv4.tcp_wmem.
 var Unbounded = Variant{"no bound on TCP's buffer", []Edit{{
-	File: "service/gate.go",
+	File: "service/server/gate.go",
 	Old:  "min(c.buffer-headroom-r.Unacked, c.window.size-r.Unsent)",
 	New:  "min(c.buffer-headroom, 1<<40)",
 }}}
 
 // NoShare gives each connection what one alone might have of the memory there is.
 var NoShare = Variant{"no share of memory", []Edit{{
-	File: "service/loop.go",
+	File: "service/server/loop.go",
 	Old:  "l.memory / int64(max(1, l.live))",
 	New:  "l.memory",
 }}}
 
 // NoLook never looks at what the share has become.
 var NoLook = Variant{"no look at the share", []Edit{{
-	File: "service/gate.go",
+	File: "service/server/gate.go",
 	Old:  "c.window.move(r.Acked-c.acked, now, c.share)",
 	New:  "c.window.move(r.Acked-c.acked, now, 1<<40)",
 }}}
 
 // PushedOnce waits for room that may never come.
 var PushedOnce = Variant{"pushed once", []Edit{{
-	File: "service/transfer.go",
+	File: "service/server/transfer.go",
 	Old:  "	if c.usesEngine() {\n		c.pushAgain",
 	New:  "	if false {\n		c.pushAgain",
 }}}
@@ -93,14 +93,14 @@ var PushedOnce = Variant{"pushed once", []Edit{{
 // NoTurns reads as many files at a time as are asked for. On a disk that hangs, they
 // take all threads that sockets need too.
 var NoTurns = Variant{"no turns", []Edit{{
-	File: "service/turns.go",
+	File: "service/server/turns.go",
 	Old:  "if t.free == 0 {",
 	New:  "if t.free < -1<<20 {",
 }}}
 
 // FreePipe does not count what the pipe holds.
 var FreePipe = Variant{"the pipe is not counted", []Edit{{
-	File: "service/gate.go",
+	File: "service/server/gate.go",
 	Old:  " - r.Pending - int64(c.transfer.held)",
 	New:  " - r.Pending",
 }}}
@@ -115,14 +115,14 @@ var WrongMeter = Variant{"wrong meter", []Edit{{
 
 // Deaf does not look for the alert of a client that has left.
 var Deaf = Variant{"alerts are not heard", []Edit{{
-	File: "service/alert.go",
+	File: "service/server/alert.go",
 	Old:  "c.hear(c.wire[:c.sock.Received(c.wire)])",
 	New:  "",
 }}}
 
 // NoLinger closes with input unread, and so resets the connection.
 var NoLinger = Variant{"close with unread input", []Edit{{
-	File: "service/closing.go",
+	File: "service/server/closing.go",
 	Old:  "return c.discard(now)\n}\n\n// discard",
 	New:  "return c.closeSocket()\n}\n\n// discard",
 }}}
@@ -130,14 +130,14 @@ var NoLinger = Variant{"close with unread input", []Edit{{
 // NoReset leaves it to the kernel how a connection ends when the program dies: in
 // order, as if all had been sent.
 var NoReset = Variant{"no reset when killed", []Edit{{
-	File: "service/socket_linux.go",
+	File: "service/server/socket_linux.go",
 	Old:  "&unix.Linger{Onoff: 1}); err != nil {",
 	New:  "&unix.Linger{}); err != nil {",
 }}}
 
 // StopsAtOnce resets everybody at the first SIGTERM.
 var StopsAtOnce = Variant{"stops at once", []Edit{{
-	File: "service/loop.go",
+	File: "service/server/loop.go",
 	Old:  "case askedShutdown:\n\t\tl.stop()",
 	New:  "case askedShutdown:\n\t\tl.fatal = ErrAborted",
 }}}
@@ -145,7 +145,7 @@ var StopsAtOnce = Variant{"stops at once", []Edit{{
 // SecondIgnored goes on until all clients have everything, whatever it is told.
 var SecondIgnored = Variant{"the second SIGTERM is ignored", []Edit{{
 	File: "main.go",
-	Old:  "server.Abort()",
+	Old:  "srv.Abort()",
 	New:  "",
 }}}
 
@@ -159,25 +159,25 @@ var FullIsEmpty = Variant{"a full queue is empty", []Edit{{
 
 // NotAsked does not ask the socket for its error while it waits for the engine.
 var NotAsked = Variant{"the socket's error is not asked for", []Edit{{
-	File: "service/gate.go",
+	File: "service/server/gate.go",
 	Old:  "if err := c.sock.Err(); err != nil {",
 	New:  "if err := error(nil); err != nil {",
 }}}
 
 // NoLateLook ends a connection whose time is over, whatever has come.
 var NoLateLook = Variant{"no look when it is late", []Edit{{
-	File: "service/conn.go",
+	File: "service/server/conn.go",
 	Old:  "if ev.n = c.sock.Received(c.requestBuffer()); ev.n == 0 {",
 	New:  "if true {",
 }}}
 
 // NoSeal sends the end of a file whatever became of the file meanwhile.
 var NoSeal = Variant{"no seal", []Edit{{
-	File: "service/read.go",
+	File: "service/server/read.go",
 	Old:  "decided, err := p.file.Check(wait)\n\tif err != nil {",
 	New:  "decided, err := p.file.Check(wait)\n\tif decided = true; false {",
 }, {
-	File: "service/read.go",
+	File: "service/server/read.go",
 	Old:  "if !ev.late && c.jobErr != nil {",
 	New:  "if false {",
 }}}
@@ -185,7 +185,7 @@ var NoSeal = Variant{"no seal", []Edit{{
 // ShortSplice takes a splice into the pipe that brought less than was asked for
 // as if it had brought all.
 var ShortSplice = Variant{"a short splice is lost", []Edit{{
-	File: "service/transfer.go",
+	File: "service/server/transfer.go",
 	Old:  "t.held = ev.n\n\tc.taken(ev.n)\n\tp.off += int64(ev.n)\n\tp.n -= int64(ev.n)",
 	New:  "t.held = ev.n\n\tev.n = int(min(p.n, chunk))\n\tp.off += int64(ev.n)\n\tp.n -= int64(ev.n)",
 }}}
@@ -193,22 +193,22 @@ var ShortSplice = Variant{"a short splice is lost", []Edit{{
 // DirtyPipe keeps pipes for the next transfer, with whatever is left in them.
 var DirtyPipe = Variant{"a dirty pipe is reused", []Edit{
 	{
-		File: "service/conn.go",
+		File: "service/server/conn.go",
 		Old:  "type settings struct {",
 		New:  "type settings struct {\n\toldPipes []*pipe\n\tlast socket",
 	},
 	{
-		File: "service/transfer.go",
+		File: "service/server/transfer.go",
 		Old:  "c.sock.ClosePipe(p)\n",
 		New:  "c.oldPipes, c.last = append(c.oldPipes, p), c.sock\n",
 	},
 	{
-		File: "service/transfer.go",
+		File: "service/server/transfer.go",
 		Old:  "\tif t.pipe == nil {\n\t\tvar err error\n",
 		New:  "\tif n := len(c.oldPipes); t.pipe == nil && n > 0 {\n\t\tt.pipe, c.oldPipes = c.oldPipes[n-1], c.oldPipes[:n-1]\n\t}\n\tif t.pipe == nil {\n\t\tvar err error\n",
 	},
 	{
-		File: "service/loop.go",
+		File: "service/server/loop.go",
 		Old:  "\t\tl.abandon()\n",
 		New:  "\t\tl.abandon()\n\t\tfor _, p := range l.oldPipes {\n\t\t\tl.last.ClosePipe(p)\n\t\t}\n",
 	},
@@ -217,7 +217,7 @@ var DirtyPipe = Variant{"a dirty pipe is reused", []Edit{
 // EarlyBuffer goes on when a deadline has passed, though the operation that was
 // cancelled may still write to the connection's buffer.
 var EarlyBuffer = Variant{"a buffer is used under an operation", []Edit{{
-	File: "service/loop.go",
+	File: "service/server/loop.go",
 	Old:  "s.late = true\n\t\t\tl.cancel(s.handle)\n",
 	New:  "l.cancel(s.handle)\n\t\t\tl.perform(s, s.conn.step(event{late: true, now: l.now}))\n",
 }}}
@@ -225,14 +225,14 @@ var EarlyBuffer = Variant{"a buffer is used under an operation", []Edit{{
 // DoubleClose closes a descriptor that the ring has closed, and that may be
 // somebody else's by now.
 var DoubleClose = Variant{"double close", []Edit{{
-	File: "service/loop.go",
+	File: "service/server/loop.go",
 	Old:  "\ti := int(s.token)\n",
 	New:  "\ti := int(s.token)\n\tl.sys.close(s.fd)\n",
 }}}
 
 // SharedWorkers computes handshakes on the workers that run handlers.
 var SharedWorkers = Variant{"shared workers", []Edit{{
-	File: "service/conn.go",
+	File: "service/server/conn.go",
 	Old:  "kind: opHandshake, job",
 	New:  "kind: opJob, job",
 }}}
@@ -248,18 +248,18 @@ var NoSettle = Variant{"no settling", []Edit{{
 // them to leave nor looks at the file again. It is what the seal's cost is
 // measured against.
 var Unsealed = Variant{"unsealed", []Edit{{
-	File: "service/transfer.go",
+	File: "service/server/transfer.go",
 	Old:  "cut := s.n - lastPiece\n\t\t\tpieces = append(pieces,\n\t\t\t\tpiece{file: s.file, off: s.off, n: cut, splice: true},\n\t\t\t\tpiece{file: s.file, off: s.off + cut, n: lastPiece, last: true})\n",
 	New:  "pieces = append(pieces, piece{file: s.file, off: s.off, n: s.n, splice: true})\n",
 }, {
-	File: "service/read.go",
+	File: "service/server/read.go",
 	Old:  "if !ev.late && c.jobErr != nil {",
 	New:  "if false {",
 }}}
 
 // PipesKept never closes the pipe of a transfer.
 var PipesKept = Variant{"pipes are kept", []Edit{{
-	File: "service/transfer.go",
+	File: "service/server/transfer.go",
 	Old:  "c.sock.ClosePipe(p)",
 	New:  "_ = p",
 }}}
@@ -275,14 +275,14 @@ var RacyBase = Variant{"racy base", []Edit{{
 // NoAckWait sends the end of a file over plain HTTP while TCP still holds pages of
 // the rest, which change with the file.
 var NoAckWait = Variant{"no wait for acknowledgement", []Edit{{
-	File: "service/transfer.go",
+	File: "service/server/transfer.go",
 	Old:  "if r.Pending > 0 || c.transport == plain && r.Unacked > 0 {",
 	New:  "if r.Pending > 0 {",
 }}}
 
 // WholeFiles reads a file of some megabytes into memory before any of it is sent.
 var WholeFiles = Variant{"whole files in memory", []Edit{{
-	File: "service/transfer.go",
+	File: "service/server/transfer.go",
 	Old:  "chunk = 64 << 10",
 	New:  "chunk = 16 << 20",
 }}}
@@ -301,7 +301,7 @@ func Variants() []Variant {
 
 // EngineOnLoop has the loop's thread wait for an asynchronous cipher.
 var EngineOnLoop = Variant{"the loop waits for the engine", []Edit{{
-	File: "service/engine.go",
+	File: "service/server/engine.go",
 	Old:  "op.async = true",
 	New:  "op.async = false",
 }}}
@@ -309,14 +309,14 @@ var EngineOnLoop = Variant{"the loop waits for the engine", []Edit{{
 // EngineUnbounded lets any number of operations wait for an engine, which keeps the
 // thread of each when it dies.
 var EngineUnbounded = Variant{"no bound on what waits for the engine", []Edit{{
-	File: "service/engine.go",
+	File: "service/server/engine.go",
 	Old:  "if l.engine.inFlight < l.engine.limit {",
 	New:  "if true {",
 }}}
 
 // EngineTrusted never doubts an engine that does not answer.
 var EngineTrusted = Variant{"no doubt about the engine", []Edit{{
-	File: "service/engine.go",
+	File: "service/server/engine.go",
 	Old:  "if e.dead || e.testing ||",
 	New:  "if true || e.dead || e.testing ||",
 }}}
@@ -330,42 +330,42 @@ var Untested = Variant{"no quarantine", []Edit{{
 
 // Unwatched goes on with what it knew at the start of who encrypts.
 var Unwatched = Variant{"drivers that come are not noticed", []Edit{{
-	File: "service/drivers.go",
+	File: "service/server/drivers.go",
 	Old:  "if d.picked == nil && len(of) > 0 {",
 	New:  "if len(of) > 0 {",
 }}}
 
 // LookedOnce does not look who has got the keys.
 var LookedOnce = Variant{"a driver that comes meanwhile is not noticed", []Edit{{
-	File: "service/conn.go",
+	File: "service/server/conn.go",
 	Old:  "c.by, err = c.drivers.find(suite)",
-	New:  "c.by = Encryptor{Suite: suite}",
+	New:  "c.by = offload.Driver{Suite: suite}",
 }}}
 
 // EngineBlind knows nothing of the engine but what the loop itself has waited for.
 var EngineBlind = Variant{"a slow engine is taken for dead", []Edit{{
-	File: "service/engine.go",
+	File: "service/server/engine.go",
 	Old:  " || l.now.Sub(l.engineOut) < engineTime",
 	New:  "",
 }}}
 
 // EngineHurried takes the time that a push waits for the engine for the client's.
 var EngineHurried = Variant{"a slow push is a stalled client", []Edit{{
-	File: "service/transfer.go",
+	File: "service/server/transfer.go",
 	Old:  "c.progressed = ev.now // a crypto",
 	New:  "// a crypto",
 }}}
 
 // StillOffloads hands keys to an engine that is known to be dead.
 var StillOffloads = Variant{"keys for a dead engine", []Edit{{
-	File: "service/engine.go",
+	File: "service/server/engine.go",
 	Old:  "l.offloads.Store(false)",
 	New:  "",
 }}}
 
 // ClosesDead closes sockets of which a dead engine has records.
 var ClosesDead = Variant{"sockets of a dead engine are closed", []Edit{{
-	File: "service/engine.go",
+	File: "service/server/engine.go",
 	Old:  "if s.conn.sock.Empty() {\n\t\tl.begin(",
 	New:  "if true {\n\t\tl.begin(",
 }}}
@@ -373,7 +373,7 @@ var ClosesDead = Variant{"sockets of a dead engine are closed", []Edit{{
 // ClosesInRing has the ring close sockets of which an engine has records. The close
 // ends, and then its thread waits.
 var ClosesInRing = Variant{"the ring closes what the engine has", []Edit{{
-	File: "service/loop.go",
+	File: "service/server/loop.go",
 	Old:  "case op.kind == opClose && !s.conn.sock.Empty():",
 	New:  "case false:",
 }}}

@@ -1,0 +1,229 @@
+package server
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uringhttpd/ktls"
+	"uringhttpd/uring"
+)
+
+const (
+	lingerTime  = 5 * time.Second        // for the client to close, once it has everything
+	lingerBytes = 1 << 20                // discarded at most, once it has everything
+	lingerFlood = 64 << 20               // discarded at most before that
+	lingerTick  = 250 * time.Millisecond // between looks at what it has, while it sends nothing
+)
+
+// lingering is the state of the last phase.
+type lingering struct {
+	discarded int64     // bytes
+	until     time.Time // zero until the client has everything
+	mark      int64     // discarded, at that moment
+	eof       bool      // the client has closed its side
+}
+
+// finish closes in order: whatever was sent arrives, and the client can tell.
+func (c *conn) finish(now time.Time) operation {
+	c.progressed = now
+	switch c.transport {
+	case kernel:
+		return c.sayLast(ktls.CloseNotify(), now)
+	case user:
+		if err := c.session.CloseNotify(); err != nil {
+			return c.reset(err.Error())
+		}
+		return c.sendRaw(c.session.Output(), now, c.shutdown)
+	case unknown:
+		return c.reset("the TLS handshake is not complete")
+	}
+	return c.shutdown(now)
+}
+
+// sayLast sends an alert through the kernel, and closes in order.
+func (c *conn) sayLast(m ktls.Message, now time.Time) operation {
+	c.progressed, c.lastWord = now, m
+	return c.drain(now, c.notify)
+}
+
+// unasked ends a connection in kernel TLS on which crypto/tls has something to
+// say by itself: an alert, since the client broke the protocol (cause), or a
+// KeyUpdate, since the client asked for one. The kernel's keys stay as they are
+// (docs/decisions/0008-key-updates.md), and without new ones no more data may be
+// sent (RFC 8446 section 4.6.3); close_notify may.
+func (c *conn) unasked(m ktls.Message, cause error, now time.Time) operation {
+	for !m.IsAlert() {
+		next, ok := c.session.Message()
+		if !ok {
+			break
+		}
+		m = next
+	}
+	if !m.IsAlert() {
+		c.log.Debug("closing, since the client asked for a key update", "remote", c.remote)
+		return c.finish(now)
+	}
+	c.log.Debug("the client broke TLS", "remote", c.remote, "alert", m.String(), "reason", cause)
+	return c.sayLast(m, now)
+}
+
+// drain goes on with then once nothing is inside kernel TLS: what shutdown(2) or
+// close(2) finds there is thrown away.
+func (c *conn) drain(now time.Time, then func(time.Time) operation) operation {
+	c.state, c.drained = stDrain, then
+	r, op, ok := c.measure(now)
+	switch {
+	case !ok:
+		return op
+	case r.Pending > 0:
+		return c.waitForClient(r, now)
+	}
+	return then(now)
+}
+
+// notify sends the last word, as a record of its own.
+func (c *conn) notify(time.Time) operation {
+	c.state = stNotify
+	return operation{kind: opNotify, msg: uring.NewMessage(c.lastWord.Payload, c.lastWord.Control())}
+}
+
+func (c *conn) notifyDone(ev event) operation {
+	switch {
+	case ev.err == unix.EAGAIN && c.transfer.refused || passing(ev.err):
+		// As in pushed: do not spin where poll(2) and the socket disagree.
+		c.transfer.refused = false
+		c.state = stNotifyRoom
+		return c.pause(ev.now)
+	case ev.err == unix.EAGAIN || ev.err == unix.EINTR:
+		c.state = stNotifyRoom
+		return operation{kind: opRoom, deadline: ev.now.Add(c.stallTimeout)}
+	case ev.err != 0:
+		return c.fail(ev.err)
+	}
+	c.progressed = ev.now // as in pushed
+	c.sock.Sent(ev.n)
+	return c.drain(ev.now, c.shutdown)
+}
+
+func (c *conn) notifyRoom(ev event) operation {
+	if ev.late {
+		if _, op, ok := c.measure(ev.now); !ok {
+			return op
+		}
+		if c.stalled(ev.now) {
+			return c.reset(stalledReason)
+		}
+	} else {
+		c.transfer.refused = true
+	}
+	return c.drain(ev.now, c.notify)
+}
+
+// shutdown sends FIN behind everything else, and lingers: a close with input
+// unread would send RST, and throw away what the client has not got yet.
+func (c *conn) shutdown(now time.Time) operation {
+	if err := c.sock.Shutdown(); err != nil {
+		return c.fail(err)
+	}
+	c.progressed = now
+	c.in = nil
+	if c.wire == nil {
+		c.wire = make([]byte, wireBuffer)
+	}
+	return c.discard(now)
+}
+
+// discard reads until the client has everything and has closed, or had time to.
+func (c *conn) discard(now time.Time) operation {
+	c.state = stLinger
+	l := &c.linger
+	r, err := c.sock.Reading()
+	if err != nil { // both sides have closed, or the client is gone
+		return c.closeSocket()
+	}
+	if r.Acked > c.acked {
+		c.acked, c.progressed = r.Acked, now
+	}
+	if r.Unacked == 0 && l.until.IsZero() {
+		l.until, l.mark = now.Add(lingerTime), l.discarded
+	}
+	arrived := !l.until.IsZero()
+	switch {
+	case arrived && (c.yields || l.eof || !now.Before(l.until) || l.discarded-l.mark > lingerBytes):
+		return c.closeSocket()
+	case arrived:
+		return operation{kind: opRecv, buf: c.wire, deadline: l.until}
+	case c.stalled(now):
+		return c.abandon(stalledReason)
+	case l.discarded > lingerFlood:
+		return c.abandon("the client sends and does not receive")
+	case l.eof:
+		return c.waitForClient(r, now)
+	}
+	return operation{kind: opRecv, buf: c.wire, deadline: now.Add(lingerTick)}
+}
+
+func (c *conn) lingerInput(ev event) operation {
+	switch {
+	case ev.late || ev.err == unix.ECANCELED || ev.err == unix.EINTR || ev.err == unix.EAGAIN:
+	case ev.err != 0:
+		return c.closeSocket()
+	case ev.n == 0 && !c.linger.until.IsZero():
+		return c.closeSocket()
+	default:
+		c.received += int64(ev.n)
+		c.linger.eof = c.linger.eof || ev.n == 0
+		c.linger.discarded += int64(ev.n)
+		c.hear(c.wire[:ev.n])
+	}
+	return c.discard(ev.now)
+}
+
+// abandon resets a connection whose client does not take the end of what was sent.
+func (c *conn) abandon(reason string) operation {
+	c.log.Debug("connection abandoned", "remote", c.remote, "reason", reason)
+	c.sock.Abort()
+	return c.closeSocket()
+}
+
+// reset ends the connection so that the client can tell: SO_LINGER {1, 0} has
+// been set since it was accepted, and close sends RST.
+func (c *conn) reset(reason string) operation {
+	if c.response != nil {
+		c.endResponse(reason, time.Time{})
+	} else {
+		c.log.Debug("connection reset", "remote", c.remote, "reason", reason)
+	}
+	return c.closeSocket()
+}
+
+// fail resets a connection whose socket has failed with err.
+func (c *conn) fail(err error) operation {
+	var errno unix.Errno
+	if !errors.As(err, &errno) {
+		return c.reset(err.Error())
+	}
+	switch errno {
+	case unix.ECONNRESET, unix.EPIPE, unix.ENOTCONN:
+		c.left = true
+	case unix.ETIMEDOUT: // TCP_USER_TIMEOUT, see newTCPSocket
+		return c.reset(stalledReason)
+	}
+	return c.reset(errno.Error())
+}
+
+// stalledReason is the reason of connections that stall_timeout ends.
+const stalledReason = "the client took nothing for stall_timeout"
+
+// closeSocket is the last step, in order or not.
+func (c *conn) closeSocket() operation {
+	c.state = stClosed
+	c.endTransfer()
+	c.hearLast()
+	if c.session != nil {
+		c.session.Close()
+	}
+	return operation{kind: opClose}
+}

@@ -1,0 +1,62 @@
+package server
+
+import (
+	"container/heap"
+	"time"
+)
+
+// deadlines orders the connections that wait by when their wait ends.
+type deadlines []*slot
+
+func (d deadlines) Len() int           { return len(d) }
+func (d deadlines) Less(i, j int) bool { return d[i].deadline.Before(d[j].deadline) }
+
+func (d deadlines) Swap(i, j int) {
+	d[i], d[j] = d[j], d[i]
+	d[i].place, d[j].place = i, j
+}
+
+func (d *deadlines) Push(x any) {
+	s := x.(*slot)
+	s.place = len(*d)
+	*d = append(*d, s)
+}
+
+func (d *deadlines) Pop() any {
+	old := *d
+	s := old[len(old)-1]
+	old[len(old)-1] = nil
+	*d = old[:len(old)-1]
+	s.place = -1
+	return s
+}
+
+// set gives s the deadline at, none if it is zero.
+func (d *deadlines) set(s *slot, at time.Time) {
+	s.deadline = at
+	switch {
+	case at.IsZero() && s.place >= 0:
+		heap.Remove(d, s.place)
+	case at.IsZero():
+	case s.place >= 0:
+		heap.Fix(d, s.place)
+	default:
+		heap.Push(d, s)
+	}
+}
+
+// expired takes one whose deadline is not after now, or nil.
+func (d *deadlines) expired(now time.Time) *slot {
+	if len(*d) == 0 || (*d)[0].deadline.After(now) {
+		return nil
+	}
+	return heap.Pop(d).(*slot)
+}
+
+// next is the time until the first deadline; negative: there is none.
+func (d deadlines) next(now time.Time) time.Duration {
+	if len(d) == 0 {
+		return -1
+	}
+	return max(d[0].deadline.Sub(now), 0)
+}

@@ -1,0 +1,389 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uringhttpd/ktls"
+	"uringhttpd/uring"
+)
+
+// TestLose: a worker is lost only while it runs the job, so that no more of them end
+// than were counted.
+func TestLose(t *testing.T) {
+	hang, begun := make(chan struct{}), make(chan struct{})
+	w := newWorkers(1, &bell{fd: -1})
+	w.submit(1, func() { close(begun); <-hang })
+	<-begun
+	w.submit(2, func() {}) // waits
+	if w.lose(2) {
+		t.Error("a job that waits was lost")
+	}
+	if !w.lose(1) || w.lose(1) {
+		t.Error("a job that hangs was not lost, or twice")
+	}
+	for ended := []uint64{}; len(ended) == 0; ended = w.finished(ended) { // in the place of the lost one
+		time.Sleep(time.Millisecond)
+	}
+	if w.lose(2) {
+		t.Error("a job that has ended was lost")
+	}
+	if !w.close(time.Minute) {
+		t.Error("a lost worker was waited for")
+	}
+	close(hang)
+	for ended := []uint64{}; len(ended) == 0; ended = w.finished(ended) {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// engineSystem records what a loop begins and cancels.
+type engineSystem struct {
+	system
+	clock     time.Time
+	begun     []operation
+	cancelled int
+}
+
+func (r *engineSystem) now() time.Time            { return r.clock }
+func (r *engineSystem) cancel(uring.Handle) error { r.cancelled++; return nil }
+func (r *engineSystem) close(int)                 {}
+
+func (r *engineSystem) awaitBell(uint64) (uring.Handle, error) { return 1, nil }
+
+func (r *engineSystem) start(_ int, op operation, _ uint64) (uring.Handle, error) {
+	r.begun = append(r.begun, op)
+	return uring.Handle(len(r.begun)), nil
+}
+
+func (r *engineSystem) closes() (n int) {
+	for _, op := range r.begun {
+		if op.kind == opClose {
+			n++
+		}
+	}
+	return n
+}
+
+// handPool is a pool whose jobs run when the test says so.
+type handPool struct {
+	jobs []job
+	done []uint64
+	lost []uint64
+	busy []uint64 // jobs that a worker has
+}
+
+func (p *handPool) submit(token uint64, run func()) { p.jobs = append(p.jobs, job{token, run}) }
+
+func (p *handPool) finished(buf []uint64) []uint64 {
+	buf = append(buf, p.done...)
+	p.done = nil
+	return buf
+}
+
+func (p *handPool) lose(token uint64) bool {
+	p.lost = append(p.lost, token)
+	return slices.ContainsFunc(p.jobs, func(j job) bool { return j.token == token })
+}
+
+func (p *handPool) runs(token uint64) bool { return slices.Contains(p.busy, token) }
+
+func (p *handPool) withdraw(token uint64) bool {
+	n := len(p.jobs)
+	p.jobs = slices.DeleteFunc(p.jobs, func(j job) bool { return j.token == token && !p.runs(token) })
+	return len(p.jobs) < n
+}
+
+func (p *handPool) close(time.Duration) bool { return true }
+
+func (p *handPool) work() {
+	for _, j := range p.jobs {
+		j.run()
+		p.done = append(p.done, j.token)
+	}
+	p.jobs, p.busy = nil, nil
+}
+
+// engineLoop is a loop with n connections that an engine encrypts for.
+type engineLoop struct {
+	*loop
+	sys             *engineSystem
+	tester, closers *handPool
+	answer          error // of the engine's tests
+}
+
+func newEngineLoop(t *testing.T, n int) *engineLoop {
+	t.Helper()
+	sys := &engineSystem{clock: time.Unix(1e9, 0)}
+	s := &Server{settings: *driveSettings(nil), bell: &bell{fd: -1}}
+	s.stallTimeout = time.Minute
+	s.offloads.Store(true)
+	s.lifetime, s.endRequests = context.WithCancel(context.Background())
+	t.Cleanup(s.endRequests)
+	e := &engineLoop{sys: sys, tester: &handPool{}, closers: &handPool{}}
+	s.testCipher = func(context.Context, []uint16) error { return e.answer }
+	e.loop = &loop{Server: s, sys: sys, now: sys.clock, workers: &handPool{}, disk: &handPool{}, handshakers: &handPool{}, storage: storage{closer: &handPool{}}, live: n,
+		engine: engine{limit: 4, tester: e.tester, closers: e.closers}}
+	w := newWorld(&script{}, newSimIdentity(t))
+	for i := range n {
+		sock := &simSocket{w: w}
+		var err error
+		if sock.meter, err = ktls.NewMeter(sock); err != nil {
+			t.Fatal(err)
+		}
+		c := newConn(&s.settings, sock, fmt.Sprint(i), nil)
+		c.transport, c.async = kernel, true
+		e.slots = append(e.slots, &slot{conn: c, fd: 5 + i, token: uint64(i), place: -1})
+	}
+	return e
+}
+
+// send has a connection send, and the engine hold what it sends.
+func (e *engineLoop) send(i int, more bool) {
+	s := e.slots[i]
+	s.conn.sock.Sent(1000)
+	s.conn.state, s.conn.transfer = stTransfer, transfer{phase: phPush, out: make([]byte, 10)}
+	s.conn.then = s.conn.finish
+	e.perform(s, operation{kind: opSend, buf: s.conn.transfer.out, more: more})
+}
+
+// pass lets time go by.
+func (e *engineLoop) pass(d time.Duration) {
+	for end := e.sys.clock.Add(d); e.sys.clock.Before(end); {
+		e.sys.clock = e.sys.clock.Add(time.Second)
+		e.now = e.sys.clock
+		e.expire()
+		e.testLate()
+		e.tester.work()
+		e.rang()
+	}
+}
+
+// TestCloseAtVerdict: a connection that waits for its client when its engine is given
+// up is closed; its wait's deadline does not end the close, and a close that has not
+// happened is not taken for one.
+func TestCloseAtVerdict(t *testing.T) {
+	e := newEngineLoop(t, 1)
+	s := e.slots[0]
+	s.conn.state = stDrain
+	e.perform(s, operation{kind: opWait, deadline: e.now.Add(20 * time.Millisecond)})
+	e.engineDied(errSimDead)
+	if e.sys.closes() != 1 {
+		t.Fatalf("begun: %+v, want a close", e.sys.begun)
+	}
+	e.pass(time.Second)
+	if e.sys.cancelled > 0 {
+		t.Error("the close is cancelled by the deadline of the wait before it")
+	}
+	e.complete(uring.Completion{Token: tokenBase, Result: -int32(unix.ECANCELED)})
+	if s.conn == nil || e.sys.closes() != 2 {
+		t.Error("a close that has not happened is taken for one")
+	}
+	e.complete(uring.Completion{Token: tokenBase})
+	if e.live != 0 || len(e.free) != 1 {
+		t.Errorf("%d connections are left", e.live)
+	}
+}
+
+// TestAbortedTest: Abort ends the test of an engine, which says nothing of that.
+func TestAbortedTest(t *testing.T) {
+	e := newEngineLoop(t, 1)
+	e.send(0, false)
+	e.now = e.now.Add(2 * engineTime)
+	e.testEngine()
+	e.Abort()
+	e.answer = e.lifetime.Err() // as who asks returns it
+	e.tester.work()
+	e.rang()
+	e.tested(e.answer)
+	if e.engine.dead || !errors.Is(e.fatal, ErrAborted) {
+		t.Errorf("dead %v, fatal %v", e.engine.dead, e.fatal)
+	}
+}
+
+// TestVerdicts: what is made of what a test says.
+func TestVerdicts(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		answer error
+		hangs  bool // the test does not end
+		dead   bool
+	}{
+		{"it works", nil, false, false},
+		{"it does not answer", errSimDead, false, true},
+		{"nobody could ask", fmt.Errorf("%w: no memory", ErrInconclusive), false, false},
+		{"the test hangs", nil, true, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			e := newEngineLoop(t, 1)
+			e.answer = tc.answer
+			e.send(0, false)
+			e.now = e.now.Add(engineTime)
+			e.expire()
+			if !e.engine.testing {
+				t.Fatal("no test")
+			}
+			if tc.hangs {
+				e.sys.clock, e.now = e.now.Add(testTime), e.now.Add(testTime)
+				e.testLate()
+			}
+			e.tester.work()
+			e.rang()
+			if e.engine.dead != tc.dead || e.offloads.Load() == tc.dead || (e.engine.lost == 1) != tc.dead {
+				t.Errorf("dead %v, keys are handed over %v, %d lost", e.engine.dead, e.offloads.Load(), e.engine.lost)
+			}
+		})
+	}
+}
+
+// TestSlowEngine: an engine so busy that nothing has ended that waits for it, and that
+// tests have no time, is known to be alive as long as what it has done comes to TCP.
+func TestSlowEngine(t *testing.T) {
+	e := newEngineLoop(t, 2)
+	e.answer = errSimDead
+	e.send(0, false)
+	other := e.slots[1].conn
+	out := int64(1000) // of the handshake, which says nothing
+	for range 20 {
+		other.engineGave(out, e.now)
+		out += 1000
+		e.pass(engineTime / 2)
+	}
+	if e.engine.testing || e.engine.dead || e.engine.lost > 0 {
+		t.Errorf("testing %v, dead %v, %d lost; it has just done something", e.engine.testing, e.engine.dead, e.engine.lost)
+	}
+	e.pass(2 * engineTime)
+	if !e.engine.dead {
+		t.Error("it has done nothing for long, and is trusted")
+	}
+}
+
+// TestOvertaken: an engine that has answered many later operations has forgotten this one.
+// Those that had nothing to wait for do not tell.
+func TestOvertaken(t *testing.T) {
+	for _, more := range []bool{true, false} {
+		e := newEngineLoop(t, 2)
+		e.send(0, false)
+		other := e.slots[1]
+		for range 3 * engineOvertakes {
+			e.useEngine(other, operation{kind: opSend, more: more})
+			e.used(other, 0)
+			e.engineOut = e.now // so nothing is tested
+			e.pass(time.Second)
+		}
+		if lost := e.engine.lost == 1; lost == more {
+			t.Errorf("MSG_MORE %v: %d connections are lost", more, e.engine.lost)
+		}
+	}
+}
+
+// TestForgotten: an engine that passes its tests, and still does not answer one
+// connection, loses it; and is not used any more when it has lost some.
+func TestForgotten(t *testing.T) {
+	e := newEngineLoop(t, engineLosses)
+	for i := range engineLosses {
+		e.send(i, false)
+		e.pass(e.stallTimeout / 2)
+		if e.engine.lost > i {
+			t.Fatalf("%d connections are lost too early", e.engine.lost-i)
+		}
+		e.pass(e.stallTimeout)
+		if e.engine.lost != i+1 || e.live != engineLosses-i-1 {
+			t.Fatalf("%d connections are lost, %d live; want %d lost", e.engine.lost, e.live, i+1)
+		}
+	}
+	if !e.engine.dead {
+		t.Error("it is used on")
+	}
+}
+
+// TestRevived: of the operations that are lost at the verdict one had only been begun,
+// and comes back with EAGAIN, of which the engine knows nothing. When one comes back
+// that had to wait for a record, what could not be closed is, by workers.
+func TestRevived(t *testing.T) {
+	e := newEngineLoop(t, 3)
+	held := e.slots[0]
+	held.conn.sock.Sent(1000)
+	held.conn.state = stDrain
+	e.perform(held, operation{kind: opWait, deadline: e.now.Add(time.Hour)})
+	e.send(1, true)
+	e.send(2, false)
+	e.engineDied(errSimDead)
+	if e.engine.lost != 3 || len(e.sys.begun) != 2 {
+		t.Fatalf("%d are lost, %d operations were begun", e.engine.lost, len(e.sys.begun))
+	}
+	e.complete(uring.Completion{Token: tokenBase + 1, Result: -int32(unix.EAGAIN)})
+	if e.engine.revived || e.sys.closes()+len(e.closers.jobs) > 0 || e.engine.lost != 3 {
+		t.Errorf("EAGAIN revives the engine: %v, %d are lost", e.engine.revived, e.engine.lost)
+	}
+	e.complete(uring.Completion{Token: tokenBase + 2, Result: 10})
+	if !e.engine.revived || e.sys.closes() > 0 || len(e.closers.jobs) != 3 || e.offloads.Load() {
+		t.Errorf("revived %v, closes in the ring %d, by workers %d", e.engine.revived, e.sys.closes(), len(e.closers.jobs))
+	}
+	e.closers.work()
+	e.rang()
+	if e.live != 0 || e.engine.lost != 0 || e.engine.inFlight != 0 {
+		t.Errorf("%d connections live, %d are lost, %d operations wait", e.live, e.engine.lost, e.engine.inFlight)
+	}
+}
+
+// TestRevivedFull: an engine whose queue was full has answered when a splice comes back that has
+// waited, though splices need not; one that had just begun proves nothing.
+func TestRevivedFull(t *testing.T) {
+	for _, waited := range []time.Duration{0, engineTime} {
+		e := newEngineLoop(t, 1)
+		e.send(0, true) // as a splice is
+		e.now = e.now.Add(waited)
+		e.sys.clock = e.now
+		e.engineDied(errSimDead)
+		e.complete(uring.Completion{Token: tokenBase, Result: 10})
+		if e.engine.revived != (waited > 0) {
+			t.Errorf("after %v: revived %v", waited, e.engine.revived)
+		}
+	}
+}
+
+// TestRevivedLater: of what waits for an engine that has died and goes again, not all comes back
+// at once. What comes later is closed, too, though the engine may still have records of it.
+func TestRevivedLater(t *testing.T) {
+	e := newEngineLoop(t, 2)
+	e.send(0, false)
+	e.send(1, false)
+	e.engineDied(errSimDead)
+	if e.engine.lost != 2 {
+		t.Fatalf("%d are lost", e.engine.lost)
+	}
+	e.complete(uring.Completion{Token: tokenBase, Result: 10})
+	e.slots[1].conn.sock.Sent(1000)
+	e.complete(uring.Completion{Token: tokenBase + 1, Result: 10})
+	if !e.engine.revived || len(e.closers.jobs) == 0 {
+		t.Errorf("revived %v, closes by workers %d", e.engine.revived, len(e.closers.jobs))
+	}
+	e.closers.work()
+	e.rang()
+	for fd, n := 0, e.sys.closes(); fd < n; fd++ {
+		e.complete(uring.Completion{Token: tokenBase})
+	}
+	if e.live != 0 || e.engine.lost != 0 || e.engine.inFlight != 0 {
+		t.Errorf("%d connections live, %d are lost, %d operations wait", e.live, e.engine.lost, e.engine.inFlight)
+	}
+}
+
+// TestEngineAllocates: with nobody waiting, an operation costs no memory.
+func TestEngineAllocates(t *testing.T) {
+	e := newEngineLoop(t, 1)
+	e.deadlines = make(deadlines, 0, 8)
+	if n := testing.AllocsPerRun(100, func() {
+		e.sys.begun = e.sys.begun[:0]
+		e.useEngine(e.slots[0], operation{kind: opSend})
+		e.used(e.slots[0], 0)
+	}); n > 0 {
+		t.Errorf("%v allocations for each operation", n)
+	}
+}

@@ -1,0 +1,139 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const logQueue = 1024 // lines that may wait for a reader of the log that is slow
+
+// A Log writes lines for a slog.Logger without ever waiting for who reads them:
+// a journal that stands still must not stand a server still. Lines that find
+// the queue full are dropped, and counted in the log itself.
+type Log struct {
+	lines   chan []byte
+	dropped atomic.Uint32
+	closing chan struct{} // closed by Close
+	done    chan struct{} // closed when nothing is written any more
+}
+
+// NewLog starts a Log that writes to w.
+func NewLog(w io.Writer) *Log {
+	l := &Log{lines: make(chan []byte, logQueue), closing: make(chan struct{}), done: make(chan struct{})}
+	go l.write(w)
+	return l
+}
+
+// write writes queued lines until Close, and then those that are queued by then.
+func (l *Log) write(w io.Writer) {
+	defer close(l.done)
+	one := func(line []byte) {
+		w.Write(line)
+		if n := l.dropped.Swap(0); n > 0 {
+			fmt.Fprintf(w, "level=WARN msg=\"log lines dropped\" lines=%d\n", n)
+		}
+	}
+	for {
+		select {
+		case line := <-l.lines:
+			one(line)
+			continue
+		case <-l.closing:
+		}
+		for {
+			select {
+			case line := <-l.lines:
+				one(line)
+			default:
+				return
+			}
+		}
+	}
+}
+
+// Write queues one line.
+func (l *Log) Write(line []byte) (int, error) {
+	select {
+	case l.lines <- bytes.Clone(line):
+	default:
+		l.dropped.Add(1)
+	}
+	return len(line), nil
+}
+
+// closeTime is how long Close waits for a reader of the log that stands still.
+const closeTime = time.Second
+
+// Close writes the queued lines, as far as they are read within a second. A worker that a
+// disk or a crypto engine keeps may still log afterwards: such lines are lost.
+func (l *Log) Close() {
+	close(l.closing)
+	select {
+	case <-l.done:
+	case <-time.After(closeTime):
+	}
+}
+
+// Logger returns a logger of level and above. If prefix is not nil, each line
+// starts with it instead of the time, as the journal wants.
+func (l *Log) Logger(level slog.Level, prefix func(slog.Level) string) *slog.Logger {
+	if prefix == nil {
+		return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: level}))
+	}
+	h := &prefixHandler{mu: new(sync.Mutex), buf: new(bytes.Buffer), out: l, prefix: prefix}
+	h.text = slog.NewTextHandler(h.buf, &slog.HandlerOptions{Level: level, ReplaceAttr: withoutTime})
+	return slog.New(h)
+}
+
+func withoutTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}
+
+// prefixHandler puts a prefix before each line of a text handler.
+type prefixHandler struct {
+	mu     *sync.Mutex
+	buf    *bytes.Buffer
+	text   slog.Handler // writes to buf
+	out    io.Writer
+	prefix func(slog.Level) string
+}
+
+func (h *prefixHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.text.Enabled(ctx, level)
+}
+
+func (h *prefixHandler) Handle(ctx context.Context, r slog.Record) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.buf.Reset()
+	h.buf.WriteString(h.prefix(r.Level))
+	if err := h.text.Handle(ctx, r); err != nil {
+		return err
+	}
+	_, err := h.out.Write(h.buf.Bytes())
+	return err
+}
+
+func (h *prefixHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	c := *h
+	c.text = h.text.WithAttrs(attrs)
+	return &c
+}
+
+func (h *prefixHandler) WithGroup(name string) slog.Handler {
+	c := *h
+	c.text = h.text.WithGroup(name)
+	return &c
+}
+
+// clip bounds what of a client's text goes into the log.
+func clip(s string) string { return s[:min(len(s), 1<<10)] }

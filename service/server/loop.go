@@ -1,0 +1,531 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uringhttpd/ktls"
+	"uringhttpd/uring"
+)
+
+const (
+	ringEntries = 256
+	acceptPause = 100 * time.Millisecond // after a failure that only time or a close mends
+
+	// maxHandshakes is how many may wait for their computing, or be computed,
+	// when one more TLS connection is accepted.
+	maxHandshakes = 64
+
+	// Tokens of the ring's operations: these, then the listeners, then the
+	// connections' slots.
+	tokenNone = 0 // nobody waits for the completion
+	tokenBell = 1
+	tokenBase = 2
+)
+
+// A slot is the loop's side of a connection.
+type slot struct {
+	conn     *conn
+	fd       int
+	token    uint64       // its index in loop.slots
+	inRing   bool         // an operation is in the ring
+	working  bool         // a worker has the connection
+	handle   uring.Handle // of that operation
+	late     bool         // it was cancelled, since its deadline passed
+	yields   bool         // it was asked to end, for another
+	spare    bool         // it is counted in loop.spare
+	turns    *turns       // what that operation has its turn of
+	deadline time.Time
+	place    int // in the heap of deadlines; -1: not there
+
+	// See storage.go.
+	pool  pool      // that has a job of it; nil: none, or that of handshakes
+	asked time.Time // that pool was
+	reads time.Time // since then a disk has perhaps been read
+	slow  bool      // for diskTime
+	hung  bool      // for stall_timeout
+
+	// See engine.go.
+	engine      bool      // op may wait for the crypto engine, and is under way or queued
+	closing     bool      // it is about to be closed
+	op          operation // that one
+	began       time.Time // in the ring, or a hand-over of keys; else zero
+	endedBefore int       // engine.ended, then
+	lost        bool      // the engine has it for good
+}
+
+// loop is the one thread that touches the ring, and all connections but those
+// that a worker has.
+type loop struct {
+	*Server
+	sys         system
+	workers     pool // for handlers, and for sealing in user space; they wait for no disk, but see storage.go
+	disk        pool // for what may
+	handshakers pool // for handshakes alone: a flood of them holds up nothing else
+	handshakes  int  // with handshakers
+	slots       []*slot
+	free        []int
+	live        int
+	spare       int            // connections that could end for another: see yield
+	yielding    int            // of those, the ones that were asked to
+	accepts     []uring.Handle // by listener: the accept in the ring, or 0
+	fills       turns          // of reading files into pipes
+	storage     storage
+	resumeAt    time.Time
+	deadlines   deadlines
+	now         time.Time
+	finished    []uint64
+	engine      engine
+	newcomers   newcomers
+	fatal       error
+}
+
+// Run serves until Shutdown, and returns nil when the last connection is closed.
+// It calls ready once connections are accepted. The error is a
+// *uring.FeatureError if the kernel does not have what the ring needs.
+func (s *Server) Run(ready func()) error {
+	// A ring belongs to the thread that made it. The thread ends with this
+	// goroutine: it is never unlocked.
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		result <- s.run(ready)
+	}()
+	return <-result
+}
+
+func (s *Server) run(ready func()) error {
+	defer s.closeListeners()
+	defer s.bell.close()
+	sys, err := newRingSystem(s.bell, s.stallTimeout)
+	if err != nil {
+		return err
+	}
+	// Half of the processors for handshakes: on a board's only one they share
+	// it with the loop, which sleeps most of the time.
+	n := runtime.GOMAXPROCS(0)
+	l := &loop{
+		Server:      s,
+		sys:         sys,
+		workers:     newWorkers(max(4, n), s.bell),
+		disk:        newWorkers(diskOps, s.bell),
+		storage:     storage{closer: newWorkers(1, s.bell)},
+		handshakers: newWorkers(max(1, n/2), s.bell),
+		engine:      engine{limit: engineOps, closers: newWorkers(engineOps, s.bell), tester: newWorkers(1, s.bell)},
+		fills:       turns{free: maxFills},
+	}
+	return l.run(ready)
+}
+
+func (l *loop) run(ready func()) (err error) {
+	l.giveBack = l.release
+	l.newcomers = newNewcomers(l.refused)
+	defer func() {
+		l.endRequests() // a ring that failed ends handlers too
+		err = errors.Join(err, l.sys.end(l.discard))
+		l.workers.close(diskTime)
+		l.disk.close(diskTime)
+		l.releaseLast()
+		if !l.handshakers.close(engineTime) || !l.engine.closers.close(engineTime) {
+			l.loseRunning()
+		}
+		l.engine.tester.close(engineTime)
+		l.abandon()
+		if n := l.engine.lost; n > 0 {
+			err = errors.Join(err, fmt.Errorf("%w: %d", ErrEngineLost, n))
+		}
+		if n := l.storage.left; n > 0 {
+			err = errors.Join(err, fmt.Errorf("%w: %d connections were reset", ErrStorage, n))
+		}
+	}()
+	l.accepts = make([]uring.Handle, len(l.listeners))
+	l.now = l.sys.now()
+	l.count(0)
+	l.started(l.sys.awaitBell(tokenBell))
+	l.accept()
+	ready()
+	for l.fatal == nil && !(l.stopping && l.live == l.storage.hung) {
+		if err := l.sys.wait(l.deadlines.next(l.sys.now()), l.complete); err != nil {
+			return err
+		}
+		l.now = l.sys.now()
+		l.expire()
+		l.testLate()
+		l.logRepeated()
+		l.accept()
+		l.counters.connections.Store(int64(l.live))
+		l.counters.lost.Store(int64(l.engine.lost))
+		l.counters.engineDead.Store(l.engine.dead)
+	}
+	return l.fatal
+}
+
+func (s *Server) closeListeners() {
+	for _, ln := range s.listeners {
+		ln.Close()
+	}
+}
+
+// started takes the outcome of queueing an operation. A ring that takes nothing
+// any more ends the loop.
+func (l *loop) started(h uring.Handle, err error) uring.Handle {
+	if err != nil && l.fatal == nil {
+		l.fatal = err
+	}
+	return h
+}
+
+func (l *loop) cancel(h uring.Handle) { l.started(0, l.sys.cancel(h)) }
+
+// complete takes one completion of the ring.
+func (l *loop) complete(c uring.Completion) {
+	l.now = l.sys.now()
+	switch n := uint64(len(l.listeners)); {
+	case c.Token == tokenNone:
+	case c.Token == tokenBell:
+		l.started(l.sys.awaitBell(tokenBell))
+		l.rang()
+	case c.Token < tokenBase+n:
+		l.accepted(int(c.Token-tokenBase), c)
+	default:
+		s := l.slots[c.Token-tokenBase-n]
+		s.inRing = false
+		l.pass(s)
+		l.read(s)
+		l.step(s, c)
+	}
+}
+
+// rang looks at why the bell was rung.
+func (l *loop) rang() {
+	switch l.request.Load() {
+	case askedAbort:
+		l.fatal = ErrAborted
+		return
+	case askedShutdown:
+		l.stop()
+	}
+	l.finished = l.handshakers.finished(l.finished[:0])
+	for _, token := range l.finished {
+		if !l.slots[token].lost {
+			l.handshakes--
+		}
+	}
+	l.finished = l.disk.finished(l.workers.finished(l.finished))
+	for _, token := range l.finished {
+		l.worked(l.slots[token])
+	}
+	if len(l.storage.closer.finished(nil)) > 0 {
+		l.released()
+	}
+	for _, token := range l.engine.closers.finished(nil) {
+		s := l.slots[token]
+		s.working = false
+		l.used(s, 0)
+		l.closed(s)
+	}
+	for _, token := range l.engine.tester.finished(nil) {
+		l.testEnded(token)
+	}
+}
+
+// worked gives a connection the end of its job, and performs the next operation.
+func (l *loop) worked(s *slot) {
+	s.working, s.began = false, time.Time{}
+	l.read(s)
+	if s.lost {
+		l.found(s, event{now: l.now})
+		return
+	}
+	var untested *untestedError
+	if s.conn.state == stOffload && errors.As(s.conn.jobErr, &untested) {
+		l.examineNewcomer(untested.newcomer())
+	}
+	l.perform(s, s.conn.step(event{now: l.now}))
+}
+
+// stop ends accepting, and closes the connections that wait for a request.
+func (l *loop) stop() {
+	if l.stopping {
+		return
+	}
+	l.stopping = true
+	l.log.Info("stopping", "connections", l.live)
+	for i, ln := range l.listeners {
+		if l.accepts[i] != 0 {
+			l.cancel(l.accepts[i])
+		} else {
+			ln.Close()
+		}
+	}
+	for _, s := range l.slots {
+		if s.conn != nil && s.inRing && s.conn.idle() {
+			l.cancel(s.handle)
+		}
+	}
+}
+
+// accept asks for a connection on each listener, while there is room for one.
+// While many handshakes wait to be computed, further clients of TLS wait in the
+// listen queue, where they cost nothing.
+// The limit may be passed by one for each listener: an accept that is in the ring is not
+// taken back. At the limit a client is accepted, too, if a connection can end for it.
+func (l *loop) accept() {
+	if l.stopping || l.now.Before(l.resumeAt) {
+		return
+	}
+	for i, ln := range l.listeners {
+		room := l.connections - (l.live - l.yielding)
+		if l.spare > 0 {
+			room = max(room, 1)
+		}
+		if ln.Metrics {
+			room += scrapers
+		}
+		if room > 0 && l.accepts[i] == 0 && !(ln.TLS && l.handshakes >= maxHandshakes) {
+			l.accepts[i] = l.started(l.sys.accept(ln.fd, tokenBase+uint64(i)))
+		}
+	}
+}
+
+func (l *loop) accepted(listener int, c uring.Completion) {
+	l.accepts[listener] = 0
+	ln := l.listeners[listener]
+	if l.stopping { // from here on, clients are refused, or served by who else has the socket
+		ln.Close()
+	}
+	switch errno := c.Errno(); {
+	case errno == 0:
+		l.open(int(c.Result), ln)
+	case l.stopping:
+	case errno == unix.EMFILE || errno == unix.ENFILE || errno == unix.ENOBUFS || errno == unix.ENOMEM:
+		l.counters.acceptFailures.Add(1)
+		l.logLimited(lineAccept, slog.LevelWarn, "no connection can be accepted", slog.Any("reason", errno))
+		l.yield()
+		l.pauseAccept()
+	case errno == unix.EINVAL || errno == unix.EBADF || errno == unix.ENOTSOCK || errno == unix.EOPNOTSUPP:
+		l.fatal = fmt.Errorf("server: accept on %s: %w", ln.Addr, errno)
+	default: // the client's network: accept(2), "Error handling"
+		l.log.Debug("accept failed", "listener", ln.Addr, "reason", errno)
+	}
+}
+
+// pauseAccept lets some time pass before the next accept.
+func (l *loop) pauseAccept() {
+	l.resumeAt = l.now.Add(acceptPause)
+	l.deadlines.set(&slot{place: -1}, l.resumeAt) // a slot without a connection only wakes the loop
+}
+
+// open makes a connection of an accepted socket.
+func (l *loop) open(fd int, ln *Listener) {
+	sock, peer, own, err := l.sys.take(fd)
+	var session *ktls.Session
+	if err == nil && ln.TLS {
+		session, err = l.sessions.Session()
+	}
+	if err != nil {
+		l.log.Debug("connection lost at accept", "reason", err)
+		l.sys.close(fd)
+		return
+	}
+	s := &slot{fd: fd, place: -1, conn: newConn(&l.settings, sock, peer.String(), session)}
+	s.conn.scrape = ln.Metrics
+	s.conn.peer, s.conn.own = peer.Addr(), own.Addr()
+	i := len(l.slots)
+	if n := len(l.free); n > 0 {
+		i, l.free = l.free[n-1], l.free[:n-1]
+		l.slots[i] = s
+	} else {
+		l.slots = append(l.slots, s)
+	}
+	s.token = uint64(i)
+	l.count(1)
+	// A bound for each client's address would choose here, too.
+	if !ln.Metrics && l.live-l.yielding > l.connections {
+		l.yield()
+	}
+	l.perform(s, s.conn.start(l.now))
+}
+
+// step gives a connection the end of its operation, and performs the next.
+func (l *loop) step(s *slot, c uring.Completion) {
+	l.deadlines.set(s, time.Time{})
+	if s.engine {
+		l.used(s, c.Errno())
+	}
+	if s.conn.state == stClosed && !s.lost {
+		if c.Errno() == unix.ECANCELED { // it had not begun
+			l.begin(s, operation{kind: opClose})
+			return
+		}
+		l.closed(s)
+		return
+	}
+	ev := event{err: c.Errno(), now: l.now}
+	if ev.err == 0 {
+		ev.n = int(c.Result)
+	} else {
+		ev.late = s.late && (ev.err == unix.ECANCELED || ev.err == unix.EINTR)
+	}
+	s.late, s.began = false, time.Time{}
+	if s.lost {
+		l.found(s, ev)
+		return
+	}
+	l.perform(s, s.conn.step(ev))
+}
+
+// closed frees the slot of a connection whose descriptor is gone.
+func (l *loop) closed(s *slot) {
+	i := int(s.token)
+	l.deadlines.set(s, time.Time{})
+	l.uncount(s)
+	if s.lost {
+		l.engine.lost--
+	} else {
+		l.count(-1)
+	}
+	*s = slot{place: -1, token: s.token}
+	l.free = append(l.free, i)
+}
+
+// count takes that there is a connection more, or less.
+func (l *loop) count(n int) {
+	l.live += n
+	l.share = l.memory / int64(max(1, l.live))
+}
+
+// uncount takes that a connection is not there any more to end for another.
+func (l *loop) uncount(s *slot) {
+	if s.spare {
+		l.spare--
+	}
+	if s.yields {
+		l.yielding--
+	}
+	s.spare, s.yields = false, false
+}
+
+// countSpare looks whether a connection could end for another.
+func (l *loop) countSpare(s *slot) {
+	spare := !s.yields && !s.conn.scrape && (s.conn.idle() || s.conn.arrived())
+	switch {
+	case spare && !s.spare:
+		l.spare++
+	case !spare && s.spare:
+		l.spare--
+	}
+	s.spare = spare
+}
+
+// yield ends a connection, since another client waits for its place: one whose client has
+// everything; else the one that has waited longest for another request.
+// It closes in order, and does not count meanwhile; so there are never more than twice as
+// many as the limit.
+func (l *loop) yield() {
+	var found *slot
+	for _, s := range l.slots {
+		if s.conn == nil || !s.spare || !s.inRing {
+			continue
+		}
+		if found == nil || yieldsBefore(s.conn, found.conn) {
+			found = s
+		}
+	}
+	if found == nil {
+		return
+	}
+	l.spare--
+	l.yielding++
+	found.spare, found.yields, found.conn.yields = false, true, true
+	l.cancel(found.handle)
+}
+
+// yieldsBefore reports whether a is to end rather than b.
+func yieldsBefore(a, b *conn) bool {
+	if a.arrived() || b.arrived() {
+		return a.arrived() && (!b.arrived() || a.linger.until.Before(b.linger.until))
+	}
+	return a.since.Before(b.since)
+}
+
+// perform starts what a connection asks for.
+func (l *loop) perform(s *slot, op operation) {
+	l.countSpare(s)
+	if l.engine.dead && s.conn.usesEngine() {
+		if l.engine.revived && op.kind == opClose {
+			l.useEngine(s, op) // as revive did with those that had come back before
+			return
+		}
+		l.giveUp(s)
+		return
+	}
+	l.deadlines.set(s, op.deadline)
+	switch op.kind {
+	case opWait:
+		if op.stuck && s.conn.usesEngine() {
+			l.testEngine()
+		}
+		return
+	case opJob:
+		l.work(s, op, l.workers)
+		return
+	case opDisk:
+		l.work(s, op, l.disk)
+		return
+	case opHandshake, opOffload:
+		s.working = true
+		if op.kind == opOffload {
+			s.began, s.endedBefore = l.now, l.engine.ended
+			l.deadlines.set(s, l.now.Add(engineTime))
+		}
+		l.handshakes++
+		l.handshakers.submit(s.token, op.job)
+		return
+	case opSpliceIn:
+		l.inTurn(s, op, &l.fills)
+		return
+	}
+	switch {
+	case !s.conn.usesEngine():
+	case op.kind == opSend || op.kind == opNotify || op.kind == opSpliceOut:
+		l.useEngine(s, op)
+		return
+	case op.kind == opClose && !s.conn.sock.Empty():
+		l.closeLater(s)
+		return
+	}
+	l.begin(s, op)
+}
+
+// begin puts a connection's operation into the ring.
+func (l *loop) begin(s *slot, op operation) {
+	s.handle = l.started(l.sys.start(s.fd, op, tokenBase+uint64(len(l.listeners))+s.token))
+	s.inRing = true
+}
+
+// expire ends the waits whose deadline has passed.
+func (l *loop) expire() {
+	for s := l.deadlines.expired(l.now); s != nil; s = l.deadlines.expired(l.now) {
+		switch {
+		case s.conn == nil: // of pauseAccept
+		case s.pool != nil || s.turns != nil && s.inRing:
+			l.slowRead(s)
+		case s.closing && !s.engine:
+			l.useEngine(s, operation{kind: opClose})
+		case s.engine || s.working:
+			l.suspect(s)
+		case s.inRing:
+			s.late = true
+			l.cancel(s.handle)
+		default:
+			l.withdraw(s)
+			l.perform(s, s.conn.step(event{late: true, now: l.now}))
+		}
+	}
+}

@@ -1,0 +1,143 @@
+package server
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uringhttpd/service/files"
+)
+
+// resizingSocket counts what is asked of it, and refuses sizes above limit.
+type resizingSocket struct {
+	scriptedSocket
+	limit int
+}
+
+func (s *resizingSocket) ResizePipe(_ *pipe, n int) error {
+	if n > s.limit {
+		return unix.EPERM
+	}
+	return nil
+}
+
+// TestFit: what pipes become, by how long a filling takes.
+func TestFit(t *testing.T) {
+	const fillings = 8 * growAfter
+	for _, tc := range []struct {
+		name      string
+		transport transport
+		each      time.Duration // of a filling
+		buffer    int64
+		limit     int // of the kernel
+		grown     int // other connections' pipes
+		want      int
+	}{
+		{"fast", plain, fastPipe / 2, 4 << 20, maxPipe, 0, maxPipe},
+		{"not so fast", plain, 2 * fastPipe, 4 << 20, maxPipe, 0, chunk},
+		{"fast, with a small bound", plain, fastPipe / 2, 512 << 10, maxPipe, 0, 256 << 10},
+		{"the smallest bound", plain, fastPipe / 2, minBuffer, maxPipe, 0, 128 << 10},
+		{"the kernel refuses", plain, fastPipe / 2, 4 << 20, 200 << 10, 0, 128 << 10},
+		{"others have grown", plain, fastPipe / 2, 4 << 20, maxPipe, maxGrown, chunk},
+		{"kernel TLS", kernel, fastPipe / 2, 4 << 20, maxPipe, 0, chunk},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := &settings{buffer: tc.buffer, grown: tc.grown}
+			c := newConn(s, &resizingSocket{limit: tc.limit}, "client", nil)
+			c.transport = tc.transport
+			c.transfer.pipe = &pipe{size: chunk}
+			now := time.Unix(1e9, 0)
+			for range fillings {
+				c.fit(now)
+				now = now.Add(tc.each)
+			}
+			if got := c.transfer.pipe.size; got != tc.want {
+				t.Errorf("a pipe of %d bytes, want %d", got, tc.want)
+			}
+			if grown := tc.want > chunk; s.grown != tc.grown && !grown || grown && s.grown != tc.grown+1 {
+				t.Errorf("%d pipes are counted, %d before", s.grown, tc.grown)
+			}
+			c.fit(now.Add(growAfter * slowPipe * 2)) // it has become slow
+			if got := c.transfer.pipe.size; got != chunk {
+				t.Errorf("a pipe of %d bytes when the client has become slow", got)
+			}
+			c.endTransfer()
+			if s.grown != tc.grown {
+				t.Errorf("%d pipes are counted in the end, %d before", s.grown, tc.grown)
+			}
+		})
+	}
+}
+
+// TestPipeGrows: on a real connection, the kernel's pipe is larger while a fast
+// client downloads.
+func TestPipeGrows(t *testing.T) {
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	f, err := os.Create(filepath.Join(dir, "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const size = 1 << 30 // a hole
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	ts := startServer(t, files.New(root, files.Options{}), nil)
+	c := ts.dial(t, false)
+	defer c.Close()
+	fmt.Fprint(c, "GET /f HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n")
+	res, err := http.ReadResponse(bufio.NewReaderSize(c, 1<<20), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	largest, buf := 0, make([]byte, 1<<20)
+	for read := int64(0); read < size && largest <= chunk; {
+		n, err := io.ReadFull(res.Body, buf[:min(int64(len(buf)), size-read)])
+		if err != nil {
+			t.Fatal(err)
+		}
+		read += int64(n)
+		largest = max(largest, largestPipe(t))
+	}
+	if largest <= chunk {
+		t.Errorf("the largest pipe had %d bytes", largest)
+	}
+	t.Logf("the largest pipe had %d bytes", largest)
+}
+
+// largestPipe is the size of the largest pipe that this process has.
+func largestPipe(t *testing.T) (size int) {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range fds {
+		target, err := os.Readlink("/proc/self/fd/" + e.Name())
+		if err != nil || !strings.HasPrefix(target, "pipe:") {
+			continue
+		}
+		var fd int
+		if _, err := fmt.Sscan(e.Name(), &fd); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := unix.FcntlInt(uintptr(fd), unix.F_GETPIPE_SZ, 0); err == nil {
+			size = max(size, n)
+		}
+	}
+	return size
+}

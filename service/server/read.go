@@ -1,0 +1,225 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Reading files into memory, on workers: see storage.go.
+
+// answer runs the handler, and reads the first piece of what it answers, so that a
+// small file is ready to be sent. What would wait for a disk is left, with errWaits,
+// unless wait is true; the next call goes on there. It runs on a worker.
+func (c *conn) answer(wait bool) error {
+	if c.response == nil {
+		handler := c.handler
+		if c.scrape {
+			handler = &c.counters
+		}
+		r, err := serve(handler, c.request, wait, c.postponed < maxPostponed)
+		if err != nil {
+			return err
+		}
+		c.response = r
+		c.transfer = transfer{pieces: plan(make([]byte, headRoom), r.segments, c.splices(r.segments))}
+	}
+	if err := c.transfer.load(wait); err != nil {
+		return err
+	}
+	c.closeRead()
+	return nil
+}
+
+// closeRead closes the files of a response that is in memory as a whole. What would wait for the
+// disk is left to release.
+func (c *conn) closeRead() {
+	t := &c.transfer
+	if !t.ready || len(t.pieces) != 1 || t.pieces[0].n > 0 {
+		return
+	}
+	for i := range c.response.segments {
+		if s := &c.response.segments[i]; s.file != nil && !s.file.Deleted() {
+			s.file.Release()
+			s.file = nil
+		}
+	}
+}
+
+// A changedError says that a file is not any more what it was when the response began.
+type changedError struct{ error }
+
+// errDoubt is what a job says that cannot tell yet whether a file has changed.
+var errDoubt = errors.New("server: the file may have changed")
+
+// doubtTime is the time until that is looked at again.
+const doubtTime = 5 * time.Millisecond
+
+// dropAnswer gives back an answer of which nothing was sent.
+func (c *conn) dropAnswer() {
+	if c.response != nil {
+		c.release(c.response.segments)
+	}
+	c.response, c.transfer = nil, transfer{}
+}
+
+// read has a worker read what the first piece lacks; one that may wait, if wait is true.
+// In user-space TLS it seals that, too.
+func (c *conn) read(wait bool) operation {
+	t := &c.transfer
+	c.state, t.phase = stTransfer, phRead
+	kind := opJob
+	if wait {
+		kind = opDisk
+	}
+	return operation{kind: kind, job: func() {
+		if c.jobErr = t.load(wait); c.jobErr == nil && c.transport == user {
+			t.plain = len(t.buf)
+			t.buf, c.jobErr = c.seal(t.buf)
+			t.sealed = true
+		}
+	}}
+}
+
+// load reads what the first piece lacks, if it is to be in memory, and looks whether the file
+// is unchanged; it runs on a worker. Unless wait is true, it leaves with errWaits what is not in
+// the page cache.
+func (t *transfer) load(wait bool) error {
+	p := &t.pieces[0]
+	if p.file == nil || p.splice {
+		return nil
+	}
+	read := p.file.ReadNow
+	if wait {
+		read = p.file.ReadAt
+	}
+	if t.buf == nil {
+		t.buf = append(make([]byte, 0, len(p.mem)+int(min(p.n, chunk))), p.mem...)
+	}
+	for len(t.buf) < cap(t.buf) {
+		n, err := read(t.buf[len(t.buf):cap(t.buf)], p.off)
+		t.buf = t.buf[:len(t.buf)+n]
+		p.off += int64(n)
+		p.n -= int64(n)
+		switch {
+		case n > 0 || errors.Is(err, unix.EINTR): // what else there is to say, comes with the next call
+		case err == nil || err == io.EOF:
+			return fmt.Errorf("%s became shorter while it was sent", p.file.Name())
+		case errors.Is(err, unix.EAGAIN) && !wait:
+			if !p.cached || len(t.buf) == 0 {
+				return errWaits
+			}
+			t.buf = t.buf[:len(t.buf):len(t.buf)]
+			t.putBack()
+		default:
+			if whole := new(fs.PathError); errors.As(err, &whole) {
+				err = whole.Err // the name is there already
+			}
+			return fmt.Errorf("reading %s: %w", p.file.Name(), err)
+		}
+	}
+	decided, err := p.file.Check(wait)
+	if err != nil {
+		return &changedError{err}
+	}
+	if p.last && p.n == 0 && !decided {
+		return errDoubt
+	}
+	t.ready = true
+	return nil
+}
+
+// putBack leaves what the first piece lacks to the next, of which it was cut off.
+func (t *transfer) putBack() {
+	p, rest := &t.pieces[0], &t.pieces[1]
+	rest.off -= p.n
+	rest.n += p.n
+	p.n = 0
+}
+
+// copyCached reads a chunk of what is to be spliced from memory, while others read files into
+// pipes that may have to wait for a disk.
+func (c *conn) copyCached() operation {
+	t := &c.transfer
+	rest := t.pieces[0]
+	part := piece{file: rest.file, off: rest.off, n: min(rest.n, chunk), cached: true}
+	rest.off += part.n
+	rest.n -= part.n
+	t.pieces = append([]piece{part, rest}, t.pieces[1:]...)
+	return c.read(false)
+}
+
+// checkInterval is the least time between two looks at a file while it is spliced. A client on a
+// slow link takes less than a chunk in that time, and so learns of a change at the next.
+const checkInterval = 100 * time.Millisecond
+
+// check looks whether the file that is being spliced is unchanged, so that a client learns early
+// that it is not. It is looked at again before the last piece.
+func (c *conn) check(now time.Time) operation {
+	file := c.transfer.pieces[0].file
+	c.state, c.transfer.phase, c.transfer.checkedAt = stTransfer, phCheck, now
+	kind, wait := opJob, false
+	if !file.Local() {
+		kind, wait = opDisk, true
+	}
+	return operation{kind: kind, job: func() { _, c.jobErr = file.Check(wait) }}
+}
+
+func (c *conn) checked(ev event) operation {
+	if !ev.late && c.jobErr != nil { // late: storage does not answer
+		return c.reset(c.jobErr.Error())
+	}
+	// A slow disk is not a stalled client; nor does a look make a stalled client a live one.
+	c.progressed = c.progressed.Add(ev.now.Sub(c.transfer.checkedAt))
+	c.transfer.checkedAt = ev.now
+	return c.fill(ev.now)
+}
+
+func (c *conn) readDone(ev event) operation {
+	switch err := c.jobErr; {
+	case ev.late:
+		return c.reset(fmt.Sprintf("%s was not read within stall_timeout: storage is too slow", c.transfer.pieces[0].file.Name()))
+	case err == errWaits && c.transfer.pieces[0].cached:
+		t := &c.transfer
+		t.putBack()
+		t.pieces, t.buf = t.pieces[1:], nil
+		t.patient = true
+		return c.fill(ev.now)
+	case err == errWaits:
+		return c.read(true)
+	case err == errDoubt:
+		c.transfer.phase = phAgain
+		return operation{kind: opWait, deadline: ev.now.Add(doubtTime)}
+	case passing(err):
+		c.transfer.phase = phAgain
+		return c.pause(ev.now)
+	case err != nil:
+		return c.reset(err.Error())
+	}
+	return c.loaded(ev.now)
+}
+
+// loaded goes on with a piece that has been read.
+func (c *conn) loaded(now time.Time) operation {
+	t := &c.transfer
+	p := &t.pieces[0]
+	t.out, t.buf, p.mem, t.ready = t.buf, nil, nil, false
+	c.progressed = now // a slow disk is not a stalled client
+	if p.n == 0 {
+		t.pieces = t.pieces[1:]
+	}
+	return c.outReady(now)
+}
+
+// seal makes TLS records of plaintext, on a worker.
+func (c *conn) seal(plain []byte) ([]byte, error) {
+	if _, err := c.session.Write(plain); err != nil {
+		return nil, err
+	}
+	c.countRecords(len(plain))
+	return c.session.Output(), nil
+}

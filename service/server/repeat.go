@@ -1,0 +1,134 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+)
+
+// Some log lines can be caused by any client, as often as it likes. The first of a kind is
+// written at once, and then one a minute, with the number of those that were left out, so
+// that a client cannot fill the journal or hide other lines in it. Metrics count them all,
+// and with log.level debug all are written.
+
+// A lineKind is a kind of log line that clients can cause.
+type lineKind uint8
+
+const (
+	lineAccept    lineKind = iota // a connection cannot be accepted
+	lineRecord                    // a client rejects a record (alert.go)
+	lineCutOff                    // a response is cut off, since its client takes nothing
+	lineHandshake                 // a TLS handshake fails
+	lineKinds
+)
+
+// lineInterval is the time between two lines of a kind.
+const lineInterval = time.Minute
+
+// repeats holds the state of each kind. Only the loop uses it.
+type repeats [lineKinds]repeat
+
+type repeat struct {
+	open  bool // a line was written less than lineInterval ago
+	until time.Time
+	left  int // lines left out since then
+	level slog.Level
+	text  string // of the last one left out
+	attrs []slog.Attr
+}
+
+// logLimited writes a line of a kind, or counts it and writes it for debugging alone.
+func (s *settings) logLimited(kind lineKind, level slog.Level, text string, attrs ...slog.Attr) {
+	r := &s.repeats[kind]
+	if r.open {
+		s.log.LogAttrs(context.Background(), slog.LevelDebug, text, attrs...)
+		r.left++
+		r.level, r.text, r.attrs = level, text, attrs
+		return
+	}
+	r.open = true
+	s.log.LogAttrs(context.Background(), level, text, attrs...)
+}
+
+// logRepeated writes the last of the lines that were left out, with their number, once
+// lineInterval is over.
+func (l *loop) logRepeated() {
+	for i := range l.repeats {
+		switch r := &l.repeats[i]; {
+		case !r.open:
+			continue
+		case r.until.IsZero():
+		case l.now.Before(r.until):
+			continue
+		case r.left == 0:
+			*r = repeat{}
+			continue
+		default:
+			l.log.LogAttrs(context.Background(), r.level, r.text, append(r.attrs, slog.Int("repeated", r.left))...)
+			*r = repeat{open: true}
+		}
+		l.repeats[i].until = l.now.Add(lineInterval)
+		l.deadlines.set(&slot{place: -1}, l.repeats[i].until) // to be awake then
+	}
+}
+
+// handshakeFailures are the reasons of failed TLS handshakes that metrics tell apart. All
+// others are the last.
+var handshakeFailures = [...]string{
+	"no_client_certificate", "client_certificate", "version", "cipher", "alpn", "not_tls", "client_alert", "timeout", "left", "other",
+}
+
+// handshakeFailure returns the index in handshakeFailures of the reason of an error of
+// crypto/tls. Most of them have no type: the texts are those of handshake_server.go and
+// handshake_server_tls13.go in crypto/tls, and of conn.go.
+func handshakeFailure(err error) int {
+	var header tls.RecordHeaderError
+	var certificate *tls.CertificateVerificationError
+	var remote *net.OpError
+	text := err.Error()
+	name := "other"
+	switch {
+	case errors.As(err, &header):
+		name = "not_tls"
+	case errors.As(err, &certificate):
+		name = "client_certificate"
+	case errors.As(err, &remote) && remote.Op == "remote error":
+		name = "client_alert"
+	case strings.Contains(text, "didn't provide a certificate"):
+		name = "no_client_certificate"
+	case strings.Contains(text, "client certificate") || strings.Contains(text, "client's certificate"):
+		name = "client_certificate"
+	case strings.Contains(text, "unsupported versions"):
+		name = "version"
+	case strings.Contains(text, "application protocol"):
+		name = "alpn"
+	case strings.Contains(text, "cipher suite") || strings.Contains(text, "curve") || strings.Contains(text, "signature algorithm"):
+		name = "cipher"
+	}
+	return failureIndex(name)
+}
+
+func failureIndex(name string) int {
+	for i, n := range handshakeFailures {
+		if n == name {
+			return i
+		}
+	}
+	return len(handshakeFailures) - 1
+}
+
+// handshakeFailed logs and counts a handshake that failed with an error of crypto/tls.
+func (c *conn) handshakeFailed(err error) {
+	c.counters.handshakes[handshakeFailure(err)].Add(1)
+	c.logLimited(lineHandshake, slog.LevelInfo, "TLS handshake failed", slog.String("remote", c.remote), slog.Any("reason", err))
+}
+
+// handshakeEnded ends a connection on which no handshake came to its end.
+func (c *conn) handshakeEnded(name, reason string) operation {
+	c.counters.handshakes[failureIndex(name)].Add(1)
+	return c.reset(reason)
+}

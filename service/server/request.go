@@ -1,0 +1,395 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+const (
+	maxHead   = 16 << 10 // bytes of a request's head
+	maxLine   = 8 << 10  // bytes of its first line; RFC 9112 section 3 asks for 8000 at least
+	maxFields = 100      // header fields of a request
+)
+
+// A requestError is a request that is refused before any handler sees it. What
+// follows it on the connection is not looked at: after a malformed request
+// nobody can tell where the next one starts.
+type requestError struct {
+	status int
+	text   string // for the client, and the log
+}
+
+func (e *requestError) Error() string { return e.text }
+
+func badRequest(text string) *requestError { return &requestError{http.StatusBadRequest, text} }
+
+// trimBlankLines drops empty lines before a request line: RFC 9112 section 2.2.
+func trimBlankLines(b []byte) []byte {
+	for {
+		switch {
+		case bytes.HasPrefix(b, []byte("\r\n")):
+			b = b[2:]
+		case bytes.HasPrefix(b, []byte("\n")):
+			b = b[1:]
+		default:
+			return b
+		}
+	}
+}
+
+// headEnd returns the length of the request head at the start of b, with the
+// empty line that ends it, or -1 when that line is not there yet. The first
+// from bytes are known not to hold its end.
+func headEnd(b []byte, from int) int {
+	for i := max(from-3, 0); ; {
+		n := bytes.IndexByte(b[i:], '\n')
+		if n < 0 {
+			return -1
+		}
+		i += n + 1
+		rest := b[i:]
+		switch {
+		case bytes.HasPrefix(rest, []byte("\n")):
+			return i + 1
+		case bytes.HasPrefix(rest, []byte("\r\n")):
+			return i + 2
+		}
+	}
+}
+
+// findHead returns the length of the request head at the start of b, with the
+// empty line that ends it, or 0 when that line is not there yet. The first from
+// bytes have been looked at before. What can be refused already is: a client
+// that speaks something else than HTTP may never send an empty line, and the
+// refusal must not depend on how the bytes came in pieces.
+func findHead(b []byte, from int) (int, *requestError) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	if bad := checkLine(b, from); bad != nil {
+		return 0, bad
+	}
+	n := headEnd(b, from)
+	switch {
+	case n > maxHead || n < 0 && len(b) >= maxHead:
+		return 0, &requestError{http.StatusRequestHeaderFieldsTooLarge, "the request's head is larger than 16 KiB"}
+	case n < 0:
+		return 0, nil
+	}
+	return n, nil
+}
+
+// checkLine refuses what b starts with if it cannot become a request line.
+func checkLine(b []byte, from int) *requestError {
+	if !isToken(b[:1]) && b[0] != '\r' { // \r: of an empty line that is not complete
+		return badRequest("this is not HTTP; is it TLS, on a port without?")
+	}
+	end := bytes.IndexByte(b, '\n')
+	line := bytes.TrimSuffix(b[:max(end, 0)], []byte("\r"))
+	if end < 0 {
+		line = bytes.TrimSuffix(b, []byte("\r"))
+	}
+	switch {
+	case end >= 0 && end < from: // seen before
+		return nil
+	case len(line) > maxLine:
+		return tooLong(line[:maxLine])
+	case end < 0:
+		return nil
+	}
+	return checkRequestLine(line)
+}
+
+// tooLong says what is too long about a request line that starts with these
+// bytes: RFC 9112 section 3.
+func tooLong(start []byte) *requestError {
+	method, _, ended := bytes.Cut(start, []byte(" "))
+	switch {
+	case !isToken(method):
+		return badRequest("malformed method")
+	case !ended:
+		return &requestError{http.StatusNotImplemented, "there is no method of that length"}
+	}
+	return &requestError{http.StatusRequestURITooLong, "the request line is longer than 8 KiB"}
+}
+
+// checkRequestLine looks at what stands before and behind the target: RFC 9112
+// section 3. The target itself is left to http.ReadRequest, and checkTarget.
+func checkRequestLine(line []byte) *requestError {
+	method, rest, _ := bytes.Cut(line, []byte(" "))
+	target, version, complete := bytes.Cut(rest, []byte(" "))
+	switch {
+	case !isToken(method):
+		return badRequest("malformed method")
+	case !complete && len(target) > 0:
+		return badRequest("no version in the request line; HTTP/0.9 is not spoken here")
+	case !complete:
+		return badRequest("malformed request line")
+	}
+	digits, named := bytes.CutPrefix(version, []byte("HTTP/"))
+	switch {
+	case !named || len(digits) != 3 || !isDigit(digits[0]) || digits[1] != '.' || !isDigit(digits[2]):
+		return badRequest("malformed version in the request line")
+	case digits[0] != '1': // HTTP/2 begins with "PRI * HTTP/2.0"
+		return &requestError{http.StatusHTTPVersionNotSupported, "only HTTP/1.1 and HTTP/1.0 are spoken here"}
+	case len(target) == 0 || bytes.ContainsFunc(target, isControl):
+		return badRequest("malformed target")
+	case string(method) == http.MethodConnect:
+		// Not for handlers: what they take for success makes a tunnel, and what
+		// follows is not a request (RFC 9110 section 9.3.6).
+		return &requestError{http.StatusNotImplemented, "this server is no proxy, and makes no tunnels"}
+	}
+	return nil
+}
+
+// parseRequest makes a request of a whole head. The error is a *requestError.
+// http.ReadRequest does the parsing; what net/http's server checks besides, and
+// what a server without request bodies can refuse, is checked here.
+func parseRequest(head []byte) (*http.Request, error) {
+	fields, bad := checkHead(head)
+	if bad != nil {
+		return nil, bad
+	}
+	head, valid := dropZone(head)
+	if !valid {
+		return nil, badRequest("malformed Host field, or host in the target")
+	}
+	req, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
+	if err != nil {
+		return nil, badRequest("malformed request")
+	}
+	switch {
+	case fields.hosts == 0 && req.ProtoAtLeast(1, 1):
+		return nil, badRequest("no Host field")
+	case !validHost(fields.host) || !validHost(req.Host): // the target's host comes first, but both must be valid
+		return nil, badRequest("malformed Host field, or host in the target")
+	case !validTarget(req):
+		return nil, badRequest("malformed target; a path, a URL with http or https, or * with OPTIONS")
+	case !validExpectations(req.Header["Expect"]):
+		return nil, &requestError{http.StatusExpectationFailed, "only 100-continue can be expected"}
+	}
+	// A body is never read: the answer goes out, and the lingering close
+	// discards what the client sends. So no byte of a body is ever taken for
+	// the next request, and nobody who expects 100-continue waits for it: RFC
+	// 9110 section 10.1.1 has a final status instead. (net/http forgets a
+	// Transfer-Encoding of HTTP/1.0.)
+	if req.ContentLength != 0 || fields.encoded {
+		req.Close = true
+	}
+	req.Body, req.ContentLength, req.TransferEncoding = http.NoBody, 0, nil
+	return req, nil
+}
+
+// headFields is what a head says in fields that net/http does not show.
+type headFields struct {
+	hosts    int
+	host     string // of the last
+	encoded  bool   // there is a Transfer-Encoding
+	encoding string // all of them, as a list
+}
+
+// checkHead looks at the bytes of a head, line by line: RFC 9112 sections 3, 5
+// and 6.
+func checkHead(head []byte) (fields headFields, bad *requestError) {
+	line, rest, _ := bytes.Cut(head, []byte("\n"))
+	line = bytes.TrimSuffix(line, []byte("\r"))
+	if bad := checkRequestLine(line); bad != nil {
+		return fields, bad
+	}
+	old := bytes.HasSuffix(line, []byte("HTTP/1.0"))
+	for n := 0; len(rest) > 0; {
+		line, rest, _ = bytes.Cut(rest, []byte("\n"))
+		line = bytes.TrimSuffix(line, []byte("\r"))
+		if len(line) == 0 {
+			break
+		}
+		if n++; n > maxFields {
+			return fields, &requestError{http.StatusRequestHeaderFieldsTooLarge, "more than 100 header fields"}
+		}
+		if bad := fields.add(line); bad != nil {
+			return fields, bad
+		}
+	}
+	switch {
+	case fields.hosts > 1:
+		return fields, badRequest("more than one Host field")
+	case fields.encoded && !old: // in HTTP/1.0 it means nothing but a broken client: RFC 9112 section 6.1
+		return fields, checkEncoding(fields.encoding)
+	}
+	return fields, nil
+}
+
+// add takes one line of a head.
+func (f *headFields) add(line []byte) *requestError {
+	name, value, ok := bytes.Cut(line, []byte(":"))
+	if !ok || !isToken(name) { // a folded line fails here too, as RFC 9112 section 5.2 allows
+		return badRequest("malformed header field")
+	}
+	value = bytes.Trim(value, " \t")
+	if bytes.ContainsFunc(value, isControl) {
+		return badRequest("control character in a header field")
+	}
+	switch strings.ToLower(string(name)) {
+	case "host":
+		f.hosts++
+		f.host = string(value)
+	case "content-length":
+		// http.ReadRequest compares several, and bounds them. GODEBUG can make
+		// it take an empty one.
+		if !isDigits(value) {
+			return badRequest("malformed Content-Length")
+		}
+	case "transfer-encoding":
+		if f.encoded {
+			f.encoding += ","
+		}
+		f.encoded = true
+		f.encoding += string(value)
+	}
+	return nil
+}
+
+// checkEncoding looks at the transfer codings of a request: RFC 9112 sections
+// 6.1 and 6.3.
+func checkEncoding(list string) *requestError {
+	chunked, last := 0, false
+	for coding := range strings.SplitSeq(list, ",") {
+		coding = strings.Trim(coding, " \t")
+		if coding == "" {
+			continue
+		}
+		if last = strings.EqualFold(coding, "chunked"); last {
+			chunked++
+		}
+	}
+	switch {
+	case chunked != 1 || !last:
+		return badRequest("the end of the request's body cannot be told: chunked is not its last transfer coding")
+	case !strings.EqualFold(list, "chunked"):
+		return &requestError{http.StatusNotImplemented, "chunked is the only transfer coding known here"}
+	}
+	return nil
+}
+
+// validTarget: RFC 9112 section 3.2, and of RFC 9110 sections 4.2.1 (an empty
+// host is invalid) and 4.2.4 (so is user information).
+func validTarget(req *http.Request) bool {
+	u := req.URL
+	switch {
+	case req.RequestURI == "*":
+		return req.Method == http.MethodOptions
+	case u.Scheme == "":
+		return u.Host == "" && u.Opaque == ""
+	}
+	return (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.Opaque == "" && u.User == nil
+}
+
+// validExpectations: RFC 9110 section 10.1.1.
+func validExpectations(values []string) bool {
+	for _, value := range values {
+		for item := range strings.SplitSeq(value, ",") {
+			if item = strings.Trim(item, " \t"); item != "" && !strings.EqualFold(item, "100-continue") {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// isHead tells whether a request that may be malformed has the method HEAD, and
+// so gets no body: RFC 9110 section 9.3.2.
+func isHead(head []byte) bool { return bytes.HasPrefix(head, []byte("HEAD ")) }
+
+// isToken: RFC 9110 section 5.6.2.
+func isToken(b []byte) bool {
+	for _, c := range b {
+		if !isAlphanumeric(c) && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
+// dropZone returns head without the zone of an IPv6 address in its target, if there is one,
+// and whether the target's authority was valid then. The zone says something to the client
+// alone (RFC 6874 section 1), and which names of interfaces http.ReadRequest takes depends on
+// whether they look like percent-encoding.
+func dropZone(head []byte) ([]byte, bool) {
+	line, _, _ := bytes.Cut(head, []byte("\n"))
+	scheme, rest, ok := bytes.Cut(line, []byte("://["))
+	_, target, _ := bytes.Cut(scheme, []byte(" "))
+	if !ok || len(target) == 0 || bytes.ContainsAny(target, "/?# ") {
+		return head, true // that is not the target's authority
+	}
+	authority := rest
+	if end := bytes.IndexAny(rest, "/?# "); end >= 0 {
+		authority = rest[:end]
+	}
+	from, to := bytes.IndexByte(authority, '%'), bytes.IndexByte(authority, ']')
+	if from < 0 || to < from {
+		return head, true
+	}
+	start := len(line) - len(rest)
+	return slices.Concat(head[:start+from], head[start+to:]), validHost("[" + string(authority))
+}
+
+// validHost: RFC 9110 section 7.2 and RFC 3986 section 3.2.2, a name or an
+// address, and a port. Empty, if the target has no host. An IPv6 address may have a zone.
+func validHost(host string) bool {
+	name, port, _ := strings.Cut(host, ":")
+	if literal, bracketed := strings.CutPrefix(host, "["); bracketed {
+		var closed bool
+		if name, port, closed = strings.Cut(literal, "]"); !closed || name == "" || port != "" && port[0] != ':' {
+			return false
+		}
+		port = strings.TrimPrefix(port, ":")
+		address, zone, zoned := strings.Cut(name, "%")
+		if zoned {
+			ip, err := netip.ParseAddr(address)
+			if err != nil || !ip.Is6() {
+				return false
+			}
+			// RFC 6874 has "%25" before the zone. Python's urllib, aiohttp and .NET send what
+			// the user wrote, with "%" alone, and may mean interface 25.
+			if rest, escaped := strings.CutPrefix(zone, "25"); escaped && rest != "" {
+				zone = rest
+			}
+			if zone == "" {
+				return false
+			}
+			name = zone
+		} else {
+			name = strings.ReplaceAll(name, ":", "")
+		}
+	}
+	for i := range len(name) {
+		if c := name[i]; !isAlphanumeric(c) && strings.IndexByte("-._~%!$&'()*+,;=", c) < 0 {
+			return false
+		}
+	}
+	_, err := url.PathUnescape(name)
+	return err == nil && (port == "" || isDigits([]byte(port)))
+}
+
+func isDigits(b []byte) bool {
+	for _, c := range b {
+		if !isDigit(c) {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+func isAlphanumeric(c byte) bool {
+	return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'z'
+}
+
+// isControl: what may stand neither in a target nor in a field's value.
+func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }

@@ -1,0 +1,360 @@
+package server
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"uringhttpd/service/files"
+)
+
+var sealSeed = flag.Uint64("seal.seed", 0, "the seed of TestSeal's random moments; 0: by the clock")
+
+// watched is a file that tells when it is about to be examined for the last time.
+type watched struct {
+	*files.File
+	before func()
+}
+
+func (f *watched) Check(wait bool) (bool, error) {
+	f.before()
+	return f.File.Check(wait)
+}
+
+// watching hands parts of files on as parts of watched ones.
+type watching struct {
+	*response
+	before func()
+}
+
+func (w *watching) ReadFrom(src io.Reader) (int64, error) {
+	if s, ok := filePart(src); ok {
+		file := &watched{s.file.(*files.File), w.before}
+		src = &io.LimitedReader{R: io.NewSectionReader(file, s.off, s.n), N: s.n}
+	}
+	return w.response.ReadFrom(src)
+}
+
+// A change is one way to change a file, or its names.
+type change struct {
+	name string
+	do   func(name string) error
+	kept bool // the open file keeps its bytes: the download ends whole
+}
+
+// past is when a file under test was last modified.
+var past = time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)
+
+// inPlace overwrites the bytes of a file from off, and leaves its size.
+func inPlace(name string, off int64, with byte) error {
+	fi, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(bytes.Repeat([]byte{with}, int(fi.Size()-off)), off)
+	return errors.Join(err, f.Close())
+}
+
+var changes = []change{
+	{"cut", func(name string) error {
+		fi, err := os.Stat(name)
+		if err != nil {
+			return err
+		}
+		return os.Truncate(name, fi.Size()/2)
+	}, false},
+	{"cut to nothing", func(name string) error { return os.Truncate(name, 0) }, false},
+	{"appended to", func(name string) error {
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteString("more")
+		return errors.Join(err, f.Close())
+	}, false},
+	{"overwritten in place", func(name string) error { return inPlace(name, 0, 'B') }, false},
+	{"its end overwritten", func(name string) error {
+		fi, err := os.Stat(name)
+		if err != nil {
+			return err
+		}
+		return inPlace(name, fi.Size()-1, 'B')
+	}, false},
+	{"overwritten, mtime set back", func(name string) error {
+		return errors.Join(inPlace(name, 0, 'B'), os.Chtimes(name, past, past))
+	}, false},
+	{"cut and filled again, mtime set back", func(name string) error {
+		fi, err := os.Stat(name)
+		if err != nil {
+			return err
+		}
+		return errors.Join(os.WriteFile(name, bytes.Repeat([]byte{'B'}, int(fi.Size())), 0o644), os.Chtimes(name, past, past))
+	}, false},
+	{"replaced", func(name string) error {
+		fi, err := os.Stat(name)
+		if err != nil {
+			return err
+		}
+		return errors.Join(os.WriteFile(name+".new", bytes.Repeat([]byte{'B'}, int(fi.Size())), 0o644), os.Rename(name+".new", name))
+	}, true},
+	{"unlinked", os.Remove, true},
+	{"linked", func(name string) error {
+		return errors.Join(os.RemoveAll(name+".link"), os.Link(name, name+".link"))
+	}, true},
+}
+
+// sealClient is a way to download.
+type sealClient struct {
+	name    string
+	version uint16 // of TLS; 0: plain HTTP
+}
+
+var sealClients = []sealClient{{"plain", 0}, {"TLS 1.3", tls.VersionTLS13}, {"TLS 1.2", tls.VersionTLS12}}
+
+// get starts a download of /f with a small window, so that the server cannot be
+// far ahead of the client.
+func (ts *testServer) get(t *testing.T, by sealClient) net.Conn {
+	t.Helper()
+	c := ts.dial(t, false)
+	if by.version != 0 {
+		c.Close()
+		raw, err := net.Dial("tcp", ts.tls)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { raw.Close() })
+		raw.(*net.TCPConn).SetReadBuffer(16 << 10)
+		raw.SetDeadline(time.Now().Add(30 * time.Second))
+		c = tls.Client(raw, &tls.Config{RootCAs: ts.pool, ServerName: "board", MinVersion: by.version, MaxVersion: by.version})
+	}
+	if _, err := io.WriteString(c, "GET /f HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// body reads the rest of a download. The error says why it is no success.
+func body(got []byte, c net.Conn) ([]byte, error) {
+	rest, err := io.ReadAll(c)
+	got = append(got, rest...)
+	if err != nil {
+		return nil, err
+	}
+	out, err := readOutcome(bytes.Replace(got, []byte("\r\nDate"), []byte("\r\nX-Method: GET\r\nDate"), 1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(out) != 1 || out[0].status != http.StatusOK:
+		return nil, fmt.Errorf("answered %v", out)
+	}
+	return []byte(out[0].body), nil
+}
+
+// TestSeal: a file that is changed at any moment of a download is never
+// delivered as a success that is not the whole of one version. If only its names change, the
+// download succeeds.
+func TestSeal(t *testing.T) {
+	seed := *sealSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	r := rand.New(rand.NewPCG(seed, 0))
+	t.Logf("-seal.seed=%d", seed)
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	name := filepath.Join(dir, "f")
+	inner := files.New(root, files.Options{})
+	// What is called when the handler has run, and before the file is examined.
+	type hooks struct{ opened, sealing func() }
+	var hooked atomic.Pointer[hooks]
+	ts := startServerOn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := hooked.Load()
+		inner.ServeHTTP(&watching{w.(*response), h.sealing}, r)
+		if w.(*response).postponed == 0 {
+			h.opened()
+		}
+	}), func(o *Options) { o.Access = false }, sameHost)
+
+	// Of the huge one a client that does not read has not got the end before
+	// TCP's buffers are full.
+	const huge, large, small = 8 << 20, 1 << 20, 60 << 10
+	for _, ch := range changes {
+		for _, moment := range []string{"before the first byte", "in the middle", "before the seal", "at random"} {
+			sizes := []int{large, small}
+			if moment == "in the middle" {
+				sizes = []int{huge} // a small one is read in one piece
+			}
+			for _, size := range sizes {
+				for _, by := range sealClients {
+					old := bytes.Repeat([]byte{'A'}, size)
+					os.Remove(name + ".link") // of the file before
+					if err := errors.Join(os.WriteFile(name, old, 0o644), os.Chtimes(name, past, past)); err != nil {
+						t.Fatal(err)
+					}
+					changeNow := func() {
+						if err := ch.do(name); err != nil {
+							t.Error(err)
+						}
+					}
+					h := &hooks{func() {}, func() {}}
+					var got []byte
+					at := 0 // of the bytes that the client has
+					switch moment {
+					case "before the first byte":
+						h.opened = changeNow
+					case "before the seal":
+						h.sealing = sync.OnceFunc(changeNow) // a piece is examined, too, if it is copied
+					case "in the middle":
+						at = size / 4
+					case "at random":
+						at = r.IntN(size)
+					}
+					hooked.Store(h)
+					c := ts.get(t, by)
+					if at > 0 {
+						got = make([]byte, at)
+						if _, err := io.ReadFull(c, got); err != nil {
+							t.Fatal(err)
+						}
+						changeNow()
+					}
+					content, err := body(got, c)
+					c.Close()
+					switch {
+					case err == nil && !bytes.Equal(content, old):
+						t.Errorf("%s %s, %d bytes, %s: success, with %d bytes of which %d are new", ch.name, moment, size, by.name, len(content), bytes.Count(content, []byte("B")))
+					case ch.kept && err != nil:
+						t.Errorf("%s %s, %d bytes, %s: %v", ch.name, moment, size, by.name, err)
+					case !ch.kept && err == nil && moment != "at random":
+						t.Errorf("%s %s, %d bytes, %s: success", ch.name, moment, size, by.name)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestSealRewritten: of a file that is rewritten all the time while it is
+// downloaded, each success is one single version.
+func TestSealRewritten(t *testing.T) {
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	name := filepath.Join(dir, "f")
+	ts := startServerOn(t, files.New(root, files.Options{}), func(o *Options) { o.Access = false }, sameHost)
+	version := byte('A')
+	successes := 0
+	for i := range 32 {
+		size := []int{3 << 20, 40 << 10}[i%2]
+		if err := os.WriteFile(name, bytes.Repeat([]byte{version}, size), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		var c net.Conn
+		if i%4 < 2 { // it begins before the download, or in the middle
+			c = ts.get(t, sealClients[i%3])
+			if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		go func() {
+			defer close(stopped)
+			for writes := 0; ; writes++ {
+				version = 'A' + (version-'A'+1)%26
+				if err := inPlace(name, 0, version); err != nil {
+					t.Error(err)
+					return
+				}
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		}()
+		got := []byte("H")
+		if c == nil {
+			c, got = ts.get(t, sealClients[i%3]), nil
+		}
+		content, err := body(got, c)
+		c.Close()
+		close(stop)
+		<-stopped
+		if err != nil {
+			continue
+		}
+		successes++
+		if len(content) != size || bytes.Count(content, content[:1]) != size {
+			t.Errorf("iteration %d: a success of %d bytes that are not one version", i, len(content))
+		}
+	}
+	// Nothing writes now.
+	content, err := body(nil, ts.get(t, sealClients[1]))
+	if err != nil || bytes.Count(content, []byte{version}) != len(content) {
+		t.Errorf("at rest: %d bytes, %v", len(content), err)
+	}
+	t.Logf("%d of 32 were successes", successes)
+}
+
+// TestToldEarly: a client of a file that is overwritten learns so long before its end.
+func TestToldEarly(t *testing.T) {
+	const size = 16 << 30
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	ts := startServer(t, files.New(root, files.Options{}), nil)
+	for _, by := range sealClients {
+		name := filepath.Join(dir, "f")
+		if err := errors.Join(os.WriteFile(name, nil, 0o644), os.Truncate(name, size)); err != nil {
+			t.Fatal(err)
+		}
+		c := ts.get(t, by)
+		if _, err := io.CopyN(io.Discard, c, 1<<20); err != nil {
+			t.Fatal(err)
+		}
+		if err := oneByte(name, size/2); err != nil {
+			t.Fatal(err)
+		}
+		n, err := io.Copy(io.Discard, c)
+		if n > size/2 || err == nil {
+			t.Errorf("%s: %d bytes came after the change, %v", by.name, n, err)
+		}
+		c.Close()
+	}
+}
+
+// oneByte overwrites one byte of a file.
+func oneByte(name string, off int64) error {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt([]byte{1}, off)
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,50 @@
+package server
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestStallBound: TCP itself ends the wait for a client, so that stall_timeout does not depend on
+// when the meter is read.
+func TestStallBound(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	f, err := c.(*net.TCPConn).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for stall, want := range map[time.Duration]int{time.Minute: 60_000, time.Microsecond: 1, 24 * time.Hour: 86_400_000} {
+		if _, err := newTCPSocket(int(f.Fd()), stall); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := unix.GetsockoptInt(int(f.Fd()), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); err != nil || got != want {
+			t.Errorf("%v: TCP_USER_TIMEOUT is %d ms, %v, want %d", stall, got, err, want)
+		}
+	}
+}
+
+// TestStallReason: that end is told as stall_timeout's, and is not taken for the client's.
+func TestStallReason(t *testing.T) {
+	c := newConn(driveSettings(hello), &scriptedSocket{err: unix.ETIMEDOUT}, "", nil)
+	c.response = newResponse(false)
+	var reasons logLines
+	c.log = reasons.logger()
+	c.access = true
+	c.fail(unix.ETIMEDOUT)
+	if c.left || !reasons.has("level=WARN", stalledReason) {
+		t.Errorf("left by the client %v, logged %q", c.left, reasons.String())
+	}
+}

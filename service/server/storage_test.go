@@ -1,0 +1,247 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A hungDisk is a handler for files of a folder. Those below /cold cannot be opened
+// without waiting for a disk, those below /far can, and not be read; and that disk hangs
+// until answers is closed. All others are in memory.
+type hungDisk struct {
+	folder
+	answers chan struct{}
+	waits   chan struct{} // for each that waits, one
+}
+
+func newHungDisk(t *testing.T) *hungDisk {
+	return &hungDisk{folder: folder{dir: t.TempDir()}, answers: make(chan struct{}), waits: make(chan struct{}, 1000)}
+}
+
+func (h *hungDisk) wait() {
+	h.waits <- struct{}{}
+	<-h.answers
+}
+
+func (h *hungDisk) ServeCached(w http.ResponseWriter, r *http.Request) bool {
+	if strings.HasPrefix(r.URL.Path, "/cold/") {
+		return false
+	}
+	h.ServeHTTP(w, r)
+	return true
+}
+
+func (h *hungDisk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch filepath.Dir(r.URL.Path) {
+	case "/cold":
+		h.wait()
+	case "/far":
+		w = &fromHung{w.(*response), h}
+	}
+	h.folder.ServeHTTP(w, r)
+}
+
+// fromHung hands parts of files on as parts of ones that are on the disk.
+type fromHung struct {
+	*response
+	disk *hungDisk
+}
+
+func (w *fromHung) ReadFrom(src io.Reader) (int64, error) {
+	if s, ok := filePart(src); ok {
+		file := &hungFile{s.file.(*testFile), w.disk}
+		src = &io.LimitedReader{R: io.NewSectionReader(file, s.off, s.n), N: s.n}
+	}
+	return w.response.ReadFrom(src)
+}
+
+type hungFile struct {
+	*testFile
+	disk *hungDisk
+}
+
+func (f *hungFile) ReadNow([]byte, int64) (int, error) { return 0, unix.EAGAIN }
+
+func (f *hungFile) ReadAt(p []byte, off int64) (int, error) {
+	f.disk.wait()
+	return f.testFile.ReadAt(p, off)
+}
+
+// ask sends a request for a path.
+func (ts *testServer) ask(t *testing.T, path string, withTLS bool) net.Conn {
+	t.Helper()
+	c := ts.dial(t, withTLS)
+	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestHungStorage: who waits for a disk that hangs holds up nobody else, however many
+// they are, and gets all once it answers.
+func TestHungStorage(t *testing.T) {
+	disk := newHungDisk(t)
+	want := disk.file(t, "f", 40_000)
+	ts := startServer(t, disk, nil)
+	var waiting []net.Conn
+	for i := range 4 * max(diskOps, runtime.GOMAXPROCS(0)) { // more than there are workers of any kind
+		waiting = append(waiting, ts.ask(t, []string{"/cold/f", "/far/f"}[i%2], i%4 < 2))
+	}
+	for range diskOps {
+		<-disk.waits
+	}
+	for _, withTLS := range []bool{false, true} {
+		c := ts.ask(t, "/f", withTLS)
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+		if got, err := io.ReadAll(c); err != nil || !bytes.HasSuffix(got, want) {
+			t.Errorf("beside a disk that hangs, tls %v: %d bytes, %v", withTLS, len(got), err)
+		}
+	}
+	close(disk.answers)
+	for i, c := range waiting {
+		if got, err := io.ReadAll(c); err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 200 ")) || !bytes.HasSuffix(got, want) {
+			t.Errorf("client %d, once the disk answers: %d bytes, %v", i, len(got), err)
+		}
+	}
+}
+
+// TestWithdrawn: who only waits for others that wait for the disk, is told after
+// stall_timeout.
+func TestWithdrawn(t *testing.T) {
+	disk := newHungDisk(t)
+	want := disk.file(t, "f", 40_000)
+	ts := startServer(t, disk, func(o *Options) { o.StallTimeout = 100 * time.Millisecond })
+	var waiting []net.Conn
+	for range diskOps {
+		waiting = append(waiting, ts.ask(t, "/far/f", false))
+		<-disk.waits
+	}
+	for _, path := range []string{"/cold/f", "/far/f"} {
+		for _, withTLS := range []bool{false, true} {
+			c := ts.ask(t, path, withTLS)
+			c.SetDeadline(time.Now().Add(5 * time.Second))
+			got, err := io.ReadAll(c)
+			if err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 503 ")) || !bytes.Contains(got, []byte("\r\nRetry-After: ")) {
+				t.Errorf("%s, tls %v: %q, %v", path, withTLS, got, err)
+			}
+		}
+	}
+	close(disk.answers)
+	for i, c := range waiting {
+		if got, err := io.ReadAll(c); err != nil || !bytes.HasSuffix(got, want) {
+			t.Errorf("client %d, once the disk answers: %d bytes, %v", i, len(got), err)
+		}
+	}
+	if n := disk.held.Load(); n != 0 {
+		t.Errorf("%d files are held", n)
+	}
+}
+
+// TestStopHung: a service that is to stop does so though a disk hangs, and its clients
+// can tell.
+func TestStopHung(t *testing.T) {
+	for _, path := range []string{"/cold/f", "/far/f"} {
+		disk := newHungDisk(t)
+		disk.file(t, "f", 40_000)
+		ts := startServer(t, disk, func(o *Options) { o.StallTimeout = 100 * time.Millisecond })
+		c := ts.ask(t, path, false)
+		<-disk.waits
+		ts.Shutdown()
+		if got, err := io.ReadAll(c); !errors.Is(err, unix.ECONNRESET) {
+			t.Errorf("%s: %q, %v, want a reset", path, got, err)
+		}
+		err := <-ts.ended
+		ts.ended <- err
+		if !errors.Is(err, ErrStorage) {
+			t.Errorf("%s: %v, want %v", path, err, ErrStorage)
+		}
+		close(disk.answers)
+	}
+}
+
+// TestReadFails: a small file that cannot be read is answered with an error, not with the
+// beginning of a success.
+func TestReadFails(t *testing.T) {
+	disk := newHungDisk(t)
+	disk.file(t, "f", 40_000)
+	close(disk.answers)
+	fails := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		disk.folder.ServeHTTP(&fromFailing{w.(*response)}, r)
+	})
+	ts := startServer(t, fails, nil)
+	for _, withTLS := range []bool{false, true} {
+		got, err := io.ReadAll(ts.ask(t, "/f", withTLS))
+		if err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 500 ")) {
+			t.Errorf("tls %v: %q, %v", withTLS, got, err)
+		}
+	}
+	ts.awaitLog(t, "input/output error")
+	if n := disk.held.Load(); n != 0 {
+		t.Errorf("%d files are held", n)
+	}
+}
+
+// fromFailing hands parts of files on as parts of ones that cannot be read.
+type fromFailing struct{ *response }
+
+func (w *fromFailing) ReadFrom(src io.Reader) (int64, error) {
+	if s, ok := filePart(src); ok {
+		src = &io.LimitedReader{R: io.NewSectionReader(failingFile{s.file}, s.off, s.n), N: s.n}
+	}
+	return w.response.ReadFrom(src)
+}
+
+type failingFile struct{ source }
+
+func (failingFile) ReadNow([]byte, int64) (int, error) { return 0, unix.EAGAIN }
+func (failingFile) ReadAt([]byte, int64) (int, error)  { return 0, unix.EIO }
+
+// TestStorageLog: that a disk does not answer is said once, and once that it does again.
+func TestStorageLog(t *testing.T) {
+	var log bytes.Buffer
+	sys := &engineSystem{clock: time.Unix(1e9, 0)}
+	s := &Server{settings: *driveSettings(nil)}
+	s.log = slog.New(slog.NewTextHandler(&log, nil))
+	disk := &handPool{}
+	l := &loop{Server: s, sys: sys, disk: disk, workers: &handPool{}, handshakers: &handPool{}, storage: storage{closer: &handPool{}}, now: sys.clock,
+		engine: engine{closers: &handPool{}, tester: &handPool{}}}
+	w := newWorld(&script{}, newSimIdentity(t))
+	for i := range uint64(2) {
+		c := newConn(&s.settings, &simSocket{w: w}, "client", nil)
+		c.transfer.pieces = []piece{{file: &simOpen{w: w, size: 1000}, n: 1000, last: true}}
+		l.slots = append(l.slots, &slot{conn: c, token: i, place: -1})
+		l.perform(l.slots[i], c.read(true))
+	}
+	disk.busy = []uint64{0, 1}
+	for range 30 {
+		sys.clock = sys.clock.Add(time.Second)
+		l.now = sys.clock
+		l.expire()
+	}
+	const silent, again = "storage does not answer", "storage answers again"
+	if n := strings.Count(log.String(), silent); n != 1 || strings.Contains(log.String(), again) {
+		t.Errorf("while it hangs: %s", &log)
+	}
+	for _, j := range disk.jobs {
+		l.slots[j.token].conn.jobErr = unix.EIO
+		disk.done = append(disk.done, j.token)
+	}
+	l.rang()
+	if strings.Count(log.String(), silent) != 1 || strings.Count(log.String(), again) != 1 {
+		t.Errorf("once it answers: %s", &log)
+	}
+	if st := l.storage; st.slow != 0 || st.hung != 0 || st.left != 0 {
+		t.Errorf("left: %+v", st)
+	}
+}

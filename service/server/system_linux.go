@@ -1,0 +1,135 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uringhttpd/uring"
+)
+
+// A system is the kernel as the loop sees it. ringSystem is the real one; the
+// simulation's gives every answer that the real one may give.
+type system interface {
+	now() time.Time
+	// start queues op for the socket fd. Its completion brings token back.
+	start(fd int, op operation, token uint64) (uring.Handle, error)
+	accept(fd int, token uint64) (uring.Handle, error)
+	awaitBell(token uint64) (uring.Handle, error)
+	// cancel ends an operation early; its own completion has tokenNone.
+	cancel(h uring.Handle) error
+	// wait calls complete for what has completed, once something has, or at the
+	// latest after timeout; a negative one is no limit.
+	wait(timeout time.Duration, complete func(uring.Completion)) error
+	// take makes a socket ready for a connection. The descriptor stays the caller's.
+	take(fd int) (sock socket, peer, own netip.AddrPort, err error)
+	// close closes a descriptor that has no operation in flight.
+	close(fd int)
+	// end cancels all operations and waits for them.
+	end(complete func(uring.Completion)) error
+}
+
+// ringSystem is a system on one io_uring.
+type ringSystem struct {
+	ring  *uring.Ring
+	bell  *bell
+	rung  [8]byte       // what is read from the bell
+	stall time.Duration // see newTCPSocket
+}
+
+func newRingSystem(b *bell, stall time.Duration) (*ringSystem, error) {
+	ring, err := uring.New(ringEntries)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := ring.LimitWorkers(boundedWorkers, unboundedWorkers); err != nil {
+		return nil, errors.Join(err, ring.Close(func(uring.Completion) {}))
+	}
+	return &ringSystem{ring: ring, bell: b, stall: stall}, nil
+}
+
+func (s *ringSystem) now() time.Time { return time.Now() }
+
+func (s *ringSystem) accept(fd int, token uint64) (uring.Handle, error) {
+	return s.ring.Push(uring.Accept(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC), token)
+}
+
+func (s *ringSystem) awaitBell(token uint64) (uring.Handle, error) {
+	return s.ring.Push(uring.Read(s.bell.fd, s.rung[:], -1), token)
+}
+
+func (s *ringSystem) cancel(h uring.Handle) error {
+	_, err := s.ring.Push(uring.Cancel(h), tokenNone)
+	return err
+}
+
+func (s *ringSystem) wait(timeout time.Duration, complete func(uring.Completion)) error {
+	return s.ring.Wait(timeout, complete)
+}
+
+func (s *ringSystem) end(complete func(uring.Completion)) error { return s.ring.Close(complete) }
+
+func (s *ringSystem) close(fd int) { unix.Close(fd) }
+
+func (s *ringSystem) take(fd int) (sock socket, peer, own netip.AddrPort, err error) {
+	sock, err = newTCPSocket(fd, s.stall)
+	return sock, address(unix.Getpeername(fd)), address(unix.Getsockname(fd)), err
+}
+
+// start translates an operation of a connection into one of the ring.
+func (s *ringSystem) start(fd int, op operation, token uint64) (uring.Handle, error) {
+	var u uring.Op
+	switch op.kind {
+	case opRecv:
+		u = uring.Recv(fd, op.buf, 0)
+	case opSend:
+		flags := unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
+		if op.more {
+			flags |= unix.MSG_MORE
+		}
+		u = uring.Send(fd, op.buf, flags)
+	case opNotify:
+		u = uring.SendMsg(fd, op.msg, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	case opSpliceIn:
+		u = uring.Splice(op.file.Fd(), op.off, op.pipe.w, -1, uint32(op.n), 0)
+	case opSpliceOut:
+		flags := 0
+		if op.more {
+			flags = unix.SPLICE_F_MORE
+		}
+		u = uring.Splice(op.pipe.r, -1, fd, -1, uint32(op.n), flags)
+	case opRoom:
+		u = uring.Poll(fd, unix.POLLOUT)
+	case opClose:
+		u = uring.Close(fd)
+	default:
+		panic(fmt.Sprintf("server: operation %d", op.kind))
+	}
+	if op.async {
+		u = u.Async()
+	}
+	return s.ring.Push(u, token)
+}
+
+// address turns what getpeername(2) and getsockname(2) say into an address; the
+// zero AddrPort if they failed.
+func address(sa unix.Sockaddr, err error) netip.AddrPort {
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	switch a := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		ip := netip.AddrFrom16(a.Addr).Unmap()
+		if a.ZoneId != 0 { // of a link-local address: the interface's index
+			ip = ip.WithZone(strconv.FormatUint(uint64(a.ZoneId), 10))
+		}
+		return netip.AddrPortFrom(ip, uint16(a.Port))
+	}
+	return netip.AddrPort{}
+}

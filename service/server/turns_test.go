@@ -1,0 +1,97 @@
+package server
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uringhttpd/uring"
+)
+
+// aHangingDisk is a system in which no file is ever read, unless a test says so.
+type aHangingDisk struct {
+	system
+	begun []uint64 // tokens of reads into pipes
+	other []uint64
+	clock time.Time
+}
+
+func (d *aHangingDisk) now() time.Time { return d.clock }
+
+func (d *aHangingDisk) start(_ int, op operation, token uint64) (uring.Handle, error) {
+	if op.kind == opSpliceIn {
+		d.begun = append(d.begun, token-tokenBase)
+	} else {
+		d.other = append(d.other, token-tokenBase)
+	}
+	return 1, nil
+}
+
+// TestTurns: while a disk hangs, so many read it as may; workers copy for the others what is in
+// memory, and where nothing is, these wait in order, and not for long; and what is no read goes on.
+func TestTurns(t *testing.T) {
+	const n = maxFills + 3
+	now := time.Unix(1e9, 0)
+	disk := &aHangingDisk{clock: now}
+	s := &Server{settings: *driveSettings(nil)}
+	s.stallTimeout = time.Minute
+	workers := &handPool{}
+	l := &loop{Server: s, sys: disk, workers: workers, fills: turns{free: maxFills}, now: now}
+	w := newWorld(&script{}, newSimIdentity(t))
+	for i := range n {
+		c := newConn(&s.settings, &simSocket{w: w}, fmt.Sprint(i), nil)
+		sl := &slot{conn: c, token: uint64(i), fd: i, place: -1}
+		l.slots = append(l.slots, sl)
+		f := &simOpen{w: w, size: 1 << 20}
+		c.transfer.pieces = []piece{{file: f, n: f.size, splice: true}}
+		l.perform(sl, c.send(now, nil))
+	}
+	expect := func(what string, got []uint64, want ...uint64) {
+		t.Helper()
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+	}
+	expect("at first", disk.begun, 0, 1, 2, 3)
+	var looked []uint64
+	for _, j := range workers.jobs {
+		looked = append(looked, j.token)
+	}
+	expect("is it in memory", looked, 4, 5, 6)
+	workers.jobs = nil
+	for _, token := range looked { // it is not
+		l.slots[token].conn.jobErr = errWaits
+		l.worked(l.slots[token])
+	}
+	expect("when nothing is in memory", disk.begun, 0, 1, 2, 3)
+
+	l.complete(uring.Completion{Token: tokenBase + 2, Result: 1000})
+	expect("when one was read", disk.begun, 0, 1, 2, 3, 4)
+	expect("what it goes on with", disk.other, 2)
+
+	// A read that is in the ring cannot be ended; one that waits for its turn is, and
+	// workers look whether the file is in memory.
+	disk.clock = now.Add(turnTime)
+	l.now = disk.clock
+	l.expire()
+	expect("when time is up", disk.begun, 0, 1, 2, 3, 4)
+	expect("what goes on", disk.other, 2)
+	var copied []uint64
+	for _, j := range workers.jobs {
+		copied = append(copied, j.token)
+	}
+	slices.Sort(copied) // deadlines at one time come in any order
+	expect("copied are", copied, 5, 6)
+
+	for i := range 5 { // the disk fails
+		if i != 2 {
+			l.complete(uring.Completion{Token: tokenBase + uint64(i), Result: -int32(unix.EIO)})
+		}
+	}
+	if l.fills.free != maxFills || len(l.fills.waiting) != 0 {
+		t.Errorf("in the end %d turns are free, and %d wait", l.fills.free, len(l.fills.waiting))
+	}
+}
