@@ -162,7 +162,7 @@ func (l *loop) examineNewcomer(name string) {
 	l.log.Info("the kernel has another driver for a cipher: it is tested before kernel TLS is used with it", "driver", name)
 	n.testing, n.found, n.err = name, nil, nil
 	l.engine.test++
-	l.engine.tester.submit(l.engine.test, func() { n.found, n.err = l.examine(l.lifetime) })
+	l.engine.tester.Submit(l.engine.test, func() { n.found, n.err = l.examine(l.lifetime) })
 }
 
 // examined takes the outcome of that test. A driver that was wrong is not tested again: a

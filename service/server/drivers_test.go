@@ -78,7 +78,7 @@ func TestNewcomer(t *testing.T) {
 				}
 			}
 			n.tester.work()
-			n.rang()
+			n.woken()
 			if got := n.connect(); got != tc.used || n.asked != 1 || len(n.tester.jobs) > 0 {
 				t.Errorf("used: %v, want %v; %d tests", got, tc.used, n.asked)
 			}
@@ -106,7 +106,7 @@ func TestNewcomerShows(t *testing.T) {
 	n.found = []offload.TestResult{{Driver: offload.Driver{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "early"}, Err: errSimWrong}}
 	n.connect()
 	n.tester.work()
-	n.rang()
+	n.woken()
 	n.pick.Driver = "early"
 	if n.connect() || len(n.tester.jobs) > 0 {
 		t.Error("it is used, or tested again")
@@ -146,14 +146,14 @@ func TestNewcomerOfParts(t *testing.T) {
 		}
 	}
 	n.tester.work()
-	n.rang()
+	n.woken()
 	n.pick.Driver = made.Name
 	n.found[0].Verified = true
 	if n.connect() || len(n.tester.jobs) != 1 {
 		t.Fatalf("used, or not tested: %d tests", len(n.tester.jobs))
 	}
 	n.tester.work()
-	n.rang()
+	n.woken()
 	if !n.connect() {
 		t.Error("not used")
 	}

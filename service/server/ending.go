@@ -38,7 +38,7 @@ func (l *loop) discard(c uring.Completion) {
 
 // abandon resets what is still there when the loop ends; SO_LINGER does it.
 func (l *loop) abandon() {
-	for _, token := range l.engine.closers.finished(nil) {
+	for _, token := range l.engine.closers.Finished(nil) {
 		l.closed(l.slots[token])
 	}
 	for _, s := range l.slots {
@@ -64,7 +64,7 @@ func (l *loop) abandon() {
 // connection may be touched then but its socket.
 func (l *loop) reading(s *slot) bool {
 	if s.pool != nil {
-		return s.pool.runs(s.token)
+		return s.pool.Runs(s.token)
 	}
 	return s.turns != nil && s.inRing
 }

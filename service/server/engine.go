@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	"uringhttpd/service/pool"
 
 	"golang.org/x/sys/unix"
 )
@@ -54,11 +55,11 @@ type engine struct {
 	limit    int       // of inFlight
 	inFlight int       // operations that may wait for it
 	queue    []*slot   // that have one to begin, in order
-	closers  pool      // close sockets that it has records of; io_uring would not say when that ends
+	closers  pool.Pool // close sockets that it has records of; io_uring would not say when that ends
 	moved    time.Time // when an operation that had to wait for it last ended
 	ended    int       // such operations
 	passed   time.Time // when it last passed a test
-	tester   pool      // runs the test, or that of a newcomer, on a goroutine of its own
+	tester   pool.Pool // runs the test, or that of a newcomer, on a goroutine of its own
 	test     uint64    // token of the latest one; the end of any other comes too late
 	testing  bool
 	testBy   time.Time // when that must have ended
@@ -104,7 +105,7 @@ func (l *loop) beginUse(s *slot) {
 	}
 	s.working = true
 	fd := s.fd
-	l.engine.closers.submit(s.token, func() { l.sys.close(fd) })
+	l.engine.closers.Submit(s.token, func() { l.sys.close(fd) })
 }
 
 // used comes when an operation that might wait for the engine has ended.
@@ -170,12 +171,12 @@ func (l *loop) testEngine() {
 	l.deadlines.set(&slot{place: -1}, e.testBy) // to be awake then
 	suites := l.drivers.suites()
 	e.test++
-	e.tester.submit(e.test, func() { *verdict = l.testCipher(l.lifetime, suites) })
+	e.tester.Submit(e.test, func() { *verdict = l.testCipher(l.lifetime, suites) })
 }
 
 // testLate ends a test that does not end by itself.
 func (l *loop) testLate() {
-	if e := &l.engine; e.testing && !l.now.Before(e.testBy) && e.tester.lose(e.test) {
+	if e := &l.engine; e.testing && !l.now.Before(e.testBy) && e.tester.Replace(e.test) {
 		l.tested(errNoVerdict)
 	}
 }
@@ -267,12 +268,12 @@ func (l *loop) giveUp(s *slot) {
 func (l *loop) lose(s *slot) bool {
 	switch {
 	case s.working && s.conn.state == stOffload:
-		if !l.handshakers.lose(s.token) {
+		if !l.handshakers.Replace(s.token) {
 			return false
 		}
 		l.handshakes--
 	case s.working:
-		if !l.engine.closers.lose(s.token) {
+		if !l.engine.closers.Replace(s.token) {
 			return false
 		}
 	}

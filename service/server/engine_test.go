@@ -14,35 +14,6 @@ import (
 	"uringhttpd/uring"
 )
 
-// TestLose: a worker is lost only while it runs the job, so that no more of them end
-// than were counted.
-func TestLose(t *testing.T) {
-	hang, begun := make(chan struct{}), make(chan struct{})
-	w := newWorkers(1, &bell{fd: -1})
-	w.submit(1, func() { close(begun); <-hang })
-	<-begun
-	w.submit(2, func() {}) // waits
-	if w.lose(2) {
-		t.Error("a job that waits was lost")
-	}
-	if !w.lose(1) || w.lose(1) {
-		t.Error("a job that hangs was not lost, or twice")
-	}
-	for ended := []uint64{}; len(ended) == 0; ended = w.finished(ended) { // in the place of the lost one
-		time.Sleep(time.Millisecond)
-	}
-	if w.lose(2) {
-		t.Error("a job that has ended was lost")
-	}
-	if !w.close(time.Minute) {
-		t.Error("a lost worker was waited for")
-	}
-	close(hang)
-	for ended := []uint64{}; len(ended) == 0; ended = w.finished(ended) {
-		time.Sleep(time.Millisecond)
-	}
-}
-
 // engineSystem records what a loop begins and cancels.
 type engineSystem struct {
 	system
@@ -55,7 +26,7 @@ func (r *engineSystem) now() time.Time            { return r.clock }
 func (r *engineSystem) cancel(uring.Handle) error { r.cancelled++; return nil }
 func (r *engineSystem) close(int)                 {}
 
-func (r *engineSystem) awaitBell(uint64) (uring.Handle, error) { return 1, nil }
+func (r *engineSystem) awaitWaker(uint64) (uring.Handle, error) { return 1, nil }
 
 func (r *engineSystem) start(_ int, op operation, _ uint64) (uring.Handle, error) {
 	r.begun = append(r.begun, op)
@@ -71,36 +42,41 @@ func (r *engineSystem) closes() (n int) {
 	return n
 }
 
+type handJob struct {
+	token uint64
+	run   func()
+}
+
 // handPool is a pool whose jobs run when the test says so.
 type handPool struct {
-	jobs []job
+	jobs []handJob
 	done []uint64
 	lost []uint64
 	busy []uint64 // jobs that a worker has
 }
 
-func (p *handPool) submit(token uint64, run func()) { p.jobs = append(p.jobs, job{token, run}) }
+func (p *handPool) Submit(token uint64, run func()) { p.jobs = append(p.jobs, handJob{token, run}) }
 
-func (p *handPool) finished(buf []uint64) []uint64 {
+func (p *handPool) Finished(buf []uint64) []uint64 {
 	buf = append(buf, p.done...)
 	p.done = nil
 	return buf
 }
 
-func (p *handPool) lose(token uint64) bool {
+func (p *handPool) Replace(token uint64) bool {
 	p.lost = append(p.lost, token)
-	return slices.ContainsFunc(p.jobs, func(j job) bool { return j.token == token })
+	return slices.ContainsFunc(p.jobs, func(j handJob) bool { return j.token == token })
 }
 
-func (p *handPool) runs(token uint64) bool { return slices.Contains(p.busy, token) }
+func (p *handPool) Runs(token uint64) bool { return slices.Contains(p.busy, token) }
 
-func (p *handPool) withdraw(token uint64) bool {
+func (p *handPool) Withdraw(token uint64) bool {
 	n := len(p.jobs)
-	p.jobs = slices.DeleteFunc(p.jobs, func(j job) bool { return j.token == token && !p.runs(token) })
+	p.jobs = slices.DeleteFunc(p.jobs, func(j handJob) bool { return j.token == token && !p.Runs(token) })
 	return len(p.jobs) < n
 }
 
-func (p *handPool) close(time.Duration) bool { return true }
+func (p *handPool) Close(time.Duration) bool { return true }
 
 func (p *handPool) work() {
 	for _, j := range p.jobs {
@@ -121,7 +97,7 @@ type engineLoop struct {
 func newEngineLoop(t *testing.T, n int) *engineLoop {
 	t.Helper()
 	sys := &engineSystem{clock: time.Unix(1e9, 0)}
-	s := &Server{settings: *driveSettings(nil), bell: &bell{fd: -1}}
+	s := &Server{settings: *driveSettings(nil)}
 	s.stallTimeout = time.Minute
 	s.offloads.Store(true)
 	s.lifetime, s.endRequests = context.WithCancel(context.Background())
@@ -161,7 +137,7 @@ func (e *engineLoop) pass(d time.Duration) {
 		e.expire()
 		e.testLate()
 		e.tester.work()
-		e.rang()
+		e.woken()
 	}
 }
 
@@ -200,7 +176,7 @@ func TestAbortedTest(t *testing.T) {
 	e.Abort()
 	e.answer = e.lifetime.Err() // as who asks returns it
 	e.tester.work()
-	e.rang()
+	e.woken()
 	e.tested(e.answer)
 	if e.engine.dead || !errors.Is(e.fatal, ErrAborted) {
 		t.Errorf("dead %v, fatal %v", e.engine.dead, e.fatal)
@@ -234,7 +210,7 @@ func TestVerdicts(t *testing.T) {
 				e.testLate()
 			}
 			e.tester.work()
-			e.rang()
+			e.woken()
 			if e.engine.dead != tc.dead || e.offloads.Load() == tc.dead || (e.engine.lost == 1) != tc.dead {
 				t.Errorf("dead %v, keys are handed over %v, %d lost", e.engine.dead, e.offloads.Load(), e.engine.lost)
 			}
@@ -327,7 +303,7 @@ func TestRevived(t *testing.T) {
 		t.Errorf("revived %v, closes in the ring %d, by workers %d", e.engine.revived, e.sys.closes(), len(e.closers.jobs))
 	}
 	e.closers.work()
-	e.rang()
+	e.woken()
 	if e.live != 0 || e.engine.lost != 0 || e.engine.inFlight != 0 {
 		t.Errorf("%d connections live, %d are lost, %d operations wait", e.live, e.engine.lost, e.engine.inFlight)
 	}
@@ -366,7 +342,7 @@ func TestRevivedLater(t *testing.T) {
 		t.Errorf("revived %v, closes by workers %d", e.engine.revived, len(e.closers.jobs))
 	}
 	e.closers.work()
-	e.rang()
+	e.woken()
 	for fd, n := 0, e.sys.closes(); fd < n; fd++ {
 		e.complete(uring.Completion{Token: tokenBase})
 	}

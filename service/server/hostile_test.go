@@ -556,7 +556,7 @@ func TestAbortGivesBack(t *testing.T) {
 	}
 }
 
-// TestShutdownAfterEnd: the bell's descriptor belongs to others by then.
+// TestShutdownAfterEnd: the waker's descriptor belongs to others by then.
 func TestShutdownAfterEnd(t *testing.T) {
 	ts := startServer(t, http.NotFoundHandler(), nil)
 	ts.Shutdown()

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/ktls"
+	"uringhttpd/service/pool"
 	"uringhttpd/uring"
 )
 
@@ -23,9 +24,9 @@ const (
 
 	// Tokens of the ring's operations: these, then the listeners, then the
 	// connections' slots.
-	tokenNone = 0 // nobody waits for the completion
-	tokenBell = 1
-	tokenBase = 2
+	tokenNone  = 0 // nobody waits for the completion
+	tokenWaker = 1
+	tokenBase  = 2
 )
 
 // A slot is the loop's side of a connection.
@@ -44,7 +45,7 @@ type slot struct {
 	place    int // in the heap of deadlines; -1: not there
 
 	// See storage.go.
-	pool  pool      // that has a job of it; nil: none, or that of handshakes
+	pool  pool.Pool // that has a job of it; nil: none, or that of handshakes
 	asked time.Time // that pool was
 	reads time.Time // since then a disk has perhaps been read
 	slow  bool      // for diskTime
@@ -64,10 +65,10 @@ type slot struct {
 type loop struct {
 	*Server
 	sys         system
-	workers     pool // for handlers, and for sealing in user space; they wait for no disk, but see storage.go
-	disk        pool // for what may
-	handshakers pool // for handshakes alone: a flood of them holds up nothing else
-	handshakes  int  // with handshakers
+	workers     pool.Pool // for handlers, and for sealing in user space; they wait for no disk, but see storage.go
+	disk        pool.Pool // for what may
+	handshakers pool.Pool // for handshakes alone: a flood of them holds up nothing else
+	handshakes  int       // with handshakers
 	slots       []*slot
 	free        []int
 	live        int
@@ -101,8 +102,8 @@ func (s *Server) Run(ready func()) error {
 
 func (s *Server) run(ready func()) error {
 	defer s.closeListeners()
-	defer s.bell.close()
-	sys, err := newRingSystem(s.bell, s.stallTimeout)
+	defer s.waker.Close()
+	sys, err := newRingSystem(s.waker, s.stallTimeout)
 	if err != nil {
 		return err
 	}
@@ -112,11 +113,11 @@ func (s *Server) run(ready func()) error {
 	l := &loop{
 		Server:      s,
 		sys:         sys,
-		workers:     newWorkers(max(4, n), s.bell),
-		disk:        newWorkers(diskOps, s.bell),
-		storage:     storage{closer: newWorkers(1, s.bell)},
-		handshakers: newWorkers(max(1, n/2), s.bell),
-		engine:      engine{limit: engineOps, closers: newWorkers(engineOps, s.bell), tester: newWorkers(1, s.bell)},
+		workers:     pool.New(max(4, n), s.waker),
+		disk:        pool.New(diskOps, s.waker),
+		storage:     storage{closer: pool.New(1, s.waker)},
+		handshakers: pool.New(max(1, n/2), s.waker),
+		engine:      engine{limit: engineOps, closers: pool.New(engineOps, s.waker), tester: pool.New(1, s.waker)},
 		fills:       turns{free: maxFills},
 	}
 	return l.run(ready)
@@ -128,13 +129,13 @@ func (l *loop) run(ready func()) (err error) {
 	defer func() {
 		l.endRequests() // a ring that failed ends handlers too
 		err = errors.Join(err, l.sys.end(l.discard))
-		l.workers.close(diskTime)
-		l.disk.close(diskTime)
+		l.workers.Close(diskTime)
+		l.disk.Close(diskTime)
 		l.releaseLast()
-		if !l.handshakers.close(engineTime) || !l.engine.closers.close(engineTime) {
+		if !l.handshakers.Close(engineTime) || !l.engine.closers.Close(engineTime) {
 			l.loseRunning()
 		}
-		l.engine.tester.close(engineTime)
+		l.engine.tester.Close(engineTime)
 		l.abandon()
 		if n := l.engine.lost; n > 0 {
 			err = errors.Join(err, fmt.Errorf("%w: %d", ErrEngineLost, n))
@@ -146,7 +147,7 @@ func (l *loop) run(ready func()) (err error) {
 	l.accepts = make([]uring.Handle, len(l.listeners))
 	l.now = l.sys.now()
 	l.count(0)
-	l.started(l.sys.awaitBell(tokenBell))
+	l.started(l.sys.awaitWaker(tokenWaker))
 	l.accept()
 	ready()
 	for l.fatal == nil && !(l.stopping && l.live == l.storage.hung) {
@@ -187,9 +188,9 @@ func (l *loop) complete(c uring.Completion) {
 	l.now = l.sys.now()
 	switch n := uint64(len(l.listeners)); {
 	case c.Token == tokenNone:
-	case c.Token == tokenBell:
-		l.started(l.sys.awaitBell(tokenBell))
-		l.rang()
+	case c.Token == tokenWaker:
+		l.started(l.sys.awaitWaker(tokenWaker))
+		l.woken()
 	case c.Token < tokenBase+n:
 		l.accepted(int(c.Token-tokenBase), c)
 	default:
@@ -201,8 +202,8 @@ func (l *loop) complete(c uring.Completion) {
 	}
 }
 
-// rang looks at why the bell was rung.
-func (l *loop) rang() {
+// woken looks at why the loop was woken.
+func (l *loop) woken() {
 	switch l.request.Load() {
 	case askedAbort:
 		l.fatal = ErrAborted
@@ -210,26 +211,26 @@ func (l *loop) rang() {
 	case askedShutdown:
 		l.stop()
 	}
-	l.finished = l.handshakers.finished(l.finished[:0])
+	l.finished = l.handshakers.Finished(l.finished[:0])
 	for _, token := range l.finished {
 		if !l.slots[token].lost {
 			l.handshakes--
 		}
 	}
-	l.finished = l.disk.finished(l.workers.finished(l.finished))
+	l.finished = l.disk.Finished(l.workers.Finished(l.finished))
 	for _, token := range l.finished {
 		l.worked(l.slots[token])
 	}
-	if len(l.storage.closer.finished(nil)) > 0 {
+	if len(l.storage.closer.Finished(nil)) > 0 {
 		l.released()
 	}
-	for _, token := range l.engine.closers.finished(nil) {
+	for _, token := range l.engine.closers.Finished(nil) {
 		s := l.slots[token]
 		s.working = false
 		l.used(s, 0)
 		l.closed(s)
 	}
-	for _, token := range l.engine.tester.finished(nil) {
+	for _, token := range l.engine.tester.Finished(nil) {
 		l.testEnded(token)
 	}
 }
@@ -485,7 +486,7 @@ func (l *loop) perform(s *slot, op operation) {
 			l.deadlines.set(s, l.now.Add(engineTime))
 		}
 		l.handshakes++
-		l.handshakers.submit(s.token, op.job)
+		l.handshakers.Submit(s.token, op.job)
 		return
 	case opSpliceIn:
 		l.inTurn(s, op, &l.fills)

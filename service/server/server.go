@@ -17,6 +17,7 @@ import (
 	"uringhttpd/ktls"
 	"uringhttpd/offload"
 	"uringhttpd/platform"
+	"uringhttpd/service/pool"
 )
 
 // Options say what a Server serves, and how.
@@ -110,7 +111,7 @@ type Server struct {
 	settings
 	connections int
 	listeners   []*Listener
-	bell        *bell
+	waker       *pool.Waker
 	testCipher  func(context.Context, []uint16) error
 	examine     func(context.Context) ([]offload.TestResult, error)
 	refused     []string
@@ -127,7 +128,7 @@ const (
 // New returns a server for listeners, which it owns from here on. Nothing is
 // accepted before Run.
 func New(opts Options, listeners []*Listener) (*Server, error) {
-	b, err := newBell()
+	waker, err := pool.NewWaker()
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +148,7 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 		},
 		connections: opts.Connections,
 		listeners:   listeners,
-		bell:        b,
+		waker:       waker,
 		testCipher:  opts.TestCipher,
 		examine:     opts.Examine,
 		refused:     opts.Refused,
@@ -181,5 +182,5 @@ var ErrAborted = errors.New("server: connections were reset")
 
 func (s *Server) ask(what uint32) {
 	s.request.Store(what)
-	s.bell.ring()
+	s.waker.Wake()
 }

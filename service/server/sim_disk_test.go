@@ -75,7 +75,7 @@ func (w *world) waited() {
 	}
 }
 
-func (p *simPool) withdraw(token uint64) bool {
+func (p *simPool) Withdraw(token uint64) bool {
 	for i, j := range p.w.jobs {
 		if j.pool == p && j.token == token && !j.begun {
 			p.w.jobs = append(p.w.jobs[:i:i], p.w.jobs[i+1:]...)
@@ -85,7 +85,7 @@ func (p *simPool) withdraw(token uint64) bool {
 	return false
 }
 
-func (p *simPool) runs(token uint64) bool {
+func (p *simPool) Runs(token uint64) bool {
 	for _, j := range p.w.jobs {
 		if j.pool == p && j.token == token {
 			return j.begun

@@ -102,7 +102,6 @@ func newWorld(s *script, id *simIdentity) *world {
 		testCipher:  w.testCipher,
 		examine:     w.examine,
 		listeners:   []*Listener{{fd: -1}, {fd: -1, TLS: true}},
-		bell:        &bell{fd: -1},
 	}
 	server.offloads.Store(true)
 	server.drivers.add(w.driver.encryptors())

@@ -112,7 +112,7 @@ func (w *world) accept(fd int, token uint64) (uring.Handle, error) {
 	return w.launch(&flight{kind: flightAccept, fd: fd, token: token})
 }
 
-func (w *world) awaitBell(token uint64) (uring.Handle, error) {
+func (w *world) awaitWaker(token uint64) (uring.Handle, error) {
 	return w.launch(&flight{kind: flightBell, token: token})
 }
 
@@ -203,7 +203,7 @@ type simPool struct {
 	done []uint64
 }
 
-func (p *simPool) submit(token uint64, run func()) {
+func (p *simPool) Submit(token uint64, run func()) {
 	for _, f := range p.w.flights {
 		if !p.free && f.token == p.w.ringToken(token) {
 			p.w.fault("a connection has a job beside an operation")
@@ -212,17 +212,17 @@ func (p *simPool) submit(token uint64, run func()) {
 	p.w.jobs = append(p.w.jobs, simJob{pool: p, token: token, run: run, at: p.w.clock})
 }
 
-func (p *simPool) finished(buf []uint64) []uint64 {
+func (p *simPool) Finished(buf []uint64) []uint64 {
 	buf = append(buf, p.done...)
 	p.done = nil
 	return buf
 }
 
-func (p *simPool) lose(token uint64) bool {
+func (p *simPool) Replace(token uint64) bool {
 	return slices.ContainsFunc(p.w.jobs, func(j simJob) bool { return j.pool == p && j.token == token && p.w.stops(j) })
 }
 
-func (p *simPool) close(time.Duration) bool {
+func (p *simPool) Close(time.Duration) bool {
 	for len(p.w.jobs) > 0 && p.w.chance(500) {
 		p.w.work() // it runs already
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"time"
+	"uringhttpd/service/pool"
 )
 
 // A disk may hang: a read of it then ends late or never, and cannot be ended. So the
@@ -46,16 +47,16 @@ type storage struct {
 	hung int // of them, those that have taken stall_timeout
 	left int // connections that were given up at the end
 
-	closer pool     // releases files, one at a time
-	unused []source // to be released, in order; the closer has the first
-	over   bool     // the loop has ended
+	closer pool.Pool // releases files, one at a time
+	unused []source  // to be released, in order; the closer has the first
+	over   bool      // the loop has ended
 }
 
 // work has a worker of p run the job of op.
-func (l *loop) work(s *slot, op operation, p pool) {
+func (l *loop) work(s *slot, op operation, p pool.Pool) {
 	s.working, s.pool, s.asked = true, p, l.now
 	l.deadlines.set(s, l.now.Add(min(diskTime, l.stallTimeout)))
-	p.submit(s.token, op.job)
+	p.Submit(s.token, op.job)
 }
 
 // beginRead reads a file into a pipe.
@@ -69,12 +70,12 @@ func (l *loop) beginRead(s *slot, op operation) {
 // by stall_timeout is withdrawn, and its event is late; what has begun cannot be ended.
 func (l *loop) slowRead(s *slot) {
 	next := l.now.Add(min(diskTime, l.stallTimeout))
-	if p := s.pool; p != nil && !p.runs(s.token) {
+	if p := s.pool; p != nil && !p.Runs(s.token) {
 		switch due := s.asked.Add(l.stallTimeout); {
 		case l.now.Before(due) && due.Before(next):
 			next = due
 		case l.now.Before(due):
-		case p.withdraw(s.token):
+		case p.Withdraw(s.token):
 			s.working, s.pool = false, nil
 			l.perform(s, s.conn.step(event{late: true, now: l.now}))
 			return
@@ -130,7 +131,7 @@ func (l *loop) release(segments []segment) {
 	}
 }
 
-func (l *loop) releaseNext() { l.storage.closer.submit(0, l.storage.unused[0].Release) }
+func (l *loop) releaseNext() { l.storage.closer.Submit(0, l.storage.unused[0].Release) }
 
 // released comes when the closer has released a file.
 func (l *loop) released() {
@@ -145,10 +146,10 @@ func (l *loop) releaseLast() {
 	st := &l.storage
 	st.over = true
 	rest := st.unused
-	if len(rest) > 0 && !st.closer.withdraw(0) {
+	if len(rest) > 0 && !st.closer.Withdraw(0) {
 		rest = rest[1:] // the closer has it, or is done with it
 	}
-	if !st.closer.close(diskTime) {
+	if !st.closer.Close(diskTime) {
 		return
 	}
 	for _, f := range rest {

@@ -237,7 +237,7 @@ func TestStorageLog(t *testing.T) {
 		l.slots[j.token].conn.jobErr = unix.EIO
 		disk.done = append(disk.done, j.token)
 	}
-	l.rang()
+	l.woken()
 	if strings.Count(log.String(), silent) != 1 || strings.Count(log.String(), again) != 1 {
 		t.Errorf("once it answers: %s", &log)
 	}

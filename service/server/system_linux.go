@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"uringhttpd/service/pool"
 	"uringhttpd/uring"
 )
 
@@ -19,7 +20,7 @@ type system interface {
 	// start queues op for the socket fd. Its completion brings token back.
 	start(fd int, op operation, token uint64) (uring.Handle, error)
 	accept(fd int, token uint64) (uring.Handle, error)
-	awaitBell(token uint64) (uring.Handle, error)
+	awaitWaker(token uint64) (uring.Handle, error)
 	// cancel ends an operation early; its own completion has tokenNone.
 	cancel(h uring.Handle) error
 	// wait calls complete for what has completed, once something has, or at the
@@ -36,12 +37,12 @@ type system interface {
 // ringSystem is a system on one io_uring.
 type ringSystem struct {
 	ring  *uring.Ring
-	bell  *bell
-	rung  [8]byte       // what is read from the bell
+	waker *pool.Waker
+	rung  [8]byte       // what is read from the waker
 	stall time.Duration // see newTCPSocket
 }
 
-func newRingSystem(b *bell, stall time.Duration) (*ringSystem, error) {
+func newRingSystem(waker *pool.Waker, stall time.Duration) (*ringSystem, error) {
 	ring, err := uring.New(ringEntries)
 	if err != nil {
 		return nil, err
@@ -49,7 +50,7 @@ func newRingSystem(b *bell, stall time.Duration) (*ringSystem, error) {
 	if _, _, err := ring.LimitWorkers(boundedWorkers, unboundedWorkers); err != nil {
 		return nil, errors.Join(err, ring.Close(func(uring.Completion) {}))
 	}
-	return &ringSystem{ring: ring, bell: b, stall: stall}, nil
+	return &ringSystem{ring: ring, waker: waker, stall: stall}, nil
 }
 
 func (s *ringSystem) now() time.Time { return time.Now() }
@@ -58,8 +59,8 @@ func (s *ringSystem) accept(fd int, token uint64) (uring.Handle, error) {
 	return s.ring.Push(uring.Accept(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC), token)
 }
 
-func (s *ringSystem) awaitBell(token uint64) (uring.Handle, error) {
-	return s.ring.Push(uring.Read(s.bell.fd, s.rung[:], -1), token)
+func (s *ringSystem) awaitWaker(token uint64) (uring.Handle, error) {
+	return s.ring.Push(uring.Read(s.waker.FD(), s.rung[:], -1), token)
 }
 
 func (s *ringSystem) cancel(h uring.Handle) error {
