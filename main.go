@@ -29,6 +29,7 @@ import (
 	"uringhttpd/platform"
 	"uringhttpd/service"
 	"uringhttpd/service/files"
+	"uringhttpd/service/journal"
 	"uringhttpd/service/server"
 	"uringhttpd/systemd"
 )
@@ -249,7 +250,7 @@ func serveConfig(cfg *config.Config, opened *service.Opened, passed map[string][
 	defer signal.Stop(signals)
 	signal.Ignore(syscall.SIGPIPE) // whoever read the log is gone, the clients are not
 
-	lines := server.NewLog(stderr)
+	lines := journal.New(stderr)
 	defer lines.Close()
 	prefix := systemd.LevelPrefix
 	if !systemd.Journal() {

@@ -16,6 +16,7 @@ import (
 
 	"uringhttpd/ktls"
 	"uringhttpd/offload"
+	"uringhttpd/service/journal"
 )
 
 // state is what a connection waits for. In the order of a connection's life.
@@ -569,7 +570,7 @@ func (c *conn) endResponse(failure string, now time.Time) {
 	}
 	attrs := []slog.Attr{slog.String("remote", c.remote), slog.Int("status", r.status)}
 	if c.request != nil {
-		attrs = append(attrs, slog.String("method", c.request.Method), slog.String("path", clip(c.request.URL.Path)))
+		attrs = append(attrs, slog.String("method", c.request.Method), slog.String("path", journal.Clip(c.request.URL.Path)))
 	}
 	attrs = append(attrs, slog.Int64("bytes", sent), slog.String("transport", c.transport.String()))
 	if c.transport == kernel {

@@ -536,3 +536,24 @@ func openFiles(t *testing.T) int {
 	}
 	return len(names)
 }
+
+// logLines collects the lines of a logger.
+type logLines struct{ bytes.Buffer }
+
+func (l *logLines) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// has reports whether one line has all of texts.
+func (l *logLines) has(texts ...string) bool {
+	for line := range strings.Lines(l.String()) {
+		all := true
+		for _, text := range texts {
+			all = all && strings.Contains(line, text)
+		}
+		if all {
+			return true
+		}
+	}
+	return false
+}

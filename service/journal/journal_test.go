@@ -1,13 +1,17 @@
-package server
+package journal
 
 import (
 	"bytes"
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
+	"uringhttpd/test/leak"
 )
 
-// stuckWriter is who reads the log, and does not.
+func TestMain(m *testing.M) { leak.Main(m) }
+
+// stuckWriter is a log reader that blocks until leave is closed.
 type stuckWriter struct{ entered, leave chan struct{} }
 
 func (w *stuckWriter) Write(p []byte) (int, error) {
@@ -19,13 +23,13 @@ func (w *stuckWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestLogStuck: a reader that stands still holds up neither who logs nor the end.
+// TestLogStuck: a reader that stands still blocks neither loggers nor Close.
 func TestLogStuck(t *testing.T) {
 	w := &stuckWriter{entered: make(chan struct{}, 1), leave: make(chan struct{})}
 	defer close(w.leave)
-	l := NewLog(w)
+	l := New(w)
 	log := l.Logger(slog.LevelInfo, nil)
-	for range logQueue + 100 {
+	for range queueLines + 100 {
 		log.Info("line")
 	}
 	<-w.entered
@@ -37,7 +41,7 @@ func TestLogStuck(t *testing.T) {
 
 func TestLogLines(t *testing.T) {
 	var out bytes.Buffer
-	l := NewLog(&out)
+	l := New(&out)
 	l.dropped.Store(3)
 	log := l.Logger(slog.LevelInfo, func(level slog.Level) string { return "<" + level.String() + ">" })
 	log.Debug("not shown")
@@ -49,32 +53,21 @@ func TestLogLines(t *testing.T) {
 	}
 }
 
+// TestLogAfterClose: logging after Close neither panics nor blocks.
+func TestLogAfterClose(t *testing.T) {
+	l := New(io.Discard)
+	log := l.Logger(slog.LevelInfo, nil)
+	l.Close()
+	for range 2 * queueLines {
+		log.Info("late")
+	}
+}
+
 func TestClip(t *testing.T) {
-	if got := clip(strings.Repeat("x", 1<<20)); len(got) != 1<<10 {
+	if got := Clip(strings.Repeat("x", 1<<20)); len(got) != 1<<10 {
 		t.Errorf("%d bytes of a client's text go into the log", len(got))
 	}
-	if got := clip("/a"); got != "/a" {
+	if got := Clip("/a"); got != "/a" {
 		t.Errorf("got %q", got)
 	}
-}
-
-// logLines is a log for a test.
-type logLines struct{ bytes.Buffer }
-
-func (l *logLines) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
-// has reports whether one line has all of texts.
-func (l *logLines) has(texts ...string) bool {
-	for line := range strings.Lines(l.String()) {
-		all := true
-		for _, text := range texts {
-			all = all && strings.Contains(line, text)
-		}
-		if all {
-			return true
-		}
-	}
-	return false
 }

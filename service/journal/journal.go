@@ -1,4 +1,6 @@
-package server
+// Package journal writes the service's log: lines of log/slog, queued so that a reader that stands
+// still never blocks the service, with the prefixes of sd-daemon(3) where systemd's journal reads them.
+package journal
 
 import (
 	"bytes"
@@ -11,26 +13,25 @@ import (
 	"time"
 )
 
-const logQueue = 1024 // lines that may wait for a reader of the log that is slow
+const queueLines = 1024 // lines that may wait for a slow reader
 
-// A Log writes lines for a slog.Logger without ever waiting for who reads them:
-// a journal that stands still must not stand a server still. Lines that find
-// the queue full are dropped, and counted in the log itself.
+// A Log writes lines for slog.Loggers from a goroutine of its own and never blocks a logger. Lines
+// that find the queue full are dropped; a later line tells how many.
 type Log struct {
 	lines   chan []byte
 	dropped atomic.Uint32
 	closing chan struct{} // closed by Close
-	done    chan struct{} // closed when nothing is written any more
+	done    chan struct{} // closed after the last write
 }
 
-// NewLog starts a Log that writes to w.
-func NewLog(w io.Writer) *Log {
-	l := &Log{lines: make(chan []byte, logQueue), closing: make(chan struct{}), done: make(chan struct{})}
+// New starts a Log that writes to w. Close ends it.
+func New(w io.Writer) *Log {
+	l := &Log{lines: make(chan []byte, queueLines), closing: make(chan struct{}), done: make(chan struct{})}
 	go l.write(w)
 	return l
 }
 
-// write writes queued lines until Close, and then those that are queued by then.
+// write writes queued lines until Close, and then those queued before it.
 func (l *Log) write(w io.Writer) {
 	defer close(l.done)
 	one := func(line []byte) {
@@ -67,11 +68,11 @@ func (l *Log) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// closeTime is how long Close waits for a reader of the log that stands still.
+// closeTime is how long Close waits for a slow reader.
 const closeTime = time.Second
 
-// Close writes the queued lines, as far as they are read within a second. A worker that a
-// disk or a crypto engine keeps may still log afterwards: such lines are lost.
+// Close writes the queued lines, as many as the reader takes within a second. Lines logged after
+// Close, by a worker that hung in a file system or a crypto driver, are dropped.
 func (l *Log) Close() {
 	close(l.closing)
 	select {
@@ -80,8 +81,8 @@ func (l *Log) Close() {
 	}
 }
 
-// Logger returns a logger of level and above. If prefix is not nil, each line
-// starts with it instead of the time, as the journal wants.
+// Logger returns a logger of level and above. If prefix is not nil, each line starts with
+// prefix(level) and has no time, since the journal adds one.
 func (l *Log) Logger(level slog.Level, prefix func(slog.Level) string) *slog.Logger {
 	if prefix == nil {
 		return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: level}))
@@ -98,7 +99,7 @@ func withoutTime(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// prefixHandler puts a prefix before each line of a text handler.
+// prefixHandler writes a prefix in front of each line of a text handler.
 type prefixHandler struct {
 	mu     *sync.Mutex
 	buf    *bytes.Buffer
@@ -135,5 +136,5 @@ func (h *prefixHandler) WithGroup(name string) slog.Handler {
 	return &c
 }
 
-// clip bounds what of a client's text goes into the log.
-func clip(s string) string { return s[:min(len(s), 1<<10)] }
+// Clip bounds text of a client to 1 KiB for a log line.
+func Clip(s string) string { return s[:min(len(s), 1<<10)] }
