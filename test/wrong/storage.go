@@ -32,19 +32,19 @@ var FreesOnLoop = Variant{"files are closed on the loop", []Edit{{
 // NeverWithdrawn leaves a job in the queue for as long as a disk keeps all workers.
 var NeverWithdrawn = Variant{"jobs are not withdrawn", []Edit{{
 	File: "service/server/storage.go",
-	Old:  "case p.withdraw(s.token):",
+	Old:  "case p.Withdraw(s.token):",
 	New:  "case false:",
 }}}
 
 // WithdrawnTwice ends a connection's wait for a job that a worker has.
 var WithdrawnTwice = Variant{"jobs that run are withdrawn", []Edit{{
 	File: "service/server/storage.go",
-	Old:  "if p := s.pool; p != nil && !p.runs(s.token) {",
+	Old:  "if p := s.pool; p != nil && !p.Runs(s.token) {",
 	New:  "if p := s.pool; p != nil {",
 }, {
 	File: "service/server/storage.go",
-	Old:  "case p.withdraw(s.token):",
-	New:  "case p.withdraw(s.token) || true:",
+	Old:  "case p.Withdraw(s.token):",
+	New:  "case p.Withdraw(s.token) || true:",
 }}}
 
 // EndsShort ends a connection with FIN when its file cannot be read.
