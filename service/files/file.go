@@ -371,7 +371,7 @@ func (h *handler) openCached(name string) (*os.File, error) {
 // which the caller closes. It waits for a file that was changed just now, see
 // settled. Unless wait is true it does not wait for storage, and the error for what is
 // not cached is errUncached.
-func (h *handler) open(ctx context.Context, w http.ResponseWriter, name string, wait bool) (file *File, folder *os.File, err error) {
+func (h *handler) open(r *http.Request, name string, wait bool) (file *File, folder *os.File, err error) {
 	var f *os.File
 	if wait {
 		f, err = h.root.OpenFile(name, openFlags, 0)
@@ -382,7 +382,7 @@ func (h *handler) open(ctx context.Context, w http.ResponseWriter, name string, 
 		return nil, nil, err
 	}
 	fd := int(f.Fd())
-	stat, err := h.settled(ctx, w, fd)
+	stat, err := h.settled(r, fd)
 	switch {
 	case err != nil:
 	case stat.isFolder():

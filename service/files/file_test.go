@@ -23,7 +23,7 @@ func openFile(t *testing.T, dir, name string) *File {
 	root, err := os.OpenRoot(dir)
 	must(t, err)
 	defer root.Close()
-	file, folder, err := newHandler(root, Options{}, kernel()).open(t.Context(), nil, name, true)
+	file, folder, err := newHandler(root, Options{}, kernel()).open(request("GET", "/"), name, true)
 	must(t, err)
 	if folder != nil {
 		t.Fatalf("%s is a folder", name)

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"unicode"
 	"unicode/utf8"
+	"uringhttpd/service/http1"
 )
 
 const allowed = "GET, HEAD, OPTIONS"
@@ -23,8 +24,8 @@ const allowed = "GET, HEAD, OPTIONS"
 type Options struct {
 	Listing bool // list a folder that has no index.html; otherwise 404
 
-	// Folder is the root, opened as a file, for ServeCached; it has to stay open, too.
-	// Without it nothing is known to be cached.
+	// Folder is the root, opened as a file, to ask the kernel what it has cached; it has to stay
+	// open, too. Without it nothing is known to be cached.
 	Folder *os.File
 	Log    *slog.Logger // takes why a file cannot be read; nil: nobody does
 }
@@ -52,16 +53,16 @@ type handler struct {
 	slow    chan struct{} // full: no more may wait long
 }
 
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.answer(w, r, true) }
-
-// ServeCached is ServeHTTP for a request that can be answered without waiting for storage,
-// as far as the kernel can tell. Any other it leaves alone, and returns false. A listing
-// always is one of those.
-func (h *handler) ServeCached(w http.ResponseWriter, r *http.Request) bool {
-	return h.answer(w, r, false)
+// ServeHTTP answers. Where the server says that a handler may not wait for storage
+// (http1.MayBlock), it answers what the kernel has cached, as far as that can be told, and
+// no directory listings.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !h.answer(w, r, http1.MayBlock(r)) {
+		http1.WouldBlock(r)
+	}
 }
 
-// answer answers, or returns false where it would have to wait and must not.
+// answer answers, or returns false if it would have to wait for storage and wait is false.
 func (h *handler) answer(w http.ResponseWriter, r *http.Request, wait bool) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
@@ -130,7 +131,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string, wa
 	if name == "" {
 		name = "."
 	}
-	file, folder, err := h.open(r.Context(), w, name, wait)
+	file, folder, err := h.open(r, name, wait)
 	switch {
 	case err == errPostponed:
 		return true
@@ -160,7 +161,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string, wa
 
 // serveFolder answers with the folder's index.html, or else its listing.
 func (h *handler) serveFolder(w http.ResponseWriter, r *http.Request, name string, folder *os.File, wait bool) bool {
-	index, other, err := h.open(r.Context(), w, path.Join(name, "index.html"), wait)
+	index, other, err := h.open(r, path.Join(name, "index.html"), wait)
 	if other != nil {
 		other.Close()
 	}

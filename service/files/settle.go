@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"time"
+	"uringhttpd/service/http1"
 
 	"golang.org/x/sys/unix"
 )
@@ -86,18 +87,10 @@ func wait(ctx context.Context, d time.Duration) error {
 // again. There is no answer until then.
 var errPostponed = errors.New("files: postponed")
 
-// A postponer is a ResponseWriter of a server that can call the handler again later, with the
-// same request, in place of an answer. So a wait costs no goroutine.
-type postponer interface {
-	// Postpone asks for that, d from now at the earliest, and reports whether the server will;
-	// it does so only so often for a request.
-	Postpone(d time.Duration) bool
-}
-
 // settled returns the identity of a descriptor once another change of the file
 // could not have the same. The error is errUnsettled if that does not come, errPostponed if it
-// may come later, the context's if it ends before, or that of identify.
-func (h *handler) settled(ctx context.Context, w http.ResponseWriter, fd int) (identity, error) {
+// may come later, that of the request's context if it ends before, or that of identify.
+func (h *handler) settled(r *http.Request, fd int) (identity, error) {
 	for try := 0; ; try++ {
 		// The clock comes first, so that a change between the two is young.
 		now := h.system.now()
@@ -106,16 +99,17 @@ func (h *handler) settled(ctx context.Context, w http.ResponseWriter, fd int) (i
 			return stat, err
 		}
 		left := stat.unsettled(now)
-		p, ok := w.(postponer)
-		switch {
-		case left == 0:
+		if left == 0 {
 			return stat, nil
-		case ok && p.Postpone(left+tick): // as in pause
+		}
+		ok, supported := http1.Postpone(r, left+tick) // as in pause
+		switch {
+		case ok:
 			return stat, errPostponed
-		case ok || try == maxSettles:
+		case supported || try == maxSettles:
 			return stat, errUnsettled
 		}
-		if err := h.pause(ctx, left, try > 0); err != nil {
+		if err := h.pause(r.Context(), left, try > 0); err != nil {
 			return stat, err
 		}
 	}

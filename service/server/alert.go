@@ -9,6 +9,7 @@ import (
 	"net"
 
 	"uringhttpd/ktls"
+	"uringhttpd/service/http1"
 )
 
 // badRecordMAC is what a client says of a record that it cannot open (RFC 8446
@@ -75,7 +76,7 @@ func (c *conn) overhear(received int64) (op operation, ended bool) {
 		return operation{}, false
 	}
 	c.session.Feed(c.wire[:n])
-	for len(c.in) < maxHead {
+	for len(c.in) < http1.MaxHead {
 		got, err := c.session.Read(c.spare())
 		c.decrypted(got)
 		switch {

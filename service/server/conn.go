@@ -16,6 +16,7 @@ import (
 
 	"uringhttpd/ktls"
 	"uringhttpd/offload"
+	"uringhttpd/service/http1"
 	"uringhttpd/service/journal"
 )
 
@@ -69,8 +70,8 @@ type settings struct {
 	log           *slog.Logger
 	access        bool
 	sameHost      func(peer, own netip.Addr) bool // is the client on this machine
-	lifetime      context.Context                 // of requests; nil: without end
-	giveBack      func([]segment)                 // releases their files off the loop, if that waits for a disk; nil: release
+	lifetime      context.Context                 // of requests
+	giveBack      func([]http1.Segment)           // releases their files off the loop, if that waits for a disk; nil: release
 	stopping      bool                            // no further requests; only the loop changes it
 	repeats       repeats                         // log lines that clients can cause
 	counters      counters
@@ -100,7 +101,7 @@ type conn struct {
 
 	request   *http.Request // nil when it could not be parsed
 	bodiless  bool          // its method is HEAD, though it may not have been parsed
-	response  *response
+	response  *http1.Response
 	started   time.Time
 	postponed int   // how often the handler for the request was
 	close     bool  // no request after this one
@@ -327,15 +328,15 @@ func (c *conn) tryKernel() error {
 // more where there is none.
 func (c *conn) nextRequest(now time.Time) operation {
 	for {
-		c.in = trimBlankLines(c.in)
+		c.in = http1.TrimBlankLines(c.in)
 		if len(c.in) > 0 && c.headAt.IsZero() { // a blank line begins no request
 			c.headAt = now
 		}
 		c.scanned = min(c.scanned, len(c.in))
-		n, bad := findHead(c.in, c.scanned)
+		n, bad := http1.FindHead(c.in, c.scanned)
 		switch {
 		case bad != nil:
-			return c.refuse(bad.status, bad.text, now)
+			return c.refuse(bad.Status, bad.Text, now)
 		case n > 0:
 			return c.handle(n, now)
 		}
@@ -375,7 +376,7 @@ func (c *conn) nextRequest(now time.Time) operation {
 // spare is the free end of in, which grows as needed up to its bound.
 func (c *conn) spare() []byte {
 	if len(c.in) == cap(c.in) || cap(c.in) == 0 {
-		grown := make([]byte, len(c.in), min(max(2*len(c.in), 2<<10), maxHead+2<<10))
+		grown := make([]byte, len(c.in), min(max(2*len(c.in), 2<<10), http1.MaxHead+2<<10))
 		copy(grown, c.in)
 		c.in = grown
 	}
@@ -462,14 +463,11 @@ func (c *conn) handle(n int, now time.Time) operation {
 	c.started = now
 	c.request, c.response, c.jobErr, c.postponed = nil, nil, nil, 0
 	head := c.in[:n]
-	c.bodiless = isHead(head)
+	c.bodiless = http1.IsHead(head)
 	return operation{kind: opJob, job: func() {
-		c.request, c.jobErr = parseRequest(head)
+		c.request, c.jobErr = http1.ParseRequest(head)
 		if c.jobErr == nil {
 			c.request.RemoteAddr = c.remote
-			if c.lifetime != nil {
-				c.request = c.request.WithContext(c.lifetime)
-			}
 			c.jobErr = c.answer(false)
 		}
 		c.in = c.in[:copy(c.in, c.in[n:])]
@@ -479,26 +477,26 @@ func (c *conn) handle(n int, now time.Time) operation {
 
 // handled sends the handler's response, or the refusal of the request.
 func (c *conn) handled(ev event) operation {
-	var bad *requestError
+	var bad *http1.RequestError
 	var changed *changedError
-	var postponed *postponedError
+	var postponed *http1.PostponedError
 	switch err := c.jobErr; {
 	case ev.late:
 		c.dropAnswer()
 		return c.refuse(http.StatusServiceUnavailable, "storage does not answer; try again later", ev.now)
-	case err == errWaits:
+	case err == http1.ErrWouldBlock:
 		return operation{kind: opDisk, job: func() { c.jobErr = c.answer(true) }}
 	case errors.As(err, &postponed):
 		c.postponed++
 		c.state = stPostponed
-		return operation{kind: opWait, deadline: ev.now.Add(postponed.after)}
+		return operation{kind: opWait, deadline: ev.now.Add(postponed.After)}
 	case errors.As(err, &changed):
 		return c.reset(err.Error())
 	case err == nil || c.response != nil && (passing(err) || err == errDoubt): // the transfer reads again
 		c.close = c.request.Close || c.stopping || c.yields || c.records >= maxRecords
 		return c.respond(ev.now)
 	case errors.As(err, &bad):
-		return c.refuse(bad.status, bad.text, ev.now)
+		return c.refuse(bad.Status, bad.Text, ev.now)
 	}
 	c.log.Error("request failed", "remote", c.remote, "reason", c.jobErr)
 	c.dropAnswer()
@@ -509,12 +507,12 @@ func (c *conn) handled(ev event) operation {
 func (c *conn) refuse(status int, text string, now time.Time) operation {
 	if c.state != stHandler {
 		c.request, c.started = nil, now
-		c.bodiless = isHead(c.in)
+		c.bodiless = http1.IsHead(c.in)
 	}
 	c.close = true
 	c.in = nil
-	c.response = errorResponse(c.bodiless, status, text)
-	c.transfer = transfer{pieces: plan(make([]byte, headRoom), c.response.segments, false)}
+	c.response = http1.NewErrorResponse(c.bodiless, status, text)
+	c.transfer = transfer{pieces: plan(make([]byte, headRoom), c.response.Segments, false)}
 	return c.respond(now)
 }
 
@@ -525,7 +523,7 @@ func (c *conn) respond(now time.Time) operation {
 		minor = c.request.ProtoMinor
 	}
 	c.requests++
-	c.transfer.head(func(room []byte) []byte { return c.response.appendHead(room, now, minor, !c.close) })
+	c.transfer.head(func(room []byte) []byte { return c.response.AppendHead(room, now, minor, !c.close) })
 	return c.send(now, c.responded)
 }
 
@@ -540,9 +538,9 @@ func (c *conn) responded(now time.Time) operation {
 }
 
 // release gives back the files of segments.
-func (c *conn) release(segments []segment) {
+func (c *conn) release(segments []http1.Segment) {
 	if c.giveBack == nil {
-		release(segments)
+		http1.Release(segments)
 		return
 	}
 	c.giveBack(segments)
@@ -556,7 +554,7 @@ func (c *conn) endResponse(failure string, now time.Time) {
 	}
 	sent := c.bodySent()
 	c.response = nil
-	c.release(r.segments)
+	c.release(r.Segments)
 	c.endTransfer()
 	if !c.scrape {
 		pending := int64(0)
@@ -568,7 +566,7 @@ func (c *conn) endResponse(failure string, now time.Time) {
 	if !c.access && failure == "" {
 		return
 	}
-	attrs := []slog.Attr{slog.String("remote", c.remote), slog.Int("status", r.status)}
+	attrs := []slog.Attr{slog.String("remote", c.remote), slog.Int("status", r.Status)}
 	if c.request != nil {
 		attrs = append(attrs, slog.String("method", c.request.Method), slog.String("path", journal.Clip(c.request.URL.Path)))
 	}
@@ -598,8 +596,8 @@ func (c *conn) endResponse(failure string, now time.Time) {
 
 // bodySent returns how many bytes of the response's body the socket has accepted.
 func (c *conn) bodySent() int64 {
-	if c.response.head {
+	if c.response.HEAD() {
 		return 0
 	}
-	return max(0, c.response.length-c.transfer.left())
+	return max(0, c.response.Length-c.transfer.left())
 }

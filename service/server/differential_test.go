@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"uringhttpd/service/http1"
 )
 
 var (
@@ -183,21 +184,21 @@ var differences = []difference{
 	{
 		"long request lines",
 		"RFC 9112 section 3 asks for 8000 bytes and has 414 for more; net/http takes a megabyte",
-		otherRefusal(http.StatusRequestURITooLong, func(head string) bool { return len(requestLine(head)) > maxLine }),
+		otherRefusal(http.StatusRequestURITooLong, func(head string) bool { return len(requestLine(head)) > http1.MaxLine }),
 	},
 	{
 		"long methods",
 		"RFC 9112 section 3 has 501 for them; net/http takes a megabyte",
 		otherRefusal(http.StatusNotImplemented, func(head string) bool {
 			method, _, _ := strings.Cut(head, " ")
-			return len(method) > maxLine
+			return len(method) > http1.MaxLine
 		}),
 	},
 	{
 		"large heads",
 		"RFC 6585 section 5; net/http takes a megabyte, and any number of fields",
 		otherRefusal(http.StatusRequestHeaderFieldsTooLarge, func(head string) bool {
-			return len(head) > maxHead || strings.Count(head, "\n") > maxFields+2
+			return len(head) > http1.MaxHead || strings.Count(head, "\n") > http1.MaxFields+2
 		}),
 	},
 	{
@@ -400,9 +401,9 @@ var hostile = []string{
 	"\n\nGET /echo HTTP/1.1\r\nHost: b\r\n\r\n\r\n\r\n",
 	"\r\r\nGET /echo HTTP/1.1\r\nHost: b\r\n\r\n",
 	"POST /echo HTTP/1.1\r\nHost: b\r\nContent-Length: 0\r\n\r\n\r\n",
-	"GET /" + strings.Repeat("x", maxLine) + " HTTP/1.1\r\nHost: b\r\n\r\n",
-	strings.Repeat("X", maxLine+1) + " / HTTP/1.1\r\nHost: b\r\n\r\n",
-	strings.Repeat("(", maxLine+1) + " / HTTP/1.1\r\nHost: b\r\n\r\n",
+	"GET /" + strings.Repeat("x", http1.MaxLine) + " HTTP/1.1\r\nHost: b\r\n\r\n",
+	strings.Repeat("X", http1.MaxLine+1) + " / HTTP/1.1\r\nHost: b\r\n\r\n",
+	strings.Repeat("(", http1.MaxLine+1) + " / HTTP/1.1\r\nHost: b\r\n\r\n",
 	// Targets.
 	"GET http://c/echo HTTP/1.1\r\nHost: b\r\n\r\n",
 	"GET HTTP://c:8080/echo?q HTTP/1.1\r\nHost: b\r\n\r\n",
@@ -462,8 +463,8 @@ var hostile = []string{
 	"GET /echo HTTP/1.1\r\nHost: b\r\nX:a:b\r\n\r\n",
 	"GET /echo HTTP/1.1\nHost: b\r\nX: y\n\r\n",
 	"GET /echo HTTP/1.1\r\nHost: b\r\nPragma: no-cache\r\n\r\n",
-	"GET /echo HTTP/1.1\r\nHost: b\r\nX: " + strings.Repeat("x", maxHead) + "\r\n\r\n",
-	"GET /echo HTTP/1.1\r\nHost: b\r\n" + strings.Repeat("X: y\r\n", maxFields) + "\r\n",
+	"GET /echo HTTP/1.1\r\nHost: b\r\nX: " + strings.Repeat("x", http1.MaxHead) + "\r\n\r\n",
+	"GET /echo HTTP/1.1\r\nHost: b\r\n" + strings.Repeat("X: y\r\n", http1.MaxFields) + "\r\n",
 	// Connection.
 	"GET /echo HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n",
 	"GET /echo HTTP/1.1\r\nHost: b\r\nConnection: x, CLOSE\r\n\r\n",

@@ -172,7 +172,7 @@ func (l *loop) examined() {
 	name := n.testing
 	n.testing = ""
 	n.testAt[name] = l.now.Add(engineRetest)
-	if l.lifetime != nil && l.lifetime.Err() != nil {
+	if l.lifetime.Err() != nil {
 		return // nobody waits for it any more
 	}
 	var right []offload.Driver

@@ -198,7 +198,7 @@ func (l *loop) tested(err error) {
 	e.testing = false
 	e.testAt = l.now.Add(engineRetest)
 	switch {
-	case l.lifetime != nil && l.lifetime.Err() != nil: // nobody waits for it any more
+	case l.lifetime.Err() != nil: // nobody waits for it any more
 	case errors.Is(err, ErrInconclusive):
 		l.log.Warn(err.Error(), "driver", l.drivers.asynchronous())
 	case err == nil || l.engineMoves(): // it may be so slow that the test had no time

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -18,6 +19,7 @@ import (
 
 	"uringhttpd/ktls"
 	"uringhttpd/service/files"
+	"uringhttpd/service/http1"
 	"uringhttpd/uring"
 )
 
@@ -406,11 +408,11 @@ func TestFailedHandler(t *testing.T) {
 		io.CopyN(rw, io.NewSectionReader(f, 0, f.size), f.size)
 		panic("oops")
 	})
-	res, err := serve(h, httptest.NewRequest("GET", "/", nil), true, true)
+	res, err := http1.Serve(context.Background(), h, httptest.NewRequest("GET", "/", nil), http1.Options{MayBlock: true, MayPostpone: true})
 	if err == nil {
 		t.Error("no error")
 	}
-	release(res.segments) // as the end of the loop does with what it finds
+	http1.Release(res.Segments) // as the end of the loop does with what it finds
 	if f.refs != 0 {
 		t.Errorf("%d references are left", f.refs)
 	}

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/ktls"
+	"uringhttpd/service/http1"
 	"uringhttpd/uring"
 )
 
@@ -32,7 +33,7 @@ type operation struct {
 	kind     opKind
 	buf      []byte
 	msg      *uring.Message
-	file     source
+	file     http1.File
 	off      int64
 	n        int
 	more     bool

@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"uringhttpd/service/files"
+	"uringhttpd/service/http1"
 )
 
 // comparedHandler is what both servers run: the real handler for files, and one
@@ -218,7 +220,7 @@ func (c *memoryConn) SetWriteDeadline(time.Time) error { return nil }
 
 // driveSettings are for drive.
 func driveSettings(h http.Handler) *settings {
-	return &settings{handler: h, headerTimeout: time.Hour, idleTimeout: time.Hour, stallTimeout: time.Hour, buffer: minBuffer, log: slog.New(slog.DiscardHandler)}
+	return &settings{lifetime: context.Background(), handler: h, headerTimeout: time.Hour, idleTimeout: time.Hour, stallTimeout: time.Hour, buffer: minBuffer, log: slog.New(slog.DiscardHandler)}
 }
 
 // drive runs a connection's states over what a client says before it closes its
@@ -261,7 +263,7 @@ func drive(t testing.TB, s *settings, say []byte, next func() int) []byte {
 func heads(say []byte) []string {
 	var list []string
 	for {
-		say = trimBlankLines(say)
+		say = http1.TrimBlankLines(say)
 		end := -1
 		for _, mark := range []string{"\n\n", "\n\r\n"} {
 			if i := bytes.Index(say, []byte(mark)); i >= 0 && (end < 0 || i+len(mark) < end) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"uringhttpd/service/files"
+	"uringhttpd/service/http1"
 )
 
 // TestPostponed: handlers that wait keep no worker. A hundred of them hold up nobody, and each is
@@ -18,14 +19,13 @@ import (
 func TestPostponed(t *testing.T) {
 	var calls atomic.Int32
 	ts := startServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		later := w.(interface{ Postpone(time.Duration) bool })
 		switch r.URL.Path {
 		case "/long":
-			later.Postpone(time.Hour)
+			http1.Postpone(r, time.Hour)
 			return
 		case "/always":
 			calls.Add(1)
-			if later.Postpone(time.Microsecond) {
+			if ok, _ := http1.Postpone(r, time.Microsecond); ok {
 				return
 			}
 		}
@@ -61,7 +61,7 @@ func TestBeingWritten(t *testing.T) {
 	var postponed atomic.Int32
 	ts := startServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		inner.ServeHTTP(w, r)
-		if w.(*response).postponed > 0 {
+		if http1.Postponed(r) {
 			postponed.Add(1)
 		}
 	}), nil)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"uringhttpd/service/files"
+	"uringhttpd/service/http1"
 )
 
 // dial opens a connection to one of the server's listeners, with a small window,
@@ -220,10 +221,12 @@ func TestHandlerFailures(t *testing.T) {
 			w.Header().Set("Content-Length", "1")
 			io.WriteString(w, "long")
 		}},
-		{"too much", func(w http.ResponseWriter, _ *http.Request) { io.Copy(w, bytes.NewReader(make([]byte, 2*maxBody))) }},
+		{"too much", func(w http.ResponseWriter, _ *http.Request) {
+			io.Copy(w, bytes.NewReader(make([]byte, 2*http1.MaxBody)))
+		}},
 		{"too much at last", func(w http.ResponseWriter, _ *http.Request) {
 			for range 10 {
-				w.Write(make([]byte, maxBody/5))
+				w.Write(make([]byte, http1.MaxBody/5))
 			}
 		}},
 	} {

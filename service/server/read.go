@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"time"
+	"uringhttpd/service/http1"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,7 +14,7 @@ import (
 // Reading files into memory, on workers: see storage.go.
 
 // answer runs the handler, and reads the first piece of what it answers, so that a
-// small file is ready to be sent. What would wait for a disk is left, with errWaits,
+// small file is ready to be sent. What would wait for a disk is left, with http1.ErrWouldBlock,
 // unless wait is true; the next call goes on there. It runs on a worker.
 func (c *conn) answer(wait bool) error {
 	if c.response == nil {
@@ -21,12 +22,12 @@ func (c *conn) answer(wait bool) error {
 		if c.scrape {
 			handler = &c.counters
 		}
-		r, err := serve(handler, c.request, wait, c.postponed < maxPostponed)
+		r, err := http1.Serve(c.lifetime, handler, c.request, http1.Options{MayBlock: wait, MayPostpone: c.postponed < maxPostponed})
 		if err != nil {
 			return err
 		}
 		c.response = r
-		c.transfer = transfer{pieces: plan(make([]byte, headRoom), r.segments, c.splices(r.segments))}
+		c.transfer = transfer{pieces: plan(make([]byte, headRoom), r.Segments, c.splices(r.Segments))}
 	}
 	if err := c.transfer.load(wait); err != nil {
 		return err
@@ -42,10 +43,10 @@ func (c *conn) closeRead() {
 	if !t.ready || len(t.pieces) != 1 || t.pieces[0].n > 0 {
 		return
 	}
-	for i := range c.response.segments {
-		if s := &c.response.segments[i]; s.file != nil && !s.file.Deleted() {
-			s.file.Release()
-			s.file = nil
+	for i := range c.response.Segments {
+		if s := &c.response.Segments[i]; s.File != nil && !s.File.Deleted() {
+			s.File.Release()
+			s.File = nil
 		}
 	}
 }
@@ -59,10 +60,13 @@ var errDoubt = errors.New("server: the file may have changed")
 // doubtTime is the time until that is looked at again.
 const doubtTime = 5 * time.Millisecond
 
+// maxPostponed is how often a handler may be called again for one request.
+const maxPostponed = 3
+
 // dropAnswer gives back an answer of which nothing was sent.
 func (c *conn) dropAnswer() {
 	if c.response != nil {
-		c.release(c.response.segments)
+		c.release(c.response.Segments)
 	}
 	c.response, c.transfer = nil, transfer{}
 }
@@ -86,7 +90,7 @@ func (c *conn) read(wait bool) operation {
 }
 
 // load reads what the first piece lacks, if it is to be in memory, and looks whether the file
-// is unchanged; it runs on a worker. Unless wait is true, it leaves with errWaits what is not in
+// is unchanged; it runs on a worker. Unless wait is true, it leaves with http1.ErrWouldBlock what is not in
 // the page cache.
 func (t *transfer) load(wait bool) error {
 	p := &t.pieces[0]
@@ -111,7 +115,7 @@ func (t *transfer) load(wait bool) error {
 			return fmt.Errorf("%s became shorter while it was sent", p.file.Name())
 		case errors.Is(err, unix.EAGAIN) && !wait:
 			if !p.cached || len(t.buf) == 0 {
-				return errWaits
+				return http1.ErrWouldBlock
 			}
 			t.buf = t.buf[:len(t.buf):len(t.buf)]
 			t.putBack()
@@ -183,13 +187,13 @@ func (c *conn) readDone(ev event) operation {
 	switch err := c.jobErr; {
 	case ev.late:
 		return c.reset(fmt.Sprintf("%s was not read within stall_timeout: storage is too slow", c.transfer.pieces[0].file.Name()))
-	case err == errWaits && c.transfer.pieces[0].cached:
+	case err == http1.ErrWouldBlock && c.transfer.pieces[0].cached:
 		t := &c.transfer
 		t.putBack()
 		t.pieces, t.buf = t.pieces[1:], nil
 		t.patient = true
 		return c.fill(ev.now)
-	case err == errWaits:
+	case err == http1.ErrWouldBlock:
 		return c.read(true)
 	case err == errDoubt:
 		c.transfer.phase = phAgain

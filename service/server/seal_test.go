@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"uringhttpd/service/files"
+	"uringhttpd/service/http1"
 )
 
 var sealSeed = flag.Uint64("seal.seed", 0, "the seed of TestSeal's random moments; 0: by the clock")
@@ -35,16 +36,16 @@ func (f *watched) Check(wait bool) (bool, error) {
 
 // watching hands parts of files on as parts of watched ones.
 type watching struct {
-	*response
+	*http1.Response
 	before func()
 }
 
 func (w *watching) ReadFrom(src io.Reader) (int64, error) {
-	if s, ok := filePart(src); ok {
-		file := &watched{s.file.(*files.File), w.before}
-		src = &io.LimitedReader{R: io.NewSectionReader(file, s.off, s.n), N: s.n}
+	if s, ok := http1.FilePart(src); ok {
+		file := &watched{s.File.(*files.File), w.before}
+		src = &io.LimitedReader{R: io.NewSectionReader(file, s.Off, s.N), N: s.N}
 	}
-	return w.response.ReadFrom(src)
+	return w.Response.ReadFrom(src)
 }
 
 // A change is one way to change a file, or its names.
@@ -189,8 +190,8 @@ func TestSeal(t *testing.T) {
 	var hooked atomic.Pointer[hooks]
 	ts := startServerOn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := hooked.Load()
-		inner.ServeHTTP(&watching{w.(*response), h.sealing}, r)
-		if w.(*response).postponed == 0 {
+		inner.ServeHTTP(&watching{w.(*http1.Response), h.sealing}, r)
+		if http1.MayBlock(r) && !http1.Postponed(r) {
 			h.opened()
 		}
 	}), func(o *Options) { o.Access = false }, sameHost)

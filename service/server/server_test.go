@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/keygen"
+	"uringhttpd/service/http1"
 )
 
 // testFile is a source over a plain file.
@@ -325,14 +326,14 @@ func TestRequests(t *testing.T) {
 		{"NUL", "GET /f HTTP/1.1\r\nHost: b\r\nX: a\x00b\r\n\r\n", []string{"400 Bad Request"}},
 		{"version", "GET /f HTTP/2.0\r\nHost: b\r\n\r\n", []string{"505 HTTP Version Not Supported"}},
 		{"two spaces", "GET  /f HTTP/1.1\r\nHost: b\r\n\r\n", []string{"400 Bad Request"}},
-		{"large head", "GET /f HTTP/1.1\r\nHost: b\r\nX: " + strings.Repeat("x", maxHead) + "\r\n\r\n", []string{"431 Request Header Fields Too Large"}},
-		{"many fields", "GET /f HTTP/1.1\r\nHost: b\r\n" + strings.Repeat("X: y\r\n", maxFields) + "\r\n", []string{"431 Request Header Fields Too Large"}},
+		{"large head", "GET /f HTTP/1.1\r\nHost: b\r\nX: " + strings.Repeat("x", http1.MaxHead) + "\r\n\r\n", []string{"431 Request Header Fields Too Large"}},
+		{"many fields", "GET /f HTTP/1.1\r\nHost: b\r\n" + strings.Repeat("X: y\r\n", http1.MaxFields) + "\r\n", []string{"431 Request Header Fields Too Large"}},
 		{"one range", "GET /f HTTP/1.1\r\nHost: b\r\nRange: bytes=3-4" + end, []string{"206 Partial Content"}},
-		{"long line", "GET /" + strings.Repeat("x", maxLine) + " HTTP/1.1\r\nHost: b\r\n\r\n", []string{"414 Request URI Too Long"}},
-		{"long line without an end", "GET /" + strings.Repeat("x", 2*maxLine), []string{"414 Request URI Too Long"}},
-		{"line as long as may be", "GET /" + strings.Repeat("x", maxLine-14) + " HTTP/1.1\r\nHost: b" + end, []string{"404 Not Found"}},
-		{"long method", strings.Repeat("X", maxLine+1), []string{"501 Not Implemented"}},
-		{"head as large as may be", "GET /f HTTP/1.1\r\nHost: b\r\nX: " + strings.Repeat("x", maxHead-52) + end, []string{"200 OK"}},
+		{"long line", "GET /" + strings.Repeat("x", http1.MaxLine) + " HTTP/1.1\r\nHost: b\r\n\r\n", []string{"414 Request URI Too Long"}},
+		{"long line without an end", "GET /" + strings.Repeat("x", 2*http1.MaxLine), []string{"414 Request URI Too Long"}},
+		{"line as long as may be", "GET /" + strings.Repeat("x", http1.MaxLine-14) + " HTTP/1.1\r\nHost: b" + end, []string{"404 Not Found"}},
+		{"long method", strings.Repeat("X", http1.MaxLine+1), []string{"501 Not Implemented"}},
+		{"head as large as may be", "GET /f HTTP/1.1\r\nHost: b\r\nX: " + strings.Repeat("x", http1.MaxHead-52) + end, []string{"200 OK"}},
 		{"HTTP/0.9", "GET /f\r\n", []string{"400 Bad Request"}},
 		{"HTTP/1.2", "GET /f HTTP/1.2\r\nHost: b\r\n\r\nGET /f HTTP/1.9\r\nHost: b\r\n\r\n", []string{"200 OK", "200 OK"}},
 		{"HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", []string{"505 HTTP Version Not Supported"}},

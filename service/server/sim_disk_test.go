@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"time"
+	"uringhttpd/service/http1"
 
 	"golang.org/x/sys/unix"
 )
@@ -95,29 +96,28 @@ func (p *simPool) Runs(token uint64) bool {
 }
 
 func (h simHandler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	if h.in == nil || h.in != h.loop.disk {
-		h.fault("a handler that may wait for the disk runs where nothing may")
+	onDisk := r.URL.Path == "/file" || r.URL.Path == "/parts"
+	switch {
+	case http1.MayBlock(r):
+		if h.in == nil || h.in != h.loop.disk {
+			h.fault("a handler that may wait for the disk runs where nothing may")
+		}
+	case onDisk && h.chance(200):
+		http1.WouldBlock(r)
+		return
 	}
-	if !h.postpones(rw) {
+	if !h.postpones(r) {
 		h.handle(rw, r)
 	}
 }
 
 // postpones reports whether the handler asks to be called again.
-func (h simHandler) postpones(rw http.ResponseWriter) bool {
-	return h.chance(100) && rw.(*response).Postpone(time.Duration(h.choice(3000))*time.Millisecond)
-}
-
-func (h simHandler) ServeCached(rw http.ResponseWriter, r *http.Request) bool {
-	onDisk := r.URL.Path == "/file" || r.URL.Path == "/parts"
-	if onDisk && h.chance(200) {
+func (h simHandler) postpones(r *http.Request) bool {
+	if !h.chance(100) {
 		return false
 	}
-	if h.postpones(rw) {
-		return true
-	}
-	h.handle(rw, r)
-	return true
+	ok, _ := http1.Postpone(r, time.Duration(h.choice(3000))*time.Millisecond)
+	return ok
 }
 
 // fails tells whether the disk fails now.
@@ -177,7 +177,7 @@ func (w *world) closedUnderJob(f *simOpen) {
 		if j.pool != w.loop.disk && j.pool != w.loop.workers {
 			continue
 		}
-		if c := w.loop.slots[j.token].conn; c != nil && len(c.transfer.pieces) > 0 && c.transfer.pieces[0].file == source(f) {
+		if c := w.loop.slots[j.token].conn; c != nil && len(c.transfer.pieces) > 0 && c.transfer.pieces[0].file == http1.File(f) {
 			w.fault("a file is closed under a job that reads it")
 		}
 	}

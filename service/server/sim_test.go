@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
@@ -87,6 +88,7 @@ func newWorld(s *script, id *simIdentity) *world {
 	local := w.chance(100)
 	server := &Server{
 		settings: settings{
+			lifetime:      context.Background(),
 			handler:       simHandler{w},
 			sessions:      ktls.NewServer(&tls.Config{Certificates: []tls.Certificate{id.cert}}),
 			require:       w.chance(50),

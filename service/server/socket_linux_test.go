@@ -4,6 +4,7 @@ import (
 	"net"
 	"testing"
 	"time"
+	"uringhttpd/service/http1"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,7 +40,7 @@ func TestStallBound(t *testing.T) {
 // TestStallReason: that end is told as stall_timeout's, and is not taken for the client's.
 func TestStallReason(t *testing.T) {
 	c := newConn(driveSettings(hello), &scriptedSocket{err: unix.ETIMEDOUT}, "", nil)
-	c.response = newResponse(false)
+	c.response = http1.NewResponse(false)
 	var reasons logLines
 	c.log = reasons.logger()
 	c.access = true

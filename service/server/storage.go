@@ -2,15 +2,15 @@ package server
 
 import (
 	"errors"
-	"net/http"
 	"time"
+	"uringhttpd/service/http1"
 	"uringhttpd/service/pool"
 )
 
 // A disk may hang: a read of it then ends late or never, and cannot be ended. So the
 // loop reads nothing. Jobs on workers read what is in memory (source.ReadNow), and what
 // is not is read by a pool of its own, whose workers are all that a disk can keep. A
-// handler runs there, too, if it says that it may wait.
+// handler runs there, too, if it would wait (http1.WouldBlock).
 //
 // One case is left in which a worker of the others waits: of a file of which nothing is
 // in memory the kernel begins to read ahead, though it was told not to wait, and if it
@@ -30,26 +30,15 @@ const (
 // waited for did not answer.
 var ErrStorage = errors.New("server: storage does not answer")
 
-// errWaits is what a job says that would have to wait for a disk.
-var errWaits = errors.New("server: this waits for storage")
-
-// A cold handler may have to wait for storage.
-type cold interface {
-	http.Handler
-	// ServeCached is ServeHTTP for a request for which it need not, as far as the kernel
-	// can tell. For any other it returns false, and has done nothing.
-	ServeCached(http.ResponseWriter, *http.Request) bool
-}
-
 // storage is what the loop knows of those who wait for a disk.
 type storage struct {
 	slow int // reads that have taken diskTime or more
 	hung int // of them, those that have taken stall_timeout
 	left int // connections that were given up at the end
 
-	closer pool.Pool // releases files, one at a time
-	unused []source  // to be released, in order; the closer has the first
-	over   bool      // the loop has ended
+	closer pool.Pool    // releases files, one at a time
+	unused []http1.File // to be released, in order; the closer has the first
+	over   bool         // the loop has ended
 }
 
 // work has a worker of p run the job of op.
@@ -116,14 +105,14 @@ func (l *loop) read(s *slot) {
 // release gives back the files of segments, on a goroutine of its own: the last to release a
 // deleted file, as an update leaves it behind for whoever still downloads, frees what it has on
 // the disk, and waits for that; a network's file system may wait for its server.
-func (l *loop) release(segments []segment) {
+func (l *loop) release(segments []http1.Segment) {
 	for _, s := range segments {
 		switch {
-		case s.file == nil:
+		case s.File == nil:
 		case l.storage.over:
-			s.file.Release()
+			s.File.Release()
 		default:
-			l.storage.unused = append(l.storage.unused, s.file)
+			l.storage.unused = append(l.storage.unused, s.File)
 			if len(l.storage.unused) == 1 {
 				l.releaseNext()
 			}

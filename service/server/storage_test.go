@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"uringhttpd/service/http1"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,36 +35,32 @@ func (h *hungDisk) wait() {
 	<-h.answers
 }
 
-func (h *hungDisk) ServeCached(w http.ResponseWriter, r *http.Request) bool {
-	if strings.HasPrefix(r.URL.Path, "/cold/") {
-		return false
-	}
-	h.ServeHTTP(w, r)
-	return true
-}
-
 func (h *hungDisk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch filepath.Dir(r.URL.Path) {
 	case "/cold":
+		if !http1.MayBlock(r) {
+			http1.WouldBlock(r)
+			return
+		}
 		h.wait()
 	case "/far":
-		w = &fromHung{w.(*response), h}
+		w = &fromHung{w.(*http1.Response), h}
 	}
 	h.folder.ServeHTTP(w, r)
 }
 
 // fromHung hands parts of files on as parts of ones that are on the disk.
 type fromHung struct {
-	*response
+	*http1.Response
 	disk *hungDisk
 }
 
 func (w *fromHung) ReadFrom(src io.Reader) (int64, error) {
-	if s, ok := filePart(src); ok {
-		file := &hungFile{s.file.(*testFile), w.disk}
-		src = &io.LimitedReader{R: io.NewSectionReader(file, s.off, s.n), N: s.n}
+	if s, ok := http1.FilePart(src); ok {
+		file := &hungFile{s.File.(*testFile), w.disk}
+		src = &io.LimitedReader{R: io.NewSectionReader(file, s.Off, s.N), N: s.N}
 	}
-	return w.response.ReadFrom(src)
+	return w.Response.ReadFrom(src)
 }
 
 type hungFile struct {
@@ -177,7 +174,7 @@ func TestReadFails(t *testing.T) {
 	disk.file(t, "f", 40_000)
 	close(disk.answers)
 	fails := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		disk.folder.ServeHTTP(&fromFailing{w.(*response)}, r)
+		disk.folder.ServeHTTP(&fromFailing{w.(*http1.Response)}, r)
 	})
 	ts := startServer(t, fails, nil)
 	for _, withTLS := range []bool{false, true} {
@@ -193,16 +190,16 @@ func TestReadFails(t *testing.T) {
 }
 
 // fromFailing hands parts of files on as parts of ones that cannot be read.
-type fromFailing struct{ *response }
+type fromFailing struct{ *http1.Response }
 
 func (w *fromFailing) ReadFrom(src io.Reader) (int64, error) {
-	if s, ok := filePart(src); ok {
-		src = &io.LimitedReader{R: io.NewSectionReader(failingFile{s.file}, s.off, s.n), N: s.n}
+	if s, ok := http1.FilePart(src); ok {
+		src = &io.LimitedReader{R: io.NewSectionReader(failingFile{s.File}, s.Off, s.N), N: s.N}
 	}
-	return w.response.ReadFrom(src)
+	return w.Response.ReadFrom(src)
 }
 
-type failingFile struct{ source }
+type failingFile struct{ http1.File }
 
 func (failingFile) ReadNow([]byte, int64) (int, error) { return 0, unix.EAGAIN }
 func (failingFile) ReadAt([]byte, int64) (int, error)  { return 0, unix.EIO }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	"uringhttpd/service/http1"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,7 +26,7 @@ const (
 // A piece is a step of a transfer: memory, then a part of a file.
 type piece struct {
 	mem    []byte
-	file   source
+	file   http1.File
 	off, n int64 // the file's part
 	splice bool  // it goes through a pipe; else it is copied
 	cached bool  // only what is in memory is copied, see copyCached
@@ -34,24 +35,24 @@ type piece struct {
 
 // plan cuts a response into pieces. Small files are read and sent with the head
 // in one go; of a large one all but the end is spliced, if splice is true.
-func plan(head []byte, segments []segment, splice bool) []piece {
+func plan(head []byte, segments []http1.Segment, splice bool) []piece {
 	var pieces []piece
 	mem := head
 	for _, s := range segments {
 		switch {
-		case s.file == nil:
-			mem = append(mem[:len(mem):len(mem)], s.mem...)
-		case s.n <= chunk || !splice:
-			pieces = append(pieces, piece{mem: mem, file: s.file, off: s.off, n: s.n, last: true})
+		case s.File == nil:
+			mem = append(mem[:len(mem):len(mem)], s.Mem...)
+		case s.N <= chunk || !splice:
+			pieces = append(pieces, piece{mem: mem, file: s.File, off: s.Off, n: s.N, last: true})
 			mem = nil
 		default:
 			if len(mem) > 0 {
 				pieces = append(pieces, piece{mem: mem})
 			}
-			cut := s.n - lastPiece
+			cut := s.N - lastPiece
 			pieces = append(pieces,
-				piece{file: s.file, off: s.off, n: cut, splice: true},
-				piece{file: s.file, off: s.off + cut, n: lastPiece, last: true})
+				piece{file: s.File, off: s.Off, n: cut, splice: true},
+				piece{file: s.File, off: s.Off + cut, n: lastPiece, last: true})
 			mem = nil
 		}
 	}
@@ -65,11 +66,11 @@ func plan(head []byte, segments []segment, splice bool) []piece {
 // cache. On a plain connection within this machine they may not: the acknowledged bytes
 // still are those pages until the client reads them, and a file that changes then changes
 // what it reads. It runs on a worker.
-func (c *conn) splices(segments []segment) bool {
+func (c *conn) splices(segments []http1.Segment) bool {
 	if c.transport != plain {
 		return c.transport == kernel
 	}
-	if !slices.ContainsFunc(segments, func(s segment) bool { return s.file != nil && s.n > chunk }) {
+	if !slices.ContainsFunc(segments, func(s http1.Segment) bool { return s.File != nil && s.N > chunk }) {
 		return false // there is nothing to splice
 	}
 	if c.place == placeUnknown {

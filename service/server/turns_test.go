@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"uringhttpd/service/http1"
 	"uringhttpd/uring"
 )
 
@@ -63,7 +64,7 @@ func TestTurns(t *testing.T) {
 	expect("is it in memory", looked, 4, 5, 6)
 	workers.jobs = nil
 	for _, token := range looked { // it is not
-		l.slots[token].conn.jobErr = errWaits
+		l.slots[token].conn.jobErr = http1.ErrWouldBlock
 		l.worked(l.slots[token])
 	}
 	expect("when nothing is in memory", disk.begun, 0, 1, 2, 3)

@@ -17,9 +17,9 @@ var OnePool = Variant{"one pool for all", []Edit{{
 
 // ColdHandlers runs handlers without asking whether they may wait for a disk.
 var ColdHandlers = Variant{"handlers are not asked", []Edit{{
-	File: "service/server/response.go",
-	Old:  "ok && !wait {",
-	New:  "ok && !wait && k == nil {",
+	File: "service/http1/response.go",
+	Old:  "return r == nil || r.options.MayBlock",
+	New:  "return true",
 }}}
 
 // FreesOnLoop closes files on the loop's thread.

@@ -1,4 +1,4 @@
-package server
+package http1
 
 import (
 	"bufio"
@@ -11,25 +11,25 @@ import (
 )
 
 const (
-	maxHead   = 16 << 10 // bytes of a request's head
-	maxLine   = 8 << 10  // bytes of its first line; RFC 9112 section 3 asks for 8000 at least
-	maxFields = 100      // header fields of a request
+	MaxHead   = 16 << 10 // bytes of a request's head
+	MaxLine   = 8 << 10  // bytes of its first line; RFC 9112 section 3 asks for 8000 at least
+	MaxFields = 100      // header fields of a request
 )
 
-// A requestError is a request that is refused before any handler sees it. What
+// A RequestError is a request that is refused before any handler sees it. What
 // follows it on the connection is not looked at: after a malformed request
 // nobody can tell where the next one starts.
-type requestError struct {
-	status int
-	text   string // for the client, and the log
+type RequestError struct {
+	Status int    // of the response
+	Text   string // for the client and the log
 }
 
-func (e *requestError) Error() string { return e.text }
+func (e *RequestError) Error() string { return e.Text }
 
-func badRequest(text string) *requestError { return &requestError{http.StatusBadRequest, text} }
+func badRequest(text string) *RequestError { return &RequestError{http.StatusBadRequest, text} }
 
-// trimBlankLines drops empty lines before a request line: RFC 9112 section 2.2.
-func trimBlankLines(b []byte) []byte {
+// TrimBlankLines drops empty lines before a request line: RFC 9112 section 2.2.
+func TrimBlankLines(b []byte) []byte {
 	for {
 		switch {
 		case bytes.HasPrefix(b, []byte("\r\n")):
@@ -62,12 +62,12 @@ func headEnd(b []byte, from int) int {
 	}
 }
 
-// findHead returns the length of the request head at the start of b, with the
+// FindHead returns the length of the request head at the start of b, with the
 // empty line that ends it, or 0 when that line is not there yet. The first from
 // bytes have been looked at before. What can be refused already is: a client
 // that speaks something else than HTTP may never send an empty line, and the
 // refusal must not depend on how the bytes came in pieces.
-func findHead(b []byte, from int) (int, *requestError) {
+func FindHead(b []byte, from int) (int, *RequestError) {
 	if len(b) == 0 {
 		return 0, nil
 	}
@@ -76,8 +76,8 @@ func findHead(b []byte, from int) (int, *requestError) {
 	}
 	n := headEnd(b, from)
 	switch {
-	case n > maxHead || n < 0 && len(b) >= maxHead:
-		return 0, &requestError{http.StatusRequestHeaderFieldsTooLarge, "the request's head is larger than 16 KiB"}
+	case n > MaxHead || n < 0 && len(b) >= MaxHead:
+		return 0, &RequestError{http.StatusRequestHeaderFieldsTooLarge, "the request's head is larger than 16 KiB"}
 	case n < 0:
 		return 0, nil
 	}
@@ -85,7 +85,7 @@ func findHead(b []byte, from int) (int, *requestError) {
 }
 
 // checkLine refuses what b starts with if it cannot become a request line.
-func checkLine(b []byte, from int) *requestError {
+func checkLine(b []byte, from int) *RequestError {
 	if !isToken(b[:1]) && b[0] != '\r' { // \r: of an empty line that is not complete
 		return badRequest("this is not HTTP; is it TLS, on a port without?")
 	}
@@ -97,8 +97,8 @@ func checkLine(b []byte, from int) *requestError {
 	switch {
 	case end >= 0 && end < from: // seen before
 		return nil
-	case len(line) > maxLine:
-		return tooLong(line[:maxLine])
+	case len(line) > MaxLine:
+		return tooLong(line[:MaxLine])
 	case end < 0:
 		return nil
 	}
@@ -107,20 +107,20 @@ func checkLine(b []byte, from int) *requestError {
 
 // tooLong says what is too long about a request line that starts with these
 // bytes: RFC 9112 section 3.
-func tooLong(start []byte) *requestError {
+func tooLong(start []byte) *RequestError {
 	method, _, ended := bytes.Cut(start, []byte(" "))
 	switch {
 	case !isToken(method):
 		return badRequest("malformed method")
 	case !ended:
-		return &requestError{http.StatusNotImplemented, "there is no method of that length"}
+		return &RequestError{http.StatusNotImplemented, "there is no method of that length"}
 	}
-	return &requestError{http.StatusRequestURITooLong, "the request line is longer than 8 KiB"}
+	return &RequestError{http.StatusRequestURITooLong, "the request line is longer than 8 KiB"}
 }
 
 // checkRequestLine looks at what stands before and behind the target: RFC 9112
 // section 3. The target itself is left to http.ReadRequest, and checkTarget.
-func checkRequestLine(line []byte) *requestError {
+func checkRequestLine(line []byte) *RequestError {
 	method, rest, _ := bytes.Cut(line, []byte(" "))
 	target, version, complete := bytes.Cut(rest, []byte(" "))
 	switch {
@@ -136,21 +136,21 @@ func checkRequestLine(line []byte) *requestError {
 	case !named || len(digits) != 3 || !isDigit(digits[0]) || digits[1] != '.' || !isDigit(digits[2]):
 		return badRequest("malformed version in the request line")
 	case digits[0] != '1': // HTTP/2 begins with "PRI * HTTP/2.0"
-		return &requestError{http.StatusHTTPVersionNotSupported, "only HTTP/1.1 and HTTP/1.0 are spoken here"}
+		return &RequestError{http.StatusHTTPVersionNotSupported, "only HTTP/1.1 and HTTP/1.0 are spoken here"}
 	case len(target) == 0 || bytes.ContainsFunc(target, isControl):
 		return badRequest("malformed target")
 	case string(method) == http.MethodConnect:
 		// Not for handlers: what they take for success makes a tunnel, and what
 		// follows is not a request (RFC 9110 section 9.3.6).
-		return &requestError{http.StatusNotImplemented, "this server is no proxy, and makes no tunnels"}
+		return &RequestError{http.StatusNotImplemented, "this server is no proxy, and makes no tunnels"}
 	}
 	return nil
 }
 
-// parseRequest makes a request of a whole head. The error is a *requestError.
+// ParseRequest makes a request of a whole head. The error is a *RequestError.
 // http.ReadRequest does the parsing; what net/http's server checks besides, and
 // what a server without request bodies can refuse, is checked here.
-func parseRequest(head []byte) (*http.Request, error) {
+func ParseRequest(head []byte) (*http.Request, error) {
 	fields, bad := checkHead(head)
 	if bad != nil {
 		return nil, bad
@@ -171,7 +171,7 @@ func parseRequest(head []byte) (*http.Request, error) {
 	case !validTarget(req):
 		return nil, badRequest("malformed target; a path, a URL with http or https, or * with OPTIONS")
 	case !validExpectations(req.Header["Expect"]):
-		return nil, &requestError{http.StatusExpectationFailed, "only 100-continue can be expected"}
+		return nil, &RequestError{http.StatusExpectationFailed, "only 100-continue can be expected"}
 	}
 	// A body is never read: the answer goes out, and the lingering close
 	// discards what the client sends. So no byte of a body is ever taken for
@@ -195,7 +195,7 @@ type headFields struct {
 
 // checkHead looks at the bytes of a head, line by line: RFC 9112 sections 3, 5
 // and 6.
-func checkHead(head []byte) (fields headFields, bad *requestError) {
+func checkHead(head []byte) (fields headFields, bad *RequestError) {
 	line, rest, _ := bytes.Cut(head, []byte("\n"))
 	line = bytes.TrimSuffix(line, []byte("\r"))
 	if bad := checkRequestLine(line); bad != nil {
@@ -208,8 +208,8 @@ func checkHead(head []byte) (fields headFields, bad *requestError) {
 		if len(line) == 0 {
 			break
 		}
-		if n++; n > maxFields {
-			return fields, &requestError{http.StatusRequestHeaderFieldsTooLarge, "more than 100 header fields"}
+		if n++; n > MaxFields {
+			return fields, &RequestError{http.StatusRequestHeaderFieldsTooLarge, "more than 100 header fields"}
 		}
 		if bad := fields.add(line); bad != nil {
 			return fields, bad
@@ -225,7 +225,7 @@ func checkHead(head []byte) (fields headFields, bad *requestError) {
 }
 
 // add takes one line of a head.
-func (f *headFields) add(line []byte) *requestError {
+func (f *headFields) add(line []byte) *RequestError {
 	name, value, ok := bytes.Cut(line, []byte(":"))
 	if !ok || !isToken(name) { // a folded line fails here too, as RFC 9112 section 5.2 allows
 		return badRequest("malformed header field")
@@ -256,7 +256,7 @@ func (f *headFields) add(line []byte) *requestError {
 
 // checkEncoding looks at the transfer codings of a request: RFC 9112 sections
 // 6.1 and 6.3.
-func checkEncoding(list string) *requestError {
+func checkEncoding(list string) *RequestError {
 	chunked, last := 0, false
 	for coding := range strings.SplitSeq(list, ",") {
 		coding = strings.Trim(coding, " \t")
@@ -271,7 +271,7 @@ func checkEncoding(list string) *requestError {
 	case chunked != 1 || !last:
 		return badRequest("the end of the request's body cannot be told: chunked is not its last transfer coding")
 	case !strings.EqualFold(list, "chunked"):
-		return &requestError{http.StatusNotImplemented, "chunked is the only transfer coding known here"}
+		return &RequestError{http.StatusNotImplemented, "chunked is the only transfer coding known here"}
 	}
 	return nil
 }
@@ -301,9 +301,9 @@ func validExpectations(values []string) bool {
 	return true
 }
 
-// isHead tells whether a request that may be malformed has the method HEAD, and
+// IsHead tells whether a request that may be malformed has the method HEAD, and
 // so gets no body: RFC 9110 section 9.3.2.
-func isHead(head []byte) bool { return bytes.HasPrefix(head, []byte("HEAD ")) }
+func IsHead(head []byte) bool { return bytes.HasPrefix(head, []byte("HEAD ")) }
 
 // isToken: RFC 9110 section 5.6.2.
 func isToken(b []byte) bool {

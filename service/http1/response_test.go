@@ -1,4 +1,4 @@
-package server
+package http1
 
 import (
 	"net/http"
@@ -28,7 +28,7 @@ func TestAppendHead(t *testing.T) {
 		{"unknown status", 599, "", "", 1, true, []string{"HTTP/1.1 599 "}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := newResponse(false)
+			r := NewResponse(false)
 			if tc.set != "" {
 				r.Header().Set("Content-Length", tc.set)
 			}
@@ -37,7 +37,7 @@ func TestAppendHead(t *testing.T) {
 			r.WriteHeader(tc.status)
 			r.Header().Set("Late", "x")
 			r.Write([]byte(tc.body))
-			got := string(r.appendHead(nil, now, tc.minor, tc.keep))
+			got := string(r.AppendHead(nil, now, tc.minor, tc.keep))
 			for _, s := range tc.want {
 				if !strings.Contains(got, s) {
 					t.Errorf("%q lacks %q", got, s)
@@ -56,14 +56,14 @@ func TestAppendHead(t *testing.T) {
 }
 
 func TestResponseLimit(t *testing.T) {
-	r := newResponse(false)
-	if _, err := r.Write(make([]byte, maxBody)); err != nil {
+	r := NewResponse(false)
+	if _, err := r.Write(make([]byte, MaxBody)); err != nil {
 		t.Error(err)
 	}
-	if _, err := r.Write([]byte{0}); err != errBodyTooLarge {
+	if _, err := r.Write([]byte{0}); err != ErrBodyTooLarge {
 		t.Errorf("above the limit: %v", err)
 	}
-	r = newResponse(false)
+	r = NewResponse(false)
 	r.WriteHeader(http.StatusNotModified)
 	if _, err := r.Write([]byte{0}); err != http.ErrBodyNotAllowed {
 		t.Errorf("a body with 304: %v", err)
