@@ -19,7 +19,7 @@ var OnePool = Variant{"one pool for all", []Edit{{
 var ColdHandlers = Variant{"handlers are not asked", []Edit{{
 	File: "service/http1/response.go",
 	Old:  "return r == nil || r.options.MayBlock",
-	New:  "return true",
+	New:  "return r == nil || true",
 }}}
 
 // FreesOnLoop closes files on the loop's thread.

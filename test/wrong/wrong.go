@@ -249,8 +249,8 @@ var NoSettle = Variant{"no settling", []Edit{{
 // measured against.
 var Unsealed = Variant{"unsealed", []Edit{{
 	File: "service/server/transfer.go",
-	Old:  "cut := s.n - lastPiece\n\t\t\tpieces = append(pieces,\n\t\t\t\tpiece{file: s.file, off: s.off, n: cut, splice: true},\n\t\t\t\tpiece{file: s.file, off: s.off + cut, n: lastPiece, last: true})\n",
-	New:  "pieces = append(pieces, piece{file: s.file, off: s.off, n: s.n, splice: true})\n",
+	Old:  "cut := s.N - lastPiece\n\t\t\tpieces = append(pieces,\n\t\t\t\tpiece{file: s.File, off: s.Off, n: cut, splice: true},\n\t\t\t\tpiece{file: s.File, off: s.Off + cut, n: lastPiece, last: true})\n",
+	New:  "pieces = append(pieces, piece{file: s.File, off: s.Off, n: s.N, splice: true})\n",
 }, {
 	File: "service/server/read.go",
 	Old:  "if !ev.late && c.jobErr != nil {",
