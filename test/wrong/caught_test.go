@@ -72,7 +72,7 @@ func TestCaught(t *testing.T) {
 				t.Fatal(err)
 			}
 			run := "^(" + strings.Join(tc.tests, "|") + ")$"
-			args := []string{"test", "-count=1", "-timeout", "400s", "-run", run, "./service/server"}
+			args := []string{"test", "-vet=off", "-count=1", "-timeout", "400s", "-run", run, "./service/server"}
 			switch tc.variant.Name {
 			case NoSettle.Name:
 				args[len(args)-1] = "./service/files"
