@@ -400,11 +400,15 @@ func serveConfig(cfg *config.Config, opened *service.Opened, passed map[string][
 	return err
 }
 
+// rings is what this process may do with io_uring. It is asked before the process confines
+// itself, and remembers.
+var rings = platform.NewRings(service.NewRing)
+
 // probe asks what this machine can do, but for what a test has found wrong.
 func probe(ctx context.Context, verdicts platform.Verdicts) (*platform.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	return platform.Probe(ctx, verdicts)
+	return platform.Probe(ctx, rings, verdicts)
 }
 
 const (

@@ -457,7 +457,7 @@ func TestCipherAndFIPS(t *testing.T) {
 func TestRequire(t *testing.T) {
 	_, configure := site(t)
 	path := configure(strings.Replace(good, "tls: {", "tls: {kernel: require, ", 1))
-	report, err := platform.Probe(context.Background(), nil)
+	report, err := probe(context.Background(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ type Report struct {
 	Kernel    string  `json:"kernel"`     // release, as uname -r prints it
 	Build     string  `json:"build"`      // as uname -v prints it; Debian's names the version of the source
 	Machine   string  `json:"machine"`    // hardware name, as uname -m prints it
-	IOURing   Feature `json:"io_uring"`   // io_uring with SINGLE_ISSUER and DEFER_TASKRUN
+	IOURing   Feature `json:"io_uring"`   // a ring like the service's, and its use
 	KernelTLS Feature `json:"kernel_tls"` // sending TLS 1.3 from the kernel, with at least one of Ciphers
 
 	Ciphers []Cipher `json:"ciphers"` // each that kernel TLS may take
@@ -162,7 +162,7 @@ func (v Verdicts) wrong(c kernelCipher) error {
 	return nil
 }
 
-// Probe asks the kernel. It sets up one small ring and a TCP connection for each
+// Probe asks the kernel. It tries a ring and a TCP connection for each
 // cipher on the loopback interface, and closes all. Ciphers with which a test has
 // failed are left alone. What the kernel refuses is in the
 // report, not an error; an error means that no report could be made: ctx ended,
@@ -172,11 +172,11 @@ func (v Verdicts) wrong(c kernelCipher) error {
 // If ctx ends meanwhile, Probe returns its error at once, and a goroutine with
 // two sockets stays behind until the kernel answers (it gives up after about a
 // minute).
-func Probe(ctx context.Context, verdicts Verdicts) (*Report, error) {
+func Probe(ctx context.Context, rings *Rings, verdicts Verdicts) (*Report, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("platform: %w", err)
 	}
-	r, err := newReport()
+	r, err := newReport(rings)
 	if err != nil {
 		return nil, err
 	}
@@ -212,7 +212,7 @@ func mayWait(all []Algorithm) bool {
 }
 
 // newReport is what there is without a try of kernel TLS.
-func newReport() (*Report, error) {
+func newReport(rings *Rings) (*Report, error) {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
 		return nil, fmt.Errorf("platform: %w", os.NewSyscallError("uname", err))
@@ -224,8 +224,7 @@ func newReport() (*Report, error) {
 		AESInstructions: cpu.X86.HasAES && cpu.X86.HasPCLMULQDQ ||
 			cpu.ARM64.HasAES && cpu.ARM64.HasPMULL || cpu.ARM.HasAES && cpu.ARM.HasPMULL,
 	}
-
-	r.IOURing = uringFeature(uringSetup(), readUringFacts())
+	r.IOURing = rings.Feature()
 	return r, nil
 }
 

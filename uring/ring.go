@@ -16,15 +16,16 @@ import (
 // A FeatureError says that this kernel, or the rules this process runs under,
 // do not give what the ring needs. errors.Is(err, errors.ErrUnsupported) holds.
 type FeatureError struct {
-	Feature string     // what was asked for
-	Errno   unix.Errno // what the kernel answered; 0 where it did not answer but lacks a feature bit
+	Feature string     // that the ring needs
+	Call    string     // the system call that was refused; "" where Errno is 0
+	Errno   unix.Errno // of Call; 0 where the kernel tells that it lacks Feature
 }
 
 func (e *FeatureError) Error() string {
 	if e.Errno == 0 {
 		return "uring: the kernel does not have " + e.Feature
 	}
-	return fmt.Sprintf("uring: %s: %v", e.Feature, e.Errno)
+	return fmt.Sprintf("uring: no %s: %s: %v", e.Feature, e.Call, e.Errno)
 }
 
 func (e *FeatureError) Is(target error) bool { return target == errors.ErrUnsupported }
@@ -114,9 +115,9 @@ func New(entries uint32) (*Ring, error) {
 	switch errno {
 	case 0:
 	case unix.EINVAL:
-		return nil, &FeatureError{"IORING_SETUP_SINGLE_ISSUER and IORING_SETUP_DEFER_TASKRUN (Linux 6.1)", errno}
+		return nil, &FeatureError{"IORING_SETUP_SINGLE_ISSUER and IORING_SETUP_DEFER_TASKRUN (Linux 6.1)", "io_uring_setup", errno}
 	case unix.ENOSYS, unix.EPERM, unix.EACCES:
-		return nil, &FeatureError{"io_uring_setup", errno}
+		return nil, &FeatureError{"io_uring", "io_uring_setup", errno}
 	default: // ENOMEM, EMFILE, ENFILE: nothing is missing but room
 		return nil, fmt.Errorf("uring: %w", os.NewSyscallError("io_uring_setup", errno))
 	}
@@ -168,7 +169,7 @@ func (r *Ring) probe() error {
 	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(r.fd), registerProbe,
 		uintptr(unsafe.Pointer(&pr)), uintptr(len(pr.ops)), 0, 0)
 	if errno != 0 {
-		return &FeatureError{"IORING_REGISTER_PROBE", errno}
+		return &FeatureError{"IORING_REGISTER_PROBE", "io_uring_register", errno}
 	}
 	for _, op := range required {
 		if op.code > pr.lastOp || pr.ops[op.code].flags&opSupported == 0 {
@@ -189,10 +190,10 @@ func (r *Ring) restrict() error {
 	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(r.fd), registerRestrictions,
 		uintptr(unsafe.Pointer(&allowed[0])), uintptr(len(allowed)), 0, 0)
 	if errno != 0 {
-		return &FeatureError{"IORING_REGISTER_RESTRICTIONS", errno}
+		return &FeatureError{"IORING_REGISTER_RESTRICTIONS", "io_uring_register", errno}
 	}
 	if _, _, errno = unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(r.fd), registerEnable, 0, 0, 0, 0); errno != 0 {
-		return &FeatureError{"IORING_REGISTER_ENABLE_RINGS", errno}
+		return &FeatureError{"IORING_REGISTER_ENABLE_RINGS", "io_uring_register", errno}
 	}
 	return nil
 }

@@ -427,8 +427,12 @@ func TestRestricted(t *testing.T) {
 }
 
 func TestFeatureError(t *testing.T) {
-	err := error(&FeatureError{"io_uring_setup", unix.EPERM})
-	if !errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, unix.EPERM) {
+	err := error(&FeatureError{"io_uring", "io_uring_setup", unix.EPERM})
+	if !errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, unix.EPERM) || err.Error() != "uring: no io_uring: io_uring_setup: operation not permitted" {
+		t.Errorf("%v is not what it should be", err)
+	}
+	err = &FeatureError{Feature: "IORING_OP_SPLICE"}
+	if !errors.Is(err, errors.ErrUnsupported) || err.Error() != "uring: the kernel does not have IORING_OP_SPLICE" {
 		t.Errorf("%v is not what it should be", err)
 	}
 }
