@@ -9,7 +9,7 @@
 // on for a connection from the machine to itself), never from a version
 // number, because distributors backport, builds leave things out, and sysctls,
 // seccomp filters and missing modules forbid what a version promises. The exception
-// are defects that a test cannot look for without the risk of memory corruption
+// is a defect that a test cannot look for without the risk of memory corruption
 // (see [Report.Restricted]). The
 // order matters too: templates such as gcm_base(ctr-aes-caam,ghash-neon) stand
 // in /proc/crypto only once somebody used them, so the list of algorithms is

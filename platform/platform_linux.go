@@ -17,11 +17,13 @@ import (
 
 // Report is what this machine and its kernel can do.
 type Report struct {
-	Kernel    string  `json:"kernel"`     // release, as uname -r prints it
-	Build     string  `json:"build"`      // as uname -v prints it; Debian's names the version of the source
-	Machine   string  `json:"machine"`    // hardware name, as uname -m prints it
-	IOURing   Feature `json:"io_uring"`   // a ring like the service's, and its use
-	KernelTLS Feature `json:"kernel_tls"` // sending TLS 1.3 from the kernel, with at least one of Ciphers
+	Kernel  string  `json:"kernel"`   // release, as uname -r prints it
+	Build   string  `json:"build"`    // as uname -v prints it; Debian's names the version of the source
+	Machine string  `json:"machine"`  // hardware name, as uname -m prints it
+	IOURing Feature `json:"io_uring"` // a ring like the service's, and its use
+	// Sends is tested only where it matters, with an asynchronous driver, and once in a process.
+	Sends     SendTest `json:"sends_without_room,omitempty"`
+	KernelTLS Feature  `json:"kernel_tls"` // sending TLS 1.3 from the kernel, with at least one of Ciphers
 
 	Ciphers []Cipher `json:"ciphers"` // each that kernel TLS may take
 
@@ -193,6 +195,9 @@ func Probe(ctx context.Context, rings *Rings, verdicts Verdicts) (*Report, error
 		return nil, err
 	}
 	r.setCiphers(answers, readTLSFacts(r.Kernel), verdicts)
+	if r.IOURing.Usable && slices.ContainsFunc(r.Ciphers, r.mayDefer) {
+		r.Sends = rings.Sends()
+	}
 	return r.Restricted(), nil
 }
 

@@ -20,6 +20,8 @@ type Rings struct {
 	open    func() (*uring.Ring, error)
 	lock    sync.Mutex
 	feature Feature // the zero Feature until there is an answer
+	sends   SendTest
+	kept    []*uring.Ring // that could not be closed: the kernel may still use their memory
 }
 
 // NewRings returns Rings that asks by means of open, which makes a ring as the program itself
@@ -47,7 +49,11 @@ func (r *Rings) on(f func(*uring.Ring) error) error {
 		runtime.LockOSThread()
 		ring, err := r.open()
 		if err == nil {
-			err = errors.Join(f(ring), ring.Close(func(uring.Completion) {}))
+			err = f(ring)
+			if cerr := ring.Close(func(uring.Completion) {}); cerr != nil {
+				r.kept = append(r.kept, ring)
+				err = errors.Join(err, cerr)
+			}
 		}
 		result <- err
 	}()
