@@ -27,6 +27,7 @@ type defect struct {
 	text     string
 	repaired []version // by series; the last is mainline's, and all later series have it
 	sends    bool      // the outcome of Report.Sends decides, where there is one
+	corrupts bool      // it damages the kernel's memory, also in a test
 }
 
 // defects are what makes kernel TLS with an asynchronous driver unsafe for this program.
@@ -36,11 +37,19 @@ var defects = []defect{
 	// driver's queue, for a failure, and frees what the driver still has. Of stable kernels
 	// 13eca403876b was pushed to linux-6.6.y and ab6397f072e5 to linux-6.7.y on 2024-02-23, the day of
 	// 6.6.18 and 6.7.6, and cd1bbca03f3c stands before "Linux 6.1.84" in linux-6.1.y.
-	{"kernel TLS frees what an asynchronous driver with a full queue still has (CVE-2024-26584)", []version{{6, 1, 84}, {6, 6, 18}, {6, 7, 6}, {6, 8, 0}}, false},
+	{
+		text:     "kernel TLS frees what an asynchronous driver with a full queue still has (CVE-2024-26584)",
+		repaired: []version{{6, 1, 84}, {6, 6, 18}, {6, 7, 6}, {6, 8, 0}},
+		corrupts: true,
+	},
 	// Mainline a9be202269580ca611c6cebac90eaf1795497800, "io_uring: treat -EAGAIN for
 	// REQ_F_NOWAIT as final for io-wq": a send with IOSQE_ASYNC that finds no room is tried
 	// again and again, and does not answer EAGAIN. It is in the announcement of 6.1.42; 6.4.7 is of the same day.
-	{"io_uring does not answer a send off the loop that finds no room", []version{{6, 1, 42}, {6, 4, 7}, {6, 5, 0}}, true},
+	{
+		text:     "io_uring does not answer a send off the loop that finds no room",
+		repaired: []version{{6, 1, 42}, {6, 4, 7}, {6, 5, 0}},
+		sends:    true,
+	},
 }
 
 // in reports whether a kernel has the defect.
@@ -168,4 +177,24 @@ func (r *Report) defective(suite uint16, known []string, byVersion bool) Feature
 		Reason: fmt.Sprintf("the kernel encrypts with %s, and Linux %s has a defect with such drivers: %s", driver, kernel, strings.Join(known, "; ")),
 		Remedy: remedy,
 	}
+}
+
+// untestable says why kernel TLS must not even be tested with the driver that the kernel picks for
+// a cipher suite; "" if it may be.
+func (r *Report) untestable(suite uint16) string {
+	v, ok := kernelVersion(r.Kernel, r.Build)
+	a, picked := r.Picked(suite)
+	if !ok || picked && !a.Waits() {
+		return ""
+	}
+	driver := "the driver, which /proc/crypto does not show, may be asynchronous"
+	if picked {
+		driver = a.Driver + " is asynchronous"
+	}
+	for _, d := range defects {
+		if d.corrupts && d.in(v) {
+			return fmt.Sprintf("%s, and Linux %v has a defect with such drivers that corrupts memory: %s", driver, v, d)
+		}
+	}
+	return ""
 }

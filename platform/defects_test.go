@@ -156,3 +156,30 @@ func TestRestrictedTested(t *testing.T) {
 		}
 	}
 }
+
+// TestUntestable: on a kernel whose memory a test could corrupt, only drivers that are seen, and
+// are synchronous, are tested.
+func TestUntestable(t *testing.T) {
+	sync := Algorithm{Name: gcmAES, Driver: "gcm-aes-ce", Type: "aead", SelfTest: "passed"}
+	caam := Algorithm{Name: gcmAES, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
+	inline := Algorithm{Name: gcmAES, Driver: "generic-gcm-aesni", Type: "aead", SelfTest: "passed", Async: true, Inline: true}
+	const corrupts = "has a defect with such drivers that corrupts memory: kernel TLS frees"
+	for _, tt := range []struct {
+		kernel string
+		gcm    []Algorithm
+		want   string
+	}{
+		{"6.1.22", []Algorithm{caam}, "gcm-aes-caam is asynchronous, and Linux 6.1.22 " + corrupts},
+		{"6.5.13", []Algorithm{caam}, "gcm-aes-caam is asynchronous, and Linux 6.5.13 " + corrupts},
+		{"6.1.22", nil, "the driver, which /proc/crypto does not show, may be asynchronous, and Linux 6.1.22 " + corrupts},
+		{"6.1.22", []Algorithm{sync, caam}, ""},
+		{"6.1.22", []Algorithm{inline}, ""},
+		{"6.1.84", []Algorithm{caam}, ""},
+		{"vendor", []Algorithm{caam}, ""},
+	} {
+		r := &Report{Kernel: tt.kernel, GCM: tt.gcm}
+		if got := r.untestable(tls.TLS_AES_256_GCM_SHA384); !strings.HasPrefix(got, tt.want) || (got == "") != (tt.want == "") {
+			t.Errorf("%s, %v: %q, want %q", tt.kernel, tt.gcm, got, tt.want)
+		}
+	}
+}

@@ -178,10 +178,11 @@ func Probe(ctx context.Context, rings *Rings, verdicts Verdicts) (*Report, error
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("platform: %w", err)
 	}
-	r, err := newReport(rings)
+	r, err := newReport()
 	if err != nil {
 		return nil, err
 	}
+	r.IOURing = rings.Feature()
 	answer := make(chan []tlsAnswer, 1)
 	go func() { answer <- tlsSetup(ctx, verdicts) }()
 	var answers []tlsAnswer
@@ -216,8 +217,29 @@ func mayWait(all []Algorithm) bool {
 	})
 }
 
-// newReport is what there is without a try of kernel TLS.
-func newReport(rings *Rings) (*Report, error) {
+// Untestable says why kernel TLS must not encrypt, not even for a test, with the driver that the
+// kernel picks for a cipher suite: it is asynchronous, or cannot be seen, and this kernel's version
+// has a defect with such drivers that corrupts memory. It returns "" if a test does no harm.
+//
+// On such a kernel it sets kernel TLS up, since the kernel makes drivers of parts only then.
+// That may wait for an engine that is dead.
+func Untestable(ctx context.Context, suite uint16) string {
+	r, err := newReport()
+	i := slices.IndexFunc(kernelCiphers, func(c kernelCipher) bool { return c.suite == suite })
+	if err != nil || i < 0 || r.untestable(suite) == "" { // its version is all that r has yet
+		return ""
+	}
+	if a := tlsSetupWith(ctx, kernelCiphers[i]); a.step == stepULP || a.step == stepKey {
+		return "" // the kernel does not take the cipher
+	}
+	if r.readCrypto() != nil {
+		r.GCM, r.ChaCha20 = nil, nil // a driver that cannot be seen
+	}
+	return r.untestable(suite)
+}
+
+// newReport is what there is without a try of a ring and of kernel TLS.
+func newReport() (*Report, error) {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
 		return nil, fmt.Errorf("platform: %w", os.NewSyscallError("uname", err))
@@ -229,7 +251,6 @@ func newReport(rings *Rings) (*Report, error) {
 		AESInstructions: cpu.X86.HasAES && cpu.X86.HasPCLMULQDQ ||
 			cpu.ARM64.HasAES && cpu.ARM64.HasPMULL || cpu.ARM.HasAES && cpu.ARM.HasPMULL,
 	}
-	r.IOURing = rings.Feature()
 	return r, nil
 }
 

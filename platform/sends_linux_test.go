@@ -20,7 +20,7 @@ func TestSends(t *testing.T) {
 		return uring.New(8)
 	})
 	got := rings.Sends()
-	r, err := newReport(rings)
+	r, err := newReport()
 	if err != nil {
 		t.Fatal(err)
 	}
