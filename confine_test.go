@@ -13,6 +13,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/platform"
 )
 
 // tryConfined is a program that confines itself, and says what is possible before and after.
@@ -50,14 +52,19 @@ func tryConfined() error {
 		})
 	}
 	try("before")
+	feature, sends := rings.Feature(), rings.Sends()
 	if err := confine(); err != nil {
 		return err
 	}
 	try("after")
+	if rings.Feature() != feature || rings.Sends() != sends || sends == platform.SendsUntested {
+		return fmt.Errorf("what rings could do is forgotten: %+v, %q; before %+v, %q", rings.Feature(), rings.Sends(), feature, sends)
+	}
 	return nil
 }
 
-// TestConfined: once confined, no thread opens AF_ALG or makes a ring; other sockets are as before.
+// TestConfined: once confined, no thread opens AF_ALG or makes a ring; other sockets are as before,
+// and what was learned of rings is remembered.
 func TestConfined(t *testing.T) {
 	out, err := exec.Command("/proc/self/exe", "confined").CombinedOutput()
 	if err != nil {

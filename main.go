@@ -88,7 +88,7 @@ func about(command string) string {
 		"doctor": "Reports what this machine can do for HTTPS, and what serve would choose.\n" +
 			"The exit status is 0 if all is ready, 1 if it works, but worse than it could, and 2 if it cannot serve.",
 		"selftest": "Has the kernel encrypt with each cipher that kernel TLS takes, and compares with what is right.\n" +
-			"The exit status is 0 if all are right, 1 if one is wrong, and 2 if the kernel takes none.",
+			"The exit status is 0 if all are right, 1 if one is wrong, or its test could harm this kernel, and 2 if the kernel takes none.",
 		"keygen": "Makes a private key and a self-signed certificate, and never overwrites one.\n" +
 			"A file that an interrupted run has left empty or cut off is kept under another name, and made again.",
 		"version": "Prints version, commit, Go version and architecture.",
@@ -403,11 +403,15 @@ func serveConfig(cfg *config.Config, opened *service.Opened, passed map[string][
 	return err
 }
 
+// rings is what this process may do with io_uring. It is asked before the process confines
+// itself, and remembers.
+var rings = platform.NewRings(server.NewRing)
+
 // probe asks what this machine can do, but for what a test has found wrong.
 func probe(ctx context.Context, verdicts platform.Verdicts) (*platform.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	return platform.Probe(ctx, verdicts)
+	return platform.Probe(ctx, rings, verdicts)
 }
 
 const (
@@ -429,8 +433,12 @@ var suites = []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384, tl
 const (
 	sayRight    = "right" // and the driver's name
 	sayNotTaken = "not taken by the kernel"
+	sayUntested = "not tested"
 	sayWrong    = "wrong"
 )
+
+// untestable says why a cipher suite is not tested; "" if it is. A variable for tests.
+var untestable = platform.Untestable
 
 // testCiphers tests what the kernel encrypts. An engine may be dead since before this
 // program started, and what waits for one waits for ever; or it may be wrong. So this
@@ -480,7 +488,7 @@ func readVerdicts(said string, ended error) (platform.Verdicts, error) {
 			verdicts[suite] = platform.Verdict{Driver: why}
 		case what == sayWrong:
 			verdicts[suite] = platform.Verdict{Err: errors.New(why)}
-		case what != sayNotTaken:
+		case what != sayNotTaken && what != sayUntested:
 			continue
 		}
 		known++
@@ -528,7 +536,7 @@ func verdictOn(some []uint16, verdicts platform.Verdicts, err error) error {
 }
 
 // selftest has the kernel encrypt with each cipher that it takes. Its status is
-// exitFailed if one is wrong, exitUsage if there is none.
+// exitFailed if one is wrong or must not be tested, exitUsage if there is none.
 func selftest(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("selftest", flag.ContinueOnError)
 	where := flags.String("bench", "", internal+"instead, measure AES-GCM in `PLACE`, \"kernel\" or \"user space\", for doctor")
@@ -569,15 +577,20 @@ func selftest(args []string, stdout, stderr io.Writer) int {
 	defer cancel()
 	mayWait := platform.MayWait()
 	type result struct {
-		suite  uint16
-		driver string
-		err    error
+		suite    uint16
+		driver   string
+		untested string // why
+		err      error
 	}
 	picks := platform.OpenPicks()
 	defer picks.Close()
 	results := make(chan result, len(suites))
 	test := func(suites ...uint16) {
 		for _, s := range suites {
+			if why := untestable(ctx, s); why != "" {
+				results <- result{suite: s, untested: why}
+				continue
+			}
 			connections := 1
 			if mayWait && s == tls.TLS_AES_128_GCM_SHA256 {
 				connections = selfTestConns
@@ -601,6 +614,9 @@ func selftest(args []string, stdout, stderr io.Writer) int {
 		r := <-results
 		name := tls.CipherSuiteName(r.suite)
 		switch {
+		case r.untested != "":
+			fmt.Fprintf(stdout, "%s: %s: %s\n", name, sayUntested, r.untested)
+			status = exitFailed
 		case errors.Is(r.err, errors.ErrUnsupported):
 			fmt.Fprintf(stdout, "%s: %s: %v\n", name, sayNotTaken, r.err)
 		case r.err != nil:

@@ -339,6 +339,7 @@ func TestReadVerdicts(t *testing.T) {
 		{"right", a128 + ": right: aes\n" + chacha + ": right: gcm_base(x,y)\n" + a256 + ": right: \n", nil, "right aes, right, right gcm_base(x,y)", false},
 		{"wrong", a128 + ": wrong: ktls: record 3\n" + a256 + ": right\n" + chacha + ": not taken by the kernel: why\n", failed, "ktls: record 3, right, none", false},
 		{"none taken", a128 + ": not taken by the kernel: x\n" + a256 + ": not taken by the kernel: x\n" + chacha + ": not taken by the kernel: x\n", failed, "none, none, none", false},
+		{"not tested", a128 + ": not tested: x: y\n" + a256 + ": not tested: x: y\n" + chacha + ": right: c\n", failed, "none, none, right c", false},
 		{"no answer", "", platform.ErrNoAnswer, "no answer in time, no answer in time, no answer in time", false},
 		{"an answer in part", chacha + ": right\n" + a128 + ": right\n", platform.ErrNoAnswer, "right, no answer in time, right", false},
 		{"a crash", "panic: x\n", failed, "none, none, none", true},
@@ -362,6 +363,32 @@ func TestReadVerdicts(t *testing.T) {
 		if got = strings.Trim(got, ", "); got != tt.want || (err != nil) != tt.err {
 			t.Errorf("%s: %q, %v; want %q", tt.name, got, err, tt.want)
 		}
+	}
+}
+
+// TestUntestable: a driver whose test could harm the kernel is not tested, and that is no verdict.
+func TestUntestable(t *testing.T) {
+	t.Cleanup(func() { untestable = platform.Untestable })
+	untestable = func(_ context.Context, suite uint16) string {
+		if suite == tls.TLS_CHACHA20_POLY1305_SHA256 {
+			return ""
+		}
+		return "it corrupts memory"
+	}
+	var out, errs bytes.Buffer
+	status := run([]string{"selftest"}, &out, &errs)
+	for _, suite := range suites {
+		line := tls.CipherSuiteName(suite) + ": not tested: it corrupts memory\n"
+		if strings.Contains(out.String(), line) != (suite != tls.TLS_CHACHA20_POLY1305_SHA256) {
+			t.Errorf("%q in %q", line, out.String())
+		}
+	}
+	if status != exitFailed || errs.Len() > 0 {
+		t.Errorf("status %d, %q", status, errs.String())
+	}
+	verdicts, err := readVerdicts(out.String(), errors.New("status 1"))
+	if err != nil || wrongAES(verdicts) != nil || !errors.Is(worse(verdicts, verdicts), errUntested) {
+		t.Errorf("verdicts %v, %v", verdicts, err)
 	}
 }
 
@@ -457,7 +484,7 @@ func TestCipherAndFIPS(t *testing.T) {
 func TestRequire(t *testing.T) {
 	_, configure := site(t)
 	path := configure(strings.Replace(good, "tls: {", "tls: {kernel: require, ", 1))
-	report, err := platform.Probe(context.Background(), nil)
+	report, err := probe(context.Background(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

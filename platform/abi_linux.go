@@ -3,27 +3,6 @@ package platform
 // The kernel's binary interface, all of it that this package uses. Sizes and
 // offsets are checked by abi_linux_test.go on every architecture.
 
-// include/uapi/linux/io_uring.h
-const (
-	setupSingleIssuer = 1 << 12 // IORING_SETUP_SINGLE_ISSUER, Linux 6.0
-	setupDeferTaskrun = 1 << 13 // IORING_SETUP_DEFER_TASKRUN, Linux 6.1
-)
-
-// uringParams is struct io_uring_params. The kernel fills in the offsets of the
-// rings, which a probe has no use for.
-type uringParams struct {
-	sqEntries    uint32
-	cqEntries    uint32
-	flags        uint32
-	sqThreadCPU  uint32
-	sqThreadIdle uint32
-	features     uint32
-	wqFD         uint32
-	resv         [3]uint32
-	sqOff        [10]uint32 // struct io_sqring_offsets
-	cqOff        [10]uint32 // struct io_cqring_offsets
-}
-
 // include/uapi/linux/tls.h, include/linux/socket.h
 const (
 	solTLS                 = 282    // SOL_TLS

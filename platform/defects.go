@@ -26,6 +26,8 @@ func (v version) before(w version) bool { return slices.Compare(v[:], w[:]) < 0 
 type defect struct {
 	text     string
 	repaired []version // by series; the last is mainline's, and all later series have it
+	sends    bool      // the outcome of Report.Sends decides, where there is one
+	corrupts bool      // it damages the kernel's memory, also in a test
 }
 
 // defects are what makes kernel TLS with an asynchronous driver unsafe for this program.
@@ -35,11 +37,19 @@ var defects = []defect{
 	// driver's queue, for a failure, and frees what the driver still has. Of stable kernels
 	// 13eca403876b was pushed to linux-6.6.y and ab6397f072e5 to linux-6.7.y on 2024-02-23, the day of
 	// 6.6.18 and 6.7.6, and cd1bbca03f3c stands before "Linux 6.1.84" in linux-6.1.y.
-	{"kernel TLS frees what an asynchronous driver with a full queue still has (CVE-2024-26584)", []version{{6, 1, 84}, {6, 6, 18}, {6, 7, 6}, {6, 8, 0}}},
+	{
+		text:     "kernel TLS frees what an asynchronous driver with a full queue still has (CVE-2024-26584)",
+		repaired: []version{{6, 1, 84}, {6, 6, 18}, {6, 7, 6}, {6, 8, 0}},
+		corrupts: true,
+	},
 	// Mainline a9be202269580ca611c6cebac90eaf1795497800, "io_uring: treat -EAGAIN for
 	// REQ_F_NOWAIT as final for io-wq": a send with IOSQE_ASYNC that finds no room is tried
 	// again and again, and does not answer EAGAIN. It is in the announcement of 6.1.42; 6.4.7 is of the same day.
-	{"io_uring does not answer a send off the loop that finds no room", []version{{6, 1, 42}, {6, 4, 7}, {6, 5, 0}}},
+	{
+		text:     "io_uring does not answer a send off the loop that finds no room",
+		repaired: []version{{6, 1, 42}, {6, 4, 7}, {6, 5, 0}},
+		sends:    true,
+	},
 }
 
 // in reports whether a kernel has the defect.
@@ -102,29 +112,32 @@ func kernelVersion(release, build string) (version, bool) {
 // Restricted is r, if its kernel can be trusted with the drivers that it picks; otherwise a
 // copy in which kernel TLS is not usable with those ciphers that this kernel encrypts
 // with an asynchronous driver, while it has a known defect with such drivers. A driver that
-// cannot be seen may be one. Only the version tells: no test shows the absence of
-// the defect without the risk of its consequences.
+// cannot be seen may be one. Where Sends was tested, that decides on its defect; on others
+// the version does, since no test shows their absence without the risk of their consequences.
 func (r *Report) Restricted() *Report {
 	v, ok := kernelVersion(r.Kernel, r.Build)
 	var known []string
+	byVersion := false
 	for _, d := range defects {
-		if ok && d.in(v) {
+		switch {
+		case d.sends && r.Sends != SendsUntested:
+			if r.Sends == SendsUnanswered {
+				known = append(known, d.String()+" (this kernel was tested)")
+			}
+		case ok && d.in(v):
 			known = append(known, d.String())
+			byVersion = true
 		}
 	}
-	affected := func(c Cipher) bool {
-		a, picked := r.Picked(c.Suite)
-		return c.Usable && (!picked || a.Waits())
-	}
-	if known == nil || !slices.ContainsFunc(r.Ciphers, affected) {
+	if known == nil || !slices.ContainsFunc(r.Ciphers, r.mayDefer) {
 		return r
 	}
 	s := *r
 	s.Ciphers = slices.Clone(r.Ciphers)
 	usable := false
 	for i := range s.Ciphers {
-		if c := &s.Ciphers[i]; affected(*c) {
-			c.Feature = r.defective(c.Suite, v, known)
+		if c := &s.Ciphers[i]; r.mayDefer(*c) {
+			c.Feature = r.defective(c.Suite, known, byVersion)
 			c.Defective, c.Verified = true, false
 		}
 		usable = usable || s.Ciphers[i].Usable
@@ -136,8 +149,19 @@ func (r *Report) Restricted() *Report {
 	return &s
 }
 
-// defective explains why a cipher is not used that the kernel takes.
-func (r *Report) defective(suite uint16, v version, known []string) Feature {
+// mayDefer reports whether c is usable, and its driver is asynchronous or cannot be seen.
+func (r *Report) mayDefer(c Cipher) bool {
+	a, picked := r.Picked(c.Suite)
+	return c.Usable && (!picked || a.Waits())
+}
+
+// defective explains why a cipher is not used that the kernel takes. byVersion: the kernel's
+// version alone tells of a defect.
+func (r *Report) defective(suite uint16, known []string, byVersion bool) Feature {
+	kernel := r.Kernel
+	if v, ok := kernelVersion(r.Kernel, r.Build); ok {
+		kernel = v.String()
+	}
 	driver := "a driver that /proc/crypto does not show"
 	remedy := "use a later kernel"
 	if a, picked := r.Picked(suite); picked {
@@ -146,8 +170,31 @@ func (r *Report) defective(suite uint16, v version, known []string) Feature {
 			remedy += ", or write cpu for crypto.prefer"
 		}
 	}
-	return Feature{
-		Reason: fmt.Sprintf("the kernel encrypts with %s, and Linux %v has a defect with such drivers: %s", driver, v, strings.Join(known, "; ")),
-		Remedy: remedy + "; this one may be repaired by your vendor, which its version does not tell",
+	if byVersion {
+		remedy += "; this one may be repaired by your vendor, which its version does not tell"
 	}
+	return Feature{
+		Reason: fmt.Sprintf("the kernel encrypts with %s, and Linux %s has a defect with such drivers: %s", driver, kernel, strings.Join(known, "; ")),
+		Remedy: remedy,
+	}
+}
+
+// untestable says why kernel TLS must not even be tested with the driver that the kernel picks for
+// a cipher suite; "" if it may be.
+func (r *Report) untestable(suite uint16) string {
+	v, ok := kernelVersion(r.Kernel, r.Build)
+	a, picked := r.Picked(suite)
+	if !ok || picked && !a.Waits() {
+		return ""
+	}
+	driver := "the driver, which /proc/crypto does not show, may be asynchronous"
+	if picked {
+		driver = a.Driver + " is asynchronous"
+	}
+	for _, d := range defects {
+		if d.corrupts && d.in(v) {
+			return fmt.Sprintf("%s, and Linux %v has a defect with such drivers that corrupts memory: %s", driver, v, d)
+		}
+	}
+	return ""
 }

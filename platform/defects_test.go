@@ -111,3 +111,75 @@ func TestRestricted(t *testing.T) {
 		}
 	}
 }
+
+// TestRestrictedTested: the test of sends decides on its defect in place of the version, both ways.
+func TestRestrictedTested(t *testing.T) {
+	const text, vendor, tested = "io_uring does not answer a send", "may be repaired by your vendor", "(this kernel was tested)"
+	caam := Algorithm{Name: gcmAES, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
+	for _, tt := range []struct {
+		kernel string
+		sends  SendTest
+		gcm    []Algorithm
+		reason []string // parts of it; none: usable
+		remedy []string
+	}{
+		{"6.1.22", SendsUntested, []Algorithm{caam}, []string{"CVE-2024-26584", text}, []string{vendor}},
+		{"6.1.22", SendsAnswered, []Algorithm{caam}, []string{"CVE-2024-26584"}, []string{vendor}},
+		{"6.1.22", SendsUnanswered, []Algorithm{caam}, []string{"CVE-2024-26584", text, tested}, []string{vendor}},
+		{"6.12.1", SendsUntested, []Algorithm{caam}, nil, nil},
+		{"6.12.1", SendsAnswered, []Algorithm{caam}, nil, nil},
+		{"6.12.1", SendsUnanswered, []Algorithm{caam}, []string{"Linux 6.12.1 has", text, tested}, []string{"crypto.prefer"}},
+		{"6.12.1", SendsUnanswered, nil, []string{text, tested}, []string{"use a later kernel"}},
+		{"vendor", SendsUnanswered, []Algorithm{caam}, []string{"Linux vendor has", text, tested}, []string{"crypto.prefer"}},
+		{"vendor", SendsUntested, []Algorithm{caam}, nil, nil},
+	} {
+		yes := Feature{Usable: true}
+		r := &Report{Kernel: tt.kernel, KernelTLS: yes, Sends: tt.sends, GCM: tt.gcm, Ciphers: []Cipher{{Suite: tls.TLS_AES_128_GCM_SHA256, Feature: yes}}}
+		c := r.Restricted().Ciphers[0]
+		name := fmt.Sprintf("%s, %q: %+v", tt.kernel, tt.sends, c)
+		if c.Usable != (tt.reason == nil) || c.Defective == c.Usable {
+			t.Errorf("%s: usable %t", name, c.Usable)
+		}
+		for _, part := range tt.reason {
+			if !strings.Contains(c.Reason, part) {
+				t.Errorf("%s: the reason lacks %q", name, part)
+			}
+		}
+		for _, part := range tt.remedy {
+			if !strings.Contains(c.Remedy, part) {
+				t.Errorf("%s: the remedy lacks %q", name, part)
+			}
+		}
+		byVersion := strings.Contains(c.Reason, "CVE-2024-26584") || strings.Contains(c.Reason, text) && !strings.Contains(c.Reason, tested)
+		if strings.Contains(c.Reason, text) != (len(tt.reason) > 0 && tt.sends != SendsAnswered) || strings.Contains(c.Remedy, vendor) != byVersion {
+			t.Errorf("%s: it says too much, or too little", name)
+		}
+	}
+}
+
+// TestUntestable: on a kernel whose memory a test could corrupt, only drivers that are seen, and
+// are synchronous, are tested.
+func TestUntestable(t *testing.T) {
+	sync := Algorithm{Name: gcmAES, Driver: "gcm-aes-ce", Type: "aead", SelfTest: "passed"}
+	caam := Algorithm{Name: gcmAES, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
+	inline := Algorithm{Name: gcmAES, Driver: "generic-gcm-aesni", Type: "aead", SelfTest: "passed", Async: true, Inline: true}
+	const corrupts = "has a defect with such drivers that corrupts memory: kernel TLS frees"
+	for _, tt := range []struct {
+		kernel string
+		gcm    []Algorithm
+		want   string
+	}{
+		{"6.1.22", []Algorithm{caam}, "gcm-aes-caam is asynchronous, and Linux 6.1.22 " + corrupts},
+		{"6.5.13", []Algorithm{caam}, "gcm-aes-caam is asynchronous, and Linux 6.5.13 " + corrupts},
+		{"6.1.22", nil, "the driver, which /proc/crypto does not show, may be asynchronous, and Linux 6.1.22 " + corrupts},
+		{"6.1.22", []Algorithm{sync, caam}, ""},
+		{"6.1.22", []Algorithm{inline}, ""},
+		{"6.1.84", []Algorithm{caam}, ""},
+		{"vendor", []Algorithm{caam}, ""},
+	} {
+		r := &Report{Kernel: tt.kernel, GCM: tt.gcm}
+		if got := r.untestable(tls.TLS_AES_256_GCM_SHA384); !strings.HasPrefix(got, tt.want) || (got == "") != (tt.want == "") {
+			t.Errorf("%s, %v: %q, want %q", tt.kernel, tt.gcm, got, tt.want)
+		}
+	}
+}

@@ -17,11 +17,13 @@ import (
 
 // Report is what this machine and its kernel can do.
 type Report struct {
-	Kernel    string  `json:"kernel"`     // release, as uname -r prints it
-	Build     string  `json:"build"`      // as uname -v prints it; Debian's names the version of the source
-	Machine   string  `json:"machine"`    // hardware name, as uname -m prints it
-	IOURing   Feature `json:"io_uring"`   // io_uring with SINGLE_ISSUER and DEFER_TASKRUN
-	KernelTLS Feature `json:"kernel_tls"` // sending TLS 1.3 from the kernel, with at least one of Ciphers
+	Kernel  string  `json:"kernel"`   // release, as uname -r prints it
+	Build   string  `json:"build"`    // as uname -v prints it; Debian's names the version of the source
+	Machine string  `json:"machine"`  // hardware name, as uname -m prints it
+	IOURing Feature `json:"io_uring"` // a ring like the service's, and its use
+	// Sends is tested only where it matters, with an asynchronous driver, and once in a process.
+	Sends     SendTest `json:"sends_without_room,omitempty"`
+	KernelTLS Feature  `json:"kernel_tls"` // sending TLS 1.3 from the kernel, with at least one of Ciphers
 
 	Ciphers []Cipher `json:"ciphers"` // each that kernel TLS may take
 
@@ -162,7 +164,7 @@ func (v Verdicts) wrong(c kernelCipher) error {
 	return nil
 }
 
-// Probe asks the kernel. It sets up one small ring and a TCP connection for each
+// Probe asks the kernel. It tries a ring and a TCP connection for each
 // cipher on the loopback interface, and closes all. Ciphers with which a test has
 // failed are left alone. What the kernel refuses is in the
 // report, not an error; an error means that no report could be made: ctx ended,
@@ -172,7 +174,7 @@ func (v Verdicts) wrong(c kernelCipher) error {
 // If ctx ends meanwhile, Probe returns its error at once, and a goroutine with
 // two sockets stays behind until the kernel answers (it gives up after about a
 // minute).
-func Probe(ctx context.Context, verdicts Verdicts) (*Report, error) {
+func Probe(ctx context.Context, rings *Rings, verdicts Verdicts) (*Report, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("platform: %w", err)
 	}
@@ -180,6 +182,7 @@ func Probe(ctx context.Context, verdicts Verdicts) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.IOURing = rings.Feature()
 	answer := make(chan []tlsAnswer, 1)
 	go func() { answer <- tlsSetup(ctx, verdicts) }()
 	var answers []tlsAnswer
@@ -193,6 +196,9 @@ func Probe(ctx context.Context, verdicts Verdicts) (*Report, error) {
 		return nil, err
 	}
 	r.setCiphers(answers, readTLSFacts(r.Kernel), verdicts)
+	if r.IOURing.Usable && slices.ContainsFunc(r.Ciphers, r.mayDefer) {
+		r.Sends = rings.Sends()
+	}
 	return r.Restricted(), nil
 }
 
@@ -211,7 +217,28 @@ func mayWait(all []Algorithm) bool {
 	})
 }
 
-// newReport is what there is without a try of kernel TLS.
+// Untestable says why kernel TLS must not encrypt, not even for a test, with the driver that the
+// kernel picks for a cipher suite: it is asynchronous, or cannot be seen, and this kernel's version
+// has a defect with such drivers that corrupts memory. It returns "" if a test does no harm.
+//
+// On such a kernel it sets kernel TLS up, since the kernel makes drivers of parts only then.
+// That may wait for an engine that is dead.
+func Untestable(ctx context.Context, suite uint16) string {
+	r, err := newReport()
+	i := slices.IndexFunc(kernelCiphers, func(c kernelCipher) bool { return c.suite == suite })
+	if err != nil || i < 0 || r.untestable(suite) == "" { // its version is all that r has yet
+		return ""
+	}
+	if a := tlsSetupWith(ctx, kernelCiphers[i]); a.step == stepULP || a.step == stepKey {
+		return "" // the kernel does not take the cipher
+	}
+	if r.readCrypto() != nil {
+		r.GCM, r.ChaCha20 = nil, nil // a driver that cannot be seen
+	}
+	return r.untestable(suite)
+}
+
+// newReport is what there is without a try of a ring and of kernel TLS.
 func newReport() (*Report, error) {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
@@ -224,8 +251,6 @@ func newReport() (*Report, error) {
 		AESInstructions: cpu.X86.HasAES && cpu.X86.HasPCLMULQDQ ||
 			cpu.ARM64.HasAES && cpu.ARM64.HasPMULL || cpu.ARM.HasAES && cpu.ARM.HasPMULL,
 	}
-
-	r.IOURing = uringFeature(uringSetup(), readUringFacts())
 	return r, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/uring"
 )
 
 func TestURingFeature(t *testing.T) {
@@ -47,10 +50,40 @@ func TestURingFeature(t *testing.T) {
 		{"unheard of", unix.EIO, plain, true, "EIO", "dmesg"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			check(t, uringFeature(tt.errno, tt.facts), tt.inconclusive, tt.reason, tt.remedy)
+			err := error(&uring.FeatureError{Feature: "io_uring", Call: setupCall, Errno: tt.errno})
+			check(t, uringFeature(err, tt.facts), tt.inconclusive, tt.reason, tt.remedy)
 		})
 	}
-	if got := uringFeature(0, plain); got != (Feature{Usable: true}) {
+	filtered := with(func(f *uringFacts) { f.seccomp, f.disabled = true, 2 })
+	register := func(errno unix.Errno) error {
+		return &uring.FeatureError{Feature: "IORING_REGISTER_PROBE", Call: "io_uring_register", Errno: errno}
+	}
+	enter := func(errno unix.Errno) error {
+		return fmt.Errorf("uring: %w", os.NewSyscallError("io_uring_enter", errno))
+	}
+	for _, tt := range []struct {
+		name           string
+		err            error
+		facts          uringFacts
+		inconclusive   bool
+		reason, remedy string
+	}{
+		{"filter of io_uring_register", register(unix.EPERM), filtered, false, "a seccomp filter forbids io_uring_register (IORING_REGISTER_PROBE): SystemCallFilter=", "io_uring_register"},
+		{"filter hides io_uring_register", register(unix.ENOSYS), filtered, false, "a seccomp filter hides io_uring_register (IORING_REGISTER_PROBE)", "io_uring_register"},
+		{"no io_uring_register", register(unix.ENOSYS), plain, false, "has io_uring_setup, but not io_uring_register", "CONFIG_IO_URING"},
+		{"io_uring_register forbidden", register(unix.EACCES), plain, false, "forbids io_uring_register (IORING_REGISTER_PROBE)", "SELinux"},
+		{"io_uring_register, unheard of", register(unix.EINVAL), plain, true, "io_uring_register (IORING_REGISTER_PROBE) answered invalid argument (EINVAL)", "dmesg"},
+		{"filter of io_uring_enter", enter(unix.EPERM), filtered, false, "a seccomp filter forbids io_uring_enter:", "io_uring_enter"},
+		{"filter hides io_uring_enter", enter(unix.ENOSYS), filtered, false, "a seccomp filter hides io_uring_enter", "io_uring_enter"},
+		{"no operation", &uring.FeatureError{Feature: "IORING_OP_SPLICE"}, plain, false, "lacks IORING_OP_SPLICE", "Linux 6.1"},
+		{"no descriptor", fmt.Errorf("uring: %w", os.NewSyscallError("io_uring_setup", unix.EMFILE)), plain, true, "file descriptor", "LimitNOFILE="},
+		{"no system call", os.ErrInvalid, plain, true, "invalid argument", "ask again"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			check(t, uringFeature(tt.err, tt.facts), tt.inconclusive, tt.reason, tt.remedy)
+		})
+	}
+	if got := uringFeature(nil, plain); got != (Feature{Usable: true}) {
 		t.Errorf("success: %+v, want usable and no more", got)
 	}
 }
@@ -210,13 +243,38 @@ func TestTLSModule(t *testing.T) {
 	}
 }
 
+func testRings() *Rings {
+	return NewRings(func() (*uring.Ring, error) { return uring.New(8) })
+}
+
+// TestRings: a conclusive answer is remembered, another is not.
+func TestRings(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		errno unix.Errno
+		tries int
+	}{{"usable", 0, 1}, {"forbidden", unix.EPERM, 1}, {"inconclusive", unix.EMFILE, 2}} {
+		tries := 0
+		rings := NewRings(func() (*uring.Ring, error) {
+			if tries++; tt.errno == 0 {
+				return uring.New(8)
+			}
+			return nil, os.NewSyscallError(setupCall, tt.errno)
+		})
+		first := rings.Feature()
+		if again := rings.Feature(); again != first || first.Usable != (tt.errno == 0) || tries != tt.tries {
+			t.Errorf("%s: %+v, %+v, with %d tries, want %d", tt.name, first, again, tries, tt.tries)
+		}
+	}
+}
+
 // TestProbe runs the probe on this kernel, whatever it can do: the report must
 // be consistent, and nothing may stay open.
 func TestProbe(t *testing.T) {
 	before := descriptors(t)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	r, err := Probe(ctx, nil)
+	r, err := Probe(ctx, testRings(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +318,7 @@ func TestProbe(t *testing.T) {
 func TestProbeEnded(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := Probe(ctx, nil); !errors.Is(err, context.Canceled) {
+	if _, err := Probe(ctx, testRings(), nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want %v", err, context.Canceled)
 	}
 }

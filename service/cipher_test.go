@@ -204,6 +204,29 @@ func TestChoose(t *testing.T) {
 			t.Errorf("a kernel with defects, %s: %q", tc.name, c.Reason)
 		}
 	}
+	// A test of sends decides on its defect in place of the version. All versions with that defect have
+	// the other one, too, which is then the only reason.
+	for _, tc := range []struct {
+		name, kernel string
+		sends        platform.SendTest
+		offload      bool
+		warning      string
+	}{
+		{"not tested", "7.0", platform.SendsUntested, true, ""},
+		{"right", "7.0", platform.SendsAnswered, true, ""},
+		{"a defect that the version does not tell", "7.0", platform.SendsUnanswered, false, "a send off the loop that finds no room, repaired in 6.1.42, 6.4.7, 6.5 (this kernel was tested); use a later kernel"},
+		{"repaired, which the version does not tell", "6.1.22", platform.SendsAnswered, false, "CVE-2024-26584"},
+	} {
+		r := report(false, engine)
+		r.Kernel, r.Sends = tc.kernel, tc.sends
+		c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}, TLS: config.TLS{Kernel: "auto", Cipher: "auto"}}, r)
+		if err != nil || c.Offload != tc.offload || !strings.Contains(c.Warning, tc.warning) || (c.Warning == "") != tc.offload {
+			t.Errorf("sends, %s: %+v, %v", tc.name, c, err)
+		}
+		if tc.sends == platform.SendsAnswered && strings.Contains(c.Warning, "a send off the loop") {
+			t.Errorf("sends, %s: %q", tc.name, c.Warning)
+		}
+	}
 	hidden := report(true, gcm)
 	hidden.GCM = nil // /proc/crypto cannot be read, as with ProcSubset=pid
 	if c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, hidden); err != nil || !c.Offload || !slices.ContainsFunc(c.By, mayWait) {

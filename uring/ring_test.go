@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -426,9 +427,51 @@ func TestRestricted(t *testing.T) {
 	})
 }
 
+// TestWaitIsNoStop: other goroutines go on while an operation runs inside a call of Wait that
+// does not wait. One processor is all that they have.
+func TestWaitIsNoStop(t *testing.T) {
+	f, err := os.Open("/dev/urandom")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	buf := make([]byte, 64<<20) // takes much longer than the scheduler needs to notice
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	onRing(t, 4, func(r *Ring) error {
+		if _, err := r.Push(Read(int(f.Fd()), buf, 0), 7); err != nil {
+			return err
+		}
+		var ran atomic.Bool
+		done := make(chan bool)
+		go func() {
+			ran.Store(true)
+			close(done)
+		}()
+		err := r.Wait(0, func(Completion) {})
+		during := ran.Load()
+		<-done
+		if err != nil {
+			return err
+		}
+		if r.InFlight() > 0 {
+			t.Log("this kernel does not read the device inside the call")
+			_, err := next(r)
+			return err
+		}
+		if !during {
+			return errors.New("another goroutine waited for the end of the call")
+		}
+		return nil
+	})
+}
+
 func TestFeatureError(t *testing.T) {
-	err := error(&FeatureError{"io_uring_setup", unix.EPERM})
-	if !errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, unix.EPERM) {
+	err := error(&FeatureError{"io_uring", "io_uring_setup", unix.EPERM})
+	if !errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, unix.EPERM) || err.Error() != "uring: no io_uring: io_uring_setup: operation not permitted" {
+		t.Errorf("%v is not what it should be", err)
+	}
+	err = &FeatureError{Feature: "IORING_OP_SPLICE"}
+	if !errors.Is(err, errors.ErrUnsupported) || err.Error() != "uring: the kernel does not have IORING_OP_SPLICE" {
 		t.Errorf("%v is not what it should be", err)
 	}
 }
@@ -454,6 +497,43 @@ func BenchmarkRing(b *testing.B) {
 		}
 		if err := r.Wait(-1, func(Completion) {}); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkEnter compares a system call that the scheduler is told of with one that it is not:
+// cheap operations, submitted at once, that complete in the call.
+func BenchmarkEnter(b *testing.B) {
+	for _, call := range []struct {
+		name string
+		do   func(trap, a1, a2, a3, a4, a5, a6 uintptr) (r1, r2 uintptr, errno unix.Errno)
+	}{{"raw", unix.RawSyscall6}, {"syscall", unix.Syscall6}} {
+		for _, n := range []int{1, 4} {
+			b.Run(fmt.Sprintf("%s/%d", call.name, n), func(b *testing.B) {
+				runtime.LockOSThread()
+				r, err := New(64)
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer r.Close(func(Completion) {})
+				b.ReportAllocs()
+				for b.Loop() {
+					for range n {
+						if _, err := r.Push(Cancel(0), 1); err != nil {
+							b.Fatal(err)
+						}
+					}
+					atomic.StoreUint32(r.sqTail, r.tail)
+					r.arg, r.queued = getEventsArg{}, 0
+					if _, _, errno := call.do(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), 0, enterGetEvents|enterExtArg,
+						uintptr(unsafe.Pointer(&r.arg)), unsafe.Sizeof(r.arg)); errno != 0 {
+						b.Fatal(errno)
+					}
+					if err := r.Wait(0, func(Completion) {}); err != nil || r.inFlight > 0 {
+						b.Fatal(err, r.inFlight)
+					}
+				}
+			})
 		}
 	}
 }

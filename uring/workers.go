@@ -14,7 +14,7 @@ import (
 // LimitWorkers bounds how many threads the kernel makes for operations that it
 // cannot do at once, of each kind; the package's comment says what they do. What
 // finds no thread waits for one, in the order it came. 0 leaves a number as it is. It returns
-// the numbers that held before. The limits are those of the calling thread, for all
+// the numbers that held before. The error is a *FeatureError where the kernel refuses. The limits are those of the calling thread, for all
 // its rings, and hold for each NUMA node before Linux 6.4.
 //
 // An operation that never ends keeps its thread. When all of a kind are kept, no
@@ -31,7 +31,7 @@ func (r *Ring) LimitWorkers(bounded, unbounded int) (wasBounded, wasUnbounded in
 	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(r.fd), registerMaxWorkers,
 		uintptr(unsafe.Pointer(&w)), uintptr(len(w)), 0, 0)
 	if errno != 0 {
-		return 0, 0, fmt.Errorf("uring: %w", os.NewSyscallError("io_uring_register IORING_REGISTER_IOWQ_MAX_WORKERS", errno))
+		return 0, 0, &FeatureError{"IORING_REGISTER_IOWQ_MAX_WORKERS", "io_uring_register", errno}
 	}
 	return int(w[0]), int(w[1]), nil
 }

@@ -42,13 +42,23 @@ type ringSystem struct {
 	stall time.Duration // see newTCPSocket
 }
 
-func newRingSystem(waker *pool.Waker, stall time.Duration) (*ringSystem, error) {
+// NewRing makes a ring like the one that a Server runs on, for platform.NewRings to try. It
+// belongs to the calling thread, which keeps the limits of its workers.
+func NewRing() (*uring.Ring, error) {
 	ring, err := uring.New(ringEntries)
 	if err != nil {
 		return nil, err
 	}
 	if _, _, err := ring.LimitWorkers(boundedWorkers, unboundedWorkers); err != nil {
 		return nil, errors.Join(err, ring.Close(func(uring.Completion) {}))
+	}
+	return ring, nil
+}
+
+func newRingSystem(waker *pool.Waker, stall time.Duration) (*ringSystem, error) {
+	ring, err := NewRing()
+	if err != nil {
+		return nil, err
 	}
 	return &ringSystem{ring: ring, waker: waker, stall: stall}, nil
 }

@@ -75,8 +75,9 @@ func testQuarantine(ctx context.Context, t *testing.T, m *board.Machine, effort 
 // A doctorReport is what doctor -json prints, as far as it matters here.
 type doctorReport struct {
 	Board     platform.Board
-	IOURing   platform.Feature `json:"io_uring"`
-	KernelTLS platform.Feature `json:"kernel_tls"`
+	IOURing   platform.Feature  `json:"io_uring"`
+	KernelTLS platform.Feature  `json:"kernel_tls"`
+	Sends     platform.SendTest `json:"sends_without_room"`
 	Ciphers   []struct {
 		Usable, Verified, Quarantined bool
 		Reason                        string
@@ -127,6 +128,9 @@ func testDoctorEngine(ctx context.Context, t *testing.T, m *board.Machine) {
 	capture(ctx, t, m, m.Spec.Board.String()+"-"+m.Spec.Engine.String())
 	if r.Status != 0 || !r.Netlink.Usable || !strings.Contains(r.Verdict, "gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)") {
 		t.Errorf("got %+v", r)
+	}
+	if r.Sends != platform.SendsAnswered { // an asynchronous driver is picked, so that it was tested
+		t.Errorf("sends without room: %q", r.Sends)
 	}
 	for _, a := range r.GCM {
 		if a.Hardware != (a.Driver == "gcm-aes-caam") {
