@@ -9,16 +9,8 @@ import (
 )
 
 // TestMain is also the program that selftest runs in a process of its own: here that is
-// this test, which would run itself for ever. And it is the one that confines itself, and the
-// one that has a system call refused.
+// this test, which would run itself for ever. It is also the one that has a system call refused.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "confined" {
-		if err := tryConfined(); err != nil {
-			fmt.Println(err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
 	if len(os.Args) > 3 && os.Args[1] == "refused" {
 		if err := refuse(os.Args[2]); err != nil {
 			fmt.Println(err)

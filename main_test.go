@@ -29,8 +29,9 @@ import (
 
 	"uringhttpd/config"
 	"uringhttpd/ktls"
+	"uringhttpd/offload/selftest"
 	"uringhttpd/platform"
-	"uringhttpd/service/server"
+	"uringhttpd/test/notify"
 )
 
 // program builds the command.
@@ -139,7 +140,7 @@ func TestCommands(t *testing.T) {
 func TestHelp(t *testing.T) {
 	for _, tt := range []struct{ command, options string }{
 		{"serve", "-config -restore"}, {"check", "-config"}, {"doctor", "-bench -config -driver -json"},
-		{"selftest", ""}, {"keygen", "-name -needed -out"}, {"version", "-json"},
+		{"selftest", "-json"}, {"keygen", "-name -needed -out"}, {"version", "-json"},
 	} {
 		for _, ask := range []string{"-h", "--help"} {
 			var out, errs bytes.Buffer
@@ -326,137 +327,6 @@ func TestNormalUser(t *testing.T) {
 	}
 }
 
-// TestReadVerdicts: what a test of the ciphers says, ended how it may.
-func TestReadVerdicts(t *testing.T) {
-	const a128, a256, chacha = "TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"
-	failed := errors.New("status 1")
-	for _, tt := range []struct {
-		name, said string
-		ended      error
-		want       string // of each suite
-		err        bool
-	}{
-		{"right", a128 + ": right: aes\n" + chacha + ": right: gcm_base(x,y)\n" + a256 + ": right: \n", nil, "right aes, right, right gcm_base(x,y)", false},
-		{"wrong", a128 + ": wrong: ktls: record 3\n" + a256 + ": right\n" + chacha + ": not taken by the kernel: why\n", failed, "ktls: record 3, right, none", false},
-		{"none taken", a128 + ": not taken by the kernel: x\n" + a256 + ": not taken by the kernel: x\n" + chacha + ": not taken by the kernel: x\n", failed, "none, none, none", false},
-		{"not tested", a128 + ": not tested: x: y\n" + a256 + ": not tested: x: y\n" + chacha + ": right: c\n", failed, "none, none, right c", false},
-		{"no answer", "", platform.ErrNoAnswer, "no answer in time, no answer in time, no answer in time", false},
-		{"an answer in part", chacha + ": right\n" + a128 + ": right\n", platform.ErrNoAnswer, "right, no answer in time, right", false},
-		{"a crash", "panic: x\n", failed, "none, none, none", true},
-		{"a crash in the midst", a128 + ": right\npanic: x\n", failed, "right, none, none", true},
-		{"a line that is cut off", a128 + ": wr", platform.ErrNoAnswer, "none, no answer in time, no answer in time", true},
-		{"nothing said", "", nil, "none, none, none", true},
-	} {
-		verdicts, err := readVerdicts(tt.said, tt.ended)
-		got := ""
-		for _, suite := range suites {
-			v, ok := verdicts[suite]
-			switch {
-			case !ok:
-				got += "none, "
-			case v.Err == nil:
-				got += strings.TrimSpace("right "+v.Driver) + ", "
-			default:
-				got += v.Err.Error() + ", "
-			}
-		}
-		if got = strings.Trim(got, ", "); got != tt.want || (err != nil) != tt.err {
-			t.Errorf("%s: %q, %v; want %q", tt.name, got, err, tt.want)
-		}
-	}
-}
-
-// TestUntestable: a driver whose test could harm the kernel is not tested, and that is no verdict.
-func TestUntestable(t *testing.T) {
-	t.Cleanup(func() { untestable = platform.Untestable })
-	untestable = func(_ context.Context, suite uint16) string {
-		if suite == tls.TLS_CHACHA20_POLY1305_SHA256 {
-			return ""
-		}
-		return "it corrupts memory"
-	}
-	var out, errs bytes.Buffer
-	status := run([]string{"selftest"}, &out, &errs)
-	for _, suite := range suites {
-		line := tls.CipherSuiteName(suite) + ": not tested: it corrupts memory\n"
-		if strings.Contains(out.String(), line) != (suite != tls.TLS_CHACHA20_POLY1305_SHA256) {
-			t.Errorf("%q in %q", line, out.String())
-		}
-	}
-	if status != exitFailed || errs.Len() > 0 {
-		t.Errorf("status %d, %q", status, errs.String())
-	}
-	verdicts, err := readVerdicts(out.String(), errors.New("status 1"))
-	if err != nil || wrongAES(verdicts) != nil || !errors.Is(worse(verdicts, verdicts), errUntested) {
-		t.Errorf("verdicts %v, %v", verdicts, err)
-	}
-}
-
-// TestVerdictOn: an engine whose test could not be made has not passed it.
-func TestVerdictOn(t *testing.T) {
-	wrong, failed := errors.New("record 3"), errors.New("no process")
-	for _, tt := range []struct {
-		name     string
-		verdicts platform.Verdicts
-		err      error
-		want     error
-	}{
-		{"right", platform.Verdicts{1: {}, 2: {}}, nil, nil},
-		{"wrong", platform.Verdicts{1: {}, 2: {Err: wrong}}, nil, wrong},
-		{"another is wrong", platform.Verdicts{1: {}, 2: {}, 3: {Err: wrong}}, nil, nil},
-		{"not taken just now", platform.Verdicts{1: {}}, nil, server.ErrInconclusive},
-		{"no process", platform.Verdicts{}, failed, server.ErrInconclusive},
-		{"wrong, and then a crash", platform.Verdicts{1: {Err: wrong}}, failed, wrong},
-	} {
-		if err := verdictOn([]uint16{1, 2}, tt.verdicts, tt.err); !errors.Is(err, tt.want) || tt.want == nil && err != nil {
-			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
-		}
-	}
-}
-
-// TestPrintBoard: what a person at a board reads of its engines.
-func TestPrintBoard(t *testing.T) {
-	const node = "/soc@0/crypto@1"
-	ring := func(driver, reason string) platform.Device {
-		return platform.Device{Node: node + "/jr@1000", Driver: driver, Reason: reason, Remedy: "do that"}
-	}
-	for _, tt := range []struct {
-		board platform.Board
-		want  string
-	}{
-		{platform.Board{}, "board: not known: there is no device tree\n"},
-		{platform.Board{Model: "QEMU PC"}, "board: QEMU PC\n"},
-		{platform.Board{
-			Model: "EVK", SoC: platform.SoC{Name: "i.MX 8M Plus", Revision: "1.1"},
-			Engines: []platform.Engine{{
-				Kind: "CAAM", Era: 9, Device: platform.Device{Node: node, Driver: "caam"},
-				JobRings: []platform.Device{ring("", "the firmware has it"), ring("caam_jr", "")},
-			}},
-		}, "board: EVK, i.MX 8M Plus, revision 1.1\n" +
-			"CAAM: /soc@0/crypto@1: era 9, driver caam\n" +
-			"CAAM: job ring jr@1000: not in use: the firmware has it\n" +
-			"CAAM: job ring jr@1000: driver caam_jr\n"},
-		{platform.Board{
-			SoC: platform.SoC{Name: "i.MX 6ULL"},
-			Engines: []platform.Engine{{
-				Kind: "CAAM", Device: platform.Device{Node: node, Reason: "no driver", Remedy: "do this"},
-				JobRings: []platform.Device{ring("", "no device")},
-			}},
-		}, "board: i.MX 6ULL\nCAAM: /soc@0/crypto@1: not in use: no driver; do this\n"},
-		{platform.Board{
-			SoC:     platform.SoC{Name: "i.MX 6ULL"},
-			Engines: []platform.Engine{{Kind: "DCP", Device: platform.Device{Node: node, Driver: "mxs-dcp"}, Limit: "it cannot"}},
-		}, "board: i.MX 6ULL\nDCP: /soc@0/crypto@1: driver mxs-dcp\nDCP: it cannot\n"},
-		{platform.Board{SoC: platform.SoC{Name: "i.MX 93"}, Note: "it has none"}, "board: i.MX 93\nengine: it has none\n"},
-	} {
-		var out strings.Builder
-		printBoard(&out, tt.board)
-		if out.String() != tt.want {
-			t.Errorf("got  %q\nwant %q", out.String(), tt.want)
-		}
-	}
-}
-
 // TestCipherAndFIPS: in FIPS mode there is no ChaCha20, and check says so.
 func TestCipherAndFIPS(t *testing.T) {
 	_, configure := site(t)
@@ -484,7 +354,7 @@ func TestCipherAndFIPS(t *testing.T) {
 func TestRequire(t *testing.T) {
 	_, configure := site(t)
 	path := configure(strings.Replace(good, "tls: {", "tls: {kernel: require, ", 1))
-	report, err := probe(context.Background(), nil)
+	report, err := newTester().Probe(context.Background(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -546,18 +416,11 @@ func TestServe(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "files", "fw.raucb"), content, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	socket := filepath.Join(dir, "notify")
-	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer notify.Close()
-	t.Setenv("NOTIFY_SOCKET", socket)
+	socket := notify.Listen(t)
 	d := startDaemon(t, configure(good))
-	notify.SetReadDeadline(time.Now().Add(20 * time.Second))
-	told := received(t, notify)
+	told := notify.Receive(t, socket)
 	for strings.HasPrefix(told, "EXTEND_TIMEOUT_USEC=") { // the start goes on
-		told = received(t, notify)
+		told = notify.Receive(t, socket)
 	}
 	if !strings.Contains(told, "READY=1") {
 		t.Errorf("systemd received %q", told)
@@ -755,5 +618,96 @@ func TestTLSSettings(t *testing.T) {
 func TestExampleIsChecked(t *testing.T) {
 	if _, err := config.Parse(config.Example(), config.DefaultPath); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSignalDuringStart: another process holds the lock that a start waits for, as it does
+// while it measures. systemd is told that the start takes longer, and SIGTERM ends it.
+func TestSignalDuringStart(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, for a /run of its own")
+	}
+	_, configure := site(t)
+	socket := notify.Listen(t)
+	const script = `mount -t tmpfs tmpfs /run && mkdir /run/uringhttpd && exec 9>/run/uringhttpd/preference.lock && flock -x 9 && exec "$@"`
+	cmd := exec.Command("unshare", "-m", "sh", "-c", script, "sh", program(t), "serve", "-config", configure(good))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var log strings.Builder
+	cmd.Stderr = &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait(); socket.SetReadDeadline(time.Now()) }()
+	if got := notify.Receive(t, socket); got != "EXTEND_TIMEOUT_USEC=90000000" {
+		t.Errorf("systemd received %q", got)
+	}
+	cmd.Process.Signal(syscall.SIGTERM)
+	if err := <-ended; err != nil {
+		t.Errorf("after SIGTERM: %v\n%s", err, log.String())
+	}
+	if !strings.Contains(log.String(), "stopped during the start") {
+		t.Errorf("log %q", log.String())
+	}
+}
+
+// filters is how many filters of system calls each thread of a process has.
+func filters(t *testing.T, pid int) map[string]int {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(tasks) == 0 {
+		t.Fatalf("%v: threads: %v", err, tasks)
+	}
+	all := map[string]int{}
+	for _, task := range tasks {
+		text, err := os.ReadFile(task)
+		if err != nil {
+			continue // it has ended
+		}
+		for line := range strings.Lines(string(text)) {
+			var n int
+			if _, err := fmt.Sscanf(line, "Seccomp_filters: %d", &n); err == nil {
+				all[task] = n
+			}
+		}
+	}
+	return all
+}
+
+// TestServeConfined: a service that serves has given those rights up.
+func TestServeConfined(t *testing.T) {
+	_, configure := site(t)
+	d := startDaemon(t, configure(good))
+	own := filters(t, os.Getpid())
+	most := 0
+	for _, n := range own {
+		most = max(most, n)
+	}
+	for task, n := range filters(t, d.cmd.Process.Pid) {
+		if n != most+1 {
+			t.Errorf("%s: %d filters of system calls, want one more than this test's %d", task, n, most)
+		}
+	}
+}
+
+// TestUntestable: a driver whose test could corrupt memory is not tested, and that is no verdict.
+func TestUntestable(t *testing.T) {
+	tester := selftest.Tester{Untestable: func(_ context.Context, suite uint16) string {
+		if suite == tls.TLS_CHACHA20_POLY1305_SHA256 {
+			return ""
+		}
+		return "it corrupts memory"
+	}}
+	var out, errs bytes.Buffer
+	status := testCiphers(tester, selftest.WriteText(&out), &errs)
+	for _, suite := range selftest.Suites {
+		line := tls.CipherSuiteName(suite) + ": not tested: it corrupts memory\n"
+		if strings.Contains(out.String(), line) != (suite != tls.TLS_CHACHA20_POLY1305_SHA256) {
+			t.Errorf("%q in %q", line, out.String())
+		}
+	}
+	if status != exitFailed || errs.Len() > 0 {
+		t.Errorf("status %d, %q", status, errs.String())
 	}
 }

@@ -17,9 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/config"
-	"uringhttpd/ktls"
-	"uringhttpd/offload"
-	"uringhttpd/platform"
 	"uringhttpd/systemd"
 )
 
@@ -288,87 +285,4 @@ func (r *pemReader) read(key, name string) *pemFile {
 	problem.Temporary = e.temporary || errors.Is(err, fs.ErrNotExist) // a credential that is not there yet
 	r.problems = append(r.problems, problem)
 	return nil
-}
-
-// A Choice is how TLS connections will be served on this machine, and why.
-type Choice struct {
-	Offload bool             // to kernel TLS
-	By      []offload.Driver // who encrypts there, by cipher suite
-	Prefer  ktls.Cipher      // to be used first
-	Reason  string           // one line, for a person
-	Refused []string         // drivers that were found wrong
-	Warning string           // the same, of drivers that are not trusted, or slow; "" if there is none
-}
-
-// Choose decides by the configuration and what the machine can do. The error
-// says what is missing, and what to do about it.
-func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
-	report = report.Restricted()
-	if f := report.IOURing; !f.Usable {
-		return Choice{}, fmt.Errorf("io_uring cannot be used: %s; %s", f.Reason, f.Remedy)
-	}
-	withTLS := false
-	for _, l := range cfg.Listen {
-		withTLS = withTLS || l.TLS
-	}
-	if !withTLS {
-		return Choice{Reason: "no listener has TLS"}, nil
-	}
-	var c Choice
-	distrusted := quarantined(report)
-	f := report.KernelTLS
-	switch {
-	case cfg.TLS.Kernel == config.KernelOff:
-		distrusted = ""
-		c.Reason = "kernel TLS is not used: tls.kernel is off"
-	case cfg.TLS.Kernel == config.KernelRequire && distrusted != "":
-		return Choice{}, fmt.Errorf("tls.kernel is require, and %s", distrusted)
-	case f.Usable && slower(cfg, report) != "":
-		c.Reason = "kernel TLS is not used: " + slower(cfg, report)
-	case f.Usable:
-		c = Choice{Offload: true, By: encryptors(report)}
-		c.Reason = "kernel TLS is used, with " + offload.Names(c.By)
-		if err := missing(cfg, report); err != nil && cfg.TLS.Kernel == config.KernelRequire {
-			return Choice{}, err
-		}
-	case cfg.TLS.Kernel == config.KernelRequire:
-		return Choice{}, fmt.Errorf("kernel TLS cannot be used, and tls.kernel is require: %s; %s", f.Reason, f.Remedy)
-	default:
-		c.Reason = fmt.Sprintf("kernel TLS is not used: %s; %s", f.Reason, f.Remedy)
-	}
-	warnings := []string{distrusted}
-	if cfg.TLS.Kernel != config.KernelOff && f.Usable && cfg.TLS.Cipher != config.CipherChaCha20 {
-		warnings = append(warnings, slow(report))
-	}
-	c.Warning = joined(warnings)
-	for _, e := range Verdicts(report) {
-		if e.Err != nil && e.Name != "" {
-			c.Refused = append(c.Refused, e.Name)
-		}
-	}
-	var why string
-	if c.Prefer, why = prefer(cfg, report, c.Offload); c.Prefer != ktls.AnyCipher {
-		c.Reason += fmt.Sprintf("; %v is preferred: %s", c.Prefer, why)
-	}
-	if cfg.TLS.Kernel != config.KernelOff {
-		c.Reason += "; known from " + report.Sources()
-	}
-	return c, nil
-}
-
-// clearly is by how much user space must be faster. Kernel TLS saves a copy that is not measured.
-const clearly = 1.1
-
-// slower says, if kernel TLS was measured to be slower than user space, by how much; else it is "".
-func slower(cfg *config.Config, report *platform.Report) string {
-	inKernel, inUser, ok := fastest(cfg, report)
-	if !ok || !Undecided(cfg, report) || inUser.MiBPerSecond < clearly*inKernel.MiBPerSecond {
-		return ""
-	}
-	return fmt.Sprintf("it is slower than user space here, with %.0f against %.0f MiB/s", inKernel.MiBPerSecond, inUser.MiBPerSecond)
-}
-
-// joined is the texts that are not empty, on one line.
-func joined(texts []string) string {
-	return strings.Join(slices.DeleteFunc(texts, func(s string) bool { return s == "" }), "; ")
 }

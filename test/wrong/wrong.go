@@ -144,7 +144,7 @@ var StopsAtOnce = Variant{"stops at once", []Edit{{
 
 // SecondIgnored goes on until all clients have everything, whatever it is told.
 var SecondIgnored = Variant{"the second SIGTERM is ignored", []Edit{{
-	File: "main.go",
+	File: "service/run.go",
 	Old:  "srv.Abort()",
 	New:  "",
 }}}

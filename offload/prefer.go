@@ -1,4 +1,4 @@
-package main
+package offload
 
 import (
 	"cmp"
@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"uringhttpd/config"
+	"uringhttpd/offload/selftest"
 	"uringhttpd/platform"
 )
 
@@ -25,15 +26,12 @@ const (
 	restorePatience    = 10 * time.Second
 )
 
-// errUntested is wrapped by verdicts that are none.
-var errUntested = errors.New("it could not be tested")
-
 // measuredPath is where the winner is remembered that crypto.prefer: auto has measured.
 const measuredPath = "/var/lib/uringhttpd/measured.json"
 
-// openPreference joins those who count on what the kernel picks for gcm(aes). What an
+// OpenPreference joins those who count on what the kernel picks for gcm(aes). What an
 // earlier run has left is taken back by that. It returns nil where that cannot be done.
-func openPreference(want config.Prefer, log *slog.Logger) *platform.Preference {
+func OpenPreference(want config.Prefer, log *slog.Logger) *platform.Preference {
 	p, err := platform.OpenPreference(preferencePatience)
 	switch {
 	case err == nil:
@@ -49,8 +47,8 @@ func openPreference(want config.Prefer, log *slog.Logger) *platform.Preference {
 	return p
 }
 
-// restorePreference takes back what a run has left that was killed.
-func restorePreference() error {
+// RestorePreference takes back what a run has left that was killed.
+func RestorePreference() error {
 	p, err := platform.OpenPreference(restorePatience)
 	if p == nil {
 		return err
@@ -58,22 +56,22 @@ func restorePreference() error {
 	return p.Close() // what could not be taken back just now, cannot be now
 }
 
-// prefer has the kernel prefer the driver of gcm(aes) that the configuration asks for. A
+// Prefer has the kernel prefer the driver of gcm(aes) that the configuration asks for. A
 // test of the ciphers must have been, with verdicts, since the kernel makes drivers of
 // parts only when they are used; those of the driver that is picked then are returned. If
 // ctx ends meanwhile, they are worthless, and p has to be closed.
-func prefer(ctx context.Context, want config.Prefer, p *platform.Preference, verdicts platform.Verdicts, log *slog.Logger) platform.Verdicts {
+func (t *Tester) Prefer(ctx context.Context, want config.Prefer, p *platform.Preference, verdicts platform.Verdicts, log *slog.Logger) platform.Verdicts {
 	if want == config.PreferKeep || p == nil || ctx.Err() != nil {
 		return verdicts
 	}
 	hardware := want == config.PreferHardware
 	if want == config.PreferAuto {
 		var err error
-		if hardware, err = measuredFaster(ctx, measuredPath, p, verdicts, log); ctx.Err() != nil {
+		if hardware, err = t.measuredFaster(ctx, measuredPath, p, verdicts, log); ctx.Err() != nil {
 			return verdicts
 		} else if err != nil {
 			refused(want, err, log)
-			return certain(ctx, p, verdicts)
+			return t.certain(ctx, p, verdicts)
 		}
 	}
 	raised, err := p.Prefer(hardware)
@@ -81,9 +79,9 @@ func prefer(ctx context.Context, want config.Prefer, p *platform.Preference, ver
 		refused(want, err, log)
 	}
 	if raised == nil {
-		return certain(ctx, p, verdicts)
+		return t.certain(ctx, p, verdicts)
 	}
-	now := testCiphers(ctx) // of another driver
+	now := t.Verdicts(ctx) // of another driver
 	if ctx.Err() != nil {
 		return now
 	}
@@ -101,9 +99,9 @@ func prefer(ctx context.Context, want config.Prefer, p *platform.Preference, ver
 
 // certain are verdicts on the driver that is picked: new ones, if it is another one since
 // something that was changed could not be taken back.
-func certain(ctx context.Context, p *platform.Preference, verdicts platform.Verdicts) platform.Verdicts {
+func (t *Tester) certain(ctx context.Context, p *platform.Preference, verdicts platform.Verdicts) platform.Verdicts {
 	if p.Changed() {
-		return testCiphers(ctx)
+		return t.Verdicts(ctx)
 	}
 	return verdicts
 }
@@ -148,9 +146,9 @@ func refused(want config.Prefer, why error, log *slog.Logger) {
 	log.Warn("crypto.prefer is "+string(want)+", and the kernel's choice is kept", args...)
 }
 
-// notPreferred says what is missing for the driver that the configuration prefers; "" if
+// NotPreferred says what is missing for the driver that the configuration prefers; "" if
 // nothing is.
-func notPreferred(want config.Prefer, r *platform.Report) string {
+func NotPreferred(want config.Prefer, r *platform.Report) string {
 	a, ok := r.Picked(tls.TLS_AES_128_GCM_SHA256)
 	hardware := want == config.PreferHardware
 	if want == config.PreferKeep || want == config.PreferAuto || ok && a.Hardware == hardware {
@@ -169,12 +167,12 @@ func notPreferred(want config.Prefer, r *platform.Report) string {
 // A measured is what was measured once, and of what: it counts as long as all that is
 // the same.
 type measured struct {
-	Kernel     string        `json:"kernel"`
-	Model      string        `json:"model"`
-	Compatible []string      `json:"compatible"`
-	Drivers    []string      `json:"drivers"` // of gcm(aes), that the kernel had then
-	Hardware   bool          `json:"hardware"`
-	Bench      []measurement `json:"bench"`
+	Kernel     string                 `json:"kernel"`
+	Model      string                 `json:"model"`
+	Compatible []string               `json:"compatible"`
+	Drivers    []string               `json:"drivers"` // of gcm(aes), that the kernel had then
+	Hardware   bool                   `json:"hardware"`
+	Bench      []selftest.Measurement `json:"bench"`
 }
 
 // counts tells whether m is about this machine as it is.
@@ -185,12 +183,12 @@ func (m *measured) counts(r *platform.Report, b platform.Board) bool {
 
 // measuredFaster tells whether hardware is the fastest driver of gcm(aes), as measured
 // now or before. One that is wrong, or dead, is not.
-func measuredFaster(ctx context.Context, path string, p *platform.Preference, verdicts platform.Verdicts, log *slog.Logger) (hardware bool, err error) {
-	r, err := probe(ctx, verdicts)
+func (t *Tester) measuredFaster(ctx context.Context, path string, p *platform.Preference, verdicts platform.Verdicts, log *slog.Logger) (hardware bool, err error) {
+	r, err := t.Probe(ctx, verdicts)
 	if err != nil {
 		return false, err
 	}
-	picked, _ := r.Picked(benchSuite)
+	picked, _ := r.Picked(BenchSuite)
 	switch {
 	case !r.Netlink.Usable:
 		return false, fmt.Errorf("%s; %s", r.Netlink.Reason, r.Netlink.Remedy)
@@ -200,7 +198,7 @@ func measuredFaster(ctx context.Context, path string, p *platform.Preference, ve
 		return false, wrongAES(verdicts)
 	case wrongAES(verdicts) != nil:
 		return !picked.Hardware, nil
-	case slices.ContainsFunc(r.Ciphers, func(c platform.Cipher) bool { return c.Suite == benchSuite && c.Defective }):
+	case slices.ContainsFunc(r.Ciphers, func(c platform.Cipher) bool { return c.Suite == BenchSuite && c.Defective }):
 		return false, nil // kernel TLS is not used with the driver that is picked, and to measure it could corrupt memory
 	}
 	b, err := platform.ReadBoard(r.Kernel)
@@ -213,25 +211,25 @@ func measuredFaster(ctx context.Context, path string, p *platform.Preference, ve
 	if !platform.MayPrefer() { // nothing would come of it
 		return false, platform.ErrNotAllowed
 	}
-	first, err := askMeasure(ctx, "kernel", picked.Driver, picked.Hardware)
+	first, err := t.Measure(ctx, "kernel", picked.Driver, picked.Hardware)
 	if err != nil {
 		return false, fmt.Errorf("kernel TLS with %s: not measured: %w", picked.Driver, err)
 	}
-	second, err := benchOther(p, !picked.Hardware, verdicts)
+	second, err := t.MeasureOther(ctx, p, !picked.Hardware, verdicts)
 	if err != nil && !errors.Is(err, platform.ErrNoSuchDriver) && !errors.Is(err, errWrong) || p.Changed() {
 		return false, err // of this moment only
 	}
 	if ctx.Err() != nil {
 		return false, ctx.Err()
 	}
-	winner, other := fastest(append(first, second...))
+	winner, other := Fastest(append(first, second...))
 	if err != nil {
 		log.Warn("gcm(aes) is left to the driver that the kernel picks, since the other could not be measured", "driver", picked.Driver, "reason", err)
 	} else {
 		log.Info("measured who is the fastest for gcm(aes)", "driver", winner.Driver, "mib_per_second", int(winner.MiBPerSecond),
 			"second", other.Driver, "second_mib_per_second", int(other.MiBPerSecond))
 	}
-	if r, err = probe(ctx, verdicts); err != nil { // measuring may have made drivers
+	if r, err = t.Probe(ctx, verdicts); err != nil { // measuring may have made drivers
 		return false, err
 	}
 	m := &measured{Kernel: r.Kernel, Model: b.Model, Compatible: b.Compatible, Hardware: winner.Hardware, Bench: append(first, second...)}

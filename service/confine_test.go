@@ -1,11 +1,9 @@
-package main
+package service
 
 import (
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -15,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/platform"
+	"uringhttpd/service/server"
 )
 
 // tryConfined is a program that confines itself, and says what is possible before and after.
@@ -52,6 +51,7 @@ func tryConfined() error {
 		})
 	}
 	try("before")
+	rings := platform.NewRings(server.NewRing)
 	feature, sends := rings.Feature(), rings.Sends()
 	if err := confine(); err != nil {
 		return err
@@ -82,45 +82,6 @@ func TestConfined(t *testing.T) {
 	for _, unwanted := range []string{"after: AF_ALG: forbidden false", "after: io_uring: forbidden false"} {
 		if strings.Contains(string(out), unwanted) {
 			t.Errorf("on a thread: %s", unwanted)
-		}
-	}
-}
-
-// filters is how many filters of system calls each thread of a process has.
-func filters(t *testing.T, pid int) map[string]int {
-	t.Helper()
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
-	if err != nil || len(tasks) == 0 {
-		t.Fatalf("%v: threads: %v", err, tasks)
-	}
-	all := map[string]int{}
-	for _, task := range tasks {
-		text, err := os.ReadFile(task)
-		if err != nil {
-			continue // it has ended
-		}
-		for line := range strings.Lines(string(text)) {
-			var n int
-			if _, err := fmt.Sscanf(line, "Seccomp_filters: %d", &n); err == nil {
-				all[task] = n
-			}
-		}
-	}
-	return all
-}
-
-// TestServeConfined: a service that serves has given those rights up.
-func TestServeConfined(t *testing.T) {
-	_, configure := site(t)
-	d := startDaemon(t, configure(good))
-	own := filters(t, os.Getpid())
-	most := 0
-	for _, n := range own {
-		most = max(most, n)
-	}
-	for task, n := range filters(t, d.cmd.Process.Pid) {
-		if n != most+1 {
-			t.Errorf("%s: %d filters of system calls, want one more than this test's %d", task, n, most)
 		}
 	}
 }

@@ -1,45 +1,18 @@
-package main
+package service
 
 import (
 	"context"
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"uringhttpd/systemd"
+	"uringhttpd/test/notify"
 )
-
-// notifySocket is a fake systemd.
-func notifySocket(t *testing.T) *net.UnixConn {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "notify")
-	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { socket.Close() })
-	socket.SetReadDeadline(time.Now().Add(time.Minute))
-	t.Setenv("NOTIFY_SOCKET", path)
-	return socket
-}
-
-func received(t *testing.T, socket *net.UnixConn) string {
-	t.Helper()
-	buf := make([]byte, 4096)
-	n, err := socket.Read(buf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(buf[:n])
-}
 
 // TestStarting: systemd is told that the start goes on, and a signal ends it, whether
 // the step that runs hears of it or not.
@@ -63,7 +36,7 @@ func TestStarting(t *testing.T) {
 		{"no end", nil, time.Millisecond, func(_ context.Context, _, left <-chan struct{}) error { <-left; return nil }, false, errLateStart},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			socket := notifySocket(t)
+			socket := notify.Listen(t)
 			notifier, err := systemd.NewNotifier()
 			if err != nil {
 				t.Fatal(err)
@@ -96,36 +69,5 @@ func TestStarting(t *testing.T) {
 			close(left)
 			<-over
 		})
-	}
-}
-
-// TestSignalDuringStart: another process holds the lock that a start waits for, as it does
-// while it measures. systemd is told that the start takes longer, and SIGTERM ends it.
-func TestSignalDuringStart(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, for a /run of its own")
-	}
-	_, configure := site(t)
-	socket := notifySocket(t)
-	const script = `mount -t tmpfs tmpfs /run && mkdir /run/uringhttpd && exec 9>/run/uringhttpd/preference.lock && flock -x 9 && exec "$@"`
-	cmd := exec.Command("unshare", "-m", "sh", "-c", script, "sh", program(t), "serve", "-config", configure(good))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	var log strings.Builder
-	cmd.Stderr = &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Process.Kill()
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait(); socket.SetReadDeadline(time.Now()) }()
-	if got := received(t, socket); got != "EXTEND_TIMEOUT_USEC=90000000" {
-		t.Errorf("systemd received %q", got)
-	}
-	cmd.Process.Signal(syscall.SIGTERM)
-	if err := <-ended; err != nil {
-		t.Errorf("after SIGTERM: %v\n%s", err, log.String())
-	}
-	if !strings.Contains(log.String(), "stopped during the start") {
-		t.Errorf("log %q", log.String())
 	}
 }

@@ -1,4 +1,4 @@
-package service
+package offload
 
 import (
 	"crypto/tls"
@@ -9,7 +9,6 @@ import (
 
 	"uringhttpd/config"
 	"uringhttpd/ktls"
-	"uringhttpd/offload"
 	"uringhttpd/platform"
 )
 
@@ -85,10 +84,10 @@ func TestChoose(t *testing.T) {
 	}
 	tested := report(false, engine)
 	tested.GCM[0].Hardware, tested.Ciphers[0].Verified = true, true
-	if c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, tested); err != nil || !strings.Contains(offload.Names(c.By), "gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)") {
+	if c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, tested); err != nil || !strings.Contains(Names(c.By), "gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)") {
 		t.Errorf("an engine that was tested: %+v, %v", c, err)
 	}
-	want := []offload.Driver{{Suite: suiteGCM, Algorithm: "gcm(aes)", Name: "gcm-aes-caam", Async: true, Hardware: true, Verified: true}}
+	want := []Driver{{Suite: suiteGCM, Algorithm: "gcm(aes)", Name: "gcm-aes-caam", Async: true, Hardware: true, Verified: true}}
 	if got := encryptors(tested); !slices.Equal(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -238,7 +237,7 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-func mayWait(e offload.Driver) bool { return e.Async }
+func mayWait(e Driver) bool { return e.Async }
 
 // takes are the cipher suites that kernel TLS would be used with.
 func takes(c Choice) (suites []uint16) {

@@ -1,4 +1,4 @@
-package main
+package offload
 
 import (
 	"crypto/tls"
@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"uringhttpd/config"
+	"uringhttpd/offload/selftest"
 	"uringhttpd/platform"
 )
 
@@ -25,7 +26,7 @@ func TestMeasured(t *testing.T) {
 	board := platform.Board{Model: "EVK", Compatible: []string{"fsl,imx8mp-evk", "fsl,imx8mp"}}
 	m := &measured{
 		Kernel: "6.12.1", Model: "EVK", Compatible: board.Compatible, Drivers: []string{"caam", "ce", "made"}, Hardware: true,
-		Bench: []measurement{{Driver: "caam", Streams: 4}},
+		Bench: []selftest.Measurement{{Driver: "caam", Streams: 4}},
 	}
 	path := filepath.Join(t.TempDir(), "state", "measured.json")
 	if err := m.write(path); err != nil {
@@ -84,7 +85,7 @@ func TestNotPreferred(t *testing.T) {
 		{config.PreferCPU, known, []platform.Algorithm{engine}, "serve has the kernel pick another"},
 	} {
 		r := &platform.Report{Netlink: tt.netlink, GCM: tt.gcm, Ciphers: []platform.Cipher{{Suite: tls.TLS_AES_128_GCM_SHA256}}}
-		if got := notPreferred(tt.want, r); !strings.Contains(got, tt.text) || tt.text == "" && got != "" {
+		if got := NotPreferred(tt.want, r); !strings.Contains(got, tt.text) || tt.text == "" && got != "" {
 			t.Errorf("%s: %q, want %q in it", tt.want, got, tt.text)
 		}
 	}

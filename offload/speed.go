@@ -1,4 +1,4 @@
-package main
+package offload
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"uringhttpd/ktls"
+	"uringhttpd/offload/selftest"
 	"uringhttpd/platform"
 )
 
@@ -30,9 +31,9 @@ type speedNote struct {
 }
 
 // newSpeedNote is the note of this machine, without speeds.
-func newSpeedNote(report *platform.Report) *speedNote {
-	n := &speedNote{Kernel: report.Kernel + " " + report.Build, Program: Version + " " + runtime.Version(), CPUs: runtime.NumCPU()}
-	for _, suite := range suites {
+func newSpeedNote(program string, report *platform.Report) *speedNote {
+	n := &speedNote{Kernel: report.Kernel + " " + report.Build, Program: program, CPUs: runtime.NumCPU()}
+	for _, suite := range selftest.Suites {
 		a, _ := report.Picked(suite)
 		n.Drivers = append(n.Drivers, a.Driver)
 	}
@@ -50,7 +51,7 @@ func (n *speedNote) remembered(path string) ([]platform.Speed, bool) {
 		return nil, false
 	}
 	for i := range m.Speeds {
-		for _, suite := range suites {
+		for _, suite := range selftest.Suites {
 			if tls.CipherSuiteName(suite) == m.Speeds[i].Cipher {
 				m.Speeds[i].Suite = suite
 			}
@@ -73,16 +74,12 @@ func (n *speedNote) write(path string) error {
 // speeds returns what kernel TLS reaches with each of its ciphers, and what user space does with
 // AES-GCM: as path remembers it, or as measured now, in about a second. It returns nil if that
 // could not be measured. With an empty path nothing is remembered but read from speedsPath.
-func speeds(ctx context.Context, path string, report *platform.Report, log *slog.Logger) []platform.Speed {
-	n := newSpeedNote(report)
-	known := path
-	if path == "" {
-		known = speedsPath
-	}
-	if all, ok := n.remembered(known); ok {
+func (t *Tester) Speeds(ctx context.Context, keep bool, report *platform.Report, log *slog.Logger) []platform.Speed {
+	n := newSpeedNote(t.program, report)
+	if all, ok := n.remembered(speedsPath); ok {
 		return all
 	}
-	err := n.measure(ctx, report)
+	err := n.measure(ctx, t, report)
 	if err != nil {
 		log.Warn("it is not known whether kernel TLS or user space is faster, and kernel TLS is used", "reason", err)
 		return nil
@@ -90,35 +87,35 @@ func speeds(ctx context.Context, path string, report *platform.Report, log *slog
 	for _, s := range n.Speeds {
 		log.Info("measured encryption", "cipher", s.Cipher, "kernel", s.Kernel, "mib_per_second", int(s.MiBPerSecond))
 	}
-	if path != "" {
-		if err := n.write(path); err != nil {
+	if keep {
+		if err := n.write(speedsPath); err != nil {
 			log.Info("what was measured is not remembered, and will be measured at each start", "reason", err)
 		}
 	}
 	return n.Speeds
 }
 
-func (n *speedNote) measure(ctx context.Context, report *platform.Report) error {
+func (n *speedNote) measure(ctx context.Context, t *Tester, report *platform.Report) error {
 	for _, m := range []struct {
 		where  string
 		suite  uint16
 		cipher ktls.Cipher
 	}{
-		{"kernel", benchSuite, ktls.AESGCM},
+		{"kernel", BenchSuite, ktls.AESGCM},
 		{"kernel", tls.TLS_CHACHA20_POLY1305_SHA256, ktls.ChaCha20Poly1305},
-		{"user space", benchSuite, ktls.AESGCM},
+		{"user space", BenchSuite, ktls.AESGCM},
 	} {
 		if m.where == "kernel" && !report.Takes(m.suite) {
 			continue
 		}
-		all, err := askMeasure(ctx, m.where, "", false, "-brief", "-cipher", m.cipher.String())
+		all, err := t.Measure(ctx, m.where, "", false, "-brief", "-cipher", m.cipher.String())
 		if err == nil && len(all) == 0 {
 			err = errors.New("it said nothing")
 		}
 		if err != nil {
 			return fmt.Errorf("%s with %s: %w", m.where, m.cipher, err)
 		}
-		s := all[len(all)-1].speed()
+		s := all[len(all)-1].Speed()
 		s.Suite, s.Cipher = m.suite, tls.CipherSuiteName(m.suite)
 		n.Speeds = append(n.Speeds, s)
 	}

@@ -1,4 +1,4 @@
-package service
+package offload
 
 import (
 	"crypto/fips140"
@@ -10,7 +10,6 @@ import (
 
 	"uringhttpd/config"
 	"uringhttpd/ktls"
-	"uringhttpd/offload"
 	"uringhttpd/platform"
 )
 
@@ -20,9 +19,9 @@ const (
 	suiteChaCha = tls.TLS_CHACHA20_POLY1305_SHA256
 )
 
-// prefer decides which cipher clients are offered first, and says why. offload:
+// preferredCipher decides which cipher clients are offered first, and says why. offload:
 // connections go to the kernel where it takes them.
-func prefer(cfg *config.Config, report *platform.Report, offload bool) (c ktls.Cipher, why string) {
+func preferredCipher(cfg *config.Config, report *platform.Report, offload bool) (c ktls.Cipher, why string) {
 	switch {
 	case cfg.TLS.Cipher == config.CipherAESGCM:
 		return ktls.AESGCM, "tls.cipher is aes-gcm"
@@ -33,7 +32,7 @@ func prefer(cfg *config.Config, report *platform.Report, offload bool) (c ktls.C
 	case !offload:
 		return ktls.AnyCipher, "" // crypto/tls encrypts, and knows what it is good at
 	}
-	if best, _, ok := fastest(cfg, report); ok && Undecided(cfg, report) {
+	if best, _, ok := fastestSpeeds(cfg, report); ok && Undecided(cfg, report) {
 		c, why = ktls.AESGCM, fmt.Sprintf("it is the fastest here, with %.0f MiB/s", best.MiBPerSecond)
 		if best.Suite == suiteChaCha {
 			c = ktls.ChaCha20Poly1305
@@ -68,9 +67,9 @@ func Undecided(cfg *config.Config, report *platform.Report) bool {
 	return withTLS && cfg.TLS.Kernel == config.KernelAuto && cfg.TLS.Cipher != config.CipherChaCha20 && report.KernelTLS.Usable && unused(report)
 }
 
-// fastest returns the fastest of the speeds that were measured, of those that the configuration
+// fastestSpeeds returns the fastest of the speeds that were measured, of those that the configuration
 // allows: in the kernel, and in user space. ok is false if one is not known.
-func fastest(cfg *config.Config, report *platform.Report) (inKernel, inUser platform.Speed, ok bool) {
+func fastestSpeeds(cfg *config.Config, report *platform.Report) (inKernel, inUser platform.Speed, ok bool) {
 	for _, s := range report.Speeds {
 		best := &inUser
 		if s.Kernel {
@@ -112,14 +111,14 @@ func slow(report *platform.Report) string {
 // encryptors are those of the suites that kernel TLS takes. One that /proc/crypto does not
 // show is taken to be asynchronous: a send that leaves the loop for nothing costs little,
 // one that waits in it holds up all.
-func encryptors(report *platform.Report) []offload.Driver {
-	var all []offload.Driver
+func encryptors(report *platform.Report) []Driver {
+	var all []Driver
 	for _, c := range report.Ciphers {
 		if !c.Usable {
 			continue
 		}
 		a, ok := report.Picked(c.Suite)
-		all = append(all, offload.Driver{
+		all = append(all, Driver{
 			Suite: c.Suite, Algorithm: a.Name, Name: a.Driver, Async: a.Waits() || !ok,
 			Hardware: a.Hardware, Verified: c.Verified, Inline: a.Async && !a.Waits(),
 		})
@@ -127,17 +126,17 @@ func encryptors(report *platform.Report) []offload.Driver {
 	return all
 }
 
-// Verdicts tells, of a report that was made after a test, what it says of who encrypts.
-func Verdicts(report *platform.Report) []offload.TestResult {
-	var all []offload.TestResult
+// Results returns the outcome of each suite that a report, made after a self-test, has.
+func Results(report *platform.Report) []TestResult {
+	var all []TestResult
 	right := encryptors(report)
 	for _, c := range report.Ciphers {
-		if i := slices.IndexFunc(right, func(e offload.Driver) bool { return e.Suite == c.Suite }); i >= 0 {
-			all = append(all, offload.TestResult{Driver: right[i]})
+		if i := slices.IndexFunc(right, func(e Driver) bool { return e.Suite == c.Suite }); i >= 0 {
+			all = append(all, TestResult{Driver: right[i]})
 			continue
 		}
 		a, _ := report.Picked(c.Suite)
-		e := offload.TestResult{Driver: offload.Driver{Suite: c.Suite, Name: a.Driver}}
+		e := TestResult{Driver: Driver{Suite: c.Suite, Name: a.Driver}}
 		if !c.Inconclusive {
 			e.Err = errors.New(c.Reason)
 		}
@@ -177,4 +176,87 @@ func missing(cfg *config.Config, report *platform.Report) error {
 		}
 	}
 	return nil
+}
+
+// A Choice is how TLS connections will be served on this machine, and why.
+type Choice struct {
+	Offload bool        // to kernel TLS
+	By      []Driver    // who encrypts there, by cipher suite
+	Prefer  ktls.Cipher // to be used first
+	Reason  string      // one line, for a person
+	Refused []string    // drivers that were found wrong
+	Warning string      // the same, of drivers that are not trusted, or slow; "" if there is none
+}
+
+// Choose decides by the configuration and what the machine can do. The error
+// says what is missing, and what to do about it.
+func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
+	report = report.Restricted()
+	if f := report.IOURing; !f.Usable {
+		return Choice{}, fmt.Errorf("io_uring cannot be used: %s; %s", f.Reason, f.Remedy)
+	}
+	withTLS := false
+	for _, l := range cfg.Listen {
+		withTLS = withTLS || l.TLS
+	}
+	if !withTLS {
+		return Choice{Reason: "no listener has TLS"}, nil
+	}
+	var c Choice
+	distrusted := quarantined(report)
+	f := report.KernelTLS
+	switch {
+	case cfg.TLS.Kernel == config.KernelOff:
+		distrusted = ""
+		c.Reason = "kernel TLS is not used: tls.kernel is off"
+	case cfg.TLS.Kernel == config.KernelRequire && distrusted != "":
+		return Choice{}, fmt.Errorf("tls.kernel is require, and %s", distrusted)
+	case f.Usable && slower(cfg, report) != "":
+		c.Reason = "kernel TLS is not used: " + slower(cfg, report)
+	case f.Usable:
+		c = Choice{Offload: true, By: encryptors(report)}
+		c.Reason = "kernel TLS is used, with " + Names(c.By)
+		if err := missing(cfg, report); err != nil && cfg.TLS.Kernel == config.KernelRequire {
+			return Choice{}, err
+		}
+	case cfg.TLS.Kernel == config.KernelRequire:
+		return Choice{}, fmt.Errorf("kernel TLS cannot be used, and tls.kernel is require: %s; %s", f.Reason, f.Remedy)
+	default:
+		c.Reason = fmt.Sprintf("kernel TLS is not used: %s; %s", f.Reason, f.Remedy)
+	}
+	warnings := []string{distrusted}
+	if cfg.TLS.Kernel != config.KernelOff && f.Usable && cfg.TLS.Cipher != config.CipherChaCha20 {
+		warnings = append(warnings, slow(report))
+	}
+	c.Warning = joined(warnings)
+	for _, e := range Results(report) {
+		if e.Err != nil && e.Name != "" {
+			c.Refused = append(c.Refused, e.Name)
+		}
+	}
+	var why string
+	if c.Prefer, why = preferredCipher(cfg, report, c.Offload); c.Prefer != ktls.AnyCipher {
+		c.Reason += fmt.Sprintf("; %v is preferred: %s", c.Prefer, why)
+	}
+	if cfg.TLS.Kernel != config.KernelOff {
+		c.Reason += "; known from " + report.Sources()
+	}
+	return c, nil
+}
+
+// clearly is by how much user space must be faster. Kernel TLS saves a copy that is not measured.
+const clearly = 1.1
+
+// slower says, if kernel TLS was measured to be slower than user space, by how much; else it is "".
+func slower(cfg *config.Config, report *platform.Report) string {
+	inKernel, inUser, ok := fastestSpeeds(cfg, report)
+	if !ok || !Undecided(cfg, report) || inUser.MiBPerSecond < clearly*inKernel.MiBPerSecond {
+		return ""
+	}
+	return fmt.Sprintf("it is slower than user space here, with %.0f against %.0f MiB/s", inKernel.MiBPerSecond, inUser.MiBPerSecond)
+}
+
+// joined is the texts that are not empty, on one line.
+func joined(texts []string) string {
+	return strings.Join(slices.DeleteFunc(texts, func(s string) bool { return s == "" }), "; ")
 }

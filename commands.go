@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+	"time"
+	"uringhttpd/doctor"
+	"uringhttpd/keygen"
+	"uringhttpd/ktls"
+	"uringhttpd/offload"
+	"uringhttpd/offload/selftest"
+	"uringhttpd/platform"
+	"uringhttpd/service/server"
+)
+
+// newTester returns what tests and probes this machine for serve and doctor.
+func newTester() *offload.Tester {
+	return offload.NewTester(platform.NewRings(server.NewRing), Version)
+}
+
+// runSelftest encrypts with the kernel and verifies the result.
+func runSelftest(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("selftest", flag.ContinueOnError)
+	asJSON := flags.Bool("json", false, "print a JSON object in each line")
+	where := flags.String("bench", "", internal+"instead, measure AES-GCM in `PLACE`, \"kernel\" or \"user space\", for doctor")
+	driver := flags.String("driver", "", internal+"instead, have the driver `NAME` of gcm(aes) give known answers")
+	cipher := flags.String("cipher", ktls.AESGCM.String(), internal+"what -bench measures, that or "+ktls.ChaCha20Poly1305.String())
+	brief := flags.Bool("brief", false, internal+"take less time for -bench and -driver")
+	if status, ok := parse(flags, args, stdout, stderr); !ok {
+		return status
+	}
+	var err error
+	switch {
+	case *driver != "":
+		err = selftest.KnownAnswers(*driver, *brief, stdout)
+	case *where == selftest.Kernel || *where == selftest.UserSpace:
+		suite := uint16(offload.BenchSuite)
+		if *cipher == ktls.ChaCha20Poly1305.String() {
+			suite = tls.TLS_CHACHA20_POLY1305_SHA256
+		}
+		err = selftest.Measure(*where == selftest.Kernel, suite, *brief, stdout)
+	case *where != "":
+		fmt.Fprintf(stderr, "uringhttpd selftest: -bench %q is not a place; write kernel, or user space\n", *where)
+		return exitUsage
+	default:
+		write := selftest.WriteText(stdout)
+		if *asJSON {
+			write = selftest.WriteJSON(stdout)
+		}
+		return testCiphers(selftest.Tester{Untestable: platform.Untestable}, write, stderr)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+// testCiphers tests all cipher suites. The status is exitFailed if one is wrong or must not be
+// tested, and exitUsage if kernel TLS supports none.
+func testCiphers(t selftest.Tester, write func(selftest.Result), stderr io.Writer) int {
+	ctx, cancel := context.WithTimeout(context.Background(), selftest.Time)
+	defer cancel()
+	status, right := exitOK, 0
+	t.Run(ctx, func(r selftest.Result) {
+		write(r)
+		switch r.Outcome {
+		case selftest.Right:
+			right++
+		case selftest.Wrong, selftest.Untested:
+			status = exitFailed
+		}
+	})
+	if right == 0 && status == exitOK {
+		fmt.Fprintln(stderr, "uringhttpd selftest: the kernel takes no cipher; `uringhttpd doctor` says why")
+		status = exitUsage
+	}
+	return status
+}
+
+// runDoctor reports what the machine can do.
+func runDoctor(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("doctor", flag.ContinueOnError)
+	o := doctor.Options{}
+	path := configFlag(flags)
+	flags.BoolVar(&o.JSON, "json", false, "print JSON")
+	flags.BoolVar(&o.Bench, "bench", false, "measure encryption, too; with CAP_NET_ADMIN kernel TLS with each kind of driver, which the system prefers meanwhile")
+	flags.StringVar(&o.Driver, "driver", "", "ask the driver `NAME` of gcm(aes) for known answers, too, over AF_ALG, and measure it")
+	if status, ok := parse(flags, args, stdout, stderr); !ok {
+		return status
+	}
+	o.Config = *path
+	return int(doctor.Run(newTester(), o, stdout, stderr))
+}
+
+// createKey makes a key and a certificate.
+func createKey(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("keygen", flag.ContinueOnError)
+	dir := flags.String("out", "", "write cert.pem and key.pem to the directory `DIR`")
+	needed := flags.Bool("needed", false, "make nothing; the exit status is 0 if a key or certificate would be made, else 1")
+	var names []string
+	flags.Func("name", "a host `NAME` or IP address of the board; may be repeated (default: the host name, also under .local, localhost, and this machine's addresses)", func(s string) error {
+		names = append(names, s)
+		return nil
+	})
+	if status, ok := parse(flags, args, stdout, stderr); !ok {
+		return min(status, exitFailed)
+	}
+	if *dir == "" {
+		fmt.Fprintln(stderr, "uringhttpd keygen: -out DIR is needed: where to write cert.pem and key.pem")
+		return exitFailed
+	}
+	if *needed {
+		if err := keygen.Needed(*dir); err != nil {
+			fmt.Fprintln(stderr, err)
+			return exitFailed
+		}
+		return exitOK
+	}
+	r, err := keygen.Create(*dir, names, time.Now())
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitFailed
+	}
+	for _, note := range r.Notes {
+		fmt.Fprintf(stderr, "note: %s\n", note)
+	}
+	for _, path := range r.Kept {
+		fmt.Fprintf(stdout, "damaged file kept as: %s\n", path)
+	}
+	fmt.Fprintf(stdout, "certificate: %s\nkey: %s\nfingerprint (SHA-256): %s\n", r.Certificate, r.Key, r.Fingerprint)
+	fmt.Fprintf(stdout, "curl --insecure --pinnedpubkey '%s' https://BOARD/\n", r.Pin)
+	return exitOK
+}
+
+// version prints what was built.
+func version(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("version", flag.ContinueOnError)
+	asJSON := flags.Bool("json", false, "print JSON")
+	if status, ok := parse(flags, args, stdout, stderr); !ok {
+		return status
+	}
+	v := struct {
+		Version      string `json:"version"`
+		Commit       string `json:"commit"`
+		Go           string `json:"go"`
+		Architecture string `json:"architecture"`
+	}{Version: Version, Commit: "unknown", Go: runtime.Version(), Architecture: runtime.GOARCH}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			switch {
+			case s.Key == "vcs.revision":
+				v.Commit = s.Value
+			case s.Key == "vcs.modified" && s.Value == "true":
+				v.Commit += "+changes"
+			}
+		}
+	}
+	if *asJSON {
+		json.NewEncoder(stdout).Encode(v)
+		return exitOK
+	}
+	fmt.Fprintf(stdout, "uringhttpd %s, commit %s, %s, %s\n", v.Version, v.Commit, v.Go, v.Architecture)
+	return exitOK
+}

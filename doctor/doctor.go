@@ -1,0 +1,136 @@
+// Package doctor tells a person at the board what the machine can do for HTTPS, and what the
+// service would choose. It changes nothing, except that a benchmark sets driver priorities while it
+// runs.
+package doctor
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"uringhttpd/config"
+	"uringhttpd/offload"
+	"uringhttpd/offload/selftest"
+	"uringhttpd/platform"
+)
+
+// A Status is the outcome, which is also the exit status of the command.
+type Status int
+
+// Statuses.
+const (
+	Ready    Status = 0
+	Degraded Status = 1 // it works, but slower or with less trust than it could
+	Unusable Status = 2 // it cannot serve, or the configuration is wrong
+)
+
+// Options say what to report.
+type Options struct {
+	Config string // path of the configuration
+	JSON   bool   // print one JSON object
+	Bench  bool   // measure encryption
+	Driver string // driver of gcm(aes) to ask for known answers; "" for none
+}
+
+// A Report is what is printed as JSON.
+type Report struct {
+	Board platform.Board `json:"board"`
+	*platform.Report
+	Bench   []selftest.Measurement `json:"bench,omitempty"`
+	Driver  *platform.DriverAnswer `json:"known_answers,omitempty"`
+	Sources string                 `json:"sources"`
+	Verdict string                 `json:"verdict"`
+	Status  Status                 `json:"status"`
+}
+
+// Run reports on this machine.
+func Run(t *offload.Tester, o Options, stdout, stderr io.Writer) Status {
+	ctx := context.Background()
+	var b *offload.Benchmark
+	if o.Bench {
+		b = offload.NewBenchmark(t)
+		defer b.Close(stderr)
+	}
+	verdicts := t.Verdicts(ctx)
+	report, err := t.Investigate(ctx, verdicts)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return Unusable
+	}
+	r := Report{Report: report}
+	if r.Board, err = platform.ReadBoard(report.Kernel); err != nil {
+		fmt.Fprintln(stderr, err)
+		return Unusable
+	}
+	r.judge(ctx, t, o.Config, stderr)
+	if o.Bench {
+		if r.Bench, err = b.Run(report, verdicts); err != nil {
+			fmt.Fprintln(stderr, err)
+		}
+	}
+	if o.Driver != "" {
+		a := t.KnownAnswers(ctx, o.Driver, report)
+		r.Driver = &a
+		if a.Asked && !a.Right && r.Status != Unusable {
+			r.Status, r.Verdict = Degraded, fmt.Sprintf("%s; %s is wrong", r.Verdict, o.Driver)
+		}
+	}
+	r.Sources = report.Sources()
+	if o.JSON {
+		e := json.NewEncoder(stdout)
+		e.SetIndent("", "  ")
+		e.Encode(r)
+		return r.Status
+	}
+	r.print(stdout)
+	return r.Status
+}
+
+// judge sets the verdict and the status by the configuration at path.
+func (r *Report) judge(ctx context.Context, t *offload.Tester, path string, stderr io.Writer) {
+	cfg, unread, cfgErr := readConfig(path)
+	if offload.Undecided(cfg, r.Report) { // as the service does, but nothing is kept
+		r.Speeds = t.Speeds(ctx, false, r.Report, slog.New(slog.DiscardHandler))
+	}
+	choice, err := offload.Choose(cfg, r.Report)
+	switch r.Verdict = choice.Reason; {
+	case cfgErr != nil:
+		fmt.Fprintln(stderr, cfgErr)
+		r.Status, r.Verdict = Unusable, "the configuration is wrong: "+strings.ReplaceAll(cfgErr.Error(), "\n", ". ")
+	case err != nil:
+		r.Status, r.Verdict = Unusable, err.Error()
+	case choice.Warning != "":
+		r.Status, r.Verdict = Degraded, r.Verdict+"; "+choice.Warning
+	case !r.KernelTLS.Usable:
+		r.Status = Degraded
+	}
+	if text := offload.NotPreferred(cfg.Crypto.Prefer, r.Report); text != "" && r.Status != Unusable {
+		r.Status, r.Verdict = Degraded, r.Verdict+"; "+text
+	}
+	if unread != "" {
+		r.Verdict += ". This is for the default configuration: " + unread
+	}
+}
+
+// readConfig reads the configuration. With an error, or if unread says why the file could not be
+// read, cfg has the defaults, so that the machine can be judged without it.
+func readConfig(path string) (cfg *config.Config, unread string, err error) {
+	cfg, err = config.Load(path)
+	if err == nil {
+		return cfg, "", nil
+	}
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		unread, err = err.Error(), nil
+	case errors.Is(err, os.ErrNotExist) && path == config.DefaultPath:
+		err = nil // not installed yet
+	}
+	cfg, defaultErr := config.Parse(config.Example(), path)
+	return cfg, unread, cmp.Or(err, defaultErr)
+}

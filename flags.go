@@ -1,0 +1,66 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// about is the first paragraph of each command's help.
+func about(command string) string {
+	return map[string]string{
+		"serve": "Serves the directory that the configuration names, over HTTPS and HTTP, until SIGTERM or SIGINT.\n" +
+			"The exit status is 0 after such a signal, 1 after a failure that may mend itself, and 78 if a person must change the configuration.",
+		"check": "Reads the configuration and the files that it names, and reports each problem with its line. It serves nothing.\n" +
+			"The exit status is 0 if there are only warnings, else 2.",
+		"doctor": "Reports what this machine can do for HTTPS, and what serve would choose.\n" +
+			"The exit status is 0 if all is ready, 1 if it works, but worse than it could, and 2 if it cannot serve.",
+		"selftest": "Has the kernel encrypt with each cipher that kernel TLS takes, and compares with what is right.\n" +
+			"The exit status is 0 if all are right, 1 if one is wrong, or its test could harm this kernel, and 2 if the kernel takes none.",
+		"keygen": "Makes a private key and a self-signed certificate, and never overwrites one.\n" +
+			"A file that an interrupted run has left empty or cut off is kept under another name, and made again.",
+		"version": "Prints version, commit, Go version and architecture.",
+	}[command]
+}
+
+// help writes a command's options, but for those that are not for people: their usage
+// begins with internal.
+func help(flags *flag.FlagSet) {
+	w := flags.Output()
+	fmt.Fprintf(w, "%s\n\nusage: uringhttpd %s [options]\n\n", about(flags.Name()), flags.Name())
+	shown := flag.NewFlagSet(flags.Name(), flag.ContinueOnError)
+	shown.SetOutput(w)
+	flags.VisitAll(func(f *flag.Flag) {
+		if !strings.HasPrefix(f.Usage, internal) {
+			shown.Var(f.Value, f.Name, f.Usage)
+			shown.Lookup(f.Name).DefValue = f.DefValue // not the value set by now
+		}
+	})
+	shown.PrintDefaults()
+}
+
+const internal = "internal: "
+
+// parse reads a command's options. When it returns false, the command ends with status.
+func parse(flags *flag.FlagSet, args []string, stdout, stderr io.Writer) (status int, ok bool) {
+	flags.SetOutput(stderr)
+	flags.Usage = func() { help(flags) }
+	for _, a := range args {
+		if a == "-h" || a == "-help" || a == "--help" { // was asked for, so it is output
+			flags.SetOutput(stdout)
+		}
+	}
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK, false
+	case err != nil:
+		return exitUsage, false
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "uringhttpd %s: unexpected argument %q; write options with a dash before them\n", flags.Name(), flags.Arg(0))
+		return exitUsage, false
+	}
+	return 0, true
+}

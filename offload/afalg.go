@@ -1,0 +1,92 @@
+package offload
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"uringhttpd/offload/selftest"
+	"uringhttpd/platform"
+)
+
+// afalgTime limits the time that all drivers together take to answer over AF_ALG at the start.
+const afalgTime = 10 * time.Second
+
+// KnownAnswers asks a driver of gcm(aes) over AF_ALG, in a child. options are those of the command
+// selftest. The kernel must list the driver, since the question could create it otherwise.
+func (t *Tester) KnownAnswers(ctx context.Context, driver string, report *platform.Report, options ...string) platform.DriverAnswer {
+	a := platform.DriverAnswer{Driver: driver}
+	if !slices.ContainsFunc(report.GCM, func(a platform.Algorithm) bool { return a.Driver == driver }) {
+		a.Reason = "the kernel has no such driver of gcm(aes); the names are those above"
+		return a
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	output, err := t.run(ctx, append([]string{"-driver", driver}, options...)...)
+	if err == nil {
+		err = json.Unmarshal([]byte(output), &a)
+	}
+	if err != nil {
+		a.Asked = errors.Is(err, platform.ErrNoAnswer)
+		a.Reason = strings.TrimSpace(err.Error() + " " + output)
+	}
+	return a
+}
+
+// candidates returns the drivers of gcm(aes) to ask over AF_ALG: the selected one, unless the
+// self-test has waited for it in vain, and each hardware driver.
+func candidates(report *platform.Report, verdicts platform.Verdicts) []string {
+	var all []string
+	for i, a := range report.GCM {
+		first := i == 0 && !errors.Is(wrongAES(verdicts), platform.ErrNoAnswer)
+		if (first || i > 0 && a.Hardware) && a.SelfTest == "passed" && !a.Internal && a.Type == "aead" && !slices.Contains(all, a.Driver) {
+			all = append(all, a.Driver)
+		}
+	}
+	return all
+}
+
+// Investigate is Probe, with the answers of drivers over AF_ALG. If the selected driver of gcm(aes)
+// gives a wrong one, verdicts has it, and its suites are not usable.
+func (t *Tester) Investigate(ctx context.Context, verdicts platform.Verdicts) (*platform.Report, error) {
+	report, err := t.Probe(ctx, verdicts)
+	if err != nil {
+		return nil, err
+	}
+	answers := t.askAll(ctx, report, candidates(report, verdicts))
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	selected, _ := report.Picked(tls.TLS_AES_128_GCM_SHA256)
+	for _, a := range answers {
+		if a.Wrong && a.Driver == selected.Driver {
+			for _, suite := range selftest.Suites[:2] {
+				verdicts[suite] = platform.Verdict{Driver: a.Driver, Err: fmt.Errorf("over AF_ALG: %s", a.Reason)}
+			}
+			if report, err = t.Probe(ctx, verdicts); err != nil {
+				return nil, err
+			}
+		}
+	}
+	report.AFALG = answers
+	return report, nil
+}
+
+func (t *Tester) askAll(ctx context.Context, report *platform.Report, drivers []string) []platform.DriverAnswer {
+	ctx, cancel := context.WithTimeout(ctx, afalgTime)
+	defer cancel()
+	var all []platform.DriverAnswer
+	for _, driver := range drivers {
+		if ctx.Err() != nil { // an earlier driver did not answer
+			all = append(all, platform.DriverAnswer{Driver: driver, Reason: "no time was left"})
+			continue
+		}
+		all = append(all, t.KnownAnswers(ctx, driver, report, "-brief"))
+	}
+	return all
+}

@@ -1,0 +1,168 @@
+package offload
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"time"
+
+	"uringhttpd/offload/selftest"
+	"uringhttpd/platform"
+)
+
+var (
+	// ErrInconclusive is wrapped by the error of a test that does not tell whether a driver is right.
+	ErrInconclusive = errors.New("offload: the crypto driver could not be tested")
+	// errUntested is wrapped by verdicts of suites that could not be tested.
+	errUntested = errors.New("it could not be tested")
+)
+
+// answerTime limits a child that tests, its start and end included.
+const answerTime = selftest.Time + 5*time.Second
+
+// A Tester tests crypto drivers in child processes of this program, which run the command selftest,
+// and probes the machine. Its methods may be called from several goroutines.
+type Tester struct {
+	rings   *platform.Rings
+	program string // version of this program and of Go
+	run     func(ctx context.Context, args ...string) (output string, err error)
+}
+
+// NewTester returns a Tester. rings tells what this process may do with io_uring; version is that
+// of this program, since measurements of another one are not used.
+func NewTester(rings *platform.Rings, version string) *Tester {
+	return &Tester{rings: rings, program: version + " " + runtime.Version(), run: func(ctx context.Context, args ...string) (string, error) {
+		return platform.Ask(ctx, "/proc/self/exe", append([]string{"selftest"}, args...)...)
+	}}
+}
+
+// Probe reports what the machine can do. Suites that verdicts found wrong are not usable.
+func (t *Tester) Probe(ctx context.Context, verdicts platform.Verdicts) (*platform.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return platform.Probe(ctx, t.rings, verdicts)
+}
+
+// Verdicts tests all suites of selftest.Suites. A driver that was not tested, though it may keep
+// whoever uses it waiting, gets a verdict that it is wrong.
+func (t *Tester) Verdicts(ctx context.Context) platform.Verdicts {
+	verdicts, err := t.test(ctx)
+	if err != nil && platform.MayWait() {
+		verdicts = platform.Verdicts{}
+		for _, suite := range selftest.Suites {
+			verdicts[suite] = platform.Verdict{Err: fmt.Errorf("%w: %w", errUntested, err)}
+		}
+	}
+	return verdicts
+}
+
+// test returns the verdicts of a child, and an error if they are not complete.
+func (t *Tester) test(ctx context.Context) (platform.Verdicts, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	output, err := t.run(ctx, "-json")
+	var failed *platform.AnswerError
+	if err != nil && !errors.As(err, &failed) && !errors.Is(err, platform.ErrNoAnswer) {
+		return platform.Verdicts{}, err
+	}
+	return readVerdicts(output, err)
+}
+
+// readVerdicts reads the results that a child has written before it ended with the error ended. A
+// suite without a result is wrong if the child did not end in time.
+func readVerdicts(output string, ended error) (platform.Verdicts, error) {
+	results := map[string]selftest.Result{}
+	for line := range strings.Lines(output) {
+		var r selftest.Result
+		if json.Unmarshal([]byte(line), &r) == nil {
+			results[r.Cipher] = r
+		}
+	}
+	verdicts := platform.Verdicts{}
+	known := 0
+	for _, suite := range selftest.Suites {
+		r, ok := results[tls.CipherSuiteName(suite)]
+		switch {
+		case !ok && errors.Is(ended, platform.ErrNoAnswer):
+			verdicts[suite] = platform.Verdict{Err: ended}
+		case !ok:
+			continue
+		case r.Outcome == selftest.Right:
+			verdicts[suite] = platform.Verdict{Driver: r.Driver}
+		case r.Outcome == selftest.Wrong:
+			verdicts[suite] = platform.Verdict{Err: errors.New(r.Reason)}
+		case r.Outcome != selftest.NotTaken && r.Outcome != selftest.Untested:
+			continue
+		}
+		known++
+	}
+	if known < len(selftest.Suites) {
+		return verdicts, fmt.Errorf("selftest: %w: %q", cmp.Or(ended, errors.New("not all results came")), output)
+	}
+	return verdicts, nil
+}
+
+// Test tests suites. The error is that of the first driver that is wrong; it wraps ErrInconclusive
+// if none is, and one was not tested.
+func (t *Tester) Test(ctx context.Context, suites []uint16) error {
+	verdicts, err := t.test(ctx)
+	return firstFailure(suites, verdicts, err)
+}
+
+func firstFailure(suites []uint16, verdicts platform.Verdicts, err error) error {
+	var untested error
+	for _, suite := range suites {
+		switch verdict, ok := verdicts[suite]; {
+		case verdict.Err != nil:
+			return verdict.Err
+		case !ok:
+			untested = fmt.Errorf("%w: %w", ErrInconclusive, cmp.Or(err, errUntested))
+		}
+	}
+	return untested
+}
+
+// Examine tests all suites, and returns the drivers that the kernel selects for them. The error is
+// the reason why a result is missing.
+func (t *Tester) Examine(ctx context.Context) ([]TestResult, error) {
+	verdicts, err := t.test(ctx)
+	if err != nil && len(verdicts) == 0 {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, selftest.Time)
+	defer cancel()
+	report, perr := t.Probe(ctx, verdicts)
+	if perr != nil {
+		return nil, errors.Join(err, perr)
+	}
+	return Results(report), err
+}
+
+// Measure measures encryption in a child. options are those of the command selftest. driver and
+// hardware are copied into the measurements.
+func (t *Tester) Measure(ctx context.Context, where, driver string, hardware bool, options ...string) ([]selftest.Measurement, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	output, err := t.run(ctx, append([]string{"-bench", where}, options...)...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(output))
+	}
+	var all []selftest.Measurement
+	for d := json.NewDecoder(strings.NewReader(output)); ; {
+		var m selftest.Measurement
+		switch err := d.Decode(&m); {
+		case err == io.EOF:
+			return all, nil
+		case err != nil:
+			return nil, fmt.Errorf("%w: %q", err, output)
+		}
+		m.Where, m.Driver, m.Hardware = where, driver, hardware
+		all = append(all, m)
+	}
+}

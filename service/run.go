@@ -1,0 +1,232 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"uringhttpd/config"
+	"uringhttpd/offload"
+	"uringhttpd/platform"
+	"uringhttpd/service/files"
+	"uringhttpd/service/journal"
+	"uringhttpd/service/server"
+	"uringhttpd/systemd"
+)
+
+// A Daemon is the service with one configuration.
+type Daemon struct {
+	Config *config.Config
+	Opened *Opened               // of Config; stays the caller's
+	Passed map[string][]*os.File // sockets that systemd passed, by name
+	Tester *offload.Tester
+	Log    io.Writer
+
+	log      *slog.Logger
+	signals  chan os.Signal
+	notifier *systemd.Notifier
+}
+
+// A decision is what the start has found out and opened.
+type decision struct {
+	preference *platform.Preference // nil if driver priorities cannot be changed here
+	choice     offload.Choice
+	listeners  []*server.Listener
+}
+
+// Run serves until SIGTERM or SIGINT. It returns nil after an orderly end.
+func (d *Daemon) Run() error {
+	// The first step: from here on a signal is not the end of the process.
+	d.signals = make(chan os.Signal, 4)
+	signal.Notify(d.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(d.signals)
+	signal.Ignore(syscall.SIGPIPE) // the reader of the log may end before the service
+
+	lines := journal.New(d.Log)
+	defer lines.Close()
+	prefix := systemd.LevelPrefix
+	if !systemd.Journal() {
+		prefix = nil
+	}
+	d.log = lines.Logger(d.Config.Log.Level, prefix)
+	d.logWarnings(d.Opened.Warnings)
+
+	var err error
+	if d.notifier, err = systemd.NewNotifier(); err != nil {
+		d.log.Warn("systemd's watchdog is not served", "reason", err)
+	}
+	var found decision
+	ended, err := newStarting(d.signals, d.notifier, d.log).run(func(ctx context.Context) (err error) {
+		found, err = d.prepare(ctx)
+		return err
+	})
+	if ended && found.preference != nil { // else ExecStopPost= of the unit restores the priorities
+		defer func() {
+			if err := found.preference.Close(); err != nil {
+				d.log.Warn("the kernel goes on to prefer another driver of gcm(aes)", "reason", err)
+			}
+		}()
+	}
+	if err == nil {
+		return d.serve(&found)
+	}
+	if ended {
+		closeAll(found.listeners)
+	}
+	if errors.Is(err, errInterrupted) {
+		d.log.Info("stopped during the start")
+		return nil
+	}
+	return err
+}
+
+// prepare decides how to serve, and opens the listeners. Also with an error, the decision has what
+// was opened.
+func (d *Daemon) prepare(ctx context.Context) (found decision, err error) {
+	cfg, t := d.Config, d.Tester
+	found.preference = offload.OpenPreference(cfg.Crypto.Prefer, d.log)
+	// The preference's lock keeps other processes of this program from changing priorities now.
+	verdicts := t.Prefer(ctx, cfg.Crypto.Prefer, found.preference, t.Verdicts(ctx), d.log)
+	if err := ctx.Err(); err != nil {
+		return found, err
+	}
+	if found.preference != nil {
+		if err := found.preference.Share(); err != nil {
+			return found, err
+		}
+	}
+	report, err := t.Investigate(ctx, verdicts)
+	if err != nil {
+		return found, err
+	}
+	for _, a := range report.AFALG {
+		d.log.Info("asked a driver of gcm(aes) over AF_ALG", "answer", a.String())
+	}
+	if offload.Undecided(cfg, report) {
+		report.Speeds = t.Speeds(ctx, true, report, d.log)
+	}
+	if found.choice, err = offload.Choose(cfg, report); err != nil {
+		return found, err
+	}
+	var warnings config.Problems
+	found.listeners, warnings, err = OpenListeners(cfg, d.Passed)
+	d.logWarnings(warnings)
+	return found, err
+}
+
+// serve runs a server until a signal ends it.
+func (d *Daemon) serve(found *decision) error {
+	picks := platform.OpenPicks()
+	defer picks.Close()
+	notices := make(chan string, 4)
+	srv, err := d.newServer(found, picks, notices)
+	if err != nil {
+		closeAll(found.listeners)
+		return err
+	}
+	done := make(chan struct{})
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		d.control(srv, notices, done)
+	}()
+	err = srv.Run(func() { d.ready(found) })
+	close(done)
+	<-stopped
+	return err
+}
+
+func (d *Daemon) newServer(found *decision, picks *platform.Picks, notices chan<- string) (*server.Server, error) {
+	cfg := d.Config
+	return server.New(server.Options{
+		Handler:    files.New(d.Opened.Root, files.Options{Listing: cfg.Index == config.IndexHTML, Folder: d.Opened.Folder, Log: d.log}),
+		TLS:        d.Opened.TLS,
+		Offload:    found.choice.Offload,
+		Require:    cfg.TLS.Kernel == config.KernelRequire,
+		Prefer:     found.choice.Prefer,
+		Encryptors: found.choice.By,
+		TestCipher: d.Tester.Test,
+		Picked:     picks.Driver,
+		Examine:    d.Tester.Examine,
+		Refused:    found.choice.Refused,
+		Notice: func(text string) {
+			select {
+			case notices <- text:
+			default: // systemd has not taken the last one
+			}
+		},
+		Connections:   cfg.Limits.Connections,
+		HeaderTimeout: cfg.Limits.HeaderTimeout,
+		IdleTimeout:   cfg.Limits.IdleTimeout,
+		StallTimeout:  cfg.Limits.StallTimeout,
+		Buffer:        cfg.Limits.Buffer,
+		Memory:        platform.TCPMemory() / 2, // the rest is for what is in flight, and for others
+		Log:           d.log,
+		Access:        cfg.Log.Access,
+	}, found.listeners)
+}
+
+// ready confines the process and says that the service is up.
+func (d *Daemon) ready(found *decision) {
+	if err := confine(); err != nil {
+		d.log.Warn("this process could still open AF_ALG, which it does not need any more", "reason", err)
+	}
+	d.log.Info(found.choice.Reason)
+	if found.choice.Warning != "" {
+		d.log.Warn(found.choice.Warning)
+	}
+	for _, l := range found.listeners {
+		if l.Metrics {
+			d.log.Info("listening for metrics", "address", l.Addr)
+			continue
+		}
+		d.log.Info("listening", "address", l.Addr, "tls", l.TLS, "root", d.Config.Root)
+	}
+	d.notifier.Ready()
+	d.notifier.Status(found.choice.Reason)
+}
+
+// control hands signals to the server, and its notices to systemd, until done is closed. The first
+// SIGTERM or SIGINT lets transfers end, the second one resets them.
+func (d *Daemon) control(srv *server.Server, notices <-chan string, done <-chan struct{}) {
+	stopping := false
+	for {
+		select {
+		case <-done:
+			return
+		case text := <-notices:
+			if err := d.notifier.Status(text); err != nil {
+				d.log.Warn("systemd was not told", "reason", err)
+			}
+		case s := <-d.signals:
+			switch {
+			case s == syscall.SIGHUP:
+				d.log.Warn(noReload)
+			case stopping:
+				srv.Abort()
+			default:
+				stopping = true
+				d.notifier.Stopping()
+				srv.Shutdown()
+			}
+		}
+	}
+}
+
+const noReload = "reloading is not implemented; restart the service to apply a new configuration"
+
+func (d *Daemon) logWarnings(warnings config.Problems) {
+	for _, w := range warnings {
+		d.log.Warn("configuration warning", "file", w.File, "line", w.Line, "key", w.Key, "problem", w.Wrong, "remedy", w.Right)
+	}
+}
+
+func closeAll(listeners []*server.Listener) {
+	for _, l := range listeners {
+		l.Close()
+	}
+}

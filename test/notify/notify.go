@@ -1,0 +1,35 @@
+// Package notify stands in for systemd in tests of sd_notify(3).
+package notify
+
+import (
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// Listen returns a socket that NOTIFY_SOCKET of this process and its children names until the test
+// ends.
+func Listen(t *testing.T) *net.UnixConn {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "notify")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { socket.Close() })
+	socket.SetReadDeadline(time.Now().Add(time.Minute))
+	t.Setenv("NOTIFY_SOCKET", path)
+	return socket
+}
+
+// Receive returns the next message. It waits for a minute at most.
+func Receive(t *testing.T, socket *net.UnixConn) string {
+	t.Helper()
+	buf := make([]byte, 4096)
+	n, err := socket.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(buf[:n])
+}
