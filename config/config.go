@@ -99,6 +99,9 @@ const (
 // Crypto is about the kernel's crypto drivers.
 type Crypto struct {
 	Prefer Prefer
+	// KernelFixes are CVEs, of those in knownFixes, that this kernel does not have though its
+	// version says that it does.
+	KernelFixes []string
 }
 
 // Limits bounds what clients can cost.

@@ -144,7 +144,7 @@ tls:
   kernel: off
   cipher: auto
   minimum_version: '1.3'
-crypto: {prefer: keep}
+crypto: {prefer: keep, kernel_fixes: [CVE-2026-31533]}
 limits:
   connections: 1000000
   header_timeout: 1500ms
@@ -169,7 +169,7 @@ metrics: {address: ""}
 			Cipher:         "auto",
 			MinimumVersion: tls.VersionTLS13,
 		},
-		Crypto: Crypto{Prefer: "keep"},
+		Crypto: Crypto{Prefer: "keep", KernelFixes: []string{"CVE-2026-31533"}},
 		Limits: Limits{
 			Connections:   1000000,
 			HeaderTimeout: 1500 * time.Millisecond,

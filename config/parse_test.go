@@ -109,7 +109,7 @@ func TestProblems(t *testing.T) {
 			`1: listen: is the text ":443", not a list of addresses; ` + wantListen,
 			"2: root: is a list, not text; " + wantFolder,
 			`3: tls: is the text "off", not keys; write keys under it: certificate, key, client_ca, kernel, cipher, minimum_version`,
-			"4: crypto: is a list, not keys; write keys under it: prefer",
+			"4: crypto: is a list, not keys; write keys under it: prefer, kernel_fixes",
 			"5: limits: is the number 5, not keys; write keys under it: connections, header_timeout, idle_timeout, stall_timeout, buffer, rate",
 			"6: metrics: is the boolean true, not keys; write keys under it: address",
 			"7: log: is the date 2020-01-01, not keys; write keys under it: level, access"}},
@@ -281,6 +281,12 @@ listen:
 
 		{"metrics", minimal + "metrics: {address: 9100}\n", []string{"3: metrics.address: is the number 9100, not text; " + wantAddress + `, or "" for none`}},
 		{"metrics by systemd", minimal + "metrics: {address: systemd:m}\n", []string{`3: metrics.address: "m" is not a port number; ` + wantAddress + `, or "" for none`}},
+
+		{"fixes of no list", minimal + "crypto: {kernel_fixes: CVE-2026-31533}\n", []string{`3: crypto.kernel_fixes: is the text "CVE-2026-31533", not a list of CVEs; write [] or a list such as [CVE-2026-31533]`}},
+		{"unknown fixes", minimal + "crypto:\n  kernel_fixes:\n  - CVE-2026-31534\n  - [x]\n  - 7\n", []string{
+			`5: crypto.kernel_fixes[0]: "CVE-2026-31534" is not a choice; write CVE-2024-26584 or CVE-2026-31533`,
+			"6: crypto.kernel_fixes[1]: is a list, not text; write CVE-2024-26584 or CVE-2026-31533",
+			"7: crypto.kernel_fixes[2]: is the number 7, not text; write CVE-2024-26584 or CVE-2026-31533"}},
 
 		{"not built yet", minimal + "crypto: {prefer: keep}\ntls: {cipher: chacha20}\nlimits: {rate: 512KiB}\n", []string{
 			"5: limits.rate: not built yet; write 0, which is unlimited"}},

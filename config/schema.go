@@ -126,6 +126,26 @@ func (r *reader) crypto() []field {
 			choose(r, e, &crypto.Prefer, []option[Prefer]{
 				{"keep", PreferKeep}, {"hardware", PreferHardware}, {"cpu", PreferCPU}, {"auto", PreferAuto}})
 		}),
+		value("kernel_fixes", r.kernelFixes),
+	}
+}
+
+// KnownFixes returns the CVEs that crypto.kernel_fixes may have.
+func KnownFixes() []string { return []string{"CVE-2024-26584", "CVE-2026-31533"} }
+
+func (r *reader) kernelFixes(e entry) {
+	if !r.kind(e, yaml.SequenceNode, "a list of CVEs", "write [] or a list such as [CVE-2026-31533]") {
+		return
+	}
+	var options []option[string]
+	for _, cve := range KnownFixes() {
+		options = append(options, option[string]{cve, cve})
+	}
+	for i, node := range e.node.Content {
+		cve := ""
+		if choose(r, entry{fmt.Sprintf("%s[%d]", e.key, i), node.Line, node}, &cve, options); cve != "" {
+			r.cfg.Crypto.KernelFixes = append(r.cfg.Crypto.KernelFixes, cve)
+		}
 	}
 }
 

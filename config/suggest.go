@@ -74,6 +74,7 @@ func synonyms() map[string]string {
 		"tls.cipher":            "ciphers cipher_suite cipher_suites ciphersuites ssl_ciphers sslciphersuite",
 		"tls.minimum_version":   "min_version minversion tls_version version minimum_tls_version min_tls_version protocol protocols ssl_protocols sslprotocol",
 		"crypto.prefer":         "driver engine caam hardware accelerator crypto_engine crypto_driver",
+		"crypto.kernel_fixes":   "fixes fixed cve cves kernel_fixed repaired backports",
 		"limits.connections":    "max_connections maxconnections max_conns max_clients maxclients worker_connections connection_limit",
 		"limits.header_timeout": "client_header_timeout read_timeout read_header_timeout request_timeout",
 		"limits.idle_timeout":   "keepalive keepalive_timeout keepalivetimeout keep_alive keep_alive_timeout",

@@ -57,6 +57,8 @@ func Run(t *offload.Tester, o Options, stdout, stderr io.Writer) Status {
 		b = offload.NewBenchmark(t)
 		defer b.Close(stderr)
 	}
+	c := readConfig(o.Config)
+	t.Fixes = c.Crypto.KernelFixes
 	verdicts := t.Verdicts(ctx)
 	report, err := t.Investigate(ctx, verdicts)
 	if err != nil {
@@ -68,7 +70,7 @@ func Run(t *offload.Tester, o Options, stdout, stderr io.Writer) Status {
 		fmt.Fprintln(stderr, err)
 		return Unusable
 	}
-	r.judge(ctx, t, o.Config, stderr)
+	r.judge(ctx, t, c, stderr)
 	if o.Bench {
 		if r.Bench, err = b.Run(report, verdicts); err != nil {
 			fmt.Fprintln(stderr, err)
@@ -92,17 +94,16 @@ func Run(t *offload.Tester, o Options, stdout, stderr io.Writer) Status {
 	return r.Status
 }
 
-// judge sets the verdict and the status by the configuration at path.
-func (r *Report) judge(ctx context.Context, t *offload.Tester, path string, stderr io.Writer) {
-	cfg, unread, cfgErr := readConfig(path)
-	if offload.Undecided(cfg, r.Report) { // as the service does, but nothing is kept
+// judge sets the verdict and the status.
+func (r *Report) judge(ctx context.Context, t *offload.Tester, c *configuration, stderr io.Writer) {
+	if offload.Undecided(c.Config, r.Report) { // as the service does, but nothing is kept
 		r.Speeds = t.Speeds(ctx, false, r.Report, slog.New(slog.DiscardHandler))
 	}
-	choice, err := offload.Choose(cfg, r.Report)
+	choice, err := offload.Choose(c.Config, r.Report)
 	switch r.Verdict = choice.Reason; {
-	case cfgErr != nil:
-		fmt.Fprintln(stderr, cfgErr)
-		r.Status, r.Verdict = Unusable, "the configuration is wrong: "+strings.ReplaceAll(cfgErr.Error(), "\n", ". ")
+	case c.err != nil:
+		fmt.Fprintln(stderr, c.err)
+		r.Status, r.Verdict = Unusable, "the configuration is wrong: "+strings.ReplaceAll(c.err.Error(), "\n", ". ")
 	case err != nil:
 		r.Status, r.Verdict = Unusable, err.Error()
 	case choice.Warning != "":
@@ -110,27 +111,35 @@ func (r *Report) judge(ctx context.Context, t *offload.Tester, path string, stde
 	case !r.KernelTLS.Usable:
 		r.Status = Degraded
 	}
-	if text := offload.NotPreferred(cfg.Crypto.Prefer, r.Report); text != "" && r.Status != Unusable {
+	if text := offload.NotPreferred(c.Crypto.Prefer, r.Report); text != "" && r.Status != Unusable {
 		r.Status, r.Verdict = Degraded, r.Verdict+"; "+text
 	}
-	if unread != "" {
-		r.Verdict += ". This is for the default configuration: " + unread
+	if c.unread != "" {
+		r.Verdict += ". This is for the default configuration: " + c.unread
 	}
 }
 
-// readConfig reads the configuration. With an error, or if unread says why the file could not be
-// read, cfg has the defaults, so that the machine can be judged without it.
-func readConfig(path string) (cfg *config.Config, unread string, err error) {
-	cfg, err = config.Load(path)
+// A configuration is that of the service, or the default one where that cannot be read: the machine
+// can be judged without it.
+type configuration struct {
+	*config.Config
+	unread string // why a normal user cannot read the file; "" if it was read
+	err    error  // what is wrong with it
+}
+
+func readConfig(path string) *configuration {
+	cfg, err := config.Load(path)
 	if err == nil {
-		return cfg, "", nil
+		return &configuration{Config: cfg}
 	}
+	c := &configuration{err: err}
 	switch {
 	case errors.Is(err, os.ErrPermission):
-		unread, err = err.Error(), nil
-	case errors.Is(err, os.ErrNotExist) && path == config.DefaultPath:
-		err = nil // not installed yet
+		c.unread, c.err = err.Error(), nil
+	case errors.Is(err, os.ErrNotExist) && path == config.DefaultPath: // not installed yet
+		c.err = nil
 	}
-	cfg, defaultErr := config.Parse(config.Example(), path)
-	return cfg, unread, cmp.Or(err, defaultErr)
+	c.Config, err = config.Parse(config.Example(), path)
+	c.err = cmp.Or(c.err, err)
+	return c
 }

@@ -179,9 +179,9 @@ func TestChoose(t *testing.T) {
 		{"required", "6.6.3-gea3b1ed", "#1 SMP", "require", []platform.Algorithm{engine, chacha}, nil, 0, "CVE-2024-26584"},
 		{"no other cipher", "6.1.36-lts-next", "#1 SMP", "auto", []platform.Algorithm{engine}, nil, ktls.AnyCipher, "io_uring does not answer a send"},
 		{"off", "6.6.3", "", "off", []platform.Algorithm{engine}, nil, ktls.AnyCipher, ""},
-		{"repaired", "6.6.36-lts-next", "", "auto", []platform.Algorithm{engine, chacha}, []uint16{suiteGCM, suiteChaCha}, ktls.AESGCM, ""},
+		{"repaired", "6.6.136-lts-next", "", "auto", []platform.Algorithm{engine, chacha}, []uint16{suiteGCM, suiteChaCha}, ktls.AESGCM, ""},
 		{"Debian", "6.1.0-18-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 (2024-02-01)", "auto", []platform.Algorithm{engine, chacha}, []uint16{suiteChaCha}, ktls.ChaCha20Poly1305, "Linux 6.1.76 has a defect"},
-		{"Debian, repaired", "6.1.0-25-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.106-3 (2024-08-26)", "require", []platform.Algorithm{engine, chacha}, []uint16{suiteGCM, suiteChaCha}, ktls.AESGCM, ""},
+		{"Debian, repaired", "6.1.0-50-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.176-1 (2026-08-26)", "require", []platform.Algorithm{engine, chacha}, []uint16{suiteGCM, suiteChaCha}, ktls.AESGCM, ""},
 		{"synchronous", "6.6.3", "", "require", []platform.Algorithm{gcm, chacha}, []uint16{suiteGCM, suiteChaCha}, ktls.ChaCha20Poly1305, ""},
 		{"both asynchronous", "6.6.3", "", "auto", []platform.Algorithm{engine, asyncChacha}, nil, ktls.AnyCipher, "TLS_AES_128_GCM_SHA256, TLS_CHACHA20_POLY1305_SHA256"},
 	} {
@@ -196,7 +196,7 @@ func TestChoose(t *testing.T) {
 		if (err != nil) != (tc.mode == config.KernelRequire && tc.defect != "") || !slices.Equal(takes(c), tc.takes) || c.Offload != (tc.takes != nil) || c.Prefer != tc.prefer {
 			t.Errorf("a kernel with defects, %s: %+v, %v", tc.name, c, err)
 		}
-		if !strings.Contains(text, tc.defect) || (text == "") != (tc.defect == "") || text != "" && !strings.Contains(text, "may be repaired by your vendor") {
+		if !strings.Contains(text, tc.defect) || (text == "") != (tc.defect == "") || text != "" && !strings.Contains(text, "if your vendor has repaired this one") {
 			t.Errorf("a kernel with defects, %s: %q, want %q in it", tc.name, text, tc.defect)
 		}
 		if tc.defect != "" && err == nil && tc.takes == nil && !strings.Contains(c.Reason, "kernel TLS is not used: the kernel encrypts with gcm-aes-caam") {
@@ -245,4 +245,11 @@ func takes(c Choice) (suites []uint16) {
 		suites = append(suites, e.Suite)
 	}
 	return suites
+}
+
+// TestKnownFixes: the configuration takes the defects that platform knows, and no others.
+func TestKnownFixes(t *testing.T) {
+	if got, want := config.KnownFixes(), platform.KnownDefects(); !slices.Equal(got, want) {
+		t.Errorf("the configuration knows %v, platform knows %v", got, want)
+	}
 }

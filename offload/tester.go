@@ -29,6 +29,10 @@ const answerTime = selftest.Time + 5*time.Second
 // A Tester tests crypto drivers in child processes of this program, which run the command selftest,
 // and probes the machine. Its methods may be called from several goroutines.
 type Tester struct {
+	// Fixes are defects of which this kernel is free though its version does not tell; set before
+	// the first method is called.
+	Fixes platform.KernelFixes
+
 	rings   *platform.Rings
 	program string // version of this program and of Go
 	run     func(ctx context.Context, args ...string) (output string, err error)
@@ -46,7 +50,7 @@ func NewTester(rings *platform.Rings, version string) *Tester {
 func (t *Tester) Probe(ctx context.Context, verdicts platform.Verdicts) (*platform.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	return platform.Probe(ctx, t.rings, verdicts)
+	return platform.Probe(ctx, t.rings, verdicts, t.Fixes)
 }
 
 // Verdicts tests all suites of selftest.Suites. A driver that was not tested, though it may keep
@@ -66,7 +70,11 @@ func (t *Tester) Verdicts(ctx context.Context) platform.Verdicts {
 func (t *Tester) test(ctx context.Context) (platform.Verdicts, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	output, err := t.run(ctx, "-json")
+	args := []string{"-json"}
+	if len(t.Fixes) > 0 {
+		args = append(args, "-fixes", strings.Join(t.Fixes, ","))
+	}
+	output, err := t.run(ctx, args...)
 	var failed *platform.AnswerError
 	if err != nil && !errors.As(err, &failed) && !errors.Is(err, platform.ErrNoAnswer) {
 		return platform.Verdicts{}, err

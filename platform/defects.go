@@ -24,6 +24,7 @@ func (v version) before(w version) bool { return slices.Compare(v[:], w[:]) < 0 
 
 // A defect is one of kernels that concerns asynchronous drivers.
 type defect struct {
+	cve      string // by which KernelFixes name it; "" if it has none
 	text     string
 	repaired []version // by series; the last is mainline's, and all later series have it
 	sends    bool      // the outcome of Report.Sends decides, where there is one
@@ -38,9 +39,21 @@ var defects = []defect{
 	// 13eca403876b was pushed to linux-6.6.y and ab6397f072e5 to linux-6.7.y on 2024-02-23, the day of
 	// 6.6.18 and 6.7.6, and cd1bbca03f3c stands before "Linux 6.1.84" in linux-6.1.y.
 	{
-		text:     "kernel TLS frees what an asynchronous driver with a full queue still has (CVE-2024-26584)",
+		cve:      "CVE-2024-26584",
+		text:     "kernel TLS frees memory that an asynchronous driver with a full queue still uses",
 		repaired: []version{{6, 1, 84}, {6, 6, 18}, {6, 7, 6}, {6, 8, 0}},
 		corrupts: true,
+	},
+	// Mainline a9b8b18364fffce4c451e6f6fd218fa4ab646705, "net/tls: fix use-after-free in -EBUSY error
+	// path of tls_do_encryption": where a driver's queue was full, and the client has reset the
+	// connection or a request has failed meanwhile, encrypt_pending is decremented twice. The close
+	// then waits for ever, or frees records that the driver still has. The repair of CVE-2024-26584
+	// brought this. It is in the lists of commits of 6.12.82 and 6.18.23 and the announcement of
+	// 6.6.135-rc1; 6.1.169 and 6.19.13 are those of the OSV database.
+	{
+		cve:      "CVE-2026-31533",
+		text:     "a client that resets its connection makes kernel TLS lose count of what an asynchronous driver with a full queue has",
+		repaired: []version{{6, 1, 169}, {6, 6, 135}, {6, 12, 82}, {6, 18, 23}, {6, 19, 13}, {7, 0, 0}},
 	},
 	// Mainline a9be202269580ca611c6cebac90eaf1795497800, "io_uring: treat -EAGAIN for
 	// REQ_F_NOWAIT as final for io-wq": a send with IOSQE_ASYNC that finds no room is tried
@@ -51,6 +64,24 @@ var defects = []defect{
 		sends:    true,
 	},
 }
+
+// KernelFixes are the CVEs of defects that a kernel may have repaired without a version that tells.
+// The names are those of KnownDefects.
+type KernelFixes []string
+
+// KnownDefects returns the CVEs of all defects that KernelFixes may name.
+func KnownDefects() KernelFixes {
+	var all KernelFixes
+	for _, d := range defects {
+		if d.cve != "" {
+			all = append(all, d.cve)
+		}
+	}
+	return all
+}
+
+// has reports whether the fixes have that of d.
+func (f KernelFixes) has(d defect) bool { return d.cve != "" && slices.Contains(f, d.cve) }
 
 // in reports whether a kernel has the defect.
 func (d defect) in(v version) bool {
@@ -67,7 +98,11 @@ func (d defect) String() string {
 	for _, v := range d.repaired {
 		all = append(all, v.String())
 	}
-	return d.text + ", repaired in " + strings.Join(all, ", ")
+	text := d.text
+	if d.cve != "" {
+		text += " (" + d.cve + ")"
+	}
+	return text + ", repaired in " + strings.Join(all, ", ")
 }
 
 // parseVersion reads a version as uname -r has it, such as 6.6.3-gea3b1ed, 6.1.22+g1234, or 6.8-rc3.
@@ -116,17 +151,17 @@ func kernelVersion(release, build string) (version, bool) {
 // the version does, since no test shows their absence without the risk of their consequences.
 func (r *Report) Restricted() *Report {
 	v, ok := kernelVersion(r.Kernel, r.Build)
-	var known []string
-	byVersion := false
+	var known, cves []string
 	for _, d := range defects {
 		switch {
+		case r.fixes.has(d):
 		case d.sends && r.Sends != SendsUntested:
 			if r.Sends == SendsUnanswered {
 				known = append(known, d.String()+" (this kernel was tested)")
 			}
 		case ok && d.in(v):
 			known = append(known, d.String())
-			byVersion = true
+			cves = append(cves, d.cve)
 		}
 	}
 	if known == nil || !slices.ContainsFunc(r.Ciphers, r.mayDefer) {
@@ -137,7 +172,7 @@ func (r *Report) Restricted() *Report {
 	usable := false
 	for i := range s.Ciphers {
 		if c := &s.Ciphers[i]; r.mayDefer(*c) {
-			c.Feature = r.defective(c.Suite, known, byVersion)
+			c.Feature = r.defective(c.Suite, known, cves)
 			c.Defective, c.Verified = true, false
 		}
 		usable = usable || s.Ciphers[i].Usable
@@ -155,9 +190,9 @@ func (r *Report) mayDefer(c Cipher) bool {
 	return c.Usable && (!picked || a.Waits())
 }
 
-// defective explains why a cipher is not used that the kernel takes. byVersion: the kernel's
-// version alone tells of a defect.
-func (r *Report) defective(suite uint16, known []string, byVersion bool) Feature {
+// defective explains why a cipher is not used that the kernel takes. cves are those of defects of
+// which the kernel's version alone tells.
+func (r *Report) defective(suite uint16, known, cves []string) Feature {
 	kernel := r.Kernel
 	if v, ok := kernelVersion(r.Kernel, r.Build); ok {
 		kernel = v.String()
@@ -170,8 +205,9 @@ func (r *Report) defective(suite uint16, known []string, byVersion bool) Feature
 			remedy += ", or write cpu for crypto.prefer"
 		}
 	}
-	if byVersion {
-		remedy += "; this one may be repaired by your vendor, which its version does not tell"
+	cves = slices.DeleteFunc(slices.Clone(cves), func(cve string) bool { return cve == "" })
+	if len(cves) > 0 {
+		remedy += fmt.Sprintf("; if your vendor has repaired this one, which its version does not tell, write crypto.kernel_fixes: [%s]", strings.Join(cves, ", "))
 	}
 	return Feature{
 		Reason: fmt.Sprintf("the kernel encrypts with %s, and Linux %s has a defect with such drivers: %s", driver, kernel, strings.Join(known, "; ")),
@@ -192,7 +228,7 @@ func (r *Report) untestable(suite uint16) string {
 		driver = a.Driver + " is asynchronous"
 	}
 	for _, d := range defects {
-		if d.corrupts && d.in(v) {
+		if d.corrupts && d.in(v) && !r.fixes.has(d) {
 			return fmt.Sprintf("%s, and Linux %v has a defect with such drivers that corrupts memory: %s", driver, v, d)
 		}
 	}

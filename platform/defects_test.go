@@ -48,24 +48,28 @@ func TestKernelVersion(t *testing.T) {
 
 func TestDefects(t *testing.T) {
 	for _, tt := range []struct {
-		release      string
-		tls, ioUring bool
+		release               string
+		queue, count, ioUring bool
 	}{
-		{"5.15.200", true, true},
-		{"6.1", true, true}, {"6.1.41", true, true}, {"6.1.42", true, false}, {"6.1.83", true, false}, {"6.1.84", false, false}, {"6.1.192", false, false},
-		{"6.2.16", true, true}, {"6.3.13", true, true},
-		{"6.4", true, true}, {"6.4.6", true, true}, {"6.4.7", true, false}, {"6.4.16", true, false},
-		{"6.5", true, false}, {"6.5.13", true, false},
-		{"6.6.17", true, false}, {"6.6.18", false, false},
-		{"6.7.5", true, false}, {"6.7.6", false, false},
-		{"6.8-rc4", true, false}, {"6.8", false, false}, {"6.12.95", false, false}, {"7.0", false, false},
+		{"5.15.200", true, true, true},
+		{"6.1", true, true, true}, {"6.1.41", true, true, true}, {"6.1.42", true, true, false}, {"6.1.83", true, true, false}, {"6.1.84", false, true, false},
+		{"6.1.168", false, true, false}, {"6.1.169", false, false, false}, {"6.1.192", false, false, false},
+		{"6.2.16", true, true, true}, {"6.3.13", true, true, true},
+		{"6.4", true, true, true}, {"6.4.6", true, true, true}, {"6.4.7", true, true, false}, {"6.4.16", true, true, false},
+		{"6.5", true, true, false}, {"6.5.13", true, true, false},
+		{"6.6.17", true, true, false}, {"6.6.18", false, true, false}, {"6.6.134", false, true, false}, {"6.6.135", false, false, false},
+		{"6.7.5", true, true, false}, {"6.7.6", false, true, false},
+		{"6.8-rc4", true, true, false}, {"6.8", false, true, false},
+		{"6.12.49", false, true, false}, {"6.12.81", false, true, false}, {"6.12.82", false, false, false}, {"6.12.95", false, false, false},
+		{"6.18.22", false, true, false}, {"6.18.23", false, false, false}, {"6.19.13", false, false, false},
+		{"7.0-rc7", false, true, false}, {"7.0", false, false, false}, {"7.3.4", false, false, false},
 	} {
 		v, ok := parseVersion(tt.release)
 		if !ok {
 			t.Fatal(tt.release)
 		}
-		if got := [2]bool{defects[0].in(v), defects[1].in(v)}; got != [2]bool{tt.tls, tt.ioUring} {
-			t.Errorf("%s: kernel TLS %v, io_uring %v; want %v, %v", tt.release, got[0], got[1], tt.tls, tt.ioUring)
+		if got := [3]bool{defects[0].in(v), defects[1].in(v), defects[2].in(v)}; got != [3]bool{tt.queue, tt.count, tt.ioUring} {
+			t.Errorf("%s: %v; want %v, %v, %v", tt.release, got, tt.queue, tt.count, tt.ioUring)
 		}
 	}
 }
@@ -87,7 +91,7 @@ func TestRestricted(t *testing.T) {
 		{"an engine", "6.1.22", []Algorithm{caam}, false},
 		{"an engine that is not picked", "6.1.22", []Algorithm{sync, caam}, true},
 		{"not to be seen", "6.1.22", nil, false},
-		{"repaired", "6.1.84", []Algorithm{caam}, true},
+		{"repaired", "6.1.169", []Algorithm{caam}, true},
 		{"not known", "x", []Algorithm{caam}, true},
 	} {
 		yes := Feature{Usable: true}
@@ -100,7 +104,7 @@ func TestRestricted(t *testing.T) {
 		if c.Usable != tt.usable || c.Defective == tt.usable || c.Verified != tt.usable || got.KernelTLS.Usable != tt.usable || got.Ciphers[1].Defective {
 			t.Errorf("%s: %+v", tt.name, got)
 		}
-		if !tt.usable && (!strings.Contains(c.Reason, "Linux 6.1.22") || !strings.Contains(c.Reason, "6.1.84, 6.6.18, 6.7.6, 6.8") || !strings.Contains(c.Remedy, "may be repaired by your vendor")) {
+		if !tt.usable && (!strings.Contains(c.Reason, "Linux 6.1.22") || !strings.Contains(c.Reason, "6.1.84, 6.6.18, 6.7.6, 6.8") || !strings.Contains(c.Remedy, "if your vendor has repaired this one, which its version does not tell, write crypto.kernel_fixes: [CVE-2024-26584, CVE-2026-31533]")) {
 			t.Errorf("%s: %+v", tt.name, c)
 		}
 		if fmt.Sprintf("%+v", *r) != before {
@@ -114,7 +118,7 @@ func TestRestricted(t *testing.T) {
 
 // TestRestrictedTested: the test of sends decides on its defect in place of the version, both ways.
 func TestRestrictedTested(t *testing.T) {
-	const text, vendor, tested = "io_uring does not answer a send", "may be repaired by your vendor", "(this kernel was tested)"
+	const text, vendor, tested = "io_uring does not answer a send", "crypto.kernel_fixes", "(this kernel was tested)"
 	caam := Algorithm{Name: gcmAES, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
 	for _, tt := range []struct {
 		kernel string
@@ -126,10 +130,10 @@ func TestRestrictedTested(t *testing.T) {
 		{"6.1.22", SendsUntested, []Algorithm{caam}, []string{"CVE-2024-26584", text}, []string{vendor}},
 		{"6.1.22", SendsAnswered, []Algorithm{caam}, []string{"CVE-2024-26584"}, []string{vendor}},
 		{"6.1.22", SendsUnanswered, []Algorithm{caam}, []string{"CVE-2024-26584", text, tested}, []string{vendor}},
-		{"6.12.1", SendsUntested, []Algorithm{caam}, nil, nil},
-		{"6.12.1", SendsAnswered, []Algorithm{caam}, nil, nil},
-		{"6.12.1", SendsUnanswered, []Algorithm{caam}, []string{"Linux 6.12.1 has", text, tested}, []string{"crypto.prefer"}},
-		{"6.12.1", SendsUnanswered, nil, []string{text, tested}, []string{"use a later kernel"}},
+		{"6.12.90", SendsUntested, []Algorithm{caam}, nil, nil},
+		{"6.12.90", SendsAnswered, []Algorithm{caam}, nil, nil},
+		{"6.12.90", SendsUnanswered, []Algorithm{caam}, []string{"Linux 6.12.90 has", text, tested}, []string{"crypto.prefer"}},
+		{"6.12.90", SendsUnanswered, nil, []string{text, tested}, []string{"use a later kernel"}},
 		{"vendor", SendsUnanswered, []Algorithm{caam}, []string{"Linux vendor has", text, tested}, []string{"crypto.prefer"}},
 		{"vendor", SendsUntested, []Algorithm{caam}, nil, nil},
 	} {
@@ -150,9 +154,42 @@ func TestRestrictedTested(t *testing.T) {
 				t.Errorf("%s: the remedy lacks %q", name, part)
 			}
 		}
-		byVersion := strings.Contains(c.Reason, "CVE-2024-26584") || strings.Contains(c.Reason, text) && !strings.Contains(c.Reason, tested)
+		byVersion := strings.Contains(c.Reason, "CVE-2024-26584")
 		if strings.Contains(c.Reason, text) != (len(tt.reason) > 0 && tt.sends != SendsAnswered) || strings.Contains(c.Remedy, vendor) != byVersion {
 			t.Errorf("%s: it says too much, or too little", name)
+		}
+	}
+}
+
+// TestKernelFixes: the operator can say that a vendor has repaired a defect; nothing else is believed.
+func TestKernelFixes(t *testing.T) {
+	caam := Algorithm{Name: gcmAES, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
+	for _, tt := range []struct {
+		kernel string
+		fixes  KernelFixes
+		known  string // defect that is left; "" if none is
+	}{
+		{"6.12.49", nil, "CVE-2026-31533"},
+		{"6.12.49", KernelFixes{"CVE-2024-26584"}, "CVE-2026-31533"},
+		{"6.12.49", KernelFixes{"CVE-2026-31533"}, ""},
+		{"6.6.3", KernelFixes{"CVE-2026-31533"}, "CVE-2024-26584"},
+		{"6.6.3", KnownDefects(), ""},
+		{"6.1.22", KnownDefects(), "io_uring does not answer"},
+		{"6.12.49", KernelFixes{""}, "CVE-2026-31533"},
+	} {
+		yes := Feature{Usable: true}
+		r := &Report{Kernel: tt.kernel, fixes: tt.fixes, KernelTLS: yes, GCM: []Algorithm{caam}, Ciphers: []Cipher{{Suite: tls.TLS_AES_128_GCM_SHA256, Feature: yes}}}
+		c := r.Restricted().Ciphers[0]
+		if c.Usable != (tt.known == "") || !strings.Contains(c.Reason, tt.known) {
+			t.Errorf("%s, %v: %+v, want %q", tt.kernel, tt.fixes, c, tt.known)
+		}
+		for _, cve := range tt.fixes {
+			if cve != "" && strings.Contains(c.Reason, cve) {
+				t.Errorf("%s, %v: %+v", tt.kernel, tt.fixes, c)
+			}
+		}
+		if why := r.untestable(tls.TLS_AES_128_GCM_SHA256); (why != "") != strings.Contains(c.Reason, "CVE-2024-26584") {
+			t.Errorf("%s, %v: not tested: %q", tt.kernel, tt.fixes, why)
 		}
 	}
 }

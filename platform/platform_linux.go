@@ -47,6 +47,8 @@ type Report struct {
 	// ChaCha20 is the same for rfc7539(chacha20,poly1305).
 	ChaCha20 []Algorithm `json:"chacha20"`
 
+	fixes KernelFixes // of which the kernel's version does not tell
+
 	// AFALG is what drivers answered that were asked over AF_ALG. Newer kernels let it reach
 	// few of them, so that a driver which was not reached means nothing.
 	AFALG []DriverAnswer `json:"af_alg,omitempty"`
@@ -166,7 +168,7 @@ func (v Verdicts) wrong(c kernelCipher) error {
 
 // Probe asks the kernel. It tries a ring and a TCP connection for each
 // cipher on the loopback interface, and closes all. Ciphers with which a test has
-// failed are left alone. What the kernel refuses is in the
+// failed are left alone. fixes are what the kernel has repaired besides those of its version. What the kernel refuses is in the
 // report, not an error; an error means that no report could be made: ctx ended,
 // or /proc could not be read.
 //
@@ -174,7 +176,7 @@ func (v Verdicts) wrong(c kernelCipher) error {
 // If ctx ends meanwhile, Probe returns its error at once, and a goroutine with
 // two sockets stays behind until the kernel answers (it gives up after about a
 // minute).
-func Probe(ctx context.Context, rings *Rings, verdicts Verdicts) (*Report, error) {
+func Probe(ctx context.Context, rings *Rings, verdicts Verdicts, fixes KernelFixes) (*Report, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("platform: %w", err)
 	}
@@ -182,6 +184,7 @@ func Probe(ctx context.Context, rings *Rings, verdicts Verdicts) (*Report, error
 	if err != nil {
 		return nil, err
 	}
+	r.fixes = fixes
 	r.IOURing = rings.Feature()
 	answer := make(chan []tlsAnswer, 1)
 	go func() { answer <- tlsSetup(ctx, verdicts) }()
@@ -223,10 +226,14 @@ func mayWait(all []Algorithm) bool {
 //
 // On such a kernel it sets kernel TLS up, since the kernel makes drivers of parts only then.
 // That may wait for an engine that is dead.
-func Untestable(ctx context.Context, suite uint16) string {
+func Untestable(ctx context.Context, suite uint16, fixes KernelFixes) string {
 	r, err := newReport()
+	if err != nil {
+		return ""
+	}
+	r.fixes = fixes
 	i := slices.IndexFunc(kernelCiphers, func(c kernelCipher) bool { return c.suite == suite })
-	if err != nil || i < 0 || r.untestable(suite) == "" { // its version is all that r has yet
+	if i < 0 || r.untestable(suite) == "" { // its version is all that r has yet
 		return ""
 	}
 	if a := tlsSetupWith(ctx, kernelCiphers[i]); a.step == stepULP || a.step == stepKey {

@@ -274,7 +274,7 @@ func TestProbe(t *testing.T) {
 	before := descriptors(t)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	r, err := Probe(ctx, testRings(), nil)
+	r, err := Probe(ctx, testRings(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,7 +318,7 @@ func TestProbe(t *testing.T) {
 func TestProbeEnded(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := Probe(ctx, testRings(), nil); !errors.Is(err, context.Canceled) {
+	if _, err := Probe(ctx, testRings(), nil, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want %v", err, context.Canceled)
 	}
 }

@@ -55,6 +55,8 @@ func (d *Daemon) Run() error {
 	d.log = lines.Logger(d.Config.Log.Level, prefix)
 	d.logWarnings(d.Opened.Warnings)
 
+	d.Tester.Fixes = d.Config.Crypto.KernelFixes
+
 	var err error
 	if d.notifier, err = systemd.NewNotifier(); err != nil {
 		d.log.Warn("systemd's watchdog is not served", "reason", err)
