@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"uringhttpd/test/board"
+	"uringhttpd/test/wrong"
 )
 
 var (
@@ -56,6 +57,8 @@ var boots = []struct {
 	{board.AMD64_61, board.CAAM, left},
 	{board.ARM64_612, board.CAAM, left},
 	{board.ARMv7_612, board.CAAM, left},
+	{board.ARM64_612, board.Accelerated, left},
+	{board.AMD64_612, board.Accelerated, brief},
 }
 
 // TestBoards boots each machine once and runs all tests of a board in it.
@@ -105,6 +108,12 @@ func TestBoards(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			if accelerations[e.board].marked && e.engine == board.Accelerated && effort == whole {
+				var err error
+				if spec.Wrong, err = wrongBuilds(ctx, e.board, t.TempDir(), wrong.MarkTrusted); err != nil {
+					t.Fatal(err)
+				}
+			}
 			start := time.Now()
 			m, err := board.Boot(ctx, spec)
 			if err != nil {
@@ -115,6 +124,9 @@ func TestBoards(t *testing.T) {
 			if e.engine == board.CAAM {
 				testCAAM(ctx, t, m, effort)
 				return
+			}
+			if e.engine == board.Accelerated {
+				testAccelerated(ctx, t, m, effort)
 			}
 			if e.board == board.IMX8MP_612 {
 				t.Run("soc", func(t *testing.T) { testSoC(ctx, t, m) })
