@@ -49,7 +49,7 @@ func TestInlineBoards(t *testing.T) {
 }
 
 // TestInline: a driver computes in its caller if it is the outer one of two, or a template of
-// such drivers and synchronous ones.
+// such drivers and synchronous ones; and on the processor, if cryptd and pcrypt are among the templates.
 func TestInline(t *testing.T) {
 	const lists = `name : ctr(aes)
 driver : ctr-aes-neonbs
@@ -103,25 +103,29 @@ type : skcipher
 async : no
 `
 	for _, tt := range []struct {
-		driver string
-		inline bool
+		driver   string
+		inline   bool
+		deferred bool
 	}{
-		{"gcm_base(ctr-aes-neonbs,ghash-generic)", true},
-		{"gcm_base(ctr-aes-neonbs,ghash-lib)", true},
-		{"rfc4106(gcm_base(ctr-aes-neonbs,ghash-generic))", true},
-		{"gcm_base(ctr-aes-neonbs,ghash-ce)", false}, // no ghash-ce-sync: it may be anything
-		{"gcm_base(ctr-aes-neonbs,ghash-caam)", false},
-		{"gcm_base(ctr-aes-caam,ghash-generic)", false},
-		{"gcm_base(ctr(aes-generic),ghash-ce)", false},
-		{"cryptd(gcm_base(ctr-aes-neonbs,ghash-generic))", false},
-		{"cryptd(gcm_base(ctr(aes-generic),ghash-generic))", false},
-		{"pcrypt(generic-gcm-aesni)", false},
-		{"pcrypt(pcrypt(gcm_base(ctr-aes-neonbs,ghash-generic)))", false},
-		{"gcm_base(pcrypt(ctr-aes-neonbs),ghash-generic)", false},
-		{"gcm_base(ctr-aes-neonbs,ghash-generic", false},
-		{"gcm_base()", false},
-		{strings.Repeat("gcm_base(", 100) + "ctr-aes-neonbs" + strings.Repeat(")", 100), false},
-		{"gcm-aes-caam", false},
+		{"gcm_base(ctr-aes-neonbs,ghash-generic)", true, false},
+		{"gcm_base(ctr-aes-neonbs,ghash-lib)", true, false},
+		{"rfc4106(gcm_base(ctr-aes-neonbs,ghash-generic))", true, false},
+		{"gcm_base(ctr-aes-neonbs,ghash-ce)", false, false}, // no ghash-ce-sync: it may be anything
+		{"gcm_base(ctr-aes-neonbs,ghash-caam)", false, false},
+		{"gcm_base(ctr-aes-caam,ghash-generic)", false, false},
+		{"gcm_base(ctr(aes-generic),ghash-ce)", false, false},
+		{"cryptd(gcm_base(ctr-aes-neonbs,ghash-generic))", false, true},
+		{"cryptd(gcm_base(ctr(aes-generic),ghash-generic))", false, true},
+		{"gcm_base(ctr-aes-neonbs,cryptd(ghash-ce-sync))", false, false}, // no ghash-ce-sync
+		{"pcrypt(gcm-aes-caam)", false, false},
+		{"cryptd(gcm_base(ctr-aes-caam,ghash-generic))", false, false},
+		{"pcrypt(generic-gcm-aesni)", false, true},
+		{"pcrypt(pcrypt(gcm_base(ctr-aes-neonbs,ghash-generic)))", false, true},
+		{"gcm_base(pcrypt(ctr-aes-neonbs),ghash-generic)", false, true},
+		{"gcm_base(ctr-aes-neonbs,ghash-generic", false, false},
+		{"gcm_base()", false, false},
+		{strings.Repeat("gcm_base(", 100) + "ctr-aes-neonbs" + strings.Repeat(")", 100), false, false},
+		{"gcm-aes-caam", false, false},
 	} {
 		text := lists + "\nname : gcm(aes)\ndriver : " + tt.driver + "\ntype : aead\nasync : yes\n"
 		all, err := ParseCrypto(strings.NewReader(text))
@@ -130,6 +134,8 @@ async : no
 		}
 		if a := all[len(all)-1]; a.Inline != tt.inline || a.Waits() == tt.inline || !a.Async {
 			t.Errorf("%s: inline %v, want %v", tt.driver, a.Inline, tt.inline)
+		} else if a.Deferred != tt.deferred || a.Engine() != (!tt.inline && !tt.deferred) {
+			t.Errorf("%s: deferred %v, want %v; engine %v", tt.driver, a.Deferred, tt.deferred, a.Engine())
 		}
 		for _, a := range all[:len(all)-1] {
 			if want := a.Driver == "ctr-aes-neonbs" || a.Driver == "generic-gcm-aesni"; a.Inline != want {
@@ -137,8 +143,10 @@ async : no
 			}
 		}
 	}
-	hardware := Algorithm{Async: true, Inline: true, Hardware: true}
-	if !hardware.Waits() {
-		t.Error("the kernel calls it hardware, and nobody waits for it")
+	for _, a := range []Algorithm{{Inline: true}, {Deferred: true}} {
+		a.Async, a.Hardware = true, true
+		if !a.Waits() || !a.Engine() {
+			t.Errorf("%+v: the kernel calls it hardware, and the daemon does not", a)
+		}
 	}
 }
