@@ -39,7 +39,7 @@ const (
 	CAAM
 	// Accelerated is the kernel's code for the processor's AES instructions or vector
 	// registers. It has encrypted when it returns, even where the kernel marks it
-	// asynchronous.
+	// asynchronous; but on 32-bit ARM a kernel thread computes the hash.
 	Accelerated
 )
 
@@ -60,7 +60,7 @@ func (e Engine) String() string {
 }
 
 // Async tells whether the kernel completes records after the call that gave
-// them to it.
+// them to it, which the engine is there for.
 func (e Engine) Async() bool { return e != Sync && e != Accelerated }
 
 // template is the algorithm to instantiate so that the engine is there; driver

@@ -57,6 +57,7 @@ var boots = []struct {
 	{board.AMD64_61, board.CAAM, left},
 	{board.ARM64_612, board.CAAM, left},
 	{board.ARMv7_612, board.CAAM, left},
+	{board.ARMv7_612, board.Accelerated, left},
 	{board.ARM64_612, board.Accelerated, left},
 	{board.AMD64_612, board.Accelerated, brief},
 }
@@ -108,7 +109,7 @@ func TestBoards(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if accelerations[e.board].marked && e.engine == board.Accelerated && effort == whole {
+			if e.engine == board.Accelerated && effort == whole {
 				var err error
 				if spec.Wrong, err = wrongBuilds(ctx, e.board, t.TempDir(), wrong.MarkTrusted); err != nil {
 					t.Fatal(err)
@@ -125,16 +126,18 @@ func TestBoards(t *testing.T) {
 				testCAAM(ctx, t, m, effort)
 				return
 			}
-			if e.engine == board.Accelerated {
-				testAccelerated(ctx, t, m, effort)
-			}
 			if e.board == board.IMX8MP_612 {
 				t.Run("soc", func(t *testing.T) { testSoC(ctx, t, m) })
 			}
 			t.Run("downloads", func(t *testing.T) { testDownloads(ctx, t, m) })
-			t.Run("refusal", func(t *testing.T) { testRefusal(ctx, t, m) })
-			t.Run("ciphers", func(t *testing.T) { testCiphers(ctx, t, m) })
+			if e.engine != board.Accelerated || effort == whole {
+				t.Run("refusal", func(t *testing.T) { testRefusal(ctx, t, m) })
+				t.Run("ciphers", func(t *testing.T) { testCiphers(ctx, t, m) })
+			}
 			t.Run("sharp", func(t *testing.T) { testSharp(ctx, t, m, sharpDownloads) })
+			if e.engine == board.Accelerated {
+				testAccelerated(ctx, t, m, effort)
+			}
 			if e.board == board.AMD64_612 && e.engine == board.Sync {
 				t.Run("doctor", func(t *testing.T) { testDoctorWithout(ctx, t, m) })
 			}

@@ -24,6 +24,7 @@ type Machine struct {
 	Spec   Spec
 	Hello  wire.Hello
 	Driver string // what does gcm(aes) for the kernel
+	Marked bool   // the kernel marks that asynchronous
 
 	dir     string
 	qemu    *qemu
@@ -137,7 +138,7 @@ func (m *Machine) setEngine(ctx context.Context, marked bool) (err error) {
 	if best.async != marked || !best.passed || (best.driver == caamsim.Driver) != (e == CAAM) || e == Accelerated && plainAES {
 		return fmt.Errorf("board: engine %v is not what the kernel would use: %+v; leave out modules that outrank it", e, best)
 	}
-	m.Driver = best.driver
+	m.Driver, m.Marked = best.driver, best.async
 	return nil
 }
 
