@@ -22,25 +22,34 @@ func parseFile(t *testing.T, name string) []Algorithm {
 	return all
 }
 
-// TestInlineBoards: lists of an ARMv7 board with bit-sliced NEON AES and of a PC, put
-// together from the sources of Linux 6.6, of which the kernel marks the picked driver
-// asynchronous though it computes in its caller; and lists with an engine.
+// TestInlineBoards: lists of ARMv7 boards with bit-sliced NEON AES and of PCs, of which the kernel
+// marks the picked driver asynchronous though it computes in its caller, or in another thread
+// of the processor; and lists with an engine. Two are put together from the sources of Linux
+// 6.6; those of emulated boards that run Debian's Linux 6.12
+//
+//	go test -tags board ./test/board -run 'TestBoards/.*-accelerated' -board.full -board.update
+//
+// writes.
 func TestInlineBoards(t *testing.T) {
 	for _, tt := range []struct {
 		file   string
 		driver string
 		waits  bool
+		engine bool
 	}{
-		{"armv7-neonbs.crypto", "gcm_base(ctr-aes-neonbs,ghash-ce)", false},
-		{"amd64-aesni.crypto", "generic-gcm-aesni", false},
-		{"armv7-caam.crypto", "gcm-aes-caam", true},
-		{"composed.crypto", "gcm_base(ctr-aes-caam,ghash-neon)", true},
+		{"armv7-neonbs.crypto", "gcm_base(ctr-aes-neonbs,ghash-ce)", false, false},
+		{"amd64-aesni.crypto", "generic-gcm-aesni", false, false},
+		{"armv7-accelerated-asynchronous.crypto", "gcm_base(ctr-aes-neonbs,cryptd(ghash-ce-sync))", true, false},
+		{"armv7-accelerated-synchronous-in-system-calls.crypto", "gcm_base(ctr-aes-neonbs,ghash-generic)", false, false},
+		{"amd64-accelerated-synchronous-in-system-calls.crypto", "generic-gcm-aesni-avx", false, false},
+		{"armv7-caam.crypto", "gcm-aes-caam", true, true},
+		{"composed.crypto", "gcm_base(ctr-aes-caam,ghash-neon)", true, true},
 	} {
 		all := parseFile(t, tt.file)
 		r := Report{GCM: named(all, gcmAES)}
 		a, ok := r.Picked(tls.TLS_AES_128_GCM_SHA256)
-		if !ok || a.Driver != tt.driver || !a.Async || a.Waits() != tt.waits || a.Inline == tt.waits {
-			t.Errorf("%s: %+v, want %s, asynchronous, that waits: %v", tt.file, a, tt.driver, tt.waits)
+		if !ok || a.Driver != tt.driver || !a.Async || a.Waits() != tt.waits || a.Inline == tt.waits || a.Engine() != tt.engine || a.Deferred != (tt.waits && !tt.engine) {
+			t.Errorf("%s: %+v, want %s, asynchronous, that waits: %v, for an engine: %v", tt.file, a, tt.driver, tt.waits, tt.engine)
 		}
 		if mayWait(all) != tt.waits {
 			t.Errorf("%s: setting up kernel TLS may wait: %v, want %v", tt.file, !tt.waits, tt.waits)
