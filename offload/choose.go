@@ -42,7 +42,7 @@ func preferredCipher(cfg *config.Config, report *platform.Report, offload bool) 
 	gcm, chacha := report.Takes(suiteGCM), report.Takes(suiteChaCha)
 	engine, picked := report.Picked(suiteGCM)
 	switch {
-	case gcm && picked && engine.Waits():
+	case gcm && picked && engine.Engine():
 		return ktls.AESGCM, "the kernel has an asynchronous engine for it"
 	case gcm && chacha && unused(report) && accelerated(report):
 		return ktls.ChaCha20Poly1305, "the kernel computes the other without the processor's AES instructions"

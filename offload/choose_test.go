@@ -38,6 +38,8 @@ func report(aes bool, all ...platform.Algorithm) *platform.Report {
 func TestChoose(t *testing.T) {
 	gcm := platform.Algorithm{Name: "gcm(aes)", Driver: "generic", Type: "aead", SelfTest: "passed"}
 	engine := platform.Algorithm{Name: "gcm(aes)", Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true}
+	threads := engine
+	threads.Driver, threads.Deferred = "gcm_base(ctr-aes-neonbs,cryptd(ghash-ce-sync))", true
 	chacha := platform.Algorithm{Name: "rfc7539(chacha20,poly1305)", Driver: "neon", Type: "aead", SelfTest: "passed"}
 	asyncChacha := chacha
 	asyncChacha.Driver, asyncChacha.Async = "caam", true
@@ -53,6 +55,7 @@ func TestChoose(t *testing.T) {
 		err    bool
 	}{
 		{"an engine", "auto", "auto", report(false, engine, chacha), ktls.AESGCM, []uint16{suiteGCM, suiteChaCha}, true, "AES-GCM is preferred: the kernel has an asynchronous engine", false},
+		{"other threads", "auto", "auto", report(false, threads, chacha), ktls.ChaCha20Poly1305, []uint16{suiteGCM, suiteChaCha}, true, "cryptd(ghash-ce-sync)) (asynchronous), rfc7539(chacha20,poly1305) by neon (synchronous); ChaCha20-Poly1305 is preferred: there is neither", false},
 		{"AES instructions", "auto", "auto", report(true, gcm, chacha), ktls.AESGCM, []uint16{suiteGCM, suiteChaCha}, false, "gcm(aes) by generic (synchronous), rfc7539(chacha20,poly1305) by neon (synchronous)", false},
 		{"neither", "auto", "auto", report(false, gcm, chacha), ktls.ChaCha20Poly1305, []uint16{suiteGCM, suiteChaCha}, false, "ChaCha20-Poly1305 is preferred: there is neither", false},
 		{"neither, and ChaCha20 not in the kernel", "auto", "auto", report(false, gcm), ktls.AESGCM, []uint16{suiteGCM}, false, "the kernel takes no other", false},

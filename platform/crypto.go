@@ -26,6 +26,10 @@ type Algorithm struct {
 	// Inline tells of an asynchronous one that it computes in its caller all the same,
 	// with the processor's vector registers, where those can be used: in every system call.
 	Inline bool `json:"inline"`
+
+	// Deferred tells of an asynchronous one that is not inline that the processor computes it
+	// all the same, in other threads of the kernel: cryptd or pcrypt.
+	Deferred bool `json:"deferred"`
 }
 
 // eligible tells whether the kernel may pick a when it looks for a's name

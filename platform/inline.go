@@ -1,11 +1,18 @@
 package platform
 
-import "strings"
+import (
+	"maps"
+	"strings"
+)
 
 // Waits reports whether a caller in process context, as kernel TLS is in a system call and
 // in io_uring's workers, may have to wait for the result: an engine, cryptd and pcrypt
 // compute it elsewhere, later.
 func (a *Algorithm) Waits() bool { return a.Async && (!a.Inline || a.Hardware) }
+
+// Engine reports whether an engine beside the processor may compute a: it waits, and not
+// only for other threads.
+func (a *Algorithm) Engine() bool { return a.Waits() && (!a.Deferred || a.Hardware) }
 
 // hashTwins are asynchronous hashes that have their own copy of what crypto/simd.c does, and
 // the drivers that they call: arch/arm/crypto/ghash-ce-glue.c and
@@ -22,7 +29,15 @@ var inlineTemplates = map[string]bool{
 	"cbc": true, "cts": true, "xts": true, "lrw": true, "rfc4106": true, "seqiv": true,
 }
 
-// markInline sets Inline. The kernel's SIMD helper (crypto/simd.c) registers, for an
+// processorTemplates are templates that have the processor compute if their parts do: in
+// the caller, or, as cryptd and pcrypt, in other threads of the kernel.
+var processorTemplates = func() map[string]bool {
+	all := maps.Clone(inlineTemplates)
+	all["cryptd"], all["pcrypt"] = true, true
+	return all
+}()
+
+// markInline sets Inline and Deferred. The kernel's SIMD helper (crypto/simd.c) registers, for an
 // internal driver __D, a driver D that is marked asynchronous. In process context D calls
 // __D itself; it hands the work to cryptd(__D) only where vector registers cannot be used.
 // A template of such drivers inherits their mark (crypto_attr_alg and
@@ -36,7 +51,8 @@ func markInline(all []Algorithm) {
 	}
 	for i := range all {
 		if a := &all[i]; a.Async && !a.Internal && a.Type != "larval" {
-			a.Inline = inline(a.Driver, entries, maxParts)
+			a.Inline = computes(a.Driver, entries, inlineTemplates, maxParts)
+			a.Deferred = !a.Inline && computes(a.Driver, entries, processorTemplates, maxParts)
 		}
 	}
 }
@@ -44,9 +60,10 @@ func markInline(all []Algorithm) {
 // maxParts bounds how deep templates are nested within each other.
 const maxParts = 8
 
-// inline reports whether a driver computes in its caller. depth is that of templates that is
-// still looked into.
-func inline(driver string, entries map[string]Algorithm, depth int) bool {
+// computes reports whether a driver is synchronous, or consists of such drivers, SIMD
+// helper's drivers, and the templates given. depth is that of templates that is still
+// looked into.
+func computes(driver string, entries map[string]Algorithm, templates map[string]bool, depth int) bool {
 	a, listed := entries[driver]
 	switch {
 	case depth == 0:
@@ -61,11 +78,11 @@ func inline(driver string, entries map[string]Algorithm, depth int) bool {
 		return !listed && (strings.HasSuffix(driver, "-generic") || strings.HasSuffix(driver, "-lib"))
 	}
 	inner, ok := strings.CutSuffix(rest, ")")
-	if !ok || !inlineTemplates[template] {
+	if !ok || !templates[template] {
 		return false
 	}
 	for _, part := range splitParts(inner) {
-		if !inline(part, entries, depth-1) {
+		if !computes(part, entries, templates, depth-1) {
 			return false
 		}
 	}

@@ -22,25 +22,34 @@ func parseFile(t *testing.T, name string) []Algorithm {
 	return all
 }
 
-// TestInlineBoards: lists of an ARMv7 board with bit-sliced NEON AES and of a PC, put
-// together from the sources of Linux 6.6, of which the kernel marks the picked driver
-// asynchronous though it computes in its caller; and lists with an engine.
+// TestInlineBoards: lists of ARMv7 boards with bit-sliced NEON AES and of PCs, of which the kernel
+// marks the picked driver asynchronous though it computes in its caller, or in another thread
+// of the processor; and lists with an engine. Two are put together from the sources of Linux
+// 6.6; those of emulated boards that run Debian's Linux 6.12
+//
+//	go test -tags board ./test/board -run 'TestBoards/.*-accelerated' -board.full -board.update
+//
+// writes.
 func TestInlineBoards(t *testing.T) {
 	for _, tt := range []struct {
 		file   string
 		driver string
 		waits  bool
+		engine bool
 	}{
-		{"armv7-neonbs.crypto", "gcm_base(ctr-aes-neonbs,ghash-ce)", false},
-		{"amd64-aesni.crypto", "generic-gcm-aesni", false},
-		{"armv7-caam.crypto", "gcm-aes-caam", true},
-		{"composed.crypto", "gcm_base(ctr-aes-caam,ghash-neon)", true},
+		{"armv7-neonbs.crypto", "gcm_base(ctr-aes-neonbs,ghash-ce)", false, false},
+		{"amd64-aesni.crypto", "generic-gcm-aesni", false, false},
+		{"armv7-accelerated-asynchronous.crypto", "gcm_base(ctr-aes-neonbs,cryptd(ghash-ce-sync))", true, false},
+		{"armv7-accelerated-synchronous-in-system-calls.crypto", "gcm_base(ctr-aes-neonbs,ghash-generic)", false, false},
+		{"amd64-accelerated-synchronous-in-system-calls.crypto", "generic-gcm-aesni-avx", false, false},
+		{"armv7-caam.crypto", "gcm-aes-caam", true, true},
+		{"composed.crypto", "gcm_base(ctr-aes-caam,ghash-neon)", true, true},
 	} {
 		all := parseFile(t, tt.file)
 		r := Report{GCM: named(all, gcmAES)}
 		a, ok := r.Picked(tls.TLS_AES_128_GCM_SHA256)
-		if !ok || a.Driver != tt.driver || !a.Async || a.Waits() != tt.waits || a.Inline == tt.waits {
-			t.Errorf("%s: %+v, want %s, asynchronous, that waits: %v", tt.file, a, tt.driver, tt.waits)
+		if !ok || a.Driver != tt.driver || !a.Async || a.Waits() != tt.waits || a.Inline == tt.waits || a.Engine() != tt.engine || a.Deferred != (tt.waits && !tt.engine) {
+			t.Errorf("%s: %+v, want %s, asynchronous, that waits: %v, for an engine: %v", tt.file, a, tt.driver, tt.waits, tt.engine)
 		}
 		if mayWait(all) != tt.waits {
 			t.Errorf("%s: setting up kernel TLS may wait: %v, want %v", tt.file, !tt.waits, tt.waits)
@@ -49,7 +58,7 @@ func TestInlineBoards(t *testing.T) {
 }
 
 // TestInline: a driver computes in its caller if it is the outer one of two, or a template of
-// such drivers and synchronous ones.
+// such drivers and synchronous ones; and on the processor, if cryptd and pcrypt are among the templates.
 func TestInline(t *testing.T) {
 	const lists = `name : ctr(aes)
 driver : ctr-aes-neonbs
@@ -103,25 +112,29 @@ type : skcipher
 async : no
 `
 	for _, tt := range []struct {
-		driver string
-		inline bool
+		driver   string
+		inline   bool
+		deferred bool
 	}{
-		{"gcm_base(ctr-aes-neonbs,ghash-generic)", true},
-		{"gcm_base(ctr-aes-neonbs,ghash-lib)", true},
-		{"rfc4106(gcm_base(ctr-aes-neonbs,ghash-generic))", true},
-		{"gcm_base(ctr-aes-neonbs,ghash-ce)", false}, // no ghash-ce-sync: it may be anything
-		{"gcm_base(ctr-aes-neonbs,ghash-caam)", false},
-		{"gcm_base(ctr-aes-caam,ghash-generic)", false},
-		{"gcm_base(ctr(aes-generic),ghash-ce)", false},
-		{"cryptd(gcm_base(ctr-aes-neonbs,ghash-generic))", false},
-		{"cryptd(gcm_base(ctr(aes-generic),ghash-generic))", false},
-		{"pcrypt(generic-gcm-aesni)", false},
-		{"pcrypt(pcrypt(gcm_base(ctr-aes-neonbs,ghash-generic)))", false},
-		{"gcm_base(pcrypt(ctr-aes-neonbs),ghash-generic)", false},
-		{"gcm_base(ctr-aes-neonbs,ghash-generic", false},
-		{"gcm_base()", false},
-		{strings.Repeat("gcm_base(", 100) + "ctr-aes-neonbs" + strings.Repeat(")", 100), false},
-		{"gcm-aes-caam", false},
+		{"gcm_base(ctr-aes-neonbs,ghash-generic)", true, false},
+		{"gcm_base(ctr-aes-neonbs,ghash-lib)", true, false},
+		{"rfc4106(gcm_base(ctr-aes-neonbs,ghash-generic))", true, false},
+		{"gcm_base(ctr-aes-neonbs,ghash-ce)", false, false}, // no ghash-ce-sync: it may be anything
+		{"gcm_base(ctr-aes-neonbs,ghash-caam)", false, false},
+		{"gcm_base(ctr-aes-caam,ghash-generic)", false, false},
+		{"gcm_base(ctr(aes-generic),ghash-ce)", false, false},
+		{"cryptd(gcm_base(ctr-aes-neonbs,ghash-generic))", false, true},
+		{"cryptd(gcm_base(ctr(aes-generic),ghash-generic))", false, true},
+		{"gcm_base(ctr-aes-neonbs,cryptd(ghash-ce-sync))", false, false}, // no ghash-ce-sync
+		{"pcrypt(gcm-aes-caam)", false, false},
+		{"cryptd(gcm_base(ctr-aes-caam,ghash-generic))", false, false},
+		{"pcrypt(generic-gcm-aesni)", false, true},
+		{"pcrypt(pcrypt(gcm_base(ctr-aes-neonbs,ghash-generic)))", false, true},
+		{"gcm_base(pcrypt(ctr-aes-neonbs),ghash-generic)", false, true},
+		{"gcm_base(ctr-aes-neonbs,ghash-generic", false, false},
+		{"gcm_base()", false, false},
+		{strings.Repeat("gcm_base(", 100) + "ctr-aes-neonbs" + strings.Repeat(")", 100), false, false},
+		{"gcm-aes-caam", false, false},
 	} {
 		text := lists + "\nname : gcm(aes)\ndriver : " + tt.driver + "\ntype : aead\nasync : yes\n"
 		all, err := ParseCrypto(strings.NewReader(text))
@@ -130,6 +143,8 @@ async : no
 		}
 		if a := all[len(all)-1]; a.Inline != tt.inline || a.Waits() == tt.inline || !a.Async {
 			t.Errorf("%s: inline %v, want %v", tt.driver, a.Inline, tt.inline)
+		} else if a.Deferred != tt.deferred || a.Engine() != (!tt.inline && !tt.deferred) {
+			t.Errorf("%s: deferred %v, want %v; engine %v", tt.driver, a.Deferred, tt.deferred, a.Engine())
 		}
 		for _, a := range all[:len(all)-1] {
 			if want := a.Driver == "ctr-aes-neonbs" || a.Driver == "generic-gcm-aesni"; a.Inline != want {
@@ -137,8 +152,10 @@ async : no
 			}
 		}
 	}
-	hardware := Algorithm{Async: true, Inline: true, Hardware: true}
-	if !hardware.Waits() {
-		t.Error("the kernel calls it hardware, and nobody waits for it")
+	for _, a := range []Algorithm{{Inline: true}, {Deferred: true}} {
+		a.Async, a.Hardware = true, true
+		if !a.Waits() || !a.Engine() {
+			t.Errorf("%+v: the kernel calls it hardware, and the daemon does not", a)
+		}
 	}
 }

@@ -37,6 +37,10 @@ const (
 	Pcrypt
 	// CAAM is package caamsim's stand-in for the engine of i.MX boards.
 	CAAM
+	// Accelerated is the kernel's code for the processor's AES instructions or vector
+	// registers. It has encrypted when it returns, even where the kernel marks it
+	// asynchronous; but on 32-bit ARM a kernel thread computes the hash.
+	Accelerated
 )
 
 func (e Engine) String() string {
@@ -49,13 +53,15 @@ func (e Engine) String() string {
 		return "pcrypt"
 	case CAAM:
 		return "caam"
+	case Accelerated:
+		return "accelerated"
 	}
 	return fmt.Sprintf("Engine(%d)", int(e))
 }
 
 // Async tells whether the kernel completes records after the call that gave
-// them to it.
-func (e Engine) Async() bool { return e != Sync }
+// them to it, which the engine is there for.
+func (e Engine) Async() bool { return e != Sync && e != Accelerated }
 
 // template is the algorithm to instantiate so that the engine is there; driver
 // does gcm(aes) without it.
@@ -70,10 +76,13 @@ func (e Engine) template(driver string) string {
 	return "gcm(aes)"
 }
 
-// module is what the engine needs of the kernel's modules beyond those of every board.
-func (e Engine) module() []string {
-	if e == Sync || e == CAAM {
+// modules is what the engine needs of the kernel's modules beyond those of every board.
+func (e Engine) modules(m machine) []string {
+	switch e {
+	case Sync, CAAM:
 		return nil
+	case Accelerated:
+		return m.vector
 	}
 	return []string{e.String()}
 }
@@ -90,14 +99,15 @@ type machine struct {
 	bus     string   // suffix of virtio devices; "" if it has none
 	modules []string // beyond those every board loads
 	ciphers []string // the modules of them that its kernel has not built in
+	vector  []string // the modules of Accelerated, ChaCha20-Poly1305 among them
+	marked  bool     // its kernel marks Accelerated asynchronous (crypto/simd.c)
 	goarch  string
 	goenv   []string
 	halts   bool // it cannot switch its power off: the kernel halts
 }
 
 // modules every board loads: kernel TLS, and what gcm(aes) is made of. Accelerated
-// ciphers stay out: their wrappers call themselves asynchronous while they are not,
-// and outrank cryptd.
+// ciphers are for the engine of that name only, since they outrank cryptd.
 var modules = []string{"tls", "gcm", "ctr", "algif_aead"}
 
 // ChaChaModules are ChaCha20-Poly1305 in the kernel.
@@ -110,6 +120,14 @@ func (b Board) ChaChaModules() []string {
 
 // generic are those of the kernel's plain code for it, which newer kernels have built in.
 var generic = []string{"ghash_generic", "aes_generic"}
+
+// The modules of Accelerated.
+var (
+	amd64Vector = []string{"aesni_intel", "ghash_clmulni_intel", "chacha_x86_64", "poly1305_x86_64", "chacha20poly1305"}
+	arm64Vector = []string{"aes_ce_blk", "ghash_ce", "chacha_neon", "poly1305_neon", "chacha20poly1305"}
+	// Without AES instructions: AES is bit-sliced, in NEON registers.
+	armv7Vector = []string{"aes_arm_bs", "ghash_arm_ce", "chacha_neon", "poly1305_arm", "chacha20poly1305"}
+)
 
 // devices are the modules for QEMU's own devices.
 var devices = []string{"virtio_net", "virtio_console", "virtio_rng"}
@@ -131,7 +149,7 @@ func (b Board) machine() (machine, error) {
 		return amd64("amd64-6.1", amd64Oldest), nil
 	case AMD64_New:
 		m := amd64("amd64-new", amd64Newest)
-		m.ciphers = nil
+		m.ciphers, m.marked = nil, false
 		return m, nil
 	case ARM64_612:
 		return arm64(), nil
@@ -158,6 +176,8 @@ func amd64(name string, kernel debian.Want) machine {
 		bus:     "pci",
 		modules: append([]string{"virtio_pci"}, devices...),
 		ciphers: generic,
+		vector:  amd64Vector,
+		marked:  true,
 		goarch:  "amd64",
 	}
 }
@@ -173,6 +193,7 @@ func arm64() machine {
 		bus:     "device",
 		modules: append([]string{"virtio_mmio"}, devices...),
 		ciphers: generic,
+		vector:  arm64Vector,
 		goarch:  "arm64",
 	}
 }
@@ -188,6 +209,8 @@ func armv7() machine {
 		bus:     "device",
 		modules: append([]string{"virtio_mmio", "aes_arm"}, devices...),
 		ciphers: generic,
+		vector:  armv7Vector,
+		marked:  true,
 	})
 }
 
@@ -211,6 +234,7 @@ func imx8mp() machine {
 		console: "ttymxc1",
 		modules: []string{"nvmem_imx_ocotp", "fec"},
 		ciphers: generic,
+		vector:  arm64Vector,
 		goarch:  "arm64",
 	}
 }
@@ -227,6 +251,8 @@ func sabrelite() machine {
 		console: "ttymxc1",
 		modules: []string{"nvmem_imx_ocotp", "gpio_mxc", "fec", "aes_arm"},
 		ciphers: generic,
+		vector:  armv7Vector,
+		marked:  true,
 		halts:   true,
 	})
 }

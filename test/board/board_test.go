@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"uringhttpd/test/board"
+	"uringhttpd/test/wrong"
 )
 
 var (
@@ -56,6 +57,9 @@ var boots = []struct {
 	{board.AMD64_61, board.CAAM, left},
 	{board.ARM64_612, board.CAAM, left},
 	{board.ARMv7_612, board.CAAM, left},
+	{board.ARMv7_612, board.Accelerated, left},
+	{board.ARM64_612, board.Accelerated, left},
+	{board.AMD64_612, board.Accelerated, brief},
 }
 
 // TestBoards boots each machine once and runs all tests of a board in it.
@@ -105,6 +109,12 @@ func TestBoards(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			if e.engine == board.Accelerated && effort == whole {
+				var err error
+				if spec.Wrong, err = wrongBuilds(ctx, e.board, t.TempDir(), wrong.MarkTrusted); err != nil {
+					t.Fatal(err)
+				}
+			}
 			start := time.Now()
 			m, err := board.Boot(ctx, spec)
 			if err != nil {
@@ -120,9 +130,14 @@ func TestBoards(t *testing.T) {
 				t.Run("soc", func(t *testing.T) { testSoC(ctx, t, m) })
 			}
 			t.Run("downloads", func(t *testing.T) { testDownloads(ctx, t, m) })
-			t.Run("refusal", func(t *testing.T) { testRefusal(ctx, t, m) })
-			t.Run("ciphers", func(t *testing.T) { testCiphers(ctx, t, m) })
+			if e.engine != board.Accelerated || effort == whole {
+				t.Run("refusal", func(t *testing.T) { testRefusal(ctx, t, m) })
+				t.Run("ciphers", func(t *testing.T) { testCiphers(ctx, t, m) })
+			}
 			t.Run("sharp", func(t *testing.T) { testSharp(ctx, t, m, sharpDownloads) })
+			if e.engine == board.Accelerated {
+				testAccelerated(ctx, t, m, effort)
+			}
 			if e.board == board.AMD64_612 && e.engine == board.Sync {
 				t.Run("doctor", func(t *testing.T) { testDoctorWithout(ctx, t, m) })
 			}

@@ -24,6 +24,7 @@ type Machine struct {
 	Spec   Spec
 	Hello  wire.Hello
 	Driver string // what does gcm(aes) for the kernel
+	Marked bool   // the kernel marks that asynchronous
 
 	dir     string
 	qemu    *qemu
@@ -93,12 +94,13 @@ func Boot(ctx context.Context, spec Spec) (m *Machine, err error) {
 	if err = os.Remove(initramfs); err != nil {
 		return m, fmt.Errorf("board: %w", err)
 	}
-	return m, m.setEngine(ctx)
+	return m, m.setEngine(ctx, spec.Engine.Async() || spec.Engine == Accelerated && b.marked)
 }
 
 // setEngine instantiates the engine's algorithm and checks that it is the one
-// the kernel prefers. It must run once only: pcrypt would wrap itself.
-func (m *Machine) setEngine(ctx context.Context) (err error) {
+// the kernel prefers, and whether the kernel marks it asynchronous. It must run once
+// only: pcrypt would wrap itself.
+func (m *Machine) setEngine(ctx context.Context, marked bool) (err error) {
 	// Since Linux 7 AF_ALG, by which instantiate asks, knows but a few algorithms
 	// unless that is said. The daemon meets the board as it boots.
 	if _, err := m.ReadFile(ctx, "/proc/sys/crypto/af_alg_restrict"); err == nil {
@@ -121,7 +123,7 @@ func (m *Machine) setEngine(ctx context.Context) (err error) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	best, err := m.gcm(ctx)
-	for err == nil && !best.passed && best.async == e.Async() {
+	for err == nil && !best.passed && best.async == marked {
 		select {
 		case <-tick.C:
 			best, err = m.gcm(ctx)
@@ -132,10 +134,11 @@ func (m *Machine) setEngine(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("board: engine %v: %+v: %w", e, best, err)
 	}
-	if best.async != e.Async() || !best.passed || (best.driver == caamsim.Driver) != (e == CAAM) {
+	plainAES := strings.Contains(best.driver, "ctr(") // made of a block cipher, one block at a time
+	if best.async != marked || !best.passed || (best.driver == caamsim.Driver) != (e == CAAM) || e == Accelerated && plainAES {
 		return fmt.Errorf("board: engine %v is not what the kernel would use: %+v; leave out modules that outrank it", e, best)
 	}
-	m.Driver = best.driver
+	m.Driver, m.Marked = best.driver, best.async
 	return nil
 }
 

@@ -33,6 +33,7 @@ var cipherFile = aDownload{name: "ciphers", content: pattern.Content{Seed: 77, S
 // cipherTest is a daemon with one value of tls.cipher, and its clients.
 type cipherTest struct {
 	m     *board.Machine
+	p     *board.Process
 	addr  string
 	roots *x509.CertPool
 	pem   string // the same, as a file
@@ -44,7 +45,7 @@ func testCiphers(ctx context.Context, t *testing.T, m *board.Machine) {
 	if err := m.MakeFile(ctx, board.Root+cipherFile.path(), cipherFile.content); err != nil {
 		t.Fatal(err)
 	}
-	inKernel := m.Spec.Engine == board.Sync
+	inKernel := !m.Spec.Engine.Async()
 	t.Run("doctor", func(t *testing.T) { testCipherReport(ctx, t, m, inKernel) })
 	t.Run("key refused", func(t *testing.T) { testKeyRefused(ctx, t, m) })
 	withCipher(ctx, t, m, "chacha20", func(t *testing.T, c *cipherTest) {
@@ -158,7 +159,7 @@ func withCipher(ctx context.Context, t *testing.T, m *board.Machine, cipher stri
 				t.Error(err)
 			}
 		}()
-		c := &cipherTest{m: m, roots: x509.NewCertPool(), pem: filepath.Join(t.TempDir(), "roots.pem")}
+		c := &cipherTest{m: m, p: p, roots: x509.NewCertPool(), pem: filepath.Join(t.TempDir(), "roots.pem")}
 		if c.addr, err = m.Forward(ctx, board.TLSPort); err != nil {
 			t.Fatal(err)
 		}

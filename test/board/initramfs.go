@@ -37,7 +37,7 @@ func buildInitramfs(ctx context.Context, dir string, spec Spec, m machine, k *de
 		return "", err
 	}
 	names := slices.Concat(m.modules, m.ciphers, modules)
-	names = append(names, spec.Engine.module()...)
+	names = append(names, spec.Engine.modules(m)...)
 	if spec.Disk != "" {
 		names = append(names, diskModules...)
 	}

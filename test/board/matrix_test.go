@@ -93,6 +93,7 @@ var machines = []struct {
 	{board.AMD64_612, board.Cryptd}, {board.AMD64_612, board.Pcrypt}, {board.AMD64_612, board.CAAM}, {board.AMD64_612, board.Sync},
 	{board.AMD64_61, board.Pcrypt}, {board.AMD64_61, board.CAAM}, {board.AMD64_61, board.Sync},
 	{board.AMD64_New, board.Pcrypt}, {board.AMD64_New, board.Sync},
+	{board.ARMv7_612, board.Accelerated}, {board.ARM64_612, board.Accelerated}, {board.AMD64_612, board.Accelerated},
 }
 
 // cacheFolder keeps kernels.

@@ -40,6 +40,7 @@ func TestCaught(t *testing.T) {
 		{FreePipe, []string{"TestSimulation"}},
 		{NoTurns, []string{"TestSimulation"}},
 		{EngineOnLoop, []string{"TestSimulation"}},
+		{MarkTrusted, []string{"TestInline", "TestInlineBoards"}},
 		{EngineUnbounded, []string{"TestSimulation"}},
 		{EngineTrusted, []string{"TestSimulation"}},
 		{Unwatched, []string{"TestSimulation", "TestNewcomer"}},
@@ -78,7 +79,7 @@ func TestCaught(t *testing.T) {
 				args[len(args)-1] = "./service/files"
 			case RacyBase.Name:
 				args[len(args)-1] = "./ktls"
-			case Untested.Name:
+			case Untested.Name, MarkTrusted.Name:
 				args[len(args)-1] = "./platform"
 			case FullIsEmpty.Name:
 				args[len(args)-1] = "./uring"

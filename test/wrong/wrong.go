@@ -295,7 +295,7 @@ func Variants() []Variant {
 		Unbounded, NoShare, NoLook, PushedOnce, FreePipe, NoTurns, WholeFiles, Deaf,
 		StopsAtOnce, SecondIgnored, FullIsEmpty, NotAsked, NoLateLook,
 		ReadsOnLoop, FreesOnLoop, OnePool, ColdHandlers, NeverWithdrawn, WithdrawnTwice, EndsShort,
-		EngineOnLoop, EngineUnbounded, EngineTrusted, Untested, Unwatched, LookedOnce, EngineBlind, EngineHurried, StillOffloads, ClosesDead, ClosesInRing,
+		EngineOnLoop, MarkTrusted, EngineUnbounded, EngineTrusted, Untested, Unwatched, LookedOnce, EngineBlind, EngineHurried, StillOffloads, ClosesDead, ClosesInRing,
 	}
 }
 
@@ -304,6 +304,13 @@ var EngineOnLoop = Variant{"the loop waits for the engine", []Edit{{
 	File: "service/server/engine.go",
 	Old:  "op.async = true",
 	New:  "op.async = false",
+}}}
+
+// MarkTrusted takes each driver that the kernel marks asynchronous for an engine.
+var MarkTrusted = Variant{"the kernel's mark is an engine", []Edit{{
+	File: "platform/inline.go",
+	Old:  "return a.Async && (!a.Inline || a.Hardware)",
+	New:  "return a.Async",
 }}}
 
 // EngineUnbounded lets any number of operations wait for an engine, which keeps the

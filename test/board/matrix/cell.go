@@ -35,7 +35,9 @@ func (c Cell) String() string {
 
 // InKernel tells whether the kernel takes the cell's connections: it has ChaCha20
 // where the engine is synchronous, and elsewhere user space has to do it.
-func (c Cell) InKernel() bool { return c.Cipher != chacha || c.Engine == "sync" }
+func (c Cell) InKernel() bool {
+	return c.Cipher != chacha || c.Engine == "sync" || c.Engine == accelerated
+}
 
 // Sharp tells whether send buffers are small, so that records wait inside kernel TLS.
 func (c Cell) Sharp() bool { return c.Buffers == sharp }

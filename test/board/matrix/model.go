@@ -29,6 +29,8 @@ const (
 	silent  = "silent"
 	hangsUp = "resets"
 	alerts  = "fatal alert"
+
+	accelerated = "accelerated"
 )
 
 // Boards is what the daemon is tried in. Kernels are called as package board calls
@@ -37,7 +39,7 @@ func Boards() *Model {
 	m := &Model{
 		Factors: []Factor{
 			{Kernel, []string{"amd64", "amd64-6.1", "amd64-new", "arm64", "aarch32", "armv7"}},
-			{Engine, []string{"sync", "cryptd", "pcrypt", "caam"}},
+			{Engine, []string{"sync", "cryptd", "pcrypt", "caam", accelerated}},
 			{TLS, []string{"1.3", tls12}},
 			{Cipher, []string{aes128, aes256, chacha}},
 			{Client, nil},
@@ -52,6 +54,8 @@ func Boards() *Model {
 				Kernel: {"amd64-new"}, Engine: {"cryptd", "caam"}}},
 			{"Debian's kernel for arm64 has no cryptd", map[string][]string{
 				Kernel: {"arm64", "aarch32"}, Engine: {"cryptd"}}},
+			{"the accelerated ciphers are those of another machine", map[string][]string{
+				Kernel: {"amd64-6.1", "amd64-new", "aarch32"}, Engine: {accelerated}}},
 			{"TLS 1.2 has no KeyUpdate", map[string][]string{
 				TLS: {tls12}, Client: {keys, askKeys}}},
 			{"the client that makes records by hand has AES-GCM alone", map[string][]string{
