@@ -23,14 +23,14 @@ const maxHeard = 32 << 10
 // heed looks at why the client's side of a TLS connection has ended, and logs what
 // whoever runs the service must know.
 func (c *conn) heed(err error) {
-	c.deaf = true
+	c.alerts.done = true
 	var op *net.OpError
 	if !isRemoteAlert(err) || !errors.As(err, &op) || op.Err.Error() != badRecordMAC.Error() {
 		return
 	}
-	c.counters.badRecords.Add(1)
-	c.logLimited(lineRecord, slog.LevelWarn, "the client could not open a record: who encrypts, or the network, has corrupted it",
-		slog.String("remote", c.remote), slog.String("cipher", tls.CipherSuiteName(c.session.State().CipherSuite)),
+	c.proc.counters.badRecords.Add(1)
+	c.loop.logLimited(c.gen.log, lineRecord, slog.LevelWarn, "the client could not open a record: who encrypts, or the network, has corrupted it",
+		slog.Any("remote", c.client.peer), slog.String("cipher", tls.CipherSuiteName(c.session.State().CipherSuite)),
 		slog.String("transport", c.transport.String()), slog.String("driver", c.encryptsBy()))
 }
 
@@ -39,16 +39,16 @@ func (c *conn) encryptsBy() string {
 	if c.transport != kernel {
 		return "crypto/tls"
 	}
-	return c.by.Name
+	return c.driver.Name
 }
 
 // hear opens what the client says after its last request that matters.
 func (c *conn) hear(input []byte) {
-	if c.session == nil || c.transport == unknown || c.deaf {
+	if c.session == nil || c.transport == unknown || c.alerts.done {
 		return
 	}
-	if c.heard += len(input); c.heard > maxHeard {
-		c.deaf = true
+	if c.alerts.bytes += len(input); c.alerts.bytes > maxHeard {
+		c.alerts.done = true
 		return
 	}
 	c.session.Feed(input)
@@ -64,19 +64,19 @@ func (c *conn) hear(input []byte) {
 }
 
 // overhear takes what a client says while a response is sent to it: an alert ends that. Requests
-// that it sends ahead stay in c.in, as far as there is room. received is what TCP has received;
+// that it sends ahead stay in c.input.buf, as far as there is room. received is what TCP has received;
 // ended is true if op ends the connection.
 func (c *conn) overhear(received int64) (op operation, ended bool) {
-	if c.session == nil || c.transport == unknown || c.deaf {
+	if c.session == nil || c.transport == unknown || c.alerts.done {
 		return operation{}, false
 	}
-	n := c.sock.Received(c.wire)
-	if c.received += int64(n); n == 0 { // a FIN: a client may close its side early
-		c.received = received
+	n := c.sock.Received(c.input.wire)
+	if c.input.received += int64(n); n == 0 { // a FIN: a client may close its side early
+		c.input.received = received
 		return operation{}, false
 	}
-	c.session.Feed(c.wire[:n])
-	for len(c.in) < http1.MaxHead {
+	c.session.Feed(c.input.wire[:n])
+	for len(c.input.buf) < http1.MaxHead {
 		got, err := c.session.Read(c.spare())
 		c.decrypted(got)
 		switch {
@@ -85,15 +85,15 @@ func (c *conn) overhear(received int64) (op operation, ended bool) {
 		case isRemoteAlert(err):
 			c.left = true
 			c.heed(err)
-			return c.reset(err.Error()), true
+			return c.reset(causeTLS, err.Error()), true
 		case err != nil && c.transport == user: // crypto/tls makes no record any more
-			return c.reset(err.Error()), true
+			return c.reset(causeTLS, err.Error()), true
 		case err != nil: // the client broke TLS: it gets the alert behind the response
-			c.received = math.MaxInt64
+			c.input.received = math.MaxInt64
 			return operation{}, false
 		}
 	}
-	c.received = math.MaxInt64 // it is told to wait, by TCP
+	c.input.received = math.MaxInt64 // it is told to wait, by TCP
 	return operation{}, false
 }
 
@@ -106,9 +106,9 @@ func isRemoteAlert(err error) bool {
 // hearLast looks at what a client has said that may have left: its alert comes
 // before its reset, and stays to be received.
 func (c *conn) hearLast() {
-	if c.session == nil || c.transport == unknown || c.deaf {
+	if c.session == nil || c.transport == unknown || c.alerts.done {
 		return
 	}
-	c.hear(c.wire[:c.sock.Received(c.wire)])
-	c.deaf = true
+	c.hear(c.input.wire[:c.sock.Received(c.input.wire)])
+	c.alerts.done = true
 }

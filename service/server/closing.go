@@ -27,24 +27,24 @@ type lingering struct {
 
 // finish closes in order: whatever was sent arrives, and the client can tell.
 func (c *conn) finish(now time.Time) operation {
-	c.progressed = now
+	c.flow.progressed = now
 	switch c.transport {
 	case kernel:
 		return c.sayLast(ktls.CloseNotify(), now)
 	case user:
 		if err := c.session.CloseNotify(); err != nil {
-			return c.reset(err.Error())
+			return c.reset(causeTLS, err.Error())
 		}
 		return c.sendRaw(c.session.Output(), now, c.shutdown)
 	case unknown:
-		return c.reset("the TLS handshake is not complete")
+		return c.reset(causeHandshake, "the TLS handshake is not complete")
 	}
 	return c.shutdown(now)
 }
 
 // sayLast sends an alert through the kernel, and closes in order.
 func (c *conn) sayLast(m ktls.Message, now time.Time) operation {
-	c.progressed, c.lastWord = now, m
+	c.flow.progressed, c.ending.alert = now, m
 	return c.drain(now, c.notify)
 }
 
@@ -62,17 +62,17 @@ func (c *conn) unasked(m ktls.Message, cause error, now time.Time) operation {
 		m = next
 	}
 	if !m.IsAlert() {
-		c.log.Debug("closing, since the client asked for a key update", "remote", c.remote)
+		c.gen.log.Debug("closing, since the client asked for a key update", "remote", c.client.peer)
 		return c.finish(now)
 	}
-	c.log.Debug("the client broke TLS", "remote", c.remote, "alert", m.String(), "reason", cause)
+	c.gen.log.Debug("the client broke TLS", "remote", c.client.peer, "alert", m.String(), "reason", cause)
 	return c.sayLast(m, now)
 }
 
 // drain goes on with then once nothing is inside kernel TLS: what shutdown(2) or
 // close(2) finds there is thrown away.
 func (c *conn) drain(now time.Time, then func(time.Time) operation) operation {
-	c.state, c.drained = stDrain, then
+	c.state, c.ending.after = stDrain, then
 	r, op, ok := c.measure(now)
 	switch {
 	case !ok:
@@ -86,7 +86,7 @@ func (c *conn) drain(now time.Time, then func(time.Time) operation) operation {
 // notify sends the last word, as a record of its own.
 func (c *conn) notify(time.Time) operation {
 	c.state = stNotify
-	return operation{kind: opNotify, msg: uring.NewMessage(c.lastWord.Payload, c.lastWord.Control())}
+	return operation{kind: opNotify, msg: uring.NewMessage(c.ending.alert.Payload, c.ending.alert.Control())}
 }
 
 func (c *conn) notifyDone(ev event) operation {
@@ -98,11 +98,11 @@ func (c *conn) notifyDone(ev event) operation {
 		return c.pause(ev.now)
 	case ev.err == unix.EAGAIN || ev.err == unix.EINTR:
 		c.state = stNotifyRoom
-		return operation{kind: opRoom, deadline: ev.now.Add(c.stallTimeout)}
+		return operation{kind: opRoom, deadline: ev.now.Add(c.gen.stallTimeout)}
 	case ev.err != 0:
 		return c.fail(ev.err)
 	}
-	c.progressed = ev.now // as in pushed
+	c.flow.progressed = ev.now // as in pushed
 	c.sock.Sent(ev.n)
 	return c.drain(ev.now, c.shutdown)
 }
@@ -113,7 +113,7 @@ func (c *conn) notifyRoom(ev event) operation {
 			return op
 		}
 		if c.stalled(ev.now) {
-			return c.reset(stalledReason)
+			return c.reset(causeStalled, stalledReason)
 		}
 	} else {
 		c.transfer.refused = true
@@ -127,10 +127,10 @@ func (c *conn) shutdown(now time.Time) operation {
 	if err := c.sock.Shutdown(); err != nil {
 		return c.fail(err)
 	}
-	c.progressed = now
-	c.in = nil
-	if c.wire == nil {
-		c.wire = make([]byte, wireBuffer)
+	c.flow.progressed = now
+	c.input.buf = nil
+	if c.input.wire == nil {
+		c.input.wire = make([]byte, wireBuffer)
 	}
 	return c.discard(now)
 }
@@ -138,13 +138,13 @@ func (c *conn) shutdown(now time.Time) operation {
 // discard reads until the client has everything and has closed, or had time to.
 func (c *conn) discard(now time.Time) operation {
 	c.state = stLinger
-	l := &c.linger
+	l := &c.ending.linger
 	r, err := c.sock.Reading()
 	if err != nil { // both sides have closed, or the client is gone
 		return c.closeSocket()
 	}
-	if r.Acked > c.acked {
-		c.acked, c.progressed = r.Acked, now
+	if r.Acked > c.flow.acked {
+		c.flow.acked, c.flow.progressed = r.Acked, now
 	}
 	if r.Unacked == 0 && l.until.IsZero() {
 		l.until, l.mark = now.Add(lingerTime), l.discarded
@@ -154,15 +154,15 @@ func (c *conn) discard(now time.Time) operation {
 	case arrived && (c.yields || l.eof || !now.Before(l.until) || l.discarded-l.mark > lingerBytes):
 		return c.closeSocket()
 	case arrived:
-		return operation{kind: opRecv, buf: c.wire, deadline: l.until}
+		return operation{kind: opRecv, buf: c.input.wire, deadline: l.until}
 	case c.stalled(now):
-		return c.abandon(stalledReason)
+		return c.abandon(causeStalled, stalledReason)
 	case l.discarded > lingerFlood:
-		return c.abandon("the client sends and does not receive")
+		return c.abandon(causeClient, "the client sends and does not receive")
 	case l.eof:
 		return c.waitForClient(r, now)
 	}
-	return operation{kind: opRecv, buf: c.wire, deadline: now.Add(lingerTick)}
+	return operation{kind: opRecv, buf: c.input.wire, deadline: now.Add(lingerTick)}
 }
 
 func (c *conn) lingerInput(ev event) operation {
@@ -170,31 +170,31 @@ func (c *conn) lingerInput(ev event) operation {
 	case ev.late || ev.err == unix.ECANCELED || ev.err == unix.EINTR || ev.err == unix.EAGAIN:
 	case ev.err != 0:
 		return c.closeSocket()
-	case ev.n == 0 && !c.linger.until.IsZero():
+	case ev.n == 0 && !c.ending.linger.until.IsZero():
 		return c.closeSocket()
 	default:
-		c.received += int64(ev.n)
-		c.linger.eof = c.linger.eof || ev.n == 0
-		c.linger.discarded += int64(ev.n)
-		c.hear(c.wire[:ev.n])
+		c.input.received += int64(ev.n)
+		c.ending.linger.eof = c.ending.linger.eof || ev.n == 0
+		c.ending.linger.discarded += int64(ev.n)
+		c.hear(c.input.wire[:ev.n])
 	}
 	return c.discard(ev.now)
 }
 
 // abandon resets a connection whose client does not take the end of what was sent.
-func (c *conn) abandon(reason string) operation {
-	c.log.Debug("connection abandoned", "remote", c.remote, "reason", reason)
+func (c *conn) abandon(why cause, reason string) operation {
+	c.gen.log.Debug("connection abandoned", "remote", c.client.peer, "cause", why, "reason", reason)
 	c.sock.Abort()
 	return c.closeSocket()
 }
 
 // reset ends the connection so that the client can tell: SO_LINGER {1, 0} has
 // been set since it was accepted, and close sends RST.
-func (c *conn) reset(reason string) operation {
-	if c.response != nil {
-		c.endResponse(reason, time.Time{})
+func (c *conn) reset(why cause, reason string) operation {
+	if c.exchange.response != nil {
+		c.endResponse(why, reason, time.Time{})
 	} else {
-		c.log.Debug("connection reset", "remote", c.remote, "reason", reason)
+		c.gen.log.Debug("connection reset", "remote", c.client.peer, "cause", why, "reason", reason)
 	}
 	return c.closeSocket()
 }
@@ -203,19 +203,17 @@ func (c *conn) reset(reason string) operation {
 func (c *conn) fail(err error) operation {
 	var errno unix.Errno
 	if !errors.As(err, &errno) {
-		return c.reset(err.Error())
+		return c.reset(causeSocket, err.Error())
 	}
 	switch errno {
 	case unix.ECONNRESET, unix.EPIPE, unix.ENOTCONN:
 		c.left = true
+		return c.reset(causeClient, errno.Error())
 	case unix.ETIMEDOUT: // TCP_USER_TIMEOUT, see newTCPSocket
-		return c.reset(stalledReason)
+		return c.reset(causeStalled, stalledReason)
 	}
-	return c.reset(errno.Error())
+	return c.reset(causeSocket, errno.Error())
 }
-
-// stalledReason is the reason of connections that stall_timeout ends.
-const stalledReason = "the client took nothing for stall_timeout"
 
 // closeSocket is the last step, in order or not.
 func (c *conn) closeSocket() operation {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +37,10 @@ const (
 	stClosed                      // the descriptor's close
 )
 
+func (s state) String() string {
+	return [...]string{"handshake input", "handshake", "offload", "request", "handler", "postponed", "transfer", "drain", "alert", "room for alert", "linger", "closed"}[s]
+}
+
 // transport is how bytes leave. All three run through the same states.
 type transport uint8
 
@@ -52,97 +55,99 @@ func (t transport) String() string {
 	return [...]string{"plain", "kernel TLS", "user-space TLS", "handshake"}[t]
 }
 
-// settings are what all connections of a server share.
-type settings struct {
-	handler       http.Handler
-	sessions      *ktls.Server // nil: no TLS
-	offloads      atomic.Bool  // try kernel TLS; only the loop changes it
-	require       bool         // and take nothing else
-	drivers       drivers      // who encrypts there
-	headerTimeout time.Duration
-	idleTimeout   time.Duration
-	stallTimeout  time.Duration
-	engineOut     time.Time // when an asynchronous cipher was last seen to give something to TCP; only the loop changes it
-	buffer        int64     // bytes that the kernel may hold for a connection
-	memory        int64     // bytes that the kernel should hold, at most, that are not sent yet
-	share         int64     // of memory, of each connection; only the loop changes it
-	grown         int       // pipes that have; only the loop changes it
-	log           *slog.Logger
-	access        bool
-	sameHost      func(peer, own netip.Addr) bool // is the client on this machine
-	lifetime      context.Context                 // of requests
-	giveBack      func([]http1.Segment)           // releases their files off the loop, if that waits for a disk; nil: release
-	stopping      bool                            // no further requests; only the loop changes it
-	repeats       repeats                         // log lines that clients can cause
-	counters      counters
+// A conn is one connection. At any time it belongs to the loop, or to one worker between the start
+// of a job and its event. Fields without another remark belong to whoever has the connection.
+type conn struct {
+	// Constant.
+	gen     *generation
+	proc    *process
+	loop    *loopState // only for the loop
+	client  endpoint
+	sock    socket
+	session *ktls.Session // nil on a plain connection
+
+	// The loop's.
+	state  state
+	then   func(now time.Time) operation // what follows the transfer
+	yields bool                          // another client waits for this connection's place
+	left   bool                          // the client has ended the connection, or said that it will
+
+	transport transport
+	tls       *tls.ConnectionState // once the handshake is complete; for handlers
+	place     place                // of the client; only a plain connection asks for it
+	driver    offload.Driver       // in kernel TLS
+	async     bool                 // a send may wait for driver
+
+	// A job's, for the step behind it.
+	jobErr     error
+	jobDone    bool
+	offloading atomic.Bool // the job has begun to install the keys; the loop reads it meanwhile
+
+	input    input
+	exchange exchange
+	transfer transfer
+	flow     flow
+	alerts   alerts
+	ending   ending
 }
 
-// A conn is one connection. Only one goroutine at a time has it: the loop, or a
-// worker between an opJob and its event.
-type conn struct {
-	*settings
-	sock      socket
-	remote    string
-	state     state
-	transport transport
-	peer, own netip.Addr     // of the TCP connection
-	place     place          // of the client; only a plain connection asks for it
-	scrape    bool           // it is given the metrics, and not counted
-	session   *ktls.Session  // nil on a plain connection
-	by        offload.Driver // in the kernel
-	async     bool           // what is sent may have to wait for it
-
-	in       []byte    // received and not yet used: decrypted
-	scanned  int       // bytes of in that do not hold the end of a head
-	wire     []byte    // buffer for what is received before it is decrypted
-	since    time.Time // when the wait for the handshake, or for a request, began
+// input is the receiving side.
+type input struct {
+	buf      []byte    // received, decrypted and not used yet
+	scanned  int       // bytes of buf that do not hold the end of a head
+	wire     []byte    // buffer for data before decryption
+	since    time.Time // start of the wait for the handshake, or for a request
 	headAt   time.Time // when the first byte of the head came; zero before that
 	requests int       // answered
+	received int64     // bytes read from the socket; a FIN counts as one
+}
 
-	request   *http.Request // nil when it could not be parsed
+// exchange is a request and its response.
+type exchange struct {
+	request   *http.Request // nil if it could not be parsed
 	bodiless  bool          // its method is HEAD, though it may not have been parsed
 	response  *http1.Response
 	started   time.Time
-	postponed int   // how often the handler for the request was
-	close     bool  // no request after this one
-	left      bool  // the client has ended the connection, or said that it does
-	jobErr    error // of the last job
-	jobDone   bool
+	postponed int  // how often its handler was
+	close     bool // no request after this one
+}
 
-	offloading atomic.Bool // the worker has begun to hand over the keys
-
-	transfer   transfer
-	then       func(now time.Time) operation // what follows the transfer
-	acked      int64                         // by the client, at progressed
-	given      int64                         // to TCP, at the last reading; 0 before the first
-	progressed time.Time                     // the last sign that the client takes something
+// flow is what the kernel holds for the connection; see gate.go.
+type flow struct {
+	acked      int64     // bytes that the client has acknowledged, at progressed
+	given      int64     // bytes given to TCP, at the last reading; 0 before the first
+	progressed time.Time // last sign of progress of the client
 	backoff    time.Duration
 	pushAgain  time.Duration // see awaitRoom
 	lastWait   ktls.Reading
 	stillSince time.Time // when lastWait was first read
-	pendingMax int64
+	pendingMax int64     // bytes
 	room       rooms
 	window     window
-	begun      int  // bytes of a record that waits for more, about: short sends may end one
-	allAcked   bool // at the last reading
-	unsent     int  // what the socket was told of that
+	openRecord int   // plaintext in the TLS record that MSG_MORE has left open; an estimate, since short sends may end it
+	allAcked   bool  // at the last reading
+	unsent     int   // TCP_NOTSENT_LOWAT as it was set
+	records    int64 // TLS records made with the connection's keys, or more; see maxRecords
+}
 
-	received int64 // bytes taken from the socket; a FIN that was seen counts as one
-	records  int64 // TLS records made with the connection's keys, or more; see maxRecords
-	yields   bool  // another client waits for this connection's place
-	heard    int   // bytes that the client has said since nothing but an alert matters
-	deaf     bool  // what it says is not opened any more
+// alerts is the state of reading the client's alerts while a response is sent; see alert.go.
+type alerts struct {
+	bytes int  // read for that purpose
+	done  bool // no more are read
+}
 
-	drained  func(now time.Time) operation // what follows the drain
-	lastWord ktls.Message                  // the alert before FIN, in kernel TLS
-	linger   lingering
+// ending is the state of an orderly close; see closing.go.
+type ending struct {
+	after  func(now time.Time) operation // what follows the wait for kernel TLS
+	alert  ktls.Message                  // last record before FIN, in kernel TLS
+	linger lingering
 }
 
 // newConn takes a connection that the loop accepted.
-func newConn(s *settings, sock socket, remote string, session *ktls.Session) *conn {
-	c := &conn{settings: s, sock: sock, remote: remote, session: session}
-	c.window.move(0, time.Time{}, s.share)
-	c.room.all, c.unsent = c.window.size, minUnsent // nothing is there
+func newConn(env environment, sock socket, from endpoint, session *ktls.Session) *conn {
+	c := &conn{gen: env.gen, proc: env.proc, loop: env.loop, client: from, sock: sock, session: session}
+	c.flow.window.move(0, time.Time{}, c.loop.share)
+	c.flow.room.all, c.flow.unsent = c.flow.window.size, minUnsent // nothing is there
 	if session != nil {
 		c.transport = unknown
 	}
@@ -151,7 +156,7 @@ func newConn(s *settings, sock socket, remote string, session *ktls.Session) *co
 
 // start is the connection's first step.
 func (c *conn) start(now time.Time) operation {
-	c.since, c.progressed = now, now
+	c.input.since, c.flow.progressed = now, now
 	if c.session != nil {
 		return c.receiveHandshake(now)
 	}
@@ -177,7 +182,7 @@ func (c *conn) step(ev event) operation {
 	case stTransfer:
 		return c.transferred(ev)
 	case stDrain:
-		return c.drain(ev.now, c.drained)
+		return c.drain(ev.now, c.ending.after)
 	case stNotify:
 		return c.notifyDone(ev)
 	case stNotifyRoom:
@@ -185,15 +190,17 @@ func (c *conn) step(ev event) operation {
 	case stLinger:
 		return c.lingerInput(ev)
 	}
-	panic(fmt.Sprintf("server: event in state %d", c.state))
+	panic(fmt.Sprintf("server: event in state %v", c.state))
 }
 
 // idle reports whether the connection waits for another request, of which nothing has come.
-func (c *conn) idle() bool { return c.state == stRequest && c.requests > 0 && c.headAt.IsZero() }
+func (c *conn) idle() bool {
+	return c.state == stRequest && c.input.requests > 0 && c.input.headAt.IsZero()
+}
 
 // arrived reports whether the connection only waits for its client to close: it has
 // everything.
-func (c *conn) arrived() bool { return c.state == stLinger && !c.linger.until.IsZero() }
+func (c *conn) arrived() bool { return c.state == stLinger && !c.ending.linger.until.IsZero() }
 
 const wireBuffer = 4 << 10
 
@@ -202,14 +209,14 @@ const wireBuffer = 4 << 10
 // and a wait that does not happen is never late.
 func (c *conn) receiveHandshake(now time.Time) operation {
 	c.state = stHandshakeInput
-	if c.wire == nil {
-		c.wire = make([]byte, wireBuffer)
+	if c.input.wire == nil {
+		c.input.wire = make([]byte, wireBuffer)
 	}
-	deadline := c.since.Add(c.headerTimeout)
+	deadline := c.input.since.Add(c.gen.headerTimeout)
 	if !now.Before(deadline) {
 		return c.handshakeEnded("timeout", "no TLS handshake within header_timeout")
 	}
-	return operation{kind: opRecv, buf: c.wire, deadline: deadline}
+	return operation{kind: opRecv, buf: c.input.wire, deadline: deadline}
 }
 
 func (c *conn) handshakeInput(ev event) operation {
@@ -224,8 +231,8 @@ func (c *conn) handshakeInput(ev event) operation {
 		return c.handshakeEnded("left", "the client left before the TLS handshake")
 	}
 	c.state = stHandshakeWork
-	c.received += int64(ev.n)
-	input := c.wire[:ev.n]
+	c.input.received += int64(ev.n)
+	input := c.input.wire[:ev.n]
 	return operation{kind: opHandshake, job: func() { c.jobDone, c.jobErr = c.session.Handshake(input) }}
 }
 
@@ -248,7 +255,7 @@ func (c *conn) handshakeWorked(now time.Time) operation {
 // offloadSession gives the connection to the kernel where that is wanted and
 // can be had. All that the handshake made has been taken by TCP.
 func (c *conn) offloadSession(now time.Time) operation {
-	if !c.offloads.Load() {
+	if !c.proc.offloads.Load() {
 		return c.offloaded(errNotOffloaded, now)
 	}
 	// Off the loop: a driver made of parts computes with the key at once, on the engine,
@@ -262,37 +269,38 @@ func (c *conn) offloadSession(now time.Time) operation {
 
 // offloaded goes on with the transport that the kernel has left.
 func (c *conn) offloaded(err error, now time.Time) operation {
-	c.since = now
+	c.input.since = now
 	switch {
 	case err == nil:
 		c.transport = kernel
-		c.logTLS()
+		c.secured()
 		return c.nextRequest(now)
 	case !errors.Is(err, errors.ErrUnsupported):
-		return c.reset(err.Error())
-	case c.require:
-		return c.reset("tls.kernel is require: " + err.Error())
+		return c.reset(causeOffload, err.Error())
+	case c.gen.require:
+		return c.reset(causeOffload, "tls.kernel is require: "+err.Error())
 	}
-	c.log.Debug("kernel TLS not used", "remote", c.remote, "reason", err)
+	c.gen.log.Debug("kernel TLS not used", "remote", c.client.peer, "reason", err)
 	c.transport = user
-	c.logTLS()
+	c.secured()
 	return c.nextRequest(now)
 }
 
-// logTLS tells how a connection is encrypted.
-func (c *conn) logTLS() {
-	if !c.log.Enabled(context.Background(), slog.LevelDebug) {
+// secured records how the connection is encrypted, for handlers and the log.
+func (c *conn) secured() {
+	state := c.session.State()
+	c.tls = &state
+	if !c.gen.log.Enabled(context.Background(), slog.LevelDebug) {
 		return
 	}
-	state := c.session.State()
 	attrs := []slog.Attr{
-		slog.String("remote", c.remote), slog.String("version", tls.VersionName(state.Version)),
+		slog.Any("remote", c.client.peer), slog.String("version", tls.VersionName(state.Version)),
 		slog.String("cipher", tls.CipherSuiteName(state.CipherSuite)), slog.String("transport", c.transport.String()),
 	}
 	if c.transport == kernel {
-		attrs = append(attrs, slog.String("driver", c.by.Name), slog.Bool("asynchronous", c.by.Async), slog.Bool("hardware", c.by.Hardware))
+		attrs = append(attrs, slog.String("driver", c.driver.Name), slog.Bool("asynchronous", c.driver.Async), slog.Bool("hardware", c.driver.Hardware))
 	}
-	c.log.LogAttrs(context.Background(), slog.LevelDebug, "TLS connection", attrs...)
+	c.gen.log.LogAttrs(context.Background(), slog.LevelDebug, "TLS connection", attrs...)
 }
 
 var errNotOffloaded = fmt.Errorf("kernel TLS is off: %w", errors.ErrUnsupported)
@@ -300,14 +308,14 @@ var errNotOffloaded = fmt.Errorf("kernel TLS is off: %w", errors.ErrUnsupported)
 // tryKernel gives the session to the kernel, if that has the cipher, and a driver for it
 // that was tested.
 func (c *conn) tryKernel() error {
-	if !c.offloads.Load() {
+	if !c.proc.offloads.Load() {
 		return errNotOffloaded
 	}
 	suite := c.session.Suite()
 	if suite == 0 {
 		return c.sock.Offload(c.session) // says why not
 	}
-	if _, err := c.drivers.find(suite); err != nil {
+	if _, err := c.proc.drivers.find(suite); err != nil {
 		return err
 	}
 	if err := c.sock.Offload(c.session); err != nil {
@@ -315,8 +323,8 @@ func (c *conn) tryKernel() error {
 	}
 	// Another may have come meanwhile. Nothing is encrypted yet.
 	var err error
-	c.by, err = c.drivers.find(suite)
-	c.async = c.drivers.mayWait(suite)
+	c.driver, err = c.proc.drivers.find(suite)
+	c.async = c.proc.drivers.mayWait(suite)
 	var untested *untestedError
 	if errors.As(err, &untested) {
 		untested.taken = true
@@ -328,19 +336,19 @@ func (c *conn) tryKernel() error {
 // more where there is none.
 func (c *conn) nextRequest(now time.Time) operation {
 	for {
-		c.in = http1.TrimBlankLines(c.in)
-		if len(c.in) > 0 && c.headAt.IsZero() { // a blank line begins no request
-			c.headAt = now
+		c.input.buf = http1.TrimBlankLines(c.input.buf)
+		if len(c.input.buf) > 0 && c.input.headAt.IsZero() { // a blank line begins no request
+			c.input.headAt = now
 		}
-		c.scanned = min(c.scanned, len(c.in))
-		n, bad := http1.FindHead(c.in, c.scanned)
+		c.input.scanned = min(c.input.scanned, len(c.input.buf))
+		n, bad := http1.FindHead(c.input.buf, c.input.scanned)
 		switch {
 		case bad != nil:
 			return c.refuse(bad.Status, bad.Text, now)
 		case n > 0:
 			return c.handle(n, now)
 		}
-		c.scanned = len(c.in)
+		c.input.scanned = len(c.input.buf)
 		if c.session == nil {
 			return c.receiveRequest(now)
 		}
@@ -362,11 +370,11 @@ func (c *conn) nextRequest(now time.Time) operation {
 			return c.receiveRequest(now)
 		case err != nil && err != io.EOF: // also with data before it
 			if out := c.session.Output(); len(out) > 0 { // an alert
-				c.log.Debug("the client broke TLS", "remote", c.remote, "reason", err)
+				c.gen.log.Debug("the client broke TLS", "remote", c.client.peer, "reason", err)
 				return c.sendRaw(out, now, c.shutdown)
 			}
 			c.heed(err)
-			return c.reset(err.Error())
+			return c.reset(causeTLS, err.Error())
 		case got == 0 && err == io.EOF:
 			return c.inputEnded(now)
 		}
@@ -375,24 +383,24 @@ func (c *conn) nextRequest(now time.Time) operation {
 
 // spare is the free end of in, which grows as needed up to its bound.
 func (c *conn) spare() []byte {
-	if len(c.in) == cap(c.in) || cap(c.in) == 0 {
-		grown := make([]byte, len(c.in), min(max(2*len(c.in), 2<<10), http1.MaxHead+2<<10))
-		copy(grown, c.in)
-		c.in = grown
+	if len(c.input.buf) == cap(c.input.buf) || cap(c.input.buf) == 0 {
+		grown := make([]byte, len(c.input.buf), min(max(2*len(c.input.buf), 2<<10), http1.MaxHead+2<<10))
+		copy(grown, c.input.buf)
+		c.input.buf = grown
 	}
-	return c.in[len(c.in):cap(c.in)]
+	return c.input.buf[len(c.input.buf):cap(c.input.buf)]
 }
 
 // receiveRequest waits for more of a request, within its time; see
 // receiveHandshake.
 func (c *conn) receiveRequest(now time.Time) operation {
 	c.state = stRequest
-	deadline := c.since.Add(c.headerTimeout)
+	deadline := c.input.since.Add(c.gen.headerTimeout)
 	switch {
-	case !c.headAt.IsZero():
-		deadline = c.headAt.Add(c.headerTimeout)
-	case c.requests > 0:
-		deadline = c.since.Add(c.idleTimeout)
+	case !c.input.headAt.IsZero():
+		deadline = c.input.headAt.Add(c.gen.headerTimeout)
+	case c.input.requests > 0:
+		deadline = c.input.since.Add(c.gen.idleTimeout)
 	}
 	if !now.Before(deadline) {
 		return c.requestLate(now)
@@ -405,19 +413,19 @@ func (c *conn) requestBuffer() []byte {
 	if c.session == nil {
 		return c.spare()
 	}
-	return c.wire
+	return c.input.wire
 }
 
 // requestLate ends a connection whose next request did not come in time.
 func (c *conn) requestLate(now time.Time) operation {
-	if c.headAt.IsZero() {
+	if c.input.headAt.IsZero() {
 		return c.finish(now)
 	}
 	return c.refuse(http.StatusRequestTimeout, "the request's head did not come within header_timeout", now)
 }
 
 // decrypted takes n more bytes of requests, which stand in spare.
-func (c *conn) decrypted(n int) { c.in = c.in[:len(c.in)+n] }
+func (c *conn) decrypted(n int) { c.input.buf = c.input.buf[:len(c.input.buf)+n] }
 
 func (c *conn) requestInput(ev event) operation {
 	if ev.late {
@@ -430,7 +438,7 @@ func (c *conn) requestInput(ev event) operation {
 	}
 	switch {
 	case ev.err == unix.ECANCELED || ev.err == unix.EINTR:
-		if (c.stopping || c.yields) && c.idle() {
+		if (c.loop.stopping || c.yields) && c.idle() {
 			return c.finish(ev.now)
 		}
 		return c.nextRequest(ev.now)
@@ -439,11 +447,11 @@ func (c *conn) requestInput(ev event) operation {
 	case ev.n == 0:
 		return c.inputEnded(ev.now)
 	case c.session != nil:
-		c.session.Feed(c.wire[:ev.n])
+		c.session.Feed(c.input.wire[:ev.n])
 	default:
 		c.decrypted(ev.n)
 	}
-	c.received += int64(ev.n)
+	c.input.received += int64(ev.n)
 	return c.nextRequest(ev.now)
 }
 
@@ -451,7 +459,7 @@ func (c *conn) requestInput(ev event) operation {
 // has been answered; it may have stopped in the middle of a request, and still
 // listen.
 func (c *conn) inputEnded(now time.Time) operation {
-	if len(c.in) > 0 {
+	if len(c.input.buf) > 0 {
 		return c.refuse(http.StatusBadRequest, "the request's head is not whole", now)
 	}
 	return c.finish(now)
@@ -460,18 +468,19 @@ func (c *conn) inputEnded(now time.Time) operation {
 // handle runs the handler for the request whose head is the first n bytes of in.
 func (c *conn) handle(n int, now time.Time) operation {
 	c.state = stHandler
-	c.started = now
-	c.request, c.response, c.jobErr, c.postponed = nil, nil, nil, 0
-	head := c.in[:n]
-	c.bodiless = http1.IsHead(head)
+	c.exchange.started = now
+	c.exchange.request, c.exchange.response, c.jobErr, c.exchange.postponed = nil, nil, nil, 0
+	head := c.input.buf[:n]
+	c.exchange.bodiless = http1.IsHead(head)
 	return operation{kind: opJob, job: func() {
-		c.request, c.jobErr = http1.ParseRequest(head)
+		c.exchange.request, c.jobErr = http1.ParseRequest(head)
 		if c.jobErr == nil {
-			c.request.RemoteAddr = c.remote
+			c.exchange.request.RemoteAddr = c.client.peer.String()
+			c.exchange.request.TLS = c.tls
 			c.jobErr = c.answer(false)
 		}
-		c.in = c.in[:copy(c.in, c.in[n:])]
-		c.scanned = 0
+		c.input.buf = c.input.buf[:copy(c.input.buf, c.input.buf[n:])]
+		c.input.scanned = 0
 	}}
 }
 
@@ -487,18 +496,18 @@ func (c *conn) handled(ev event) operation {
 	case err == http1.ErrWouldBlock:
 		return operation{kind: opDisk, job: func() { c.jobErr = c.answer(true) }}
 	case errors.As(err, &postponed):
-		c.postponed++
+		c.exchange.postponed++
 		c.state = stPostponed
 		return operation{kind: opWait, deadline: ev.now.Add(postponed.After)}
 	case errors.As(err, &changed):
-		return c.reset(err.Error())
-	case err == nil || c.response != nil && (passing(err) || err == errDoubt): // the transfer reads again
-		c.close = c.request.Close || c.stopping || c.yields || c.records >= maxRecords
+		return c.reset(causeFile, err.Error())
+	case err == nil || c.exchange.response != nil && (passing(err) || err == errDoubt): // the transfer reads again
+		c.exchange.close = c.exchange.request.Close || c.loop.stopping || c.yields || c.flow.records >= maxRecords
 		return c.respond(ev.now)
 	case errors.As(err, &bad):
 		return c.refuse(bad.Status, bad.Text, ev.now)
 	}
-	c.log.Error("request failed", "remote", c.remote, "reason", c.jobErr)
+	c.gen.log.Error("request failed", "remote", c.client.peer, "reason", c.jobErr)
 	c.dropAnswer()
 	return c.refuse(http.StatusInternalServerError, "the server could not answer this request", ev.now)
 }
@@ -506,98 +515,98 @@ func (c *conn) handled(ev event) operation {
 // refuse answers with an error and closes.
 func (c *conn) refuse(status int, text string, now time.Time) operation {
 	if c.state != stHandler {
-		c.request, c.started = nil, now
-		c.bodiless = http1.IsHead(c.in)
+		c.exchange.request, c.exchange.started = nil, now
+		c.exchange.bodiless = http1.IsHead(c.input.buf)
 	}
-	c.close = true
-	c.in = nil
-	c.response = http1.NewErrorResponse(c.bodiless, status, text)
-	c.transfer = transfer{pieces: plan(make([]byte, headRoom), c.response.Segments, false)}
+	c.exchange.close = true
+	c.input.buf = nil
+	c.exchange.response = http1.NewErrorResponse(c.exchange.bodiless, status, text)
+	c.transfer = transfer{pieces: plan(make([]byte, headRoom), c.exchange.response.Segments, false)}
 	return c.respond(now)
 }
 
 // respond puts the head before the answer, and sends them.
 func (c *conn) respond(now time.Time) operation {
 	minor := 1
-	if c.request != nil {
-		minor = c.request.ProtoMinor
+	if c.exchange.request != nil {
+		minor = c.exchange.request.ProtoMinor
 	}
-	c.requests++
-	c.transfer.head(func(room []byte) []byte { return c.response.AppendHead(room, now, minor, !c.close) })
+	c.input.requests++
+	c.transfer.head(func(room []byte) []byte { return c.exchange.response.AppendHead(room, now, minor, !c.exchange.close) })
 	return c.send(now, c.responded)
 }
 
 // responded comes after the last byte of a response was taken by the kernel.
 func (c *conn) responded(now time.Time) operation {
-	c.endResponse("", now)
-	if c.close || c.stopping || c.yields {
+	c.endResponse(causeNone, "", now)
+	if c.exchange.close || c.loop.stopping || c.yields {
 		return c.finish(now)
 	}
-	c.since, c.headAt = now, time.Time{}
+	c.input.since, c.input.headAt = now, time.Time{}
 	return c.nextRequest(now)
 }
 
 // release gives back the files of segments.
 func (c *conn) release(segments []http1.Segment) {
-	if c.giveBack == nil {
+	if c.loop.giveBack == nil {
 		http1.Release(segments)
 		return
 	}
-	c.giveBack(segments)
+	c.loop.giveBack(segments)
 }
 
 // endResponse gives back what the response held, and logs it.
-func (c *conn) endResponse(failure string, now time.Time) {
-	r := c.response
+func (c *conn) endResponse(why cause, reason string, now time.Time) {
+	r := c.exchange.response
 	if r == nil {
 		return
 	}
 	sent := c.bodySent()
-	c.response = nil
+	c.exchange.response = nil
 	c.release(r.Segments)
 	c.endTransfer()
-	if !c.scrape {
+	if !c.client.metrics {
 		pending := int64(0)
 		if c.transport == kernel {
-			pending = c.pendingMax
+			pending = c.flow.pendingMax
 		}
-		c.counters.ended(c.transport, pending, failure != "")
+		c.proc.counters.ended(c.transport, pending, why != causeNone)
 	}
-	if !c.access && failure == "" {
+	if !c.gen.access && why == causeNone {
 		return
 	}
-	attrs := []slog.Attr{slog.String("remote", c.remote), slog.Int("status", r.Status)}
-	if c.request != nil {
-		attrs = append(attrs, slog.String("method", c.request.Method), slog.String("path", journal.Clip(c.request.URL.Path)))
+	attrs := []slog.Attr{slog.Any("remote", c.client.peer), slog.Int("status", r.Status)}
+	if c.exchange.request != nil {
+		attrs = append(attrs, slog.String("method", c.exchange.request.Method), slog.String("path", journal.Clip(c.exchange.request.URL.Path)))
 	}
 	attrs = append(attrs, slog.Int64("bytes", sent), slog.String("transport", c.transport.String()))
 	if c.transport == kernel {
-		attrs = append(attrs, slog.Int64("pending_max", c.pendingMax))
+		attrs = append(attrs, slog.Int64("pending_max", c.flow.pendingMax))
+	}
+	if why != causeNone {
+		attrs = append(attrs, slog.String("cause", why.String()), slog.String("reason", reason))
 	}
 	switch {
-	case failure == "":
-		attrs = append(attrs, slog.Duration("took", now.Sub(c.started)))
-		c.log.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs...)
+	case why == causeNone:
+		attrs = append(attrs, slog.Duration("took", now.Sub(c.exchange.started)))
+		c.gen.log.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs...)
 	case c.left:
 		level := slog.LevelDebug
-		if c.access {
+		if c.gen.access {
 			level = slog.LevelInfo
 		}
-		attrs = append(attrs, slog.String("reason", failure))
-		c.log.LogAttrs(context.Background(), level, "request aborted by the client", attrs...)
-	case failure == stalledReason: // as any client can make it
-		attrs = append(attrs, slog.String("reason", failure))
-		c.logLimited(lineCutOff, slog.LevelWarn, "response cut off", attrs...)
+		c.gen.log.LogAttrs(context.Background(), level, "request aborted by the client", attrs...)
+	case why == causeStalled: // any client can cause it
+		c.loop.logLimited(c.gen.log, lineCutOff, slog.LevelWarn, "response cut off", attrs...)
 	default:
-		attrs = append(attrs, slog.String("reason", failure))
-		c.log.LogAttrs(context.Background(), slog.LevelWarn, "response cut off", attrs...)
+		c.gen.log.LogAttrs(context.Background(), slog.LevelWarn, "response cut off", attrs...)
 	}
 }
 
 // bodySent returns how many bytes of the response's body the socket has accepted.
 func (c *conn) bodySent() int64 {
-	if c.response.HEAD() {
+	if c.exchange.response.HEAD() {
 		return 0
 	}
-	return max(0, c.response.Length-c.transfer.left())
+	return max(0, c.exchange.response.Length-c.transfer.left())
 }

@@ -13,7 +13,7 @@
 //	linger     closing.go   unread input is discarded until the client has it all
 //	close      loop.go
 //
-// Beside that way: gate.go and pipes.go bound what the kernel holds, turns.go how many
+// Beside that way: gate.go and pipes.go bound what the kernel holds, threads.go how many
 // threads it uses, storage.go who waits for a disk that hangs, engine.go what a crypto engine that never answers costs, and alert.go
 // tells of one that computes wrong records.
 //

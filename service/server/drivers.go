@@ -156,13 +156,13 @@ func (l *loop) examineNewcomer(name string) {
 		return
 	case n.testing != "" || l.engine.testing || l.now.Before(n.testAt[name]): // a later connection will ask
 		return
-	case l.engine.dead || l.stopping:
+	case l.engine.dead || l.state.stopping:
 		return
 	}
-	l.log.Info("the kernel has another driver for a cipher: it is tested before kernel TLS is used with it", "driver", name)
+	l.gen.log.Info("the kernel has another driver for a cipher: it is tested before kernel TLS is used with it", "driver", name)
 	n.testing, n.found, n.err = name, nil, nil
 	l.engine.test++
-	l.engine.tester.Submit(l.engine.test, func() { n.found, n.err = l.examine(l.lifetime) })
+	l.engine.tester.Submit(l.engine.test, func() { n.found, n.err = l.examine(l.proc.lifetime) })
 }
 
 // examined takes the outcome of that test. A driver that was wrong is not tested again: a
@@ -172,7 +172,7 @@ func (l *loop) examined() {
 	name := n.testing
 	n.testing = ""
 	n.testAt[name] = l.now.Add(engineRetest)
-	if l.lifetime.Err() != nil {
+	if l.proc.lifetime.Err() != nil {
 		return // nobody waits for it any more
 	}
 	var right []offload.Driver
@@ -183,21 +183,21 @@ func (l *loop) examined() {
 		case e.Name == "":
 		case e.Err != nil && !n.refused[e.Name]:
 			n.refused[e.Name] = true
-			l.drivers.remove(e.Name) // perhaps it was right once
+			l.proc.drivers.remove(e.Name) // perhaps it was right once
 			text := "a driver was tested, and is wrong: where the kernel picks it, kernel TLS is not used, until a restart finds it right"
-			l.log.Error(text, "driver", e.Name, "reason", e.Err)
+			l.gen.log.Error(text, "driver", e.Name, "reason", e.Err)
 			l.tell(fmt.Sprintf("%s (%s: %v)", text, e.Name, e.Err))
-		case e.Err == nil && e.Verified && !slices.Contains(l.drivers.list(), e.Driver):
+		case e.Err == nil && e.Verified && !slices.Contains(l.proc.drivers.list(), e.Driver):
 			right = append(right, e.Driver)
 		}
 	}
 	if len(right) > 0 {
-		l.drivers.add(right)
+		l.proc.drivers.add(right)
 		text := "kernel TLS is used with another driver, too: " + offload.Names(right)
-		l.log.Info(text)
+		l.gen.log.Info(text)
 		l.tell(text)
 	}
 	if !known {
-		l.log.Warn("a driver that has come could not be tested, and is not used until it is", "driver", name, "reason", n.err)
+		l.gen.log.Warn("a driver that has come could not be tested, and is not used until it is", "driver", name, "reason", n.err)
 	}
 }

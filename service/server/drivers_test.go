@@ -26,8 +26,8 @@ type newcomerLoop struct {
 func newNewcomerLoop(t *testing.T) *newcomerLoop {
 	n := &newcomerLoop{engineLoop: newEngineLoop(t, 0), pick: platform.Pick{Seen: true, Driver: "late"}}
 	n.newcomers = newNewcomers([]string{"bad"})
-	n.drivers.add([]offload.Driver{{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "early", Verified: true}})
-	n.drivers.picked = func(uint16) platform.Pick { return n.pick }
+	n.proc.drivers.add([]offload.Driver{{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "early", Verified: true}})
+	n.proc.drivers.picked = func(uint16) platform.Pick { return n.pick }
 	n.examine = func(context.Context) ([]offload.TestResult, error) {
 		n.asked++
 		return n.found, n.err
@@ -38,7 +38,7 @@ func newNewcomerLoop(t *testing.T) *newcomerLoop {
 
 // connect is what a connection does that would be the kernel's; it tells whether it is.
 func (n *newcomerLoop) connect() bool {
-	_, err := n.drivers.find(tls.TLS_AES_128_GCM_SHA256)
+	_, err := n.proc.drivers.find(tls.TLS_AES_128_GCM_SHA256)
 	var untested *untestedError
 	if errors.As(err, &untested) {
 		n.examineNewcomer(untested.newcomer())
@@ -93,7 +93,7 @@ func TestNewcomer(t *testing.T) {
 			if !n.connect() {
 				t.Error("the driver that was there before is not used any more")
 			}
-			if want := len(tc.found) > 0 && tc.found[0].Verified; n.drivers.mayWait(tls.TLS_AES_128_GCM_SHA256) != want {
+			if want := len(tc.found) > 0 && tc.found[0].Verified; n.proc.drivers.mayWait(tls.TLS_AES_128_GCM_SHA256) != want {
 				t.Errorf("something may wait: %v, want %v", !want, want)
 			}
 		})
@@ -123,7 +123,7 @@ func TestNewcomerUnseen(t *testing.T) {
 		"wrong before":                          func(n *newcomerLoop) { n.pick.Driver = "bad" },
 		"an engine died":                        func(n *newcomerLoop) { n.engine.dead = true },
 		"another is tested":                     func(n *newcomerLoop) { n.engine.testing = true },
-		"the service ends":                      func(n *newcomerLoop) { n.stopping = true },
+		"the service ends":                      func(n *newcomerLoop) { n.state.stopping = true },
 	} {
 		n := newNewcomerLoop(t)
 		change(n)
@@ -159,13 +159,13 @@ func TestNewcomerOfParts(t *testing.T) {
 	}
 	// A cipher that the kernel did not have at the start.
 	n.pick.Driver, n.found[0].Suite = "chacha", tls.TLS_CHACHA20_POLY1305_SHA256
-	_, err := n.drivers.find(tls.TLS_CHACHA20_POLY1305_SHA256)
+	_, err := n.proc.drivers.find(tls.TLS_CHACHA20_POLY1305_SHA256)
 	var untested *untestedError
 	if !errors.As(err, &untested) || untested.newcomer() != "chacha" {
 		t.Errorf("got %v, want that it is not tested", err)
 	}
 	n.pick.Driver = ""
-	if _, err := n.drivers.find(tls.TLS_CHACHA20_POLY1305_SHA256); errors.As(err, &untested) || !errors.Is(err, errors.ErrUnsupported) {
+	if _, err := n.proc.drivers.find(tls.TLS_CHACHA20_POLY1305_SHA256); errors.As(err, &untested) || !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("got %v, want that the kernel does not take it", err)
 	}
 }
@@ -189,9 +189,10 @@ func TestNewcomerMeanwhile(t *testing.T) {
 	session, _ := handshaken(t, ts)
 	suite := session.Suite()
 	pick := platform.Pick{Seen: true, Driver: "early"}
-	s := &settings{log: ts.settings.log, headerTimeout: time.Minute}
-	s.offloads.Store(true)
-	s.drivers.picked = func(uint16) platform.Pick { return pick }
+	env := driveSettings(hello)
+	env.gen.log = ts.gen.log
+	env.proc.offloads.Store(true)
+	env.proc.drivers.picked = func(uint16) platform.Pick { return pick }
 	for _, tc := range []struct {
 		comes platform.Pick
 		want  opKind
@@ -205,13 +206,13 @@ func TestNewcomerMeanwhile(t *testing.T) {
 		{platform.Pick{Seen: true, Driver: "early", Testing: true}, opClose, false},
 		{platform.Pick{}, opClose, false},
 	} {
-		s.drivers.tested.Store(&[]offload.Driver{{Suite: suite, Name: "early"}, {Suite: suite, Name: "known", Async: tc.async}})
+		env.proc.drivers.tested.Store(&[]offload.Driver{{Suite: suite, Name: "early"}, {Suite: suite, Name: "known", Async: tc.async}})
 		pick.Driver, pick.Testing, pick.Seen = "early", false, true
-		c := newConn(s, &lateSocket{come: func() { pick = tc.comes }}, tc.comes.Driver, session)
-		c.wire = make([]byte, wireBuffer)
+		c := newConn(env, &lateSocket{come: func() { pick = tc.comes }}, endpoint{}, session)
+		c.input.wire = make([]byte, wireBuffer)
 		c.offloadSession(time.Now()).job()
-		if op := c.step(event{now: time.Now()}); op.kind != tc.want || op.kind == opRecv && (c.transport != kernel || c.async != tc.async || c.by.Name != tc.comes.Driver) {
-			t.Errorf("%+v: operation %d, %v, by %+v, may wait: %v", tc, op.kind, c.transport, c.by, c.async)
+		if op := c.step(event{now: time.Now()}); op.kind != tc.want || op.kind == opRecv && (c.transport != kernel || c.async != tc.async || c.driver.Name != tc.comes.Driver) {
+			t.Errorf("%+v: operation %d, %v, by %+v, may wait: %v", tc, op.kind, c.transport, c.driver, c.async)
 		}
 	}
 }

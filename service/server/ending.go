@@ -52,7 +52,7 @@ func (l *loop) abandon() {
 				l.lose(s)
 			}
 		case s.conn.state != stClosed:
-			s.conn.reset("the service was ended")
+			s.conn.reset(causeStopped, "the service was ended")
 			l.closeLast(s)
 		default: // a close that was not begun
 			l.closeLast(s)

@@ -5,15 +5,13 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	"uringhttpd/offload"
 	"uringhttpd/service/pool"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	// engineOps is how many operations may wait for the engine at a time; each
-	// keeps a thread. So many are lost if it never answers; see turns.go.
-	engineOps = 4
 	// engineTime is how long nothing may come of the engine, while something is
 	// waited for, before it is tested.
 	engineTime = 5 * time.Second
@@ -38,11 +36,7 @@ var (
 	// engine never gave back. Their sockets, and this process, stay until the
 	// board boots.
 	ErrEngineLost = errors.New("server: connections are lost in the crypto engine; only a reboot ends this process")
-	// ErrInconclusive is wrapped by the error of an Options.TestCipher that could
-	// not ask.
-	ErrInconclusive = errors.New("server: the crypto engine could not be tested")
-
-	errNoVerdict = errors.New("the test did not end")
+	errNoVerdict  = errors.New("the test did not end")
 )
 
 // engine is what the loop knows of who encrypts for kernel TLS asynchronously. A
@@ -77,10 +71,10 @@ func (c *conn) usesEngine() bool { return c.async && c.transport == kernel }
 // before is records that the engine has finished. The first reading may see the
 // handshake, which it had no part in.
 func (c *conn) engineGave(bytes int64, now time.Time) {
-	if c.given > 0 && bytes > c.given {
-		c.engineOut = now
+	if c.flow.given > 0 && bytes > c.flow.given {
+		c.loop.engineOut = now
 	}
-	c.given = bytes
+	c.flow.given = bytes
 }
 
 // useEngine begins an operation that may wait for the engine, off the loop, once few
@@ -142,7 +136,7 @@ func (l *loop) suspect(s *slot) {
 	l.testEngine()
 	overtaken := e.ended - s.endedBefore - e.limit // at least, by operations that began later
 	switch {
-	case e.testing || l.now.Sub(s.began) < max(l.stallTimeout, 2*engineTime):
+	case e.testing || l.now.Sub(s.began) < max(l.gen.stallTimeout, 2*engineTime):
 		return
 	case e.passed.Sub(s.began) < engineTime && overtaken < engineOvertakes:
 		return
@@ -155,7 +149,7 @@ func (l *loop) suspect(s *slot) {
 
 // engineMoves tells whether something has come of the engine lately.
 func (l *loop) engineMoves() bool {
-	return l.now.Sub(l.engine.moved) < engineTime || l.now.Sub(l.engineOut) < engineTime
+	return l.now.Sub(l.engine.moved) < engineTime || l.now.Sub(l.state.engineOut) < engineTime
 }
 
 // testEngine has the engine tested, if there is no sign that it works.
@@ -164,14 +158,14 @@ func (l *loop) testEngine() {
 	if e.dead || e.testing || l.newcomers.testing != "" || l.engineMoves() || l.now.Before(e.testAt) {
 		return
 	}
-	l.log.Warn("the crypto engine is being tested, since nothing has come of it", "driver", l.drivers.asynchronous(), "for", engineTime)
+	l.gen.log.Warn("the crypto engine is being tested, since nothing has come of it", "driver", l.proc.drivers.asynchronous(), "for", engineTime)
 	verdict := new(error)
 	e.testing, e.verdict = true, verdict
 	e.testBy = l.now.Add(testTime)
 	l.deadlines.set(&slot{place: -1}, e.testBy) // to be awake then
-	suites := l.drivers.suites()
+	suites := l.proc.drivers.suites()
 	e.test++
-	e.tester.Submit(e.test, func() { *verdict = l.testCipher(l.lifetime, suites) })
+	e.tester.Submit(e.test, func() { *verdict = l.testCipher(l.proc.lifetime, suites) })
 }
 
 // testLate ends a test that does not end by itself.
@@ -198,14 +192,14 @@ func (l *loop) tested(err error) {
 	e.testing = false
 	e.testAt = l.now.Add(engineRetest)
 	switch {
-	case l.lifetime.Err() != nil: // nobody waits for it any more
-	case errors.Is(err, ErrInconclusive):
-		l.log.Warn(err.Error(), "driver", l.drivers.asynchronous())
+	case l.proc.lifetime.Err() != nil: // nobody waits for it any more
+	case errors.Is(err, offload.ErrInconclusive):
+		l.gen.log.Warn(err.Error(), "driver", l.proc.drivers.asynchronous())
 	case err == nil || l.engineMoves(): // it may be so slow that the test had no time
 		if err == nil {
 			e.passed = l.now
 		}
-		l.log.Info("the crypto engine works", "driver", l.drivers.asynchronous())
+		l.gen.log.Info("the crypto engine works", "driver", l.proc.drivers.asynchronous())
 	default:
 		l.engineDied(err)
 	}
@@ -216,10 +210,10 @@ func (l *loop) tested(err error) {
 func (l *loop) engineDied(why error) {
 	e := &l.engine
 	e.dead, e.queue = true, nil
-	l.offloads.Store(false)
+	l.proc.offloads.Store(false)
 	text := "the crypto engine does not answer: kernel TLS is not used any more, until a restart finds it working"
-	l.log.Error(text, "driver", l.drivers.asynchronous(), "reason", why)
-	l.tell(fmt.Sprintf("%s (%s: %v)", text, l.drivers.asynchronous(), why))
+	l.gen.log.Error(text, "driver", l.proc.drivers.asynchronous(), "reason", why)
+	l.tell(fmt.Sprintf("%s (%s: %v)", text, l.proc.drivers.asynchronous(), why))
 	for _, s := range l.slots {
 		switch c := s.conn; {
 		case c == nil || s.lost:
@@ -237,7 +231,7 @@ func (l *loop) engineDied(why error) {
 			l.perform(s, operation{})
 		}
 	}
-	l.log.Error("connections were lost in the crypto engine", "connections", e.lost)
+	l.gen.log.Error("connections were lost in the crypto engine", "connections", e.lost)
 }
 
 // tell has the service's status say what a person must know.
@@ -252,7 +246,7 @@ func (l *loop) tell(text string) {
 func (l *loop) giveUp(s *slot) {
 	l.deadlines.set(s, time.Time{})
 	if s.conn.state != stClosed {
-		s.conn.reset("the crypto engine does not answer")
+		s.conn.reset(causeEngine, "the crypto engine does not answer")
 	}
 	if s.conn.sock.Empty() {
 		l.begin(s, operation{kind: opClose})
@@ -282,7 +276,7 @@ func (l *loop) lose(s *slot) bool {
 	l.deadlines.set(s, time.Time{})
 	l.count(-1)
 	l.engine.lost++
-	l.log.Warn("connection lost in the crypto engine", "remote", s.conn.remote)
+	l.gen.log.Warn("connection lost in the crypto engine", "remote", s.conn.client.peer)
 	return true
 }
 
@@ -301,7 +295,7 @@ func (l *loop) found(s *slot, ev event) {
 		s.conn.step(ev)
 	}
 	if s.conn.state != stClosed {
-		s.conn.reset("the crypto engine took too long")
+		s.conn.reset(causeEngine, "the crypto engine took too long")
 	}
 	l.perform(s, operation{kind: opClose})
 	if alive && l.engine.dead && !l.engine.revived {
@@ -313,7 +307,7 @@ func (l *loop) found(s *slot, ev event) {
 // answered. It is not used again.
 func (l *loop) revive() {
 	l.engine.revived = true
-	l.log.Warn("the crypto engine has answered after all; it stays unused", "driver", l.drivers.asynchronous())
+	l.gen.log.Warn("the crypto engine has answered after all; it stays unused", "driver", l.proc.drivers.asynchronous())
 	for _, s := range l.slots {
 		if s.lost && !s.inRing && !s.working {
 			l.takeBack(s)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/ktls"
+	"uringhttpd/offload"
 	"uringhttpd/uring"
 )
 
@@ -97,14 +98,15 @@ type engineLoop struct {
 func newEngineLoop(t *testing.T, n int) *engineLoop {
 	t.Helper()
 	sys := &engineSystem{clock: time.Unix(1e9, 0)}
-	s := &Server{settings: *driveSettings(nil)}
-	s.stallTimeout = time.Minute
-	s.offloads.Store(true)
-	s.lifetime, s.endRequests = context.WithCancel(context.Background())
+	env := driveSettings(nil)
+	s := &Server{gen: env.gen, proc: env.proc}
+	s.gen.stallTimeout = time.Minute
+	s.proc.offloads.Store(true)
+	s.proc.lifetime, s.endRequests = context.WithCancel(context.Background())
 	t.Cleanup(s.endRequests)
 	e := &engineLoop{sys: sys, tester: &handPool{}, closers: &handPool{}}
 	s.testCipher = func(context.Context, []uint16) error { return e.answer }
-	e.loop = &loop{Server: s, sys: sys, now: sys.clock, workers: &handPool{}, disk: &handPool{}, handshakers: &handPool{}, storage: storage{closer: &handPool{}}, live: n,
+	e.loop = &loop{Server: s, state: env.loop, sys: sys, now: sys.clock, workers: &handPool{}, disk: &handPool{}, handshakers: &handPool{}, storage: storage{closer: &handPool{}}, live: n,
 		engine: engine{limit: 4, tester: e.tester, closers: e.closers}}
 	w := newWorld(&script{}, newSimIdentity(t))
 	for i := range n {
@@ -113,7 +115,7 @@ func newEngineLoop(t *testing.T, n int) *engineLoop {
 		if sock.meter, err = ktls.NewMeter(sock); err != nil {
 			t.Fatal(err)
 		}
-		c := newConn(&s.settings, sock, fmt.Sprint(i), nil)
+		c := newConn(env, sock, endpoint{}, nil)
 		c.transport, c.async = kernel, true
 		e.slots = append(e.slots, &slot{conn: c, fd: 5 + i, token: uint64(i), place: -1})
 	}
@@ -174,7 +176,7 @@ func TestAbortedTest(t *testing.T) {
 	e.now = e.now.Add(2 * engineTime)
 	e.testEngine()
 	e.Abort()
-	e.answer = e.lifetime.Err() // as who asks returns it
+	e.answer = e.proc.lifetime.Err() // as who asks returns it
 	e.tester.work()
 	e.woken()
 	e.tested(e.answer)
@@ -193,7 +195,7 @@ func TestVerdicts(t *testing.T) {
 	}{
 		{"it works", nil, false, false},
 		{"it does not answer", errSimDead, false, true},
-		{"nobody could ask", fmt.Errorf("%w: no memory", ErrInconclusive), false, false},
+		{"nobody could ask", fmt.Errorf("%w: no memory", offload.ErrInconclusive), false, false},
 		{"the test hangs", nil, true, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -211,8 +213,8 @@ func TestVerdicts(t *testing.T) {
 			}
 			e.tester.work()
 			e.woken()
-			if e.engine.dead != tc.dead || e.offloads.Load() == tc.dead || (e.engine.lost == 1) != tc.dead {
-				t.Errorf("dead %v, keys are handed over %v, %d lost", e.engine.dead, e.offloads.Load(), e.engine.lost)
+			if e.engine.dead != tc.dead || e.proc.offloads.Load() == tc.dead || (e.engine.lost == 1) != tc.dead {
+				t.Errorf("dead %v, keys are handed over %v, %d lost", e.engine.dead, e.proc.offloads.Load(), e.engine.lost)
 			}
 		})
 	}
@@ -250,7 +252,7 @@ func TestOvertaken(t *testing.T) {
 		for range 3 * engineOvertakes {
 			e.useEngine(other, operation{kind: opSend, more: more})
 			e.used(other, 0)
-			e.engineOut = e.now // so nothing is tested
+			e.state.engineOut = e.now // so nothing is tested
 			e.pass(time.Second)
 		}
 		if lost := e.engine.lost == 1; lost == more {
@@ -265,11 +267,11 @@ func TestForgotten(t *testing.T) {
 	e := newEngineLoop(t, engineLosses)
 	for i := range engineLosses {
 		e.send(i, false)
-		e.pass(e.stallTimeout / 2)
+		e.pass(e.gen.stallTimeout / 2)
 		if e.engine.lost > i {
 			t.Fatalf("%d connections are lost too early", e.engine.lost-i)
 		}
-		e.pass(e.stallTimeout)
+		e.pass(e.gen.stallTimeout)
 		if e.engine.lost != i+1 || e.live != engineLosses-i-1 {
 			t.Fatalf("%d connections are lost, %d live; want %d lost", e.engine.lost, e.live, i+1)
 		}
@@ -299,7 +301,7 @@ func TestRevived(t *testing.T) {
 		t.Errorf("EAGAIN revives the engine: %v, %d are lost", e.engine.revived, e.engine.lost)
 	}
 	e.complete(uring.Completion{Token: tokenBase + 2, Result: 10})
-	if !e.engine.revived || e.sys.closes() > 0 || len(e.closers.jobs) != 3 || e.offloads.Load() {
+	if !e.engine.revived || e.sys.closes() > 0 || len(e.closers.jobs) != 3 || e.proc.offloads.Load() {
 		t.Errorf("revived %v, closes in the ring %d, by workers %d", e.engine.revived, e.sys.closes(), len(e.closers.jobs))
 	}
 	e.closers.work()

@@ -39,15 +39,15 @@ type rooms struct {
 }
 
 // taken counts n bytes that the kernel holds from now on.
-func (c *conn) taken(n int) { c.room.all -= c.cost(n) }
+func (c *conn) taken(n int) { c.flow.room.all -= c.cost(n) }
 
 // encrypts counts n bytes that have gone into kernel TLS. more: their last record
 // waits for others.
 func (c *conn) encrypts(n int, more bool) {
-	c.room.tls -= c.cost(n)
+	c.flow.room.tls -= c.cost(n)
 	c.countRecords(n)
-	if c.begun = (c.begun + n) % maxRecord; !more {
-		c.begun = 0
+	if c.flow.openRecord = (c.flow.openRecord + n) % maxRecord; !more {
+		c.flow.openRecord = 0
 	}
 }
 
@@ -58,7 +58,7 @@ const maxRecords = 1 << 24
 
 // countRecords counts the records of n bytes that are sent at a time. Bytes that fill an open
 // record count as a record of their own.
-func (c *conn) countRecords(n int) { c.records += int64((n + maxRecord - 1) / maxRecord) }
+func (c *conn) countRecords(n int) { c.flow.records += int64((n + maxRecord - 1) / maxRecord) }
 
 // cost is what n bytes become at most.
 func (c *conn) cost(n int) int64 {
@@ -96,10 +96,10 @@ func (c *conn) pushable() int {
 		n = c.allowed(int64(len(c.transfer.out)))
 	}
 	if c.transport == kernel {
-		if c.room.tls < min(n, chunk) {
+		if c.flow.room.tls < min(n, chunk) {
 			return 0
 		}
-		n = min(n, c.room.tls)
+		n = min(n, c.flow.room.tls)
 	}
 	return int(n)
 }
@@ -113,14 +113,14 @@ func (c *conn) pushable() int {
 // Invariant: if all that the kernel holds is an open record, which leaves only when
 // more comes, something is allowed: minWindow - maxRecord is a step.
 func (c *conn) allowed(n int64) int64 {
-	room := c.room.all
-	ends := int64(maxRecord - c.begun)
+	room := c.flow.room.all
+	ends := int64(maxRecord - c.flow.openRecord)
 	switch {
 	case room >= n:
 		return n
 	case c.transport == kernel && room >= ends:
 		return ends + (room-ends)/maxRecord*maxRecord
-	case room >= step && (c.transport != kernel || c.allAcked):
+	case room >= step && (c.transport != kernel || c.flow.allAcked):
 		return room
 	}
 	return 0
@@ -133,22 +133,22 @@ func (c *conn) measure(now time.Time) (r ktls.Reading, op operation, ok bool) {
 		err = cmp.Or(c.sock.Err(), err) // it knows whether the client has ended the connection
 		return r, c.fail(err), false
 	}
-	c.pendingMax = max(c.pendingMax, r.Pending)
-	c.window.move(r.Acked-c.acked, now, c.share)
-	if r.Acked > c.acked {
-		c.acked, c.progressed = r.Acked, now
+	c.flow.pendingMax = max(c.flow.pendingMax, r.Pending)
+	c.flow.window.move(r.Acked-c.flow.acked, now, c.loop.share)
+	if r.Acked > c.flow.acked {
+		c.flow.acked, c.flow.progressed = r.Acked, now
 	}
 	if c.usesEngine() {
 		c.engineGave(r.Acked+r.Unacked, now)
 	}
-	if unsent := c.window.unsent(); unsent != c.unsent {
-		c.unsent = unsent
+	if unsent := c.flow.window.unsent(); unsent != c.flow.unsent {
+		c.flow.unsent = unsent
 		c.sock.LimitUnsent(unsent)
 	}
-	c.allAcked = r.Unacked == 0
-	c.room.all = min(c.buffer-headroom-r.Unacked, c.window.size-r.Unsent) - r.Pending - int64(c.transfer.held)
-	c.room.tls = maxPending - headroom - r.Pending
-	if r.Received > c.received && c.state == stTransfer {
+	c.flow.allAcked = r.Unacked == 0
+	c.flow.room.all = min(c.gen.buffer-headroom-r.Unacked, c.flow.window.size-r.Unsent) - r.Pending - int64(c.transfer.held)
+	c.flow.room.tls = maxPending - headroom - r.Pending
+	if r.Received > c.input.received && c.state == stTransfer {
 		if op, ended := c.overhear(r.Received); ended {
 			return r, op, false
 		}
@@ -156,22 +156,22 @@ func (c *conn) measure(now time.Time) (r ktls.Reading, op operation, ok bool) {
 	return r, operation{}, true
 }
 
-func (c *conn) stalled(now time.Time) bool { return now.Sub(c.progressed) >= c.stallTimeout }
+func (c *conn) stalled(now time.Time) bool { return now.Sub(c.flow.progressed) >= c.gen.stallTimeout }
 
 // waitForClient looks again a little later; nothing wakes a poller when records
 // leave kernel TLS. r is the reading that was not good enough.
 func (c *conn) waitForClient(r ktls.Reading, now time.Time) operation {
-	if r != c.lastWait {
-		c.backoff, c.stillSince = 0, now
+	if r != c.flow.lastWait {
+		c.flow.backoff, c.flow.stillSince = 0, now
 		c.sock.Push() // as in awaitRoom
 	}
-	c.lastWait = r
+	c.flow.lastWait = r
 	if err := c.sock.Err(); err != nil {
 		return c.fail(err)
 	}
 	op := c.pause(now)
 	// TCP has room, and gets nothing.
-	op.stuck = r.Pending > 0 && r.Unacked == 0 && now.Sub(c.stillSince) >= engineTime
+	op.stuck = r.Pending > 0 && r.Unacked == 0 && now.Sub(c.flow.stillSince) >= engineTime
 	return op
 }
 
@@ -180,7 +180,7 @@ func (c *conn) waitForClient(r ktls.Reading, now time.Time) operation {
 // at once, with much sent and not acknowledged.
 func (c *conn) waitForRoom(r ktls.Reading, now time.Time) operation {
 	t := &c.transfer
-	if t.refused || c.transport == kernel && c.room.tls < chunk {
+	if t.refused || c.transport == kernel && c.flow.room.tls < chunk {
 		t.refused = false
 		return c.waitForClient(r, now)
 	}
@@ -190,13 +190,13 @@ func (c *conn) waitForRoom(r ktls.Reading, now time.Time) operation {
 // pause waits, longer each time, for what nothing tells of.
 func (c *conn) pause(now time.Time) operation {
 	if c.stalled(now) {
-		if r := c.lastWait; r.Pending > 0 && r.Unacked == 0 {
-			return c.reset("nothing came out of kernel TLS for stall_timeout: the crypto engine is too slow")
+		if r := c.flow.lastWait; r.Pending > 0 && r.Unacked == 0 {
+			return c.reset(causeEngine, "no record left kernel TLS within stall_timeout: the crypto engine is too slow")
 		}
-		return c.reset(stalledReason)
+		return c.reset(causeStalled, stalledReason)
 	}
-	c.backoff = max(minWait, min(2*c.backoff, maxWait))
-	return operation{kind: opWait, deadline: now.Add(c.backoff)}
+	c.flow.backoff = max(minWait, min(2*c.flow.backoff, maxWait))
+	return operation{kind: opWait, deadline: now.Add(c.flow.backoff)}
 }
 
 // passing tells an error that time mends: the kernel has no memory to spare now.

@@ -66,16 +66,16 @@ func TestLateInput(t *testing.T) {
 		response bool // else a quiet end: nothing was asked for
 	}{{"x", true}, {"\r\n", false}} {
 		sock := &scriptedSocket{}
-		c := newConn(&ts.settings, sock, "client", nil)
+		c := newConn(ts.environment(), sock, endpoint{}, nil)
 		now := time.Now()
 		op := c.start(now)
-		for _, at := range []time.Duration{1, ts.headerTimeout / 2, ts.headerTimeout - 1} {
+		for _, at := range []time.Duration{1, ts.gen.headerTimeout / 2, ts.gen.headerTimeout - 1} {
 			if op.kind != opRecv {
 				t.Fatalf("operation %d before %v", op.kind, at)
 			}
 			op = c.step(event{n: copy(op.buf, tc.input), now: now.Add(at)})
 		}
-		op = c.step(event{n: copy(op.buf, tc.input), now: now.Add(ts.headerTimeout + 1)})
+		op = c.step(event{n: copy(op.buf, tc.input), now: now.Add(ts.gen.headerTimeout + 1)})
 		if (op.kind == opSend) != tc.response || sock.shutdown == tc.response {
 			t.Errorf("%q: operation %d, FIN %v after header_timeout, want a response: %v", tc.input, op.kind, sock.shutdown, tc.response)
 		}
@@ -88,7 +88,7 @@ func TestLateLook(t *testing.T) {
 	ts := startServer(t, hello, nil)
 	for _, came := range []string{getRequest, ""} {
 		sock := &scriptedSocket{}
-		c := newConn(&ts.settings, sock, "client", nil)
+		c := newConn(ts.environment(), sock, endpoint{}, nil)
 		now := time.Now()
 		op := c.start(now)
 		op = c.step(event{n: copy(op.buf, getRequest), now: now})
@@ -98,7 +98,7 @@ func TestLateLook(t *testing.T) {
 			t.Fatalf("operation %d after a response", op.kind)
 		}
 		sock.came = came
-		now = now.Add(2 * ts.idleTimeout)
+		now = now.Add(2 * ts.gen.idleTimeout)
 		op = c.step(event{err: unix.ECANCELED, late: true, now: now})
 		if answered := op.kind == opJob; answered != (came != "") || sock.shutdown == answered {
 			t.Errorf("%q came: operation %d, FIN %v", came, op.kind, sock.shutdown)
@@ -144,11 +144,11 @@ func TestPushAgain(t *testing.T) {
 	ts := startServer(t, http.NotFoundHandler(), nil)
 	for _, async := range []bool{true, false} {
 		sock := &scriptedSocket{reading: ktls.Reading{Pending: 16406, Unacked: 16406, Unsent: 16406, Acked: 1000}}
-		c := newConn(&ts.settings, sock, "client", nil)
-		c.transport, c.async, c.state, c.acked = kernel, async, stTransfer, 1000
+		c := newConn(ts.environment(), sock, endpoint{}, nil)
+		c.transport, c.async, c.state, c.flow.acked = kernel, async, stTransfer, 1000
 		begin := time.Now()
 		now := begin
-		c.progressed = now
+		c.flow.progressed = now
 		op := c.awaitRoom(now)
 		for rounds := 0; op.kind == opRoom; rounds++ {
 			if sock.pushes != rounds+1 || rounds > 20 {
@@ -160,18 +160,18 @@ func TestPushAgain(t *testing.T) {
 			now = op.deadline
 			op = c.step(event{err: unix.ECANCELED, late: true, now: now})
 		}
-		if took := now.Sub(begin); op.kind != opClose || took != ts.stallTimeout || async != (sock.pushes > 3) {
-			t.Errorf("async %t: operation %d after %v and %d pushes, want a close after %v", async, op.kind, took, sock.pushes, ts.stallTimeout)
+		if took := now.Sub(begin); op.kind != opClose || took != ts.gen.stallTimeout || async != (sock.pushes > 3) {
+			t.Errorf("async %t: operation %d after %v and %d pushes, want a close after %v", async, op.kind, took, sock.pushes, ts.gen.stallTimeout)
 		}
 	}
 	sock := &scriptedSocket{reading: ktls.Reading{Unacked: 16406, Unsent: 16406, Acked: 1000}}
-	c := newConn(&ts.settings, sock, "client", nil)
-	c.transport, c.async, c.state, c.acked = kernel, true, stTransfer, 1000
+	c := newConn(ts.environment(), sock, endpoint{}, nil)
+	c.transport, c.async, c.state, c.flow.acked = kernel, true, stTransfer, 1000
 	now := time.Now()
-	c.progressed = now
+	c.flow.progressed = now
 	op := c.awaitRoom(now)
 	op = c.step(event{err: unix.ECANCELED, late: true, now: op.deadline})
-	if op.kind != opRoom || op.deadline.Sub(now) != ts.stallTimeout || sock.pushes != 2 {
+	if op.kind != opRoom || op.deadline.Sub(now) != ts.gen.stallTimeout || sock.pushes != 2 {
 		t.Errorf("nothing is inside: operation %d until %v, %d pushes", op.kind, op.deadline.Sub(now), sock.pushes)
 	}
 }
@@ -186,7 +186,7 @@ func TestSlowNotify(t *testing.T) {
 		want  opKind
 	}{{"slow", 100 << 10, opNotify}, {"stalled", 0, opClose}} {
 		sock := &scriptedSocket{reading: ktls.Reading{Unacked: 1 << 20, Acked: 1000}}
-		c := newConn(&ts.settings, sock, "client", nil)
+		c := newConn(ts.environment(), sock, endpoint{}, nil)
 		c.transport = kernel
 		now := time.Now()
 		if op := c.finish(now); op.kind != opNotify {
@@ -196,7 +196,7 @@ func TestSlowNotify(t *testing.T) {
 			t.Fatalf("EAGAIN leads to %d", op.kind)
 		}
 		sock.reading.Acked += tc.taken
-		op := c.step(event{err: unix.ECANCELED, late: true, now: now.Add(ts.stallTimeout)})
+		op := c.step(event{err: unix.ECANCELED, late: true, now: now.Add(ts.gen.stallTimeout)})
 		if op.kind != tc.want || sock.shutdown {
 			t.Errorf("%s: got operation %d, shutdown %v, want operation %d", tc.name, op.kind, sock.shutdown, tc.want)
 		}
@@ -208,7 +208,7 @@ func TestSlowNotify(t *testing.T) {
 func TestEngineError(t *testing.T) {
 	ts := startServer(t, http.NotFoundHandler(), nil)
 	sock := &scriptedSocket{reading: ktls.Reading{Pending: 1000, Acked: 1000}}
-	c := newConn(&ts.settings, sock, "client", nil)
+	c := newConn(ts.environment(), sock, endpoint{}, nil)
 	c.transport = kernel
 	now := time.Now()
 	for op := c.finish(now); op.kind != opClose; op = c.step(event{late: true, now: now}) {
@@ -227,7 +227,7 @@ func TestEngineError(t *testing.T) {
 func TestLongPush(t *testing.T) {
 	ts := startServer(t, http.NotFoundHandler(), nil)
 	sock := &scriptedSocket{}
-	c := newConn(&ts.settings, sock, "client", nil)
+	c := newConn(ts.environment(), sock, endpoint{}, nil)
 	c.transport, c.async = kernel, true
 	now := time.Now()
 	c.transfer = transfer{pieces: []piece{{mem: make([]byte, 400<<10)}}}
@@ -236,11 +236,11 @@ func TestLongPush(t *testing.T) {
 		t.Fatalf("operation %d, want a push", op.kind)
 	}
 	sock.reading.Pending = maxPending // so what is left has to wait
-	now = now.Add(2 * ts.stallTimeout)
+	now = now.Add(2 * ts.gen.stallTimeout)
 	if op = c.step(event{n: op.n, now: now}); op.kind != opWait {
 		t.Fatalf("operation %d after a push that took long, want a wait", op.kind)
 	}
-	if op = c.step(event{late: true, now: now.Add(ts.stallTimeout)}); op.kind != opClose {
+	if op = c.step(event{late: true, now: now.Add(ts.gen.stallTimeout)}); op.kind != opClose {
 		t.Errorf("operation %d after stall_timeout, want a reset", op.kind)
 	}
 	c.transfer, c.state = transfer{}, stTransfer
@@ -252,7 +252,7 @@ func TestLongPush(t *testing.T) {
 		t.Fatalf("operation %d, want close_notify", op.kind)
 	}
 	sock.reading.Pending = 24
-	now = now.Add(2 * ts.stallTimeout)
+	now = now.Add(2 * ts.gen.stallTimeout)
 	if op = c.step(event{n: 2, now: now}); op.kind != opWait {
 		t.Errorf("operation %d after a close_notify that took long, want the drain", op.kind)
 	}
@@ -262,7 +262,7 @@ func TestLongPush(t *testing.T) {
 // poll(2) is asked, is tried again after a pause, and not for ever.
 func TestNotifyDoesNotSpin(t *testing.T) {
 	ts := startServer(t, http.NotFoundHandler(), nil)
-	c := newConn(&ts.settings, &scriptedSocket{}, "client", nil)
+	c := newConn(ts.environment(), &scriptedSocket{}, endpoint{}, nil)
 	c.transport = kernel
 	start := time.Now()
 	now, waits := start, 0
@@ -291,10 +291,10 @@ func TestNotifyDoesNotSpin(t *testing.T) {
 func TestKeyUpdates(t *testing.T) {
 	ts := startServer(t, http.NotFoundHandler(), nil)
 	session, client := handshaken(t, ts)
-	c := newConn(&ts.settings, &scriptedSocket{}, "client", session)
-	c.transport, c.wire = user, make([]byte, wireBuffer)
+	c := newConn(ts.environment(), &scriptedSocket{}, endpoint{}, session)
+	c.transport, c.input.wire = user, make([]byte, wireBuffer)
 	now := time.Now()
-	c.since = now
+	c.input.since = now
 	op := c.nextRequest(now)
 	for range 3 {
 		if op.kind != opRecv {
@@ -311,15 +311,15 @@ func TestKeyUpdates(t *testing.T) {
 // TestLateHandshake: the same for a handshake of which a little more always comes.
 func TestLateHandshake(t *testing.T) {
 	ts := startServer(t, http.NotFoundHandler(), nil)
-	session, err := ts.sessions.Session()
+	session, err := ts.gen.sessions.Session()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer session.Close()
-	c := newConn(&ts.settings, &scriptedSocket{}, "client", session)
+	c := newConn(ts.environment(), &scriptedSocket{}, endpoint{}, session)
 	now := time.Now()
 	op := c.start(now)
-	for _, at := range []time.Duration{1, ts.headerTimeout - 1, ts.headerTimeout + 1} {
+	for _, at := range []time.Duration{1, ts.gen.headerTimeout - 1, ts.gen.headerTimeout + 1} {
 		if op.kind != opRecv {
 			t.Fatalf("operation %d before %v", op.kind, at)
 		}
@@ -346,11 +346,11 @@ func TestAbandoned(t *testing.T) {
 	}{{"it takes nothing", time.Second, 1}, {"it floods", 0, wireBuffer}} {
 		t.Run(tc.name, func(t *testing.T) {
 			sock := &scriptedSocket{reading: ktls.Reading{Unacked: 1}}
-			c := newConn(&ts.settings, sock, "client", nil)
+			c := newConn(ts.environment(), sock, endpoint{}, nil)
 			now := time.Now()
 			op := c.shutdown(now)
 			for steps := 0; op.kind == opRecv; steps++ {
-				if steps > lingerFlood/wireBuffer+int(ts.stallTimeout/time.Second) {
+				if steps > lingerFlood/wireBuffer+int(ts.gen.stallTimeout/time.Second) {
 					t.Fatal("no end")
 				}
 				now = now.Add(tc.wait)

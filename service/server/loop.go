@@ -64,6 +64,7 @@ type slot struct {
 // that a worker has.
 type loop struct {
 	*Server
+	state       *loopState
 	sys         system
 	workers     pool.Pool // for handlers, and for sealing in user space; they wait for no disk, but see storage.go
 	disk        pool.Pool // for what may
@@ -103,20 +104,19 @@ func (s *Server) Run(ready func()) error {
 func (s *Server) run(ready func()) error {
 	defer s.closeListeners()
 	defer s.waker.Close()
-	sys, err := newRingSystem(s.waker, s.stallTimeout)
+	sys, err := newRingSystem(s.waker, s.gen.stallTimeout)
 	if err != nil {
 		return err
 	}
-	// Half of the processors for handshakes: on a board's only one they share
-	// it with the loop, which sleeps most of the time.
-	n := runtime.GOMAXPROCS(0)
+	n := processors()
 	l := &loop{
 		Server:      s,
+		state:       &loopState{memory: s.memory},
 		sys:         sys,
-		workers:     pool.New(max(4, n), s.waker),
+		workers:     pool.New(cachedWorkers(n), s.waker),
 		disk:        pool.New(diskOps, s.waker),
-		storage:     storage{closer: pool.New(1, s.waker)},
-		handshakers: pool.New(max(1, n/2), s.waker),
+		storage:     storage{closer: pool.New(releaseOps, s.waker)},
+		handshakers: pool.New(handshakeWorkers(n), s.waker),
 		engine:      engine{limit: engineOps, closers: pool.New(engineOps, s.waker), tester: pool.New(1, s.waker)},
 		fills:       turns{free: maxFills},
 	}
@@ -124,7 +124,7 @@ func (s *Server) run(ready func()) error {
 }
 
 func (l *loop) run(ready func()) (err error) {
-	l.giveBack = l.release
+	l.state.giveBack = l.release
 	l.newcomers = newNewcomers(l.refused)
 	defer func() {
 		l.endRequests() // a ring that failed ends handlers too
@@ -150,7 +150,7 @@ func (l *loop) run(ready func()) (err error) {
 	l.started(l.sys.awaitWaker(tokenWaker))
 	l.accept()
 	ready()
-	for l.fatal == nil && !(l.stopping && l.live == l.storage.hung) {
+	for l.fatal == nil && !(l.state.stopping && l.live == l.storage.hung) {
 		if err := l.sys.wait(l.deadlines.next(l.sys.now()), l.complete); err != nil {
 			return err
 		}
@@ -159,9 +159,9 @@ func (l *loop) run(ready func()) (err error) {
 		l.testLate()
 		l.logRepeated()
 		l.accept()
-		l.counters.connections.Store(int64(l.live))
-		l.counters.lost.Store(int64(l.engine.lost))
-		l.counters.engineDead.Store(l.engine.dead)
+		l.proc.counters.connections.Store(int64(l.live))
+		l.proc.counters.lost.Store(int64(l.engine.lost))
+		l.proc.counters.engineDead.Store(l.engine.dead)
 	}
 	return l.fatal
 }
@@ -252,11 +252,11 @@ func (l *loop) worked(s *slot) {
 
 // stop ends accepting, and closes the connections that wait for a request.
 func (l *loop) stop() {
-	if l.stopping {
+	if l.state.stopping {
 		return
 	}
-	l.stopping = true
-	l.log.Info("stopping", "connections", l.live)
+	l.state.stopping = true
+	l.gen.log.Info("stopping", "connections", l.live)
 	for i, ln := range l.listeners {
 		if l.accepts[i] != 0 {
 			l.cancel(l.accepts[i])
@@ -277,11 +277,11 @@ func (l *loop) stop() {
 // The limit may be passed by one for each listener: an accept that is in the ring is not
 // taken back. At the limit a client is accepted, too, if a connection can end for it.
 func (l *loop) accept() {
-	if l.stopping || l.now.Before(l.resumeAt) {
+	if l.state.stopping || l.now.Before(l.resumeAt) {
 		return
 	}
 	for i, ln := range l.listeners {
-		room := l.connections - (l.live - l.yielding)
+		room := l.gen.connections - (l.live - l.yielding)
 		if l.spare > 0 {
 			room = max(room, 1)
 		}
@@ -297,22 +297,22 @@ func (l *loop) accept() {
 func (l *loop) accepted(listener int, c uring.Completion) {
 	l.accepts[listener] = 0
 	ln := l.listeners[listener]
-	if l.stopping { // from here on, clients are refused, or served by who else has the socket
+	if l.state.stopping { // from here on, clients are refused, or served by who else has the socket
 		ln.Close()
 	}
 	switch errno := c.Errno(); {
 	case errno == 0:
 		l.open(int(c.Result), ln)
-	case l.stopping:
+	case l.state.stopping:
 	case errno == unix.EMFILE || errno == unix.ENFILE || errno == unix.ENOBUFS || errno == unix.ENOMEM:
-		l.counters.acceptFailures.Add(1)
-		l.logLimited(lineAccept, slog.LevelWarn, "no connection can be accepted", slog.Any("reason", errno))
+		l.proc.counters.acceptFailures.Add(1)
+		l.state.logLimited(l.gen.log, lineAccept, slog.LevelWarn, "no connection can be accepted", slog.Any("reason", errno))
 		l.yield()
 		l.pauseAccept()
 	case errno == unix.EINVAL || errno == unix.EBADF || errno == unix.ENOTSOCK || errno == unix.EOPNOTSUPP:
 		l.fatal = fmt.Errorf("server: accept on %s: %w", ln.Addr, errno)
 	default: // the client's network: accept(2), "Error handling"
-		l.log.Debug("accept failed", "listener", ln.Addr, "reason", errno)
+		l.gen.log.Debug("accept failed", "listener", ln.Addr, "reason", errno)
 	}
 }
 
@@ -327,16 +327,14 @@ func (l *loop) open(fd int, ln *Listener) {
 	sock, peer, own, err := l.sys.take(fd)
 	var session *ktls.Session
 	if err == nil && ln.TLS {
-		session, err = l.sessions.Session()
+		session, err = l.gen.sessions.Session()
 	}
 	if err != nil {
-		l.log.Debug("connection lost at accept", "reason", err)
+		l.gen.log.Debug("connection lost at accept", "reason", err)
 		l.sys.close(fd)
 		return
 	}
-	s := &slot{fd: fd, place: -1, conn: newConn(&l.settings, sock, peer.String(), session)}
-	s.conn.scrape = ln.Metrics
-	s.conn.peer, s.conn.own = peer.Addr(), own.Addr()
+	s := &slot{fd: fd, place: -1, conn: newConn(l.environment(), sock, endpoint{peer, own, ln.Metrics}, session)}
 	i := len(l.slots)
 	if n := len(l.free); n > 0 {
 		i, l.free = l.free[n-1], l.free[:n-1]
@@ -347,11 +345,14 @@ func (l *loop) open(fd int, ln *Listener) {
 	s.token = uint64(i)
 	l.count(1)
 	// A bound for each client's address would choose here, too.
-	if !ln.Metrics && l.live-l.yielding > l.connections {
+	if !ln.Metrics && l.live-l.yielding > l.gen.connections {
 		l.yield()
 	}
 	l.perform(s, s.conn.start(l.now))
 }
+
+// environment surrounds the connections of the loop.
+func (l *loop) environment() environment { return environment{l.gen, l.proc, l.state} }
 
 // step gives a connection the end of its operation, and performs the next.
 func (l *loop) step(s *slot, c uring.Completion) {
@@ -398,7 +399,7 @@ func (l *loop) closed(s *slot) {
 // count takes that there is a connection more, or less.
 func (l *loop) count(n int) {
 	l.live += n
-	l.share = l.memory / int64(max(1, l.live))
+	l.state.share = l.state.memory / int64(max(1, l.live))
 }
 
 // uncount takes that a connection is not there any more to end for another.
@@ -414,7 +415,7 @@ func (l *loop) uncount(s *slot) {
 
 // countSpare looks whether a connection could end for another.
 func (l *loop) countSpare(s *slot) {
-	spare := !s.yields && !s.conn.scrape && (s.conn.idle() || s.conn.arrived())
+	spare := !s.yields && !s.conn.client.metrics && (s.conn.idle() || s.conn.arrived())
 	switch {
 	case spare && !s.spare:
 		l.spare++
@@ -450,9 +451,9 @@ func (l *loop) yield() {
 // yieldsBefore reports whether a is to end rather than b.
 func yieldsBefore(a, b *conn) bool {
 	if a.arrived() || b.arrived() {
-		return a.arrived() && (!b.arrived() || a.linger.until.Before(b.linger.until))
+		return a.arrived() && (!b.arrived() || a.ending.linger.until.Before(b.ending.linger.until))
 	}
-	return a.since.Before(b.since)
+	return a.input.since.Before(b.input.since)
 }
 
 // perform starts what a connection asks for.

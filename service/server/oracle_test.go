@@ -219,16 +219,20 @@ func (c *memoryConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *memoryConn) SetWriteDeadline(time.Time) error { return nil }
 
 // driveSettings are for drive.
-func driveSettings(h http.Handler) *settings {
-	return &settings{lifetime: context.Background(), handler: h, headerTimeout: time.Hour, idleTimeout: time.Hour, stallTimeout: time.Hour, buffer: minBuffer, log: slog.New(slog.DiscardHandler)}
+func driveSettings(h http.Handler) environment {
+	return environment{
+		gen:  &generation{handler: h, headerTimeout: time.Hour, idleTimeout: time.Hour, stallTimeout: time.Hour, buffer: minBuffer, log: slog.New(slog.DiscardHandler)},
+		proc: &process{lifetime: context.Background()},
+		loop: &loopState{},
+	}
 }
 
 // drive runs a connection's states over what a client says before it closes its
 // side, received in pieces of the sizes that next returns, and returns what was
 // sent. Nothing else happens to it: the socket takes everything.
-func drive(t testing.TB, s *settings, say []byte, next func() int) []byte {
+func drive(t testing.TB, s environment, say []byte, next func() int) []byte {
 	sock := &scriptedSocket{}
-	c := newConn(s, sock, "client", nil)
+	c := newConn(s, sock, endpoint{}, nil)
 	c.place = placeHere // no splicing
 	now := time.Now()
 	var sent []byte

@@ -67,10 +67,10 @@ func (c *conn) fit(now time.Time) {
 	case p.fillings < growAfter:
 		return
 	case took < growAfter*fastPipe:
-		size = min(2*size, maxPipe, int(c.buffer/2))
+		size = min(2*size, maxPipe, int(c.gen.buffer/2))
 	}
 	p.mark, p.fillings = now, 0
-	if size == p.size || size > p.size && (p.fixed || p.size == chunk && c.grown >= maxGrown) {
+	if size == p.size || size > p.size && (p.fixed || p.size == chunk && c.loop.grown >= maxGrown) {
 		return
 	}
 	if err := c.sock.ResizePipe(p, size); err != nil { // EPERM: this user's pipes have enough pages
@@ -85,8 +85,8 @@ func (c *conn) fit(now time.Time) {
 func (c *conn) resized(before, after int) {
 	switch {
 	case before == chunk && after > chunk:
-		c.grown++
+		c.loop.grown++
 	case before > chunk && after == chunk:
-		c.grown--
+		c.loop.grown--
 	}
 }

@@ -50,8 +50,9 @@ func TestFit(t *testing.T) {
 		{"kernel TLS", kernel, fastPipe / 2, 4 << 20, maxPipe, 0, chunk},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := &settings{buffer: tc.buffer, grown: tc.grown}
-			c := newConn(s, &resizingSocket{limit: tc.limit}, "client", nil)
+			env := driveSettings(nil)
+			env.gen.buffer, env.loop.grown = tc.buffer, tc.grown
+			c := newConn(env, &resizingSocket{limit: tc.limit}, endpoint{}, nil)
 			c.transport = tc.transport
 			c.transfer.pipe = &pipe{size: chunk}
 			now := time.Unix(1e9, 0)
@@ -62,16 +63,16 @@ func TestFit(t *testing.T) {
 			if got := c.transfer.pipe.size; got != tc.want {
 				t.Errorf("a pipe of %d bytes, want %d", got, tc.want)
 			}
-			if grown := tc.want > chunk; s.grown != tc.grown && !grown || grown && s.grown != tc.grown+1 {
-				t.Errorf("%d pipes are counted, %d before", s.grown, tc.grown)
+			if grown := tc.want > chunk; env.loop.grown != tc.grown && !grown || grown && env.loop.grown != tc.grown+1 {
+				t.Errorf("%d pipes are counted, %d before", env.loop.grown, tc.grown)
 			}
 			c.fit(now.Add(growAfter * slowPipe * 2)) // it has become slow
 			if got := c.transfer.pipe.size; got != chunk {
 				t.Errorf("a pipe of %d bytes when the client has become slow", got)
 			}
 			c.endTransfer()
-			if s.grown != tc.grown {
-				t.Errorf("%d pipes are counted in the end, %d before", s.grown, tc.grown)
+			if env.loop.grown != tc.grown {
+				t.Errorf("%d pipes are counted in the end, %d before", env.loop.grown, tc.grown)
 			}
 		})
 	}

@@ -17,16 +17,16 @@ import (
 // small file is ready to be sent. What would wait for a disk is left, with http1.ErrWouldBlock,
 // unless wait is true; the next call goes on there. It runs on a worker.
 func (c *conn) answer(wait bool) error {
-	if c.response == nil {
-		handler := c.handler
-		if c.scrape {
-			handler = &c.counters
+	if c.exchange.response == nil {
+		handler := c.gen.handler
+		if c.client.metrics {
+			handler = &c.proc.counters
 		}
-		r, err := http1.Serve(c.lifetime, handler, c.request, http1.Options{MayBlock: wait, MayPostpone: c.postponed < maxPostponed})
+		r, err := http1.Serve(c.proc.lifetime, handler, c.exchange.request, http1.Options{MayBlock: wait, MayPostpone: c.exchange.postponed < maxPostponed})
 		if err != nil {
 			return err
 		}
-		c.response = r
+		c.exchange.response = r
 		c.transfer = transfer{pieces: plan(make([]byte, headRoom), r.Segments, c.splices(r.Segments))}
 	}
 	if err := c.transfer.load(wait); err != nil {
@@ -43,8 +43,8 @@ func (c *conn) closeRead() {
 	if !t.ready || len(t.pieces) != 1 || t.pieces[0].n > 0 {
 		return
 	}
-	for i := range c.response.Segments {
-		if s := &c.response.Segments[i]; s.File != nil && !s.File.Deleted() {
+	for i := range c.exchange.response.Segments {
+		if s := &c.exchange.response.Segments[i]; s.File != nil && !s.File.Deleted() {
 			s.File.Release()
 			s.File = nil
 		}
@@ -65,10 +65,10 @@ const maxPostponed = 3
 
 // dropAnswer gives back an answer of which nothing was sent.
 func (c *conn) dropAnswer() {
-	if c.response != nil {
-		c.release(c.response.Segments)
+	if c.exchange.response != nil {
+		c.release(c.exchange.response.Segments)
 	}
-	c.response, c.transfer = nil, transfer{}
+	c.exchange.response, c.transfer = nil, transfer{}
 }
 
 // read has a worker read what the first piece lacks; one that may wait, if wait is true.
@@ -175,10 +175,10 @@ func (c *conn) check(now time.Time) operation {
 
 func (c *conn) checked(ev event) operation {
 	if !ev.late && c.jobErr != nil { // late: storage does not answer
-		return c.reset(c.jobErr.Error())
+		return c.reset(causeFile, c.jobErr.Error())
 	}
 	// A slow disk is not a stalled client; nor does a look make a stalled client a live one.
-	c.progressed = c.progressed.Add(ev.now.Sub(c.transfer.checkedAt))
+	c.flow.progressed = c.flow.progressed.Add(ev.now.Sub(c.transfer.checkedAt))
 	c.transfer.checkedAt = ev.now
 	return c.fill(ev.now)
 }
@@ -186,7 +186,7 @@ func (c *conn) checked(ev event) operation {
 func (c *conn) readDone(ev event) operation {
 	switch err := c.jobErr; {
 	case ev.late:
-		return c.reset(fmt.Sprintf("%s was not read within stall_timeout: storage is too slow", c.transfer.pieces[0].file.Name()))
+		return c.reset(causeStorage, fmt.Sprintf("%s was not read within stall_timeout: storage is too slow", c.transfer.pieces[0].file.Name()))
 	case err == http1.ErrWouldBlock && c.transfer.pieces[0].cached:
 		t := &c.transfer
 		t.putBack()
@@ -202,7 +202,7 @@ func (c *conn) readDone(ev event) operation {
 		c.transfer.phase = phAgain
 		return c.pause(ev.now)
 	case err != nil:
-		return c.reset(err.Error())
+		return c.reset(causeFile, err.Error())
 	}
 	return c.loaded(ev.now)
 }
@@ -212,7 +212,7 @@ func (c *conn) loaded(now time.Time) operation {
 	t := &c.transfer
 	p := &t.pieces[0]
 	t.out, t.buf, p.mem, t.ready = t.buf, nil, nil, false
-	c.progressed = now // a slow disk is not a stalled client
+	c.flow.progressed = now // a slow disk is not a stalled client
 	if p.n == 0 {
 		t.pieces = t.pieces[1:]
 	}

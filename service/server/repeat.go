@@ -42,23 +42,23 @@ type repeat struct {
 }
 
 // logLimited writes a line of a kind, or counts it and writes it for debugging alone.
-func (s *settings) logLimited(kind lineKind, level slog.Level, text string, attrs ...slog.Attr) {
+func (s *loopState) logLimited(log *slog.Logger, kind lineKind, level slog.Level, text string, attrs ...slog.Attr) {
 	r := &s.repeats[kind]
 	if r.open {
-		s.log.LogAttrs(context.Background(), slog.LevelDebug, text, attrs...)
+		log.LogAttrs(context.Background(), slog.LevelDebug, text, attrs...)
 		r.left++
 		r.level, r.text, r.attrs = level, text, attrs
 		return
 	}
 	r.open = true
-	s.log.LogAttrs(context.Background(), level, text, attrs...)
+	log.LogAttrs(context.Background(), level, text, attrs...)
 }
 
 // logRepeated writes the last of the lines that were left out, with their number, once
 // lineInterval is over.
 func (l *loop) logRepeated() {
-	for i := range l.repeats {
-		switch r := &l.repeats[i]; {
+	for i := range l.state.repeats {
+		switch r := &l.state.repeats[i]; {
 		case !r.open:
 			continue
 		case r.until.IsZero():
@@ -68,11 +68,11 @@ func (l *loop) logRepeated() {
 			*r = repeat{}
 			continue
 		default:
-			l.log.LogAttrs(context.Background(), r.level, r.text, append(r.attrs, slog.Int("repeated", r.left))...)
+			l.gen.log.LogAttrs(context.Background(), r.level, r.text, append(r.attrs, slog.Int("repeated", r.left))...)
 			*r = repeat{open: true}
 		}
-		l.repeats[i].until = l.now.Add(lineInterval)
-		l.deadlines.set(&slot{place: -1}, l.repeats[i].until) // to be awake then
+		l.state.repeats[i].until = l.now.Add(lineInterval)
+		l.deadlines.set(&slot{place: -1}, l.state.repeats[i].until) // to be awake then
 	}
 }
 
@@ -123,12 +123,12 @@ func failureIndex(name string) int {
 
 // handshakeFailed logs and counts a handshake that failed with an error of crypto/tls.
 func (c *conn) handshakeFailed(err error) {
-	c.counters.handshakes[handshakeFailure(err)].Add(1)
-	c.logLimited(lineHandshake, slog.LevelInfo, "TLS handshake failed", slog.String("remote", c.remote), slog.Any("reason", err))
+	c.proc.counters.handshakes[handshakeFailure(err)].Add(1)
+	c.loop.logLimited(c.gen.log, lineHandshake, slog.LevelInfo, "TLS handshake failed", slog.Any("remote", c.client.peer), slog.Any("reason", err))
 }
 
 // handshakeEnded ends a connection on which no handshake came to its end.
 func (c *conn) handshakeEnded(name, reason string) operation {
-	c.counters.handshakes[failureIndex(name)].Add(1)
-	return c.reset(reason)
+	c.proc.counters.handshakes[failureIndex(name)].Add(1)
+	return c.reset(causeHandshake, reason)
 }

@@ -25,14 +25,14 @@ func TestRepeats(t *testing.T) {
 		return a
 	}
 	e := newEngineLoop(t, 0)
-	e.log = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
-	warn := func(n int) { e.logLimited(lineAccept, slog.LevelWarn, "w", slog.Int("n", n)) }
+	e.gen.log = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
+	warn := func(n int) { e.state.logLimited(e.gen.log, lineAccept, slog.LevelWarn, "w", slog.Int("n", n)) }
 	turn := func(d time.Duration) { e.now = e.now.Add(d); e.logRepeated() }
 	for n := range 5 {
 		warn(n)
 		turn(0)
 	}
-	e.logLimited(lineRecord, slog.LevelWarn, "other")
+	e.state.logLimited(e.gen.log, lineRecord, slog.LevelWarn, "other")
 	turn(lineInterval - 1)
 	turn(1)
 	warn(5)

@@ -33,7 +33,7 @@ type Options struct {
 	Encryptors []offload.Driver
 	// TestCipher has the kernel encrypt with some cipher suites, and compares. It must return
 	// soon after its context ends, whatever the kernel does. An error that wraps
-	// ErrInconclusive says nothing of the driver. Needed to Offload, since an asynchronous
+	// offload.ErrInconclusive says nothing of the driver. Needed to Offload, since an asynchronous
 	// driver may come at any time.
 	TestCipher func(context.Context, []uint16) error
 	// Picked tells whom the kernel would pick now for a cipher suite. It is called twice for
@@ -108,8 +108,9 @@ func (l *Listener) Close() error {
 
 // A Server serves its listeners until Shutdown. Make it with New.
 type Server struct {
-	settings
-	connections int
+	gen         *generation
+	proc        *process
+	memory      int64 // Options.Memory
 	listeners   []*Listener
 	waker       *pool.Waker
 	testCipher  func(context.Context, []uint16) error
@@ -133,35 +134,34 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		settings: settings{
+		gen: &generation{
 			handler:       opts.Handler,
 			require:       opts.Require,
-			drivers:       drivers{picked: opts.Picked},
 			headerTimeout: opts.HeaderTimeout,
 			idleTimeout:   opts.IdleTimeout,
 			stallTimeout:  opts.StallTimeout,
 			buffer:        max(opts.Buffer, minBuffer),
-			memory:        opts.Memory,
+			connections:   opts.Connections,
 			log:           opts.Log,
 			access:        opts.Access,
-			sameHost:      sameHost,
 		},
-		connections: opts.Connections,
-		listeners:   listeners,
-		waker:       waker,
-		testCipher:  opts.TestCipher,
-		examine:     opts.Examine,
-		refused:     opts.Refused,
-		notice:      opts.Notice,
+		proc:       &process{drivers: drivers{picked: opts.Picked}, sameHost: sameHost},
+		memory:     opts.Memory,
+		listeners:  listeners,
+		waker:      waker,
+		testCipher: opts.TestCipher,
+		examine:    opts.Examine,
+		refused:    opts.Refused,
+		notice:     opts.Notice,
 	}
-	s.offloads.Store(opts.Offload)
-	s.drivers.add(opts.Encryptors)
-	s.counters.drivers = &s.drivers
-	s.lifetime, s.endRequests = context.WithCancel(context.Background())
+	s.proc.offloads.Store(opts.Offload)
+	s.proc.drivers.add(opts.Encryptors)
+	s.proc.counters.drivers = &s.proc.drivers
+	s.proc.lifetime, s.endRequests = context.WithCancel(context.Background())
 	if opts.TLS != nil {
 		ktls.PreferTLS13(opts.Prefer)
-		s.sessions = ktls.NewServer(opts.TLS)
-		s.sessions.PreferTLS12(opts.Prefer)
+		s.gen.sessions = ktls.NewServer(opts.TLS)
+		s.gen.sessions.PreferTLS12(opts.Prefer)
 	}
 	return s, nil
 }

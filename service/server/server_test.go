@@ -76,6 +76,11 @@ type testServer struct {
 	ended               chan error
 }
 
+// environment surrounds a connection that a test makes beside those of the server.
+func (ts *testServer) environment() environment {
+	return environment{ts.gen, ts.proc, &loopState{}}
+}
+
 type lockedBuffer struct {
 	mu  chan struct{}
 	buf bytes.Buffer
@@ -141,7 +146,7 @@ func startServerOn(t *testing.T, h http.Handler, change func(*Options), sameHost
 	if ts.Server, err = New(opts, listeners); err != nil {
 		t.Fatal(err)
 	}
-	ts.sameHost = sameHost
+	ts.proc.sameHost = sameHost
 	ready := make(chan struct{})
 	go func() { ts.ended <- ts.Run(func() { close(ready) }) }()
 	select {

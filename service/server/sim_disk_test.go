@@ -70,7 +70,7 @@ func (w *world) beginJobs() {
 // waited finds jobs that should have been withdrawn.
 func (w *world) waited() {
 	for _, j := range w.jobs {
-		if (j.pool == w.loop.disk || j.pool == w.loop.workers) && !j.begun && w.clock.Sub(j.at) >= w.loop.stallTimeout {
+		if (j.pool == w.loop.disk || j.pool == w.loop.workers) && !j.begun && w.clock.Sub(j.at) >= w.loop.gen.stallTimeout {
 			w.fault("a job has not begun for %v", w.clock.Sub(j.at))
 		}
 	}

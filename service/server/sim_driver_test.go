@@ -65,7 +65,7 @@ func (w *world) picked(uint16) platform.Pick {
 
 // known tells whether the service has found the driver right.
 func (w *world) known() bool {
-	return slices.ContainsFunc(w.loop.drivers.list(), func(e offload.Driver) bool { return e.Name == w.driver.name })
+	return slices.ContainsFunc(w.loop.proc.drivers.list(), func(e offload.Driver) bool { return e.Name == w.driver.name })
 }
 
 // examine is how the service has the driver tested that is there.

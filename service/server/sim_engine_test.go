@@ -108,7 +108,7 @@ func (w *world) stops(j simJob) bool {
 			return false
 		}
 		c := w.loop.slots[j.token].conn
-		if c.state != stOffload || !c.offloads.Load() && !c.offloading.Load() {
+		if c.state != stOffload || !c.proc.offloads.Load() && !c.offloading.Load() {
 			return false
 		}
 		c.offloading.Store(true)

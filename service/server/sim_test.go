@@ -86,34 +86,37 @@ func newWorld(s *script, id *simIdentity) *world {
 	w.hasty = w.chance(50)
 	w.fills = 1 + w.choice(2)
 	local := w.chance(100)
+	gen := &generation{
+		handler:       simHandler{w},
+		sessions:      ktls.NewServer(&tls.Config{Certificates: []tls.Certificate{id.cert}}),
+		require:       w.chance(50),
+		headerTimeout: 10 * time.Second, idleTimeout: 20 * time.Second, stallTimeout: 30 * time.Second,
+		buffer: []int64{minBuffer, 96 << 10}[w.choice(2)], // the smaller is met more often
+		log:    simLogger(),
+	}
+	state := &loopState{memory: []int64{0, 150 << 10, 1 << 40}[w.choice(3)]}
+	gen.connections = 1 + w.choice(4)
 	server := &Server{
-		settings: settings{
-			lifetime:      context.Background(),
-			handler:       simHandler{w},
-			sessions:      ktls.NewServer(&tls.Config{Certificates: []tls.Certificate{id.cert}}),
-			require:       w.chance(50),
-			headerTimeout: 10 * time.Second, idleTimeout: 20 * time.Second, stallTimeout: 30 * time.Second,
-			buffer:   []int64{minBuffer, 96 << 10}[w.choice(2)], // the smaller is met more often
-			memory:   []int64{0, 150 << 10, 1 << 40}[w.choice(3)],
+		gen: gen,
+		proc: &process{
+			lifetime: context.Background(),
 			drivers:  drivers{picked: w.picked},
-			log:      simLogger(),
 			sameHost: func(_, _ netip.Addr) bool { return local },
 		},
 		endRequests: func() {},
-		connections: 1 + w.choice(4),
 		testCipher:  w.testCipher,
 		examine:     w.examine,
 		listeners:   []*Listener{{fd: -1}, {fd: -1, TLS: true}},
 	}
-	server.offloads.Store(true)
-	server.drivers.add(w.driver.encryptors())
+	server.proc.offloads.Store(true)
+	server.proc.drivers.add(w.driver.encryptors())
 	if w.chance(500) {
 		w.swapDrivers()
 	}
 	pool := func() *simPool { return &simPool{w: w} }
 	w.disk = w.newDisk()
 	w.loop = &loop{
-		Server: server, sys: w, fills: turns{free: w.fills},
+		Server: server, state: state, sys: w, fills: turns{free: w.fills},
 		workers: pool(), disk: pool(), handshakers: pool(),
 		storage: storage{closer: &simPool{w: w, free: true}},
 		engine:  engine{limit: 1 + w.choice(3), closers: pool(), tester: &simPool{w: w, free: true}},
@@ -125,7 +128,7 @@ func newWorld(s *script, id *simIdentity) *world {
 	for i := range clients {
 		w.clients = append(w.clients, w.newClient(uint16(1000+i), id))
 	}
-	if server.require {
+	if server.gen.require {
 		for _, c := range w.clients {
 			c.excused("kernel TLS is required, and need not be there")
 		}

@@ -316,7 +316,7 @@ func (w *world) describe() string {
 	text := fmt.Sprintf("%d steps, %v, engine %+v and %+v; %d connections, %d operations, %d jobs;", w.steps, w.clock.Unix()-1e9, w.engine, w.loop.engine, w.loop.live, len(w.flights), len(w.jobs))
 	for _, s := range w.loop.slots {
 		if s.conn != nil {
-			text += fmt.Sprintf(" state %d, phase %d", s.conn.state, s.conn.transfer.phase)
+			text += fmt.Sprintf(" state %v, phase %v", s.conn.state, s.conn.transfer.phase)
 		}
 	}
 	for _, c := range w.clients {
@@ -385,7 +385,7 @@ func (w *world) move() {
 		if n := c.sock.pendingBytes(); n > maxPending {
 			w.fault("client %d: %d bytes are inside kernel TLS", c.port, n)
 		}
-		if n := int64(w.heldFor(c)); n > w.loop.buffer {
+		if n := int64(w.heldFor(c)); n > w.loop.gen.buffer {
 			w.fault("the kernel holds %d bytes for client %d", n, c.port)
 		}
 	}

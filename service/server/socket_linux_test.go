@@ -39,11 +39,11 @@ func TestStallBound(t *testing.T) {
 
 // TestStallReason: that end is told as stall_timeout's, and is not taken for the client's.
 func TestStallReason(t *testing.T) {
-	c := newConn(driveSettings(hello), &scriptedSocket{err: unix.ETIMEDOUT}, "", nil)
-	c.response = http1.NewResponse(false)
+	c := newConn(driveSettings(hello), &scriptedSocket{err: unix.ETIMEDOUT}, endpoint{}, nil)
+	c.exchange.response = http1.NewResponse(false)
 	var reasons logLines
-	c.log = reasons.logger()
-	c.access = true
+	c.gen.log = reasons.logger()
+	c.gen.access = true
 	c.fail(unix.ETIMEDOUT)
 	if c.left || !reasons.has("level=WARN", stalledReason) {
 		t.Errorf("left by the client %v, logged %q", c.left, reasons.String())

@@ -17,14 +17,10 @@ import (
 // does not know where on the disk the file's bytes are, it reads that, and waits
 // (page_cache_sync_ra in mm/readahead.c, ext4_map_blocks in fs/ext4/inode.c). The inode
 // must be in memory for that, or the handler has run, and read, where it may wait.
-const (
-	// diskOps is how many jobs may wait for a disk at a time; each keeps a thread, see
-	// turns.go.
-	diskOps = 4
-	// diskTime is how long a read may take before the log says so, and how long jobs
-	// may go on when the loop has ended.
-	diskTime = 5 * time.Second
-)
+
+// diskTime is how long a read may take before the log says so, and how long jobs
+// may go on when the loop has ended.
+const diskTime = 5 * time.Second
 
 // ErrStorage is Run's error when connections were reset since the storage that they
 // waited for did not answer.
@@ -44,7 +40,7 @@ type storage struct {
 // work has a worker of p run the job of op.
 func (l *loop) work(s *slot, op operation, p pool.Pool) {
 	s.working, s.pool, s.asked = true, p, l.now
-	l.deadlines.set(s, l.now.Add(min(diskTime, l.stallTimeout)))
+	l.deadlines.set(s, l.now.Add(min(diskTime, l.gen.stallTimeout)))
 	p.Submit(s.token, op.job)
 }
 
@@ -58,9 +54,9 @@ func (l *loop) beginRead(s *slot, op operation) {
 // slowRead looks at a job or a read into a pipe that has taken long. What has not begun
 // by stall_timeout is withdrawn, and its event is late; what has begun cannot be ended.
 func (l *loop) slowRead(s *slot) {
-	next := l.now.Add(min(diskTime, l.stallTimeout))
+	next := l.now.Add(min(diskTime, l.gen.stallTimeout))
 	if p := s.pool; p != nil && !p.Runs(s.token) {
-		switch due := s.asked.Add(l.stallTimeout); {
+		switch due := s.asked.Add(l.gen.stallTimeout); {
 		case l.now.Before(due) && due.Before(next):
 			next = due
 		case l.now.Before(due):
@@ -80,10 +76,10 @@ func (l *loop) slowRead(s *slot) {
 	if took >= diskTime && !s.slow {
 		s.slow = true
 		if l.storage.slow++; l.storage.slow == 1 {
-			l.log.Warn("storage does not answer", "for", diskTime)
+			l.gen.log.Warn("storage does not answer", "for", diskTime)
 		}
 	}
-	if took >= l.stallTimeout && !s.hung {
+	if took >= l.gen.stallTimeout && !s.hung {
 		s.hung = true
 		l.storage.hung++
 	}
@@ -93,7 +89,7 @@ func (l *loop) slowRead(s *slot) {
 func (l *loop) read(s *slot) {
 	if s.slow {
 		if l.storage.slow--; l.storage.slow == 0 {
-			l.log.Info("storage answers again")
+			l.gen.log.Info("storage answers again")
 		}
 	}
 	if s.hung {

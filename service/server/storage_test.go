@@ -208,14 +208,15 @@ func (failingFile) ReadAt([]byte, int64) (int, error)  { return 0, unix.EIO }
 func TestStorageLog(t *testing.T) {
 	var log bytes.Buffer
 	sys := &engineSystem{clock: time.Unix(1e9, 0)}
-	s := &Server{settings: *driveSettings(nil)}
-	s.log = slog.New(slog.NewTextHandler(&log, nil))
+	env := driveSettings(nil)
+	s := &Server{gen: env.gen, proc: env.proc}
+	s.gen.log = slog.New(slog.NewTextHandler(&log, nil))
 	disk := &handPool{}
-	l := &loop{Server: s, sys: sys, disk: disk, workers: &handPool{}, handshakers: &handPool{}, storage: storage{closer: &handPool{}}, now: sys.clock,
+	l := &loop{Server: s, state: env.loop, sys: sys, disk: disk, workers: &handPool{}, handshakers: &handPool{}, storage: storage{closer: &handPool{}}, now: sys.clock,
 		engine: engine{closers: &handPool{}, tester: &handPool{}}}
 	w := newWorld(&script{}, newSimIdentity(t))
 	for i := range uint64(2) {
-		c := newConn(&s.settings, &simSocket{w: w}, "client", nil)
+		c := newConn(l.environment(), &simSocket{w: w}, endpoint{}, nil)
 		c.transfer.pieces = []piece{{file: &simOpen{w: w, size: 1000}, n: 1000, last: true}}
 		l.slots = append(l.slots, &slot{conn: c, token: i, place: -1})
 		l.perform(l.slots[i], c.read(true))

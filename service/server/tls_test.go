@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -80,9 +79,9 @@ func TestLogTLS(t *testing.T) {
 	if log := ts.log.String(); !strings.Contains(log, want) || !strings.Contains(log, with) || strings.Contains(log, "gcm-aes-caam") {
 		t.Errorf("no line with %q and %q in\n%s", want, with, log)
 	}
-	c := &conn{settings: &settings{log: slog.New(slog.NewTextHandler(ts.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}, transport: kernel, by: all[0]}
+	c := &conn{gen: ts.gen, transport: kernel, driver: all[0]}
 	c.session, _ = handshaken(t, ts)
-	c.logTLS()
+	c.secured()
 	if log := ts.log.String(); !strings.Contains(log, `transport="kernel TLS" driver=gcm-aes-caam asynchronous=true hardware=true`) {
 		t.Errorf("the driver is not named in\n%s", log)
 	}
@@ -209,7 +208,7 @@ func (acceptingKernel) OutQueue() (int, error) { return 0, nil }
 // handshaken returns a session after its handshake, and its client.
 func handshaken(t *testing.T, ts *testServer) (*ktls.Session, *rawtls.Client) {
 	t.Helper()
-	session, err := ts.sessions.Session()
+	session, err := ts.gen.sessions.Session()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,18 +276,18 @@ func TestLastWord(t *testing.T) {
 				t.Fatal(err)
 			}
 			sock := &scriptedSocket{}
-			c := newConn(&ts.settings, sock, "client", session)
-			c.transport, c.wire = kernel, make([]byte, wireBuffer)
+			c := newConn(ts.environment(), sock, endpoint{}, session)
+			c.transport, c.input.wire = kernel, make([]byte, wireBuffer)
 			now := time.Now()
-			c.since = now
+			c.input.since = now
 			op := c.nextRequest(now)
 			for stream := tc.make(client); op.kind == opRecv && len(stream) > 0; {
 				n := copy(op.buf, stream)
 				stream = stream[n:]
 				op = c.step(event{n: n, now: now})
 			}
-			if op.kind != opNotify || !bytes.Equal(c.lastWord.Payload, tc.want) {
-				t.Fatalf("operation %d, %v; want an alert to be sent, % d", op.kind, c.lastWord, tc.want)
+			if op.kind != opNotify || !bytes.Equal(c.ending.alert.Payload, tc.want) {
+				t.Fatalf("operation %d, %v; want an alert to be sent, % d", op.kind, c.ending.alert, tc.want)
 			}
 			// What is still inside kernel TLS comes before FIN.
 			sock.reading.Pending = 24
@@ -332,12 +331,13 @@ func TestRefusedByKernel(t *testing.T) {
 		{"taken, and lost", io.ErrUnexpectedEOF, false, tls.TLS_AES_128_GCM_SHA256, opClose, "unexpected EOF"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := &settings{log: ts.settings.log, headerTimeout: time.Minute, require: tc.require}
-			s.offloads.Store(true)
-			s.drivers.add([]offload.Driver{{Suite: tc.takes}})
+			env := driveSettings(hello)
+			env.gen.log, env.gen.require = ts.gen.log, tc.require
+			env.proc.offloads.Store(true)
+			env.proc.drivers.add([]offload.Driver{{Suite: tc.takes}})
 			session, _ := handshaken(t, ts)
-			c := newConn(s, &refusingSocket{err: tc.err}, tc.name, session)
-			c.wire = make([]byte, wireBuffer)
+			c := newConn(env, &refusingSocket{err: tc.err}, endpoint{}, session)
+			c.input.wire = make([]byte, wireBuffer)
 			op := c.offloadSession(time.Now())
 			if op.kind != opOffload {
 				t.Fatalf("operation %d, want a job", op.kind)
@@ -355,24 +355,24 @@ func TestRefusedByKernel(t *testing.T) {
 // records as is safe.
 func TestRecordLimit(t *testing.T) {
 	s := driveSettings(hello)
-	c := newConn(s, &scriptedSocket{}, "", nil)
+	c := newConn(s, &scriptedSocket{}, endpoint{}, nil)
 	c.transport = kernel
 	for _, n := range []int{1, maxRecord, maxRecord + 1} {
 		c.encrypts(n, false)
 	}
-	if c.records != 4 {
-		t.Fatalf("%d records, want 4", c.records)
+	if c.flow.records != 4 {
+		t.Fatalf("%d records, want 4", c.flow.records)
 	}
 	for _, tc := range []struct {
 		records int64
 		closes  bool
 	}{{maxRecords - 1, false}, {maxRecords, true}} {
-		c.records = tc.records
-		c.in = []byte(getRequest)
-		c.handle(len(c.in), time.Time{}).job()
+		c.flow.records = tc.records
+		c.input.buf = []byte(getRequest)
+		c.handle(len(c.input.buf), time.Time{}).job()
 		c.handled(event{})
-		if c.close != tc.closes {
-			t.Errorf("after %d records: closes %v, want %v", tc.records, c.close, tc.closes)
+		if c.exchange.close != tc.closes {
+			t.Errorf("after %d records: closes %v, want %v", tc.records, c.exchange.close, tc.closes)
 		}
 		c.dropAnswer()
 	}

@@ -75,7 +75,7 @@ func (c *conn) splices(segments []http1.Segment) bool {
 	}
 	if c.place == placeUnknown {
 		c.place = placeElsewhere
-		if c.sameHost(c.peer, c.own) {
+		if c.proc.sameHost(c.client.peer.Addr(), c.client.own.Addr()) {
 			c.place = placeHere
 		}
 	}
@@ -106,6 +106,10 @@ const (
 	phHold                // the kernel to hold less, before more is put into the pipe
 	phFill                // bytes of a file, into the pipe
 )
+
+func (p phase) String() string {
+	return [...]string{"read", "read again", "check", "settle", "seal", "gate", "push", "room", "hold", "fill"}[p]
+}
 
 // A transfer sends pieces in order.
 type transfer struct {
@@ -173,7 +177,7 @@ func (t *transfer) head(write func(room []byte) []byte) {
 // send sends the pieces of a transfer, and goes on with then.
 func (c *conn) send(now time.Time, then func(time.Time) operation) operation {
 	c.then = then
-	c.progressed = now
+	c.flow.progressed = now
 	return c.nextPiece(now)
 }
 
@@ -181,7 +185,7 @@ func (c *conn) send(now time.Time, then func(time.Time) operation) operation {
 func (c *conn) sendRaw(records []byte, now time.Time, then func(time.Time) operation) operation {
 	c.transfer = transfer{out: records}
 	c.then = then
-	c.progressed = now
+	c.flow.progressed = now
 	if len(records) == 0 {
 		return then(now)
 	}
@@ -291,9 +295,9 @@ func (t *transfer) follows() bool {
 func (c *conn) sealDone(ev event) operation {
 	switch {
 	case ev.late:
-		return c.reset("nothing was sealed within stall_timeout: all workers are busy")
+		return c.reset(causeBusy, "no record encrypted within stall_timeout: all workers are busy")
 	case c.jobErr != nil:
-		return c.reset(c.jobErr.Error())
+		return c.reset(causeTLS, c.jobErr.Error())
 	}
 	return c.gate(ev.now)
 }
@@ -328,10 +332,10 @@ func (c *conn) pushed(ev event) operation {
 	case ev.err != 0:
 		return c.fail(ev.err)
 	case ev.n == 0:
-		return c.reset("the socket took nothing")
+		return c.reset(causeSocket, "the socket accepted no bytes")
 	}
-	t.refused, c.pushAgain = false, 0
-	c.progressed = ev.now // a crypto engine that keeps pushes waiting is not a stalled client
+	t.refused, c.flow.pushAgain = false, 0
+	c.flow.progressed = ev.now // a crypto engine that keeps pushes waiting is not a stalled client
 	c.sock.Sent(ev.n)
 	c.encrypts(ev.n, t.pushing.more || ev.n < t.pushing.n)
 	if t.held > 0 {
@@ -364,13 +368,13 @@ func (c *conn) pushed(ev event) operation {
 func (c *conn) awaitRoom(now time.Time) operation {
 	c.sock.Push()
 	c.transfer.phase = phRoom
-	op := operation{kind: opRoom, deadline: now.Add(c.stallTimeout)}
-	if stall := c.progressed.Add(c.stallTimeout); stall.After(now) {
+	op := operation{kind: opRoom, deadline: now.Add(c.gen.stallTimeout)}
+	if stall := c.flow.progressed.Add(c.gen.stallTimeout); stall.After(now) {
 		op.deadline = stall
 	}
 	if c.usesEngine() {
-		c.pushAgain = min(max(firstPushAgain, 4*c.pushAgain), c.stallTimeout)
-		if next := now.Add(c.pushAgain); next.Before(op.deadline) {
+		c.flow.pushAgain = min(max(firstPushAgain, 4*c.flow.pushAgain), c.gen.stallTimeout)
+		if next := now.Add(c.flow.pushAgain); next.Before(op.deadline) {
 			op.deadline = next
 		}
 	}
@@ -388,13 +392,13 @@ func (c *conn) roomDone(ev event) operation {
 		}
 		switch {
 		case c.stalled(ev.now):
-			return c.reset(stalledReason)
+			return c.reset(causeStalled, stalledReason)
 		case r.Pending == 0:
-			c.pushAgain = c.stallTimeout // this push is the last that is needed
+			c.flow.pushAgain = c.gen.stallTimeout // this push is the last that is needed
 		}
 		return c.awaitRoom(ev.now)
 	}
-	c.pushAgain = 0
+	c.flow.pushAgain = 0
 	if ev.err != 0 && ev.err != unix.EAGAIN && ev.err != unix.ECANCELED {
 		return c.fail(ev.err)
 	}
@@ -431,7 +435,7 @@ func (c *conn) fill(now time.Time) operation {
 	if t.pipe == nil {
 		var err error
 		if t.pipe, err = c.sock.Pipe(); err != nil {
-			c.log.Warn("copying instead of splicing", "reason", err)
+			c.gen.log.Warn("copying instead of splicing", "reason", err)
 			return c.copyInstead(now)
 		}
 	}
@@ -456,15 +460,15 @@ func (c *conn) filled(ev event) operation {
 	case ev.err == unix.EINVAL: // a file system without splice
 		return c.copyInstead(ev.now)
 	case ev.err != 0:
-		return c.reset(fmt.Sprintf("reading %s: %v", p.file.Name(), ev.err))
+		return c.reset(causeFile, fmt.Sprintf("reading %s: %v", p.file.Name(), ev.err))
 	case ev.n == 0:
-		return c.reset(fmt.Sprintf("%s became shorter while it was sent", p.file.Name()))
+		return c.reset(causeFile, fmt.Sprintf("%s became shorter while it was sent", p.file.Name()))
 	}
 	t.held = ev.n
 	c.taken(ev.n)
 	p.off += int64(ev.n)
 	p.n -= int64(ev.n)
-	c.progressed = ev.now // a slow disk is not a stalled client
+	c.flow.progressed = ev.now // a slow disk is not a stalled client
 	// The end of what is spliced closes its record: the settle that follows
 	// waits for it to leave.
 	t.more = p.n > 0

@@ -5,27 +5,9 @@ import (
 	"time"
 )
 
-// Threads. All that the daemon has do not exceed 32 on a board of up to four
-// processors (more add one each, in Go's runtime):
-//
-//	10  unbounded ones of io_uring: all splices, and sends that wait for an asynchronous
-//	    cipher. Bounded ones have nothing to do.
-//	 4  workers that close what such a cipher has records of (engineOps)
-//	 4  workers that wait for a disk (diskOps)
-//	 8  workers that wait in a system call (4, see run), and Go's own for 4 processors
-//	 1  worker that releases deleted files
-//	 5  others of Go's: the loop's, the log's, the signals', two of the runtime
-const (
-	boundedWorkers   = 1 // 0 would leave the kernel's number
-	unboundedWorkers = 10
-	// maxFills is how many of the unbounded workers may be reading files. A disk
-	// that hangs keeps them, and an engine that is dead keeps engineOps; the others
-	// go on with what has to do with neither.
-	maxFills = 4
-	// turnTime is how long a connection waits for its turn. When a disk that hangs has
-	// them all, files that are in memory are copied instead of spliced.
-	turnTime = time.Second
-)
+// turnTime is how long a connection waits for its turn. While storage that hangs has
+// them all, files in the page cache are copied instead of spliced.
+const turnTime = time.Second
 
 // turns lets so many operations of a kind be in the ring at a time. The others wait
 // in the order they came.

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -37,13 +36,14 @@ func TestTurns(t *testing.T) {
 	const n = maxFills + 3
 	now := time.Unix(1e9, 0)
 	disk := &aHangingDisk{clock: now}
-	s := &Server{settings: *driveSettings(nil)}
-	s.stallTimeout = time.Minute
+	env := driveSettings(nil)
+	s := &Server{gen: env.gen, proc: env.proc}
+	s.gen.stallTimeout = time.Minute
 	workers := &handPool{}
-	l := &loop{Server: s, sys: disk, workers: workers, fills: turns{free: maxFills}, now: now}
+	l := &loop{Server: s, state: env.loop, sys: disk, workers: workers, fills: turns{free: maxFills}, now: now}
 	w := newWorld(&script{}, newSimIdentity(t))
 	for i := range n {
-		c := newConn(&s.settings, &simSocket{w: w}, fmt.Sprint(i), nil)
+		c := newConn(l.environment(), &simSocket{w: w}, endpoint{}, nil)
 		sl := &slot{conn: c, token: uint64(i), fd: i, place: -1}
 		l.slots = append(l.slots, sl)
 		f := &simOpen{w: w, size: 1 << 20}

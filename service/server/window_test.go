@@ -5,6 +5,11 @@ import (
 	"time"
 )
 
+// newWindowLoop returns a loop with memory for all connections and a buffer for each.
+func newWindowLoop(memory, buffer int64) *loop {
+	return &loop{Server: &Server{gen: &generation{buffer: buffer}, proc: &process{}}, state: &loopState{memory: memory}}
+}
+
 // TestWindow: connections together have no more than the memory that there is, while the
 // share of each is enough to go on with.
 func TestWindow(t *testing.T) {
@@ -28,21 +33,21 @@ func TestWindow(t *testing.T) {
 		{"1,000, one of them fast", 1000, rate, minWindow + fastWindow},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			l := &loop{Server: &Server{settings: settings{memory: memory}}}
+			l := newWindowLoop(memory, 0)
 			for range tt.live {
 				l.count(1)
 			}
-			c := newConn(&l.settings, nil, "", nil)
-			if c.window.size > max(ampleWindow, memory/int64(tt.live)) {
-				t.Errorf("begins with %d", c.window.size)
+			c := newConn(l.environment(), nil, endpoint{}, nil)
+			if c.flow.window.size > max(ampleWindow, memory/int64(tt.live)) {
+				t.Errorf("begins with %d", c.flow.window.size)
 			}
 			now := time.Unix(0, 0)
 			for range 3 {
 				now = now.Add(windowTime)
-				c.window.move(tt.rate, now, l.share)
+				c.flow.window.move(tt.rate, now, l.state.share)
 			}
-			if c.window.size != tt.size {
-				t.Errorf("%d bytes, want %d", c.window.size, tt.size)
+			if c.flow.window.size != tt.size {
+				t.Errorf("%d bytes, want %d", c.flow.window.size, tt.size)
 			}
 		})
 	}
@@ -50,10 +55,10 @@ func TestWindow(t *testing.T) {
 
 // TestWindowMeasured: what the meter says and how many connections there are reach TCP.
 func TestWindowMeasured(t *testing.T) {
-	l := &loop{Server: &Server{settings: settings{memory: 4 << 20, buffer: 2 << 20}}}
+	l := newWindowLoop(4<<20, 2<<20)
 	sock := &scriptedSocket{unsent: minUnsent}
 	l.count(1)
-	c := newConn(&l.settings, sock, "", nil)
+	c := newConn(l.environment(), sock, endpoint{}, nil)
 	now := time.Unix(0, 0)
 	for _, tt := range []struct {
 		name         string
@@ -76,8 +81,8 @@ func TestWindowMeasured(t *testing.T) {
 		if _, _, ok := c.measure(now); !ok {
 			t.Fatalf("%s: the connection is gone", tt.name)
 		}
-		if c.room.all != tt.room || int64(sock.unsent) != tt.unsent {
-			t.Errorf("%s: room for %d bytes, of them %d in TCP; want %d, %d", tt.name, c.room.all, sock.unsent, tt.room, tt.unsent)
+		if c.flow.room.all != tt.room || int64(sock.unsent) != tt.unsent {
+			t.Errorf("%s: room for %d bytes, of them %d in TCP; want %d, %d", tt.name, c.flow.room.all, sock.unsent, tt.room, tt.unsent)
 		}
 	}
 }

@@ -33,7 +33,7 @@ var telling = []wrong.Edit{
 	{
 		File: "service/server/gate.go",
 		Old:  "\tc.pendingMax = max(",
-		New:  "\tc.log.Info(\"told\", \"pending\", r.Pending)\n\tc.pendingMax = max(",
+		New:  "\tc.log.Info(\"told\", \"pending\", r.Pending)\n\tc.flow.pendingMax = max(",
 	},
 }
 

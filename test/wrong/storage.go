@@ -50,10 +50,10 @@ var WithdrawnTwice = Variant{"jobs that run are withdrawn", []Edit{{
 // EndsShort ends a connection with FIN when its file cannot be read.
 var EndsShort = Variant{"FIN when a read fails", []Edit{{
 	File: "service/server/read.go",
-	Old:  "case err != nil:\n\t\treturn c.reset(err.Error())",
+	Old:  "case err != nil:\n\t\treturn c.reset(causeFile, err.Error())",
 	New:  "case err != nil:\n\t\treturn c.shutdown(ev.now)",
 }, {
 	File: "service/server/transfer.go",
-	Old:  "case ev.err != 0:\n\t\treturn c.reset(fmt.Sprintf(\"reading %s: %v\", p.file.Name(), ev.err))",
+	Old:  "case ev.err != 0:\n\t\treturn c.reset(causeFile, fmt.Sprintf(\"reading %s: %v\", p.file.Name(), ev.err))",
 	New:  "case ev.err != 0:\n\t\treturn c.shutdown(ev.now)",
 }}}

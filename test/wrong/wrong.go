@@ -41,7 +41,7 @@ var NoDrain = Variant{"no drain", []Edit{
 	},
 	{
 		File: "service/server/closing.go",
-		Old:  "c.state = stNotifyRoom\n\t\treturn operation{kind: opRoom, deadline: ev.now.Add(c.stallTimeout)}",
+		Old:  "c.state = stNotifyRoom\n\t\treturn operation{kind: opRoom, deadline: ev.now.Add(c.gen.stallTimeout)}",
 		New:  "return c.shutdown(ev.now)",
 	},
 }}
@@ -51,8 +51,8 @@ var NoDrain = Variant{"no drain", []Edit{
 var OnlyPOLLOUT = Variant{"POLLOUT is the only gate", []Edit{
 	{
 		File: "service/server/gate.go",
-		Old:  "c.room.all = min(c.buffer-headroom-r.Unacked, c.window.size-r.Unsent) - r.Pending - int64(c.transfer.held)\n\tc.room.tls = maxPending - headroom - r.Pending\n",
-		New:  "c.room = rooms{chunk, chunk}\n",
+		Old:  "c.flow.room.all = min(c.gen.buffer-headroom-r.Unacked, c.flow.window.size-r.Unsent) - r.Pending - int64(c.transfer.held)\n\tc.flow.room.tls = maxPending - headroom - r.Pending\n",
+		New:  "c.flow.room = rooms{chunk, chunk}\n",
 	},
 	{
 		File: "service/server/socket_linux.go",
@@ -65,29 +65,29 @@ var OnlyPOLLOUT = Variant{"POLLOUT is the only gate", []Edit{
 // once took, up to the last of the numbers of net.ipv4.tcp_wmem.
 var Unbounded = Variant{"no bound on TCP's buffer", []Edit{{
 	File: "service/server/gate.go",
-	Old:  "min(c.buffer-headroom-r.Unacked, c.window.size-r.Unsent)",
-	New:  "min(c.buffer-headroom, 1<<40)",
+	Old:  "min(c.gen.buffer-headroom-r.Unacked, c.flow.window.size-r.Unsent)",
+	New:  "min(c.gen.buffer-headroom, 1<<40)",
 }}}
 
 // NoShare gives each connection what one alone might have of the memory there is.
 var NoShare = Variant{"no share of memory", []Edit{{
 	File: "service/server/loop.go",
-	Old:  "l.memory / int64(max(1, l.live))",
-	New:  "l.memory",
+	Old:  "l.state.memory / int64(max(1, l.live))",
+	New:  "l.state.memory",
 }}}
 
 // NoLook never looks at what the share has become.
 var NoLook = Variant{"no look at the share", []Edit{{
 	File: "service/server/gate.go",
-	Old:  "c.window.move(r.Acked-c.acked, now, c.share)",
-	New:  "c.window.move(r.Acked-c.acked, now, 1<<40)",
+	Old:  "c.flow.window.move(r.Acked-c.flow.acked, now, c.loop.share)",
+	New:  "c.flow.window.move(r.Acked-c.flow.acked, now, 1<<40)",
 }}}
 
 // PushedOnce waits for room that may never come.
 var PushedOnce = Variant{"pushed once", []Edit{{
 	File: "service/server/transfer.go",
-	Old:  "	if c.usesEngine() {\n		c.pushAgain",
-	New:  "	if false {\n		c.pushAgain",
+	Old:  "	if c.usesEngine() {\n		c.flow.pushAgain",
+	New:  "	if false {\n		c.flow.pushAgain",
 }}}
 
 // NoTurns reads as many files at a time as are asked for. On a disk that hangs, they
@@ -116,7 +116,7 @@ var WrongMeter = Variant{"wrong meter", []Edit{{
 // Deaf does not look for the alert of a client that has left.
 var Deaf = Variant{"alerts are not heard", []Edit{{
 	File: "service/server/alert.go",
-	Old:  "c.hear(c.wire[:c.sock.Received(c.wire)])",
+	Old:  "c.hear(c.input.wire[:c.sock.Received(c.input.wire)])",
 	New:  "",
 }}}
 
@@ -193,24 +193,24 @@ var ShortSplice = Variant{"a short splice is lost", []Edit{{
 // DirtyPipe keeps pipes for the next transfer, with whatever is left in them.
 var DirtyPipe = Variant{"a dirty pipe is reused", []Edit{
 	{
-		File: "service/server/conn.go",
-		Old:  "type settings struct {",
-		New:  "type settings struct {\n\toldPipes []*pipe\n\tlast socket",
+		File: "service/server/environment.go",
+		Old:  "type loopState struct {",
+		New:  "type loopState struct {\n\toldPipes []*pipe\n\tlast socket",
 	},
 	{
 		File: "service/server/transfer.go",
 		Old:  "c.sock.ClosePipe(p)\n",
-		New:  "c.oldPipes, c.last = append(c.oldPipes, p), c.sock\n",
+		New:  "c.loop.oldPipes, c.loop.last = append(c.loop.oldPipes, p), c.sock\n",
 	},
 	{
 		File: "service/server/transfer.go",
 		Old:  "\tif t.pipe == nil {\n\t\tvar err error\n",
-		New:  "\tif n := len(c.oldPipes); t.pipe == nil && n > 0 {\n\t\tt.pipe, c.oldPipes = c.oldPipes[n-1], c.oldPipes[:n-1]\n\t}\n\tif t.pipe == nil {\n\t\tvar err error\n",
+		New:  "\tif n := len(c.loop.oldPipes); t.pipe == nil && n > 0 {\n\t\tt.pipe, c.loop.oldPipes = c.loop.oldPipes[n-1], c.loop.oldPipes[:n-1]\n\t}\n\tif t.pipe == nil {\n\t\tvar err error\n",
 	},
 	{
 		File: "service/server/loop.go",
 		Old:  "\t\tl.abandon()\n",
-		New:  "\t\tl.abandon()\n\t\tfor _, p := range l.oldPipes {\n\t\t\tl.last.ClosePipe(p)\n\t\t}\n",
+		New:  "\t\tl.abandon()\n\t\tfor _, p := range l.state.oldPipes {\n\t\t\tl.state.last.ClosePipe(p)\n\t\t}\n",
 	},
 }}
 
@@ -345,28 +345,28 @@ var Unwatched = Variant{"drivers that come are not noticed", []Edit{{
 // LookedOnce does not look who has got the keys.
 var LookedOnce = Variant{"a driver that comes meanwhile is not noticed", []Edit{{
 	File: "service/server/conn.go",
-	Old:  "c.by, err = c.drivers.find(suite)",
-	New:  "c.by = offload.Driver{Suite: suite}",
+	Old:  "c.driver, err = c.proc.drivers.find(suite)",
+	New:  "c.driver = offload.Driver{Suite: suite}",
 }}}
 
 // EngineBlind knows nothing of the engine but what the loop itself has waited for.
 var EngineBlind = Variant{"a slow engine is taken for dead", []Edit{{
 	File: "service/server/engine.go",
-	Old:  " || l.now.Sub(l.engineOut) < engineTime",
+	Old:  " || l.now.Sub(l.state.engineOut) < engineTime",
 	New:  "",
 }}}
 
 // EngineHurried takes the time that a push waits for the engine for the client's.
 var EngineHurried = Variant{"a slow push is a stalled client", []Edit{{
 	File: "service/server/transfer.go",
-	Old:  "c.progressed = ev.now // a crypto",
+	Old:  "c.flow.progressed = ev.now // a crypto",
 	New:  "// a crypto",
 }}}
 
 // StillOffloads hands keys to an engine that is known to be dead.
 var StillOffloads = Variant{"keys for a dead engine", []Edit{{
 	File: "service/server/engine.go",
-	Old:  "l.offloads.Store(false)",
+	Old:  "l.proc.offloads.Store(false)",
 	New:  "",
 }}}
 

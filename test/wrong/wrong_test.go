@@ -26,3 +26,16 @@ func TestVariantsBuild(t *testing.T) {
 		})
 	}
 }
+
+// TestPassages: each passage is still in the source.
+func TestPassages(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range Variants() {
+		if _, err := v.Overlay(root, t.TempDir()); err != nil {
+			t.Error(err)
+		}
+	}
+}
