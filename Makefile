@@ -54,9 +54,11 @@ test-clients:
 	go test -count=1 -tags clients ./test/clients
 
 # Emulated boards, a part of the matrix; the log says what is left for test-boards.
-# Kernels are kept in the user's cache folder.
+# Kernels are kept in the user's cache directory. ONLY=amd64-cryptd runs everything on
+# one board; a comma separates several.
+ONLY :=
 test-board:
-	go test -count=1 -tags board -timeout 40m -v ./test/board/...
+	go test -count=1 -tags board -timeout 40m -v $(if $(ONLY),./test/board -run '^TestBoards$$' -board.only $(ONLY),./test/board/...)
 
 test-boards: | build
 	go test -count=1 -tags board -timeout 4h -v ./test/board -board.full -board.table $(CURDIR)/build/matrix.md -board.controls $(CURDIR)/build/controls.md
