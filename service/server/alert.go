@@ -12,16 +12,16 @@ import (
 	"uringhttpd/service/http1"
 )
 
-// badRecordMAC is what a client says of a record that it cannot open (RFC 8446
-// section 6.2). When a crypto engine computes wrong records, nothing else tells.
+// badRecordMAC is a client's alert for a record that it cannot decrypt (RFC 8446
+// section 6.2). It is the only sign of a crypto engine that computes wrong records.
 const badRecordMAC = tls.AlertError(20)
 
-// maxHeard is how many bytes are opened for the sake of an alert, once nothing else
-// that the client says matters.
+// maxHeard is the maximum number of bytes decrypted to find an alert, when nothing else
+// from the client matters any more.
 const maxHeard = 32 << 10
 
-// heed looks at why the client's side of a TLS connection has ended, and logs what
-// whoever runs the service must know.
+// heed checks the error that ended the client's side of a TLS connection, and logs an alert
+// that the operator must know.
 func (c *conn) heed(err error) {
 	c.alerts.done = true
 	var op *net.OpError
@@ -34,7 +34,7 @@ func (c *conn) heed(err error) {
 		slog.String("transport", c.transport.String()), slog.String("driver", c.encryptsBy()))
 }
 
-// encryptsBy names who makes the connection's records.
+// encryptsBy returns the name of the driver that makes the connection's records.
 func (c *conn) encryptsBy() string {
 	if c.transport != kernel {
 		return "crypto/tls"
@@ -42,7 +42,7 @@ func (c *conn) encryptsBy() string {
 	return c.driver.Name
 }
 
-// hear opens what the client says after its last request that matters.
+// hear decrypts input that the client sends after its last request, to find an alert.
 func (c *conn) hear(input []byte) {
 	if c.session == nil || c.transport == unknown || c.alerts.done {
 		return
@@ -63,9 +63,9 @@ func (c *conn) hear(input []byte) {
 	}
 }
 
-// overhear takes what a client says while a response is sent to it: an alert ends that. Requests
-// that it sends ahead stay in c.input.buf, as far as there is room. received is what TCP has received;
-// ended is true if op ends the connection.
+// overhear reads the client's input while a response is sent to it: an alert ends the response.
+// Pipelined requests stay in c.input.buf, as far as there is room. received is the number of
+// bytes that TCP has received; ended is true if op ends the connection.
 func (c *conn) overhear(received int64) (op operation, ended bool) {
 	if c.session == nil || c.transport == unknown || c.alerts.done {
 		return operation{}, false
@@ -86,25 +86,25 @@ func (c *conn) overhear(received int64) (op operation, ended bool) {
 			c.left = true
 			c.heed(err)
 			return c.reset(causeTLS, err.Error()), true
-		case err != nil && c.transport == user: // crypto/tls makes no record any more
+		case err != nil && c.transport == user: // crypto/tls makes no further records
 			return c.reset(causeTLS, err.Error()), true
-		case err != nil: // the client broke TLS: it gets the alert behind the response
+		case err != nil: // the client violated TLS: it gets the alert after the response
 			c.input.received = math.MaxInt64
 			return operation{}, false
 		}
 	}
-	c.input.received = math.MaxInt64 // it is told to wait, by TCP
+	c.input.received = math.MaxInt64 // TCP's flow control makes the client wait
 	return operation{}, false
 }
 
-// isRemoteAlert reports whether err is an alert of the client's.
+// isRemoteAlert reports whether err is an alert from the client.
 func isRemoteAlert(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "remote error"
 }
 
-// hearLast looks at what a client has said that may have left: its alert comes
-// before its reset, and stays to be received.
+// hearLast reads the final input of a client that may have left: its alert comes
+// before its reset, and can still be received.
 func (c *conn) hearLast() {
 	if c.session == nil || c.transport == unknown || c.alerts.done {
 		return

@@ -1,6 +1,6 @@
 package server
 
-// A cause is why a connection was reset, or ended without the rest of a response.
+// A cause is the reason why a connection was reset, or ended without the rest of a response.
 type cause uint8
 
 const (

@@ -11,21 +11,21 @@ import (
 )
 
 const (
-	lingerTime  = 5 * time.Second        // for the client to close, once it has everything
-	lingerBytes = 1 << 20                // discarded at most, once it has everything
-	lingerFlood = 64 << 20               // discarded at most before that
-	lingerTick  = 250 * time.Millisecond // between looks at what it has, while it sends nothing
+	lingerTime  = 5 * time.Second        // for the client to close, after it has acknowledged everything
+	lingerBytes = 1 << 20                // limit of discarded bytes after that
+	lingerFlood = 64 << 20               // limit of discarded bytes before that
+	lingerTick  = 250 * time.Millisecond // between readings of the meter while the client sends nothing
 )
 
-// lingering is the state of the last phase.
+// lingering is the state of the last phase of a close.
 type lingering struct {
-	discarded int64     // bytes
-	until     time.Time // zero until the client has everything
-	mark      int64     // discarded, at that moment
-	eof       bool      // the client has closed its side
+	discarded int64     // bytes discarded
+	until     time.Time // deadline; zero until the client has acknowledged everything
+	mark      int64     // discarded, when until was set
+	eof       bool      // the client has sent FIN
 }
 
-// finish closes in order: whatever was sent arrives, and the client can tell.
+// finish closes in order: all data sent arrives, and the client can tell that it is complete.
 func (c *conn) finish(now time.Time) operation {
 	c.flow.progressed = now
 	switch c.transport {
@@ -48,11 +48,11 @@ func (c *conn) sayLast(m ktls.Message, now time.Time) operation {
 	return c.drain(now, c.notify)
 }
 
-// unasked ends a connection in kernel TLS on which crypto/tls has something to
-// say by itself: an alert, since the client broke the protocol (cause), or a
-// KeyUpdate, since the client asked for one. The kernel's keys stay as they are
-// (docs/decisions/0008-key-updates.md), and without new ones no more data may be
-// sent (RFC 8446 section 4.6.3); close_notify may.
+// unasked ends a connection in kernel TLS for which crypto/tls has produced a message of its
+// own: an alert, because the client violated the protocol (cause), or a KeyUpdate, because
+// the client requested it. The kernel's keys are not updated
+// (docs/decisions/0008-key-updates.md), and without new keys no more data may be sent
+// (RFC 8446 section 4.6.3); close_notify may.
 func (c *conn) unasked(m ktls.Message, cause error, now time.Time) operation {
 	for !m.IsAlert() {
 		next, ok := c.session.Message()
@@ -69,8 +69,8 @@ func (c *conn) unasked(m ktls.Message, cause error, now time.Time) operation {
 	return c.sayLast(m, now)
 }
 
-// drain goes on with then once nothing is inside kernel TLS: what shutdown(2) or
-// close(2) finds there is thrown away.
+// drain continues with then once kernel TLS is empty, because shutdown(2) and close(2)
+// discard any data inside it.
 func (c *conn) drain(now time.Time, then func(time.Time) operation) operation {
 	c.state, c.ending.after = stDrain, then
 	r, op, ok := c.measure(now)
@@ -83,7 +83,7 @@ func (c *conn) drain(now time.Time, then func(time.Time) operation) operation {
 	return then(now)
 }
 
-// notify sends the last word, as a record of its own.
+// notify sends the final alert, as a record of its own.
 func (c *conn) notify(time.Time) operation {
 	c.state = stNotify
 	return operation{kind: opNotify, msg: uring.NewMessage(c.ending.alert.Payload, c.ending.alert.Control())}
@@ -92,7 +92,7 @@ func (c *conn) notify(time.Time) operation {
 func (c *conn) notifyDone(ev event) operation {
 	switch {
 	case ev.err == unix.EAGAIN && c.transfer.refused || passing(ev.err):
-		// As in pushed: do not spin where poll(2) and the socket disagree.
+		// As in pushed: poll(2) and the socket disagree; wait rather than spin.
 		c.transfer.refused = false
 		c.state = stNotifyRoom
 		return c.pause(ev.now)
@@ -121,8 +121,8 @@ func (c *conn) notifyRoom(ev event) operation {
 	return c.drain(ev.now, c.notify)
 }
 
-// shutdown sends FIN behind everything else, and lingers: a close with input
-// unread would send RST, and throw away what the client has not got yet.
+// shutdown sends FIN after all other data, and lingers, because a close with unread input
+// would send RST and discard data that the client has not received yet.
 func (c *conn) shutdown(now time.Time) operation {
 	if err := c.sock.Shutdown(); err != nil {
 		return c.fail(err)
@@ -135,12 +135,12 @@ func (c *conn) shutdown(now time.Time) operation {
 	return c.discard(now)
 }
 
-// discard reads until the client has everything and has closed, or had time to.
+// discard reads until the client has acknowledged everything and has closed, or a limit is reached.
 func (c *conn) discard(now time.Time) operation {
 	c.state = stLinger
 	l := &c.ending.linger
 	r, err := c.sock.Reading()
-	if err != nil { // both sides have closed, or the client is gone
+	if err != nil { // both sides have closed, or the connection was reset
 		return c.closeSocket()
 	}
 	if r.Acked > c.flow.acked {
@@ -181,15 +181,15 @@ func (c *conn) lingerInput(ev event) operation {
 	return c.discard(ev.now)
 }
 
-// abandon resets a connection whose client does not take the end of what was sent.
+// abandon resets a connection whose client does not acknowledge the end of the data.
 func (c *conn) abandon(why cause, reason string) operation {
 	c.gen.log.Debug("connection abandoned", "remote", c.client.peer, "cause", why, "reason", reason)
 	c.sock.Abort()
 	return c.closeSocket()
 }
 
-// reset ends the connection so that the client can tell: SO_LINGER {1, 0} has
-// been set since it was accepted, and close sends RST.
+// reset ends the connection so that the client can tell that data is missing: SO_LINGER
+// {1, 0} has been set since it was accepted, so close sends RST.
 func (c *conn) reset(why cause, reason string) operation {
 	if c.exchange.response != nil {
 		c.endResponse(why, reason, time.Time{})
@@ -199,7 +199,7 @@ func (c *conn) reset(why cause, reason string) operation {
 	return c.closeSocket()
 }
 
-// fail resets a connection whose socket has failed with err.
+// fail resets a connection whose socket failed with err.
 func (c *conn) fail(err error) operation {
 	var errno unix.Errno
 	if !errors.As(err, &errno) {
@@ -215,7 +215,7 @@ func (c *conn) fail(err error) operation {
 	return c.reset(causeSocket, errno.Error())
 }
 
-// closeSocket is the last step, in order or not.
+// closeSocket is the last step of every connection, closed in order or reset.
 func (c *conn) closeSocket() operation {
 	c.state = stClosed
 	c.endTransfer()

@@ -19,69 +19,69 @@ import (
 	"uringhttpd/service/journal"
 )
 
-// state is what a connection waits for. In the order of a connection's life.
+// state is the event that a connection waits for. The order is that of a connection's life.
 type state uint8
 
 const (
-	stHandshakeInput state = iota // the client's part of the TLS handshake
-	stHandshakeWork               // a worker, computing the handshake
-	stOffload                     // a worker, handing the keys to the kernel
-	stRequest                     // a request's head, or its rest
-	stHandler                     // a worker, running the handler
-	stPostponed                   // a moment, before the handler runs again
-	stTransfer                    // a step of sending, see transfer.go
-	stDrain                       // kernel TLS to be empty, before and after the last word
-	stNotify                      // the last word, an alert, to be taken
-	stNotifyRoom                  // room for it
-	stLinger                      // the client to have it all
-	stClosed                      // the descriptor's close
+	stHandshakeInput state = iota // input of the TLS handshake
+	stHandshakeWork               // a worker computing the handshake
+	stOffload                     // a worker installing the keys in the kernel
+	stRequest                     // the rest of a request's head
+	stHandler                     // a worker running the handler
+	stPostponed                   // a delay before the handler runs again
+	stTransfer                    // a step of the response; see transfer.go
+	stDrain                       // kernel TLS to become empty, before and after the final alert
+	stNotify                      // the final alert to be accepted by the socket
+	stNotifyRoom                  // room in the socket for the final alert
+	stLinger                      // acknowledgement of all data
+	stClosed                      // the descriptor to be closed
 )
 
 func (s state) String() string {
 	return [...]string{"handshake input", "handshake", "offload", "request", "handler", "postponed", "transfer", "drain", "alert", "room for alert", "linger", "closed"}[s]
 }
 
-// transport is how bytes leave. All three run through the same states.
+// transport is the way in which bytes are sent. All transports use the same states.
 type transport uint8
 
 const (
 	plain   transport = iota // TCP
-	kernel                   // plaintext to the kernel, which makes TLS records
-	user                     // TLS records made here
-	unknown                  // TLS, before the handshake is done: nothing but its records may be sent
+	kernel                   // plaintext to the kernel, which encrypts it into TLS records
+	user                     // TLS records made in user space
+	unknown                  // TLS before the handshake is complete: only handshake records may be sent
 )
 
 func (t transport) String() string {
 	return [...]string{"plain", "kernel TLS", "user-space TLS", "handshake"}[t]
 }
 
-// A conn is one connection. At any time it belongs to the loop, or to one worker between the start
-// of a job and its event. Fields without another remark belong to whoever has the connection.
+// A conn is a connection. At any time it is owned by the loop, or by a worker between the start
+// of a job and its event. Fields without further comment belong to the current owner.
 type conn struct {
 	// Constant.
 	gen     *generation
 	proc    *process
-	loop    *loopState // only for the loop
+	loop    *loopState // for the loop's thread only
 	client  endpoint
 	sock    socket
 	session *ktls.Session // nil on a plain connection
 
-	// The loop's.
+	// Only the loop uses these.
 	state  state
-	then   func(now time.Time) operation // what follows the transfer
-	yields bool                          // another client waits for this connection's place
-	left   bool                          // the client has ended the connection, or said that it will
+	then   func(now time.Time) operation // continues after the transfer
+	yields bool                          // the connection ends in favor of another client
+	left   bool                          // the client has ended the connection, or announced it
 
 	transport transport
 	tls       *tls.ConnectionState // once the handshake is complete; for handlers
-	place     place                // of the client; only a plain connection asks for it
-	driver    offload.Driver       // in kernel TLS
+	place     place                // location of the client; determined for plain connections only
+	driver    offload.Driver       // for kernel TLS
 	async     bool                 // a send may wait for driver
 
-	// A job's, for the step behind it.
+	// Results of a job, for the step after it.
 	jobErr     error
 	jobDone    bool
-	offloading atomic.Bool // the job has begun to install the keys; the loop reads it meanwhile
+	offloading atomic.Bool // the job has begun to install the keys; the loop reads this during the job
 
 	input    input
 	exchange exchange
@@ -91,31 +91,31 @@ type conn struct {
 	ending   ending
 }
 
-// input is the receiving side.
+// input is the receive side.
 type input struct {
-	buf      []byte    // received, decrypted and not used yet
-	scanned  int       // bytes of buf that do not hold the end of a head
-	wire     []byte    // buffer for data before decryption
+	buf      []byte    // received, decrypted, and not consumed
+	scanned  int       // leading bytes of buf that do not contain the end of a head
+	wire     []byte    // buffer for received data before decryption
 	since    time.Time // start of the wait for the handshake, or for a request
-	headAt   time.Time // when the first byte of the head came; zero before that
-	requests int       // answered
+	headAt   time.Time // when the first byte of the head was received; zero before that
+	requests int       // requests answered
 	received int64     // bytes read from the socket; a FIN counts as one
 }
 
 // exchange is a request and its response.
 type exchange struct {
 	request   *http.Request // nil if it could not be parsed
-	bodiless  bool          // its method is HEAD, though it may not have been parsed
+	bodiless  bool          // the method is HEAD; known even if parsing failed
 	response  *http1.Response
 	started   time.Time
-	postponed int  // how often its handler was
-	close     bool // no request after this one
+	postponed int  // number of times the handler was postponed
+	close     bool // the connection ends after this response
 }
 
-// flow is what the kernel holds for the connection; see gate.go.
+// flow tracks the bytes that the kernel holds for the connection; see gate.go.
 type flow struct {
 	acked      int64     // bytes that the client has acknowledged, at progressed
-	given      int64     // bytes given to TCP, at the last reading; 0 before the first
+	given      int64     // bytes passed to TCP, at the last reading; 0 before the first
 	progressed time.Time // last sign of progress of the client
 	backoff    time.Duration
 	pushAgain  time.Duration // see awaitRoom
@@ -124,37 +124,37 @@ type flow struct {
 	pendingMax int64     // bytes
 	room       rooms
 	window     window
-	openRecord int   // plaintext in the TLS record that MSG_MORE has left open; an estimate, since short sends may end it
-	allAcked   bool  // at the last reading
-	unsent     int   // TCP_NOTSENT_LOWAT as it was set
-	records    int64 // TLS records made with the connection's keys, or more; see maxRecords
+	openRecord int   // plaintext in the TLS record left open by MSG_MORE; an estimate, since short sends may end it
+	allAcked   bool  // everything was acknowledged at the last reading
+	unsent     int   // current TCP_NOTSENT_LOWAT
+	records    int64 // upper bound of the TLS records made with the connection's keys; see maxRecords
 }
 
-// alerts is the state of reading the client's alerts while a response is sent; see alert.go.
+// alerts is the state of reading the client's alerts during a response; see alert.go.
 type alerts struct {
-	bytes int  // read for that purpose
-	done  bool // no more are read
+	bytes int  // bytes read to find alerts
+	done  bool // reading has ended
 }
 
 // ending is the state of an orderly close; see closing.go.
 type ending struct {
-	after  func(now time.Time) operation // what follows the wait for kernel TLS
-	alert  ktls.Message                  // last record before FIN, in kernel TLS
+	after  func(now time.Time) operation // continues after the wait for kernel TLS
+	alert  ktls.Message                  // final alert, the last record before FIN; kernel TLS only
 	linger lingering
 }
 
-// newConn takes a connection that the loop accepted.
+// newConn returns a connection for a socket that the loop accepted.
 func newConn(env environment, sock socket, from endpoint, session *ktls.Session) *conn {
 	c := &conn{gen: env.gen, proc: env.proc, loop: env.loop, client: from, sock: sock, session: session}
 	c.flow.window.move(0, time.Time{}, c.loop.share)
-	c.flow.room.all, c.flow.unsent = c.flow.window.size, minUnsent // nothing is there
+	c.flow.room.all, c.flow.unsent = c.flow.window.size, minUnsent // the kernel holds nothing yet
 	if session != nil {
 		c.transport = unknown
 	}
 	return c
 }
 
-// start is the connection's first step.
+// start performs the connection's first step.
 func (c *conn) start(now time.Time) operation {
 	c.input.since, c.flow.progressed = now, now
 	if c.session != nil {
@@ -163,7 +163,7 @@ func (c *conn) start(now time.Time) operation {
 	return c.nextRequest(now)
 }
 
-// step takes the end of the operation that the last step asked for.
+// step handles the end of the operation that the previous step returned.
 func (c *conn) step(ev event) operation {
 	switch c.state {
 	case stHandshakeInput:
@@ -193,20 +193,20 @@ func (c *conn) step(ev event) operation {
 	panic(fmt.Sprintf("server: event in state %v", c.state))
 }
 
-// idle reports whether the connection waits for another request, of which nothing has come.
+// idle reports whether the connection waits for another request and has received none of it.
 func (c *conn) idle() bool {
 	return c.state == stRequest && c.input.requests > 0 && c.input.headAt.IsZero()
 }
 
-// arrived reports whether the connection only waits for its client to close: it has
-// everything.
+// arrived reports whether the client has acknowledged everything, so that the connection only
+// waits for it to close.
 func (c *conn) arrived() bool { return c.state == stLinger && !c.ending.linger.until.IsZero() }
 
 const wireBuffer = 4 << 10
 
-// receiveHandshake waits for more of the handshake. Its deadline is looked at
-// here too: a client that has always sent something more is never waited for,
-// and a wait that does not happen is never late.
+// receiveHandshake waits for more handshake input. The deadline is also checked here, because
+// a client that always has input ready never makes the connection wait, and a receive that
+// does not wait is never late.
 func (c *conn) receiveHandshake(now time.Time) operation {
 	c.state = stHandshakeInput
 	if c.input.wire == nil {
@@ -236,7 +236,7 @@ func (c *conn) handshakeInput(ev event) operation {
 	return operation{kind: opHandshake, job: func() { c.jobDone, c.jobErr = c.session.Handshake(input) }}
 }
 
-// handshakeWorked sends what the handshake made, and goes on by its outcome.
+// handshakeWorked sends the handshake's output, and continues by its result.
 func (c *conn) handshakeWorked(now time.Time) operation {
 	next := c.receiveHandshake
 	switch {
@@ -252,14 +252,14 @@ func (c *conn) handshakeWorked(now time.Time) operation {
 	return c.sendRaw(c.session.Output(), now, next)
 }
 
-// offloadSession gives the connection to the kernel where that is wanted and
-// can be had. All that the handshake made has been taken by TCP.
+// offloadSession installs the keys in the kernel if kernel TLS is enabled and available. TCP
+// has already accepted all output of the handshake.
 func (c *conn) offloadSession(now time.Time) operation {
 	if !c.proc.offloads.Load() {
 		return c.offloaded(errNotOffloaded, now)
 	}
-	// Off the loop: a driver made of parts computes with the key at once, on the engine,
-	// and one that has just come may have to pass the kernel's own test before.
+	// This runs on a worker: a template driver computes with the key at once, on the engine,
+	// and a newly registered driver may have to pass the kernel's own test first.
 	c.state = stOffload
 	return operation{kind: opOffload, job: func() {
 		c.offloading.Store(true)
@@ -267,7 +267,7 @@ func (c *conn) offloadSession(now time.Time) operation {
 	}}
 }
 
-// offloaded goes on with the transport that the kernel has left.
+// offloaded continues with the transport that results from the attempt.
 func (c *conn) offloaded(err error, now time.Time) operation {
 	c.input.since = now
 	switch {
@@ -286,7 +286,7 @@ func (c *conn) offloaded(err error, now time.Time) operation {
 	return c.nextRequest(now)
 }
 
-// secured records how the connection is encrypted, for handlers and the log.
+// secured records the connection's TLS state, for handlers and the log.
 func (c *conn) secured() {
 	state := c.session.State()
 	c.tls = &state
@@ -305,15 +305,15 @@ func (c *conn) secured() {
 
 var errNotOffloaded = fmt.Errorf("kernel TLS is off: %w", errors.ErrUnsupported)
 
-// tryKernel gives the session to the kernel, if that has the cipher, and a driver for it
-// that was tested.
+// tryKernel installs the session's keys in the kernel if it supports the cipher with a tested
+// driver.
 func (c *conn) tryKernel() error {
 	if !c.proc.offloads.Load() {
 		return errNotOffloaded
 	}
 	suite := c.session.Suite()
 	if suite == 0 {
-		return c.sock.Offload(c.session) // says why not
+		return c.sock.Offload(c.session) // returns the reason
 	}
 	if _, err := c.proc.drivers.find(suite); err != nil {
 		return err
@@ -321,7 +321,7 @@ func (c *conn) tryKernel() error {
 	if err := c.sock.Offload(c.session); err != nil {
 		return err
 	}
-	// Another may have come meanwhile. Nothing is encrypted yet.
+	// Another driver may have been registered meanwhile. Nothing is encrypted yet.
 	var err error
 	c.driver, err = c.proc.drivers.find(suite)
 	c.async = c.proc.drivers.mayWait(suite)
@@ -332,12 +332,12 @@ func (c *conn) tryKernel() error {
 	return err
 }
 
-// nextRequest looks for a whole request head in what has come, and waits for
-// more where there is none.
+// nextRequest searches the received data for a complete request head, and receives more if
+// there is none.
 func (c *conn) nextRequest(now time.Time) operation {
 	for {
 		c.input.buf = http1.TrimBlankLines(c.input.buf)
-		if len(c.input.buf) > 0 && c.input.headAt.IsZero() { // a blank line begins no request
+		if len(c.input.buf) > 0 && c.input.headAt.IsZero() { // a blank line does not begin a request
 			c.input.headAt = now
 		}
 		c.input.scanned = min(c.input.scanned, len(c.input.buf))
@@ -359,16 +359,16 @@ func (c *conn) nextRequest(now time.Time) operation {
 			return c.unasked(m, err, now)
 		}
 		switch {
-		case got > 0 && (err == nil || err == ktls.ErrWouldBlock): // look at it first
+		case got > 0 && (err == nil || err == ktls.ErrWouldBlock): // parse the data first
 		case err == ktls.ErrWouldBlock:
-			// The session may have something to send, the answer to a key
-			// update. It goes out before more is received: a client that makes
-			// us answer and does not read must not fill our memory.
+			// The session may have output, such as the answer to a key update. It is sent before
+			// more is received, because a client that requests answers and does not read them
+			// must not fill our memory.
 			if out := c.session.Output(); len(out) > 0 {
 				return c.sendRaw(out, now, c.receiveRequest)
 			}
 			return c.receiveRequest(now)
-		case err != nil && err != io.EOF: // also with data before it
+		case err != nil && err != io.EOF: // also with data before the error
 			if out := c.session.Output(); len(out) > 0 { // an alert
 				c.gen.log.Debug("the client broke TLS", "remote", c.client.peer, "reason", err)
 				return c.sendRaw(out, now, c.shutdown)
@@ -381,7 +381,7 @@ func (c *conn) nextRequest(now time.Time) operation {
 	}
 }
 
-// spare is the free end of in, which grows as needed up to its bound.
+// spare returns the free end of input.buf, which grows as needed up to its limit.
 func (c *conn) spare() []byte {
 	if len(c.input.buf) == cap(c.input.buf) || cap(c.input.buf) == 0 {
 		grown := make([]byte, len(c.input.buf), min(max(2*len(c.input.buf), 2<<10), http1.MaxHead+2<<10))
@@ -391,8 +391,8 @@ func (c *conn) spare() []byte {
 	return c.input.buf[len(c.input.buf):cap(c.input.buf)]
 }
 
-// receiveRequest waits for more of a request, within its time; see
-// receiveHandshake.
+// receiveRequest waits for more of a request until its deadline; see receiveHandshake about
+// the check here.
 func (c *conn) receiveRequest(now time.Time) operation {
 	c.state = stRequest
 	deadline := c.input.since.Add(c.gen.headerTimeout)
@@ -408,7 +408,7 @@ func (c *conn) receiveRequest(now time.Time) operation {
 	return operation{kind: opRecv, buf: c.requestBuffer(), deadline: deadline}
 }
 
-// requestBuffer is where more of a request is received.
+// requestBuffer returns the buffer for receiving more of a request.
 func (c *conn) requestBuffer() []byte {
 	if c.session == nil {
 		return c.spare()
@@ -416,7 +416,7 @@ func (c *conn) requestBuffer() []byte {
 	return c.input.wire
 }
 
-// requestLate ends a connection whose next request did not come in time.
+// requestLate ends a connection whose next request did not arrive in time.
 func (c *conn) requestLate(now time.Time) operation {
 	if c.input.headAt.IsZero() {
 		return c.finish(now)
@@ -424,13 +424,13 @@ func (c *conn) requestLate(now time.Time) operation {
 	return c.refuse(http.StatusRequestTimeout, "the request's head did not come within header_timeout", now)
 }
 
-// decrypted takes n more bytes of requests, which stand in spare.
+// decrypted appends the n bytes that were written to spare's buffer.
 func (c *conn) decrypted(n int) { c.input.buf = c.input.buf[:len(c.input.buf)+n] }
 
 func (c *conn) requestInput(ev event) operation {
 	if ev.late {
-		// Time may have passed for this program alone, which was stopped: what came
-		// meanwhile came in time, though the wait for it was ended.
+		// This process may have been stopped for a while: data already in the socket was
+		// received in time, although the wait for it was cancelled.
 		if ev.n = c.sock.Received(c.requestBuffer()); ev.n == 0 {
 			return c.requestLate(ev.now)
 		}
@@ -455,9 +455,8 @@ func (c *conn) requestInput(ev event) operation {
 	return c.nextRequest(ev.now)
 }
 
-// inputEnded comes when the client has closed its side. What it asked for before
-// has been answered; it may have stopped in the middle of a request, and still
-// listen.
+// inputEnded handles the client's FIN. Its earlier requests have been answered. It may have
+// stopped in the middle of a request, and may still receive.
 func (c *conn) inputEnded(now time.Time) operation {
 	if len(c.input.buf) > 0 {
 		return c.refuse(http.StatusBadRequest, "the request's head is not whole", now)
@@ -484,7 +483,7 @@ func (c *conn) handle(n int, now time.Time) operation {
 	}}
 }
 
-// handled sends the handler's response, or the refusal of the request.
+// handled sends the handler's response, or an error response.
 func (c *conn) handled(ev event) operation {
 	var bad *http1.RequestError
 	var changed *changedError
@@ -501,7 +500,7 @@ func (c *conn) handled(ev event) operation {
 		return operation{kind: opWait, deadline: ev.now.Add(postponed.After)}
 	case errors.As(err, &changed):
 		return c.reset(causeFile, err.Error())
-	case err == nil || c.exchange.response != nil && (passing(err) || err == errDoubt): // the transfer reads again
+	case err == nil || c.exchange.response != nil && (passing(err) || err == errDoubt): // the transfer repeats the read
 		c.exchange.close = c.exchange.request.Close || c.loop.stopping || c.yields || c.flow.records >= maxRecords
 		return c.respond(ev.now)
 	case errors.As(err, &bad):
@@ -512,7 +511,7 @@ func (c *conn) handled(ev event) operation {
 	return c.refuse(http.StatusInternalServerError, "the server could not answer this request", ev.now)
 }
 
-// refuse answers with an error and closes.
+// refuse sends an error response and ends the connection.
 func (c *conn) refuse(status int, text string, now time.Time) operation {
 	if c.state != stHandler {
 		c.exchange.request, c.exchange.started = nil, now
@@ -525,7 +524,7 @@ func (c *conn) refuse(status int, text string, now time.Time) operation {
 	return c.respond(now)
 }
 
-// respond puts the head before the answer, and sends them.
+// respond prepends the response head, and sends the response.
 func (c *conn) respond(now time.Time) operation {
 	minor := 1
 	if c.exchange.request != nil {
@@ -536,7 +535,7 @@ func (c *conn) respond(now time.Time) operation {
 	return c.send(now, c.responded)
 }
 
-// responded comes after the last byte of a response was taken by the kernel.
+// responded runs after the kernel has accepted the last byte of a response.
 func (c *conn) responded(now time.Time) operation {
 	c.endResponse(causeNone, "", now)
 	if c.exchange.close || c.loop.stopping || c.yields {
@@ -546,7 +545,7 @@ func (c *conn) responded(now time.Time) operation {
 	return c.nextRequest(now)
 }
 
-// release gives back the files of segments.
+// release releases the files of segments.
 func (c *conn) release(segments []http1.Segment) {
 	if c.loop.giveBack == nil {
 		http1.Release(segments)
@@ -555,7 +554,7 @@ func (c *conn) release(segments []http1.Segment) {
 	c.loop.giveBack(segments)
 }
 
-// endResponse gives back what the response held, and logs it.
+// endResponse releases the response's resources, and logs it.
 func (c *conn) endResponse(why cause, reason string, now time.Time) {
 	r := c.exchange.response
 	if r == nil {
@@ -596,7 +595,7 @@ func (c *conn) endResponse(why cause, reason string, now time.Time) {
 			level = slog.LevelInfo
 		}
 		c.gen.log.LogAttrs(context.Background(), level, "request aborted by the client", attrs...)
-	case why == causeStalled: // any client can cause it
+	case why == causeStalled: // any client can cause this
 		c.loop.logLimited(c.gen.log, lineCutOff, slog.LevelWarn, "response cut off", attrs...)
 	default:
 		c.gen.log.LogAttrs(context.Background(), slog.LevelWarn, "response cut off", attrs...)

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// deadlines orders the connections that wait by when their wait ends.
+// deadlines is a heap of waiting slots, ordered by deadline.
 type deadlines []*slot
 
 func (d deadlines) Len() int           { return len(d) }
@@ -31,7 +31,7 @@ func (d *deadlines) Pop() any {
 	return s
 }
 
-// set gives s the deadline at, none if it is zero.
+// set sets the deadline of s; zero: none.
 func (d *deadlines) set(s *slot, at time.Time) {
 	s.deadline = at
 	switch {
@@ -45,7 +45,7 @@ func (d *deadlines) set(s *slot, at time.Time) {
 	}
 }
 
-// expired takes one whose deadline is not after now, or nil.
+// expired removes and returns a slot whose deadline is not after now, or returns nil.
 func (d *deadlines) expired(now time.Time) *slot {
 	if len(*d) == 0 || (*d)[0].deadline.After(now) {
 		return nil
@@ -53,7 +53,7 @@ func (d *deadlines) expired(now time.Time) *slot {
 	return heap.Pop(d).(*slot)
 }
 
-// next is the time until the first deadline; negative: there is none.
+// next returns the time until the first deadline; negative: none.
 func (d deadlines) next(now time.Time) time.Duration {
 	if len(d) == 0 {
 		return -1

@@ -12,23 +12,23 @@ import (
 	"uringhttpd/platform"
 )
 
-// drivers are who encrypts for kernel TLS. The kernel picks one for each connection, and
-// neither the socket nor the process can choose. A driver that comes while the service
-// runs, of an engine whose probe was put off or of a module, is picked from then on, and
-// nobody knows whether it is right. So it is looked up who would be picked, before the
-// keys are handed over and, since that and the coming of a driver may overlap, behind
-// that. Connections for which a driver would be picked that was not tested stay in user
-// space until it is.
+// drivers is the set of tested drivers for kernel TLS. The kernel selects a driver for each
+// connection, and neither the socket nor the process can choose. A driver that is registered
+// while the service runs (of an engine whose probe was deferred, or of a module) is selected
+// from then on, without a test. We therefore check the selected driver before installing
+// the keys, and again afterwards, in case another driver was registered meanwhile.
+// Connections for which an untested driver would be selected stay in user space until it has
+// passed a test.
 type drivers struct {
-	picked func(suite uint16) platform.Pick // nil: as at the start
-	tested atomic.Pointer[[]offload.Driver] // at the start, and since; only the loop changes it
+	picked func(suite uint16) platform.Pick // returns the selected driver; nil: the drivers never change
+	tested atomic.Pointer[[]offload.Driver] // drivers that passed a test, at the start or later; only the loop changes it
 }
 
-// An untestedError is why a connection is not, or not any more, the kernel's.
+// An untestedError is the reason for not using kernel TLS, or no longer, for a connection.
 type untestedError struct {
 	suite uint16
 	pick  platform.Pick
-	taken bool // the kernel has the keys already
+	taken bool // the keys are installed already
 }
 
 func (e *untestedError) Error() string {
@@ -46,8 +46,8 @@ func (e *untestedError) Error() string {
 
 func (e *untestedError) Is(target error) bool { return target == errors.ErrUnsupported && !e.taken }
 
-// newcomer names what a test would find out about: a driver, or who the kernel makes for
-// a cipher suite; "" if a test is of no use now.
+// newcomer returns the subject of a useful test: the name of a driver, or of the cipher suite
+// for which the kernel instantiates a driver. It returns "" if a test is of no use now.
 func (e *untestedError) newcomer() string {
 	switch {
 	case !e.pick.Seen || e.pick.Testing:
@@ -58,8 +58,8 @@ func (e *untestedError) newcomer() string {
 	return e.pick.Driver
 }
 
-// find returns who encrypts with a cipher suite if kernel TLS is set up now. The error is an
-// *untestedError, or another that wraps errors.ErrUnsupported.
+// find returns the driver that encrypts with a cipher suite if kernel TLS is set up now. The
+// error is an *untestedError, or another error that wraps errors.ErrUnsupported.
 func (d *drivers) find(suite uint16) (offload.Driver, error) {
 	var of []offload.Driver
 	for _, e := range d.list() {
@@ -85,8 +85,8 @@ func (d *drivers) find(suite uint16) (offload.Driver, error) {
 	return offload.Driver{}, &untestedError{suite: suite, pick: pick}
 }
 
-// mayWait tells whether one of a cipher suite's drivers is asynchronous. That one was given
-// priority a moment ago may not be seen yet.
+// mayWait reports whether any of a cipher suite's tested drivers is asynchronous. The selected
+// driver alone does not tell, because a recent change of priority may not be visible yet.
 func (d *drivers) mayWait(suite uint16) bool {
 	return slices.ContainsFunc(d.list(), func(e offload.Driver) bool { return e.Suite == suite && e.Async })
 }
@@ -98,24 +98,24 @@ func (d *drivers) list() []offload.Driver {
 	return nil
 }
 
-// add takes drivers that were tested and right.
+// add adds drivers that passed a test.
 func (d *drivers) add(more []offload.Driver) {
 	all := slices.Concat(d.list(), more)
 	d.tested.Store(&all)
 }
 
-// remove takes a driver out that was found wrong since.
+// remove removes a driver that failed a later test.
 func (d *drivers) remove(driver string) {
 	all := slices.DeleteFunc(slices.Clone(d.list()), func(e offload.Driver) bool { return e.Name == driver })
 	d.tested.Store(&all)
 }
 
-// asynchronous names those that may keep their callers waiting.
+// asynchronous returns the names of the asynchronous drivers, whose callers may have to wait.
 func (d *drivers) asynchronous() string {
 	return offload.Names(slices.DeleteFunc(slices.Clone(d.list()), func(e offload.Driver) bool { return !e.Async }))
 }
 
-// suites are those of asynchronous drivers; all, if there are none.
+// suites returns the cipher suites of asynchronous drivers, or all if there are none.
 func (d *drivers) suites() []uint16 {
 	var all, async []uint16
 	for _, e := range d.list() {
@@ -130,14 +130,14 @@ func (d *drivers) suites() []uint16 {
 	return async
 }
 
-// newcomers are drivers that come. There is one test at a time, which costs a processor about as
-// much as some handshakes.
+// newcomers is the state of testing newly registered drivers. There is one test at a time,
+// which costs about as much processor time as some handshakes.
 type newcomers struct {
-	testing string // for whose sake; "": none
+	testing string // subject of the current test; "": no test
 	found   []offload.TestResult
 	err     error                // why there was no test
-	refused map[string]bool      // drivers that were wrong
-	testAt  map[string]time.Time // no test for its sake before that
+	refused map[string]bool      // drivers that failed a test
+	testAt  map[string]time.Time // by subject: no test before this time
 }
 
 func newNewcomers(refused []string) newcomers {
@@ -148,13 +148,13 @@ func newNewcomers(refused []string) newcomers {
 	return n
 }
 
-// examineNewcomer has drivers tested, since one was picked for a connection that was not.
+// examineNewcomer starts a test of drivers if a connection has met an untested driver.
 func (l *loop) examineNewcomer(name string) {
 	n := &l.newcomers
 	switch {
 	case name == "" || l.examine == nil || n.refused[name]:
 		return
-	case n.testing != "" || l.engine.testing || l.now.Before(n.testAt[name]): // a later connection will ask
+	case n.testing != "" || l.engine.testing || l.now.Before(n.testAt[name]): // a later connection will request the test
 		return
 	case l.engine.dead || l.state.stopping:
 		return
@@ -165,15 +165,15 @@ func (l *loop) examineNewcomer(name string) {
 	l.engine.tester.Submit(l.engine.test, func() { n.found, n.err = l.examine(l.proc.lifetime) })
 }
 
-// examined takes the outcome of that test. A driver that was wrong is not tested again: a
-// restart does that.
+// examined handles the result of that test. A driver that failed is not tested again before a
+// restart.
 func (l *loop) examined() {
 	n := &l.newcomers
 	name := n.testing
 	n.testing = ""
 	n.testAt[name] = l.now.Add(engineRetest)
 	if l.proc.lifetime.Err() != nil {
-		return // nobody waits for it any more
+		return // the service is ending
 	}
 	var right []offload.Driver
 	known := false
@@ -183,7 +183,7 @@ func (l *loop) examined() {
 		case e.Name == "":
 		case e.Err != nil && !n.refused[e.Name]:
 			n.refused[e.Name] = true
-			l.proc.drivers.remove(e.Name) // perhaps it was right once
+			l.proc.drivers.remove(e.Name) // it may have passed an earlier test
 			text := "a driver was tested, and is wrong: where the kernel picks it, kernel TLS is not used, until a restart finds it right"
 			l.gen.log.Error(text, "driver", e.Name, "reason", e.Err)
 			l.tell(fmt.Sprintf("%s (%s: %v)", text, e.Name, e.Err))

@@ -6,10 +6,10 @@ import (
 	"uringhttpd/uring"
 )
 
-// What becomes of connections when the loop has ended, by Abort or a ring that
-// failed.
+// This file handles the remaining connections after the loop has ended, by Abort or because
+// the ring failed.
 
-// discard takes the completions of a loop that has ended.
+// discard handles the completions of a loop that has ended.
 func (l *loop) discard(c uring.Completion) {
 	n := uint64(len(l.listeners))
 	switch {
@@ -28,7 +28,7 @@ func (l *loop) discard(c uring.Completion) {
 			l.takeBack(s)
 		}
 		if s.conn.state == stClosed {
-			if c.Errno() == unix.ECANCELED { // the close had not begun
+			if c.Errno() == unix.ECANCELED { // the close had not started
 				l.closeLast(s)
 			}
 			l.closed(s)
@@ -36,7 +36,7 @@ func (l *loop) discard(c uring.Completion) {
 	}
 }
 
-// abandon resets what is still there when the loop ends; SO_LINGER does it.
+// abandon resets the remaining connections when the loop ends, by means of SO_LINGER.
 func (l *loop) abandon() {
 	for _, token := range l.engine.closers.Finished(nil) {
 		l.closed(l.slots[token])
@@ -44,24 +44,24 @@ func (l *loop) abandon() {
 	for _, s := range l.slots {
 		switch {
 		case s.conn == nil || s.lost:
-		case l.reading(s): // into the connection's memory, or a pipe of it
+		case l.reading(s): // into the connection's memory, or its pipe
 			l.closeLast(s)
 			l.storage.left++
-		case s.inRing: // the kernel does not give it back
+		case s.inRing: // the operation does not end
 			if s.engine {
 				l.lose(s)
 			}
 		case s.conn.state != stClosed:
 			s.conn.reset(causeStopped, "the service was ended")
 			l.closeLast(s)
-		default: // a close that was not begun
+		default: // a close that was not started
 			l.closeLast(s)
 		}
 	}
 }
 
-// reading tells whether a job or a read of a file does not end. Nothing of the
-// connection may be touched then but its socket.
+// reading reports whether a job or a read of a file has not ended. Of such a connection,
+// only the socket may be used.
 func (l *loop) reading(s *slot) bool {
 	if s.pool != nil {
 		return s.pool.Runs(s.token)
@@ -69,7 +69,7 @@ func (l *loop) reading(s *slot) bool {
 	return s.turns != nil && s.inRing
 }
 
-// closeLast closes a descriptor when the loop has ended. What would wait for the
+// closeLast closes a descriptor when the loop has ended. A close that would wait for the
 // crypto engine is left to the end of the process.
 func (l *loop) closeLast(s *slot) {
 	if s.conn.usesEngine() && !s.conn.sock.Empty() {
@@ -79,8 +79,8 @@ func (l *loop) closeLast(s *slot) {
 	l.sys.close(s.fd)
 }
 
-// loseRunning gives up the connections with whose sockets workers are still busy,
-// when the loop has ended.
+// loseRunning orphans the connections whose sockets workers still use when the loop has
+// ended.
 func (l *loop) loseRunning() {
 	for _, s := range l.slots {
 		if s.conn != nil && s.working && !s.lost {

@@ -12,64 +12,62 @@ import (
 )
 
 const (
-	// engineTime is how long nothing may come of the engine, while something is
-	// waited for, before it is tested.
+	// engineTime is the time without a completion after which the engine is tested, while an
+	// operation waits for it.
 	engineTime = 5 * time.Second
-	// engineRetest is the least time between two tests.
+	// engineRetest is the minimum time between two tests.
 	engineRetest = 30 * time.Second
-	// testTime is more than a test takes, also one that has to be left behind.
+	// testTime exceeds the duration of a test, including the abandonment of a test that hangs.
 	testTime = 30 * time.Second
-	// engineLosses is how many connections one that passes its tests may lose
-	// before it is used no more.
+	// engineLosses is the number of connections that an engine may orphan before it is disabled
+	// although it passes its tests.
 	engineLosses = 4
-	// engineOvertakes is by how many later operations one is overtaken that the engine
-	// has forgotten: it takes records as they come. Those that had to wait for theirs count.
+	// The engine completes records in order. An operation is considered lost once
+	// engineOvertakes later operations have completed that had to wait for their records.
 	engineOvertakes = 32
-	// lastUseTime is between the last operation of a connection and its close, if
-	// that may wait: time for the kernel to give back that operation's hold on the
-	// socket. Who gives back the last one, waits.
+	// lastUseTime is the time between the last operation of a connection and its close, if the
+	// close may wait. It lets the kernel release that operation's reference to the socket first:
+	// the thread that releases the last reference waits for the engine.
 	lastUseTime = 100 * time.Millisecond
 )
 
 var (
-	// ErrEngineLost is Run's error when connections are left that the crypto
-	// engine never gave back. Their sockets, and this process, stay until the
-	// board boots.
+	// ErrEngineLost is Run's error when the crypto engine never released some connections.
+	// Their sockets, and this process, stay until the machine reboots.
 	ErrEngineLost = errors.New("server: connections are lost in the crypto engine; only a reboot ends this process")
 	errNoVerdict  = errors.New("the test did not end")
 )
 
-// engine is what the loop knows of who encrypts for kernel TLS asynchronously. A
-// send that ends a record waits for it, uninterruptibly and with the socket
-// locked; so does the close of a socket that has records there, and any send while
-// its queue is full (net/tls/tls_sw.c, tls_encrypt_async_wait). One that dies takes
-// these operations with it; the loop sees to it that they are few, that no other is
-// begun, and that nothing else touches their sockets.
+// engine is the loop's state of the asynchronous cipher driver. A send that ends a record
+// waits for the driver, uninterruptibly and with the socket locked; so does the close of a
+// socket that has records there, and any send while its queue is full (net/tls/tls_sw.c,
+// tls_encrypt_async_wait). These operations never end if the driver stops answering. So the
+// loop limits their number, begins no others after a failure, and leaves their sockets alone.
 type engine struct {
-	limit    int       // of inFlight
-	inFlight int       // operations that may wait for it
-	queue    []*slot   // that have one to begin, in order
-	closers  pool.Pool // close sockets that it has records of; io_uring would not say when that ends
-	moved    time.Time // when an operation that had to wait for it last ended
-	ended    int       // such operations
-	passed   time.Time // when it last passed a test
-	tester   pool.Pool // runs the test, or that of a newcomer, on a goroutine of its own
-	test     uint64    // token of the latest one; the end of any other comes too late
+	limit    int       // limit of inFlight
+	inFlight int       // operations that may wait for the driver
+	queue    []*slot   // slots with an operation to begin, in order
+	closers  pool.Pool // closes sockets that have records in the driver; io_uring would not report the end of a close
+	moved    time.Time // end of the last operation that had to wait for the driver
+	ended    int       // number of such operations
+	passed   time.Time // last test passed
+	tester   pool.Pool // runs the test of the engine, or of a new driver, on a goroutine of its own
+	test     uint64    // token of the latest test; the end of an earlier test is ignored
 	testing  bool
-	testBy   time.Time // when that must have ended
-	testAt   time.Time // no test before that
-	verdict  *error    // of the test
-	dead     bool      // it is used no more
-	revived  bool      // it has answered since
-	lost     int       // connections that it did not give back
+	testBy   time.Time // deadline of the test
+	testAt   time.Time // no test before this time
+	verdict  *error    // result of the test
+	dead     bool      // the driver is no longer used
+	revived  bool      // the driver has completed an operation since then
+	lost     int       // connections orphaned in the driver
 }
 
-// usesEngine tells whether an asynchronous cipher encrypts for the connection.
+// usesEngine reports whether an asynchronous cipher encrypts the connection's records.
 func (c *conn) usesEngine() bool { return c.async && c.transport == kernel }
 
-// engineGave takes what a connection's TCP has been given in all, in bytes. More than
-// before is records that the engine has finished. The first reading may see the
-// handshake, which it had no part in.
+// engineGave updates the total number of bytes passed to the connection's TCP. An increase
+// means that the engine has completed records. The first reading is not compared, because it
+// may include the handshake, which the engine did not encrypt.
 func (c *conn) engineGave(bytes int64, now time.Time) {
 	if c.flow.given > 0 && bytes > c.flow.given {
 		c.loop.engineOut = now
@@ -77,8 +75,8 @@ func (c *conn) engineGave(bytes int64, now time.Time) {
 	c.flow.given = bytes
 }
 
-// useEngine begins an operation that may wait for the engine, off the loop, once few
-// enough are under way.
+// useEngine starts an operation that may wait for the engine, on a thread other than the
+// loop's, or queues it while the limit of such operations is reached.
 func (l *loop) useEngine(s *slot, op operation) {
 	op.async = true
 	s.engine, s.op = true, op
@@ -102,7 +100,7 @@ func (l *loop) beginUse(s *slot) {
 	l.engine.closers.Submit(s.token, func() { l.sys.close(fd) })
 }
 
-// used comes when an operation that might wait for the engine has ended.
+// used handles the end of an operation that might have waited for the engine.
 func (l *loop) used(s *slot, errno unix.Errno) {
 	e := &l.engine
 	e.inFlight--
@@ -119,40 +117,40 @@ func (l *loop) used(s *slot, errno unix.Errno) {
 	}
 }
 
-// closeLater closes a socket that has something inside kernel TLS.
+// closeLater delays the close of a socket that has data inside kernel TLS.
 func (l *loop) closeLater(s *slot) {
 	s.closing = true
 	l.deadlines.set(s, l.now.Add(lastUseTime))
 }
 
-// suspect looks at an engine that s has waited for longer than it should.
+// suspect checks an engine for which s has waited longer than expected.
 func (l *loop) suspect(s *slot) {
 	e := &l.engine
 	l.deadlines.set(s, l.now.Add(engineTime))
 	if s.conn.state == stOffload && !s.conn.offloading.Load() {
-		s.began, s.endedBefore = l.now, e.ended // it is other handshakes that it waits for
+		s.began, s.endedBefore = l.now, e.ended // it waits for a handshake worker
 		return
 	}
 	l.testEngine()
-	overtaken := e.ended - s.endedBefore - e.limit // at least, by operations that began later
+	overtaken := e.ended - s.endedBefore - e.limit // lower bound, by operations that began later
 	switch {
 	case e.testing || l.now.Sub(s.began) < max(l.gen.stallTimeout, 2*engineTime):
 		return
 	case e.passed.Sub(s.began) < engineTime && overtaken < engineOvertakes:
 		return
 	}
-	// It answers others. This one it has forgotten.
+	// The engine completes other operations, and has lost this operation.
 	if l.lose(s) && e.lost >= engineLosses && !e.dead {
 		l.engineDied(fmt.Errorf("it lost %d connections", e.lost))
 	}
 }
 
-// engineMoves tells whether something has come of the engine lately.
+// engineMoves reports whether the engine has completed an operation recently.
 func (l *loop) engineMoves() bool {
 	return l.now.Sub(l.engine.moved) < engineTime || l.now.Sub(l.state.engineOut) < engineTime
 }
 
-// testEngine has the engine tested, if there is no sign that it works.
+// testEngine starts a test of the engine unless there is evidence that it works.
 func (l *loop) testEngine() {
 	e := &l.engine
 	if e.dead || e.testing || l.newcomers.testing != "" || l.engineMoves() || l.now.Before(e.testAt) {
@@ -162,23 +160,23 @@ func (l *loop) testEngine() {
 	verdict := new(error)
 	e.testing, e.verdict = true, verdict
 	e.testBy = l.now.Add(testTime)
-	l.deadlines.set(&slot{place: -1}, e.testBy) // to be awake then
+	l.deadlines.set(&slot{place: -1}, e.testBy) // to wake the loop then
 	suites := l.proc.drivers.suites()
 	e.test++
 	e.tester.Submit(e.test, func() { *verdict = l.testCipher(l.proc.lifetime, suites) })
 }
 
-// testLate ends a test that does not end by itself.
+// testLate abandons a test that exceeds its deadline.
 func (l *loop) testLate() {
 	if e := &l.engine; e.testing && !l.now.Before(e.testBy) && e.tester.Replace(e.test) {
 		l.tested(errNoVerdict)
 	}
 }
 
-// testEnded takes the end of a test, the engine's or a newcomer's.
+// testEnded handles the end of a test, of the engine or of a new driver.
 func (l *loop) testEnded(token uint64) {
 	switch e := &l.engine; {
-	case token != e.test: // given up, and another has begun since
+	case token != e.test: // abandoned, and another test has begun since
 	case e.testing:
 		l.tested(*e.verdict)
 	case l.newcomers.testing != "":
@@ -186,16 +184,16 @@ func (l *loop) testEnded(token uint64) {
 	}
 }
 
-// tested takes the outcome of a test.
+// tested handles the result of a test.
 func (l *loop) tested(err error) {
 	e := &l.engine
 	e.testing = false
 	e.testAt = l.now.Add(engineRetest)
 	switch {
-	case l.proc.lifetime.Err() != nil: // nobody waits for it any more
+	case l.proc.lifetime.Err() != nil: // the service is ending
 	case errors.Is(err, offload.ErrInconclusive):
 		l.gen.log.Warn(err.Error(), "driver", l.proc.drivers.asynchronous())
-	case err == nil || l.engineMoves(): // it may be so slow that the test had no time
+	case err == nil || l.engineMoves(): // the engine may be too slow to finish the test in time
 		if err == nil {
 			e.passed = l.now
 		}
@@ -205,8 +203,8 @@ func (l *loop) tested(err error) {
 	}
 }
 
-// engineDied ends the use of the engine, and all connections that it encrypts
-// for. What waits inside the kernel stays there.
+// engineDied ends the use of the engine, and all connections that it encrypts for.
+// Operations that wait inside the kernel stay there.
 func (l *loop) engineDied(why error) {
 	e := &l.engine
 	e.dead, e.queue = true, nil
@@ -218,13 +216,13 @@ func (l *loop) engineDied(why error) {
 		switch c := s.conn; {
 		case c == nil || s.lost:
 		case c.state == stOffload:
-			l.lose(s) // if it has begun
+			l.lose(s) // if its job is running
 		case !c.usesEngine():
 		case s.engine && (s.inRing || s.working):
 			l.lose(s)
 		case s.inRing && c.state != stClosed:
 			l.cancel(s.handle)
-		case s.inRing || s.working: // perform ends it
+		case s.inRing || s.working: // perform ends the connection
 		default:
 			l.withdraw(s)
 			s.engine, s.closing = false, false
@@ -234,15 +232,15 @@ func (l *loop) engineDied(why error) {
 	l.gen.log.Error("connections were lost in the crypto engine", "connections", e.lost)
 }
 
-// tell has the service's status say what a person must know.
+// tell publishes a message for the operator in the service's status.
 func (l *loop) tell(text string) {
 	if l.notice != nil {
 		l.notice(text)
 	}
 }
 
-// giveUp ends a connection whose engine is dead. Its client learns at least that
-// no more comes.
+// giveUp ends a connection whose engine is dead, and at least signals the client that no more
+// data follows.
 func (l *loop) giveUp(s *slot) {
 	l.deadlines.set(s, time.Time{})
 	if s.conn.state != stClosed {
@@ -256,9 +254,9 @@ func (l *loop) giveUp(s *slot) {
 	l.lose(s)
 }
 
-// lose gives up the connection of s, which something in the kernel holds. The
-// descriptor stays: a close would wait for the engine too. It tells whether that is
-// so: a worker may just have come back.
+// lose orphans the connection of s, which the kernel holds. The descriptor stays open,
+// because a close would wait for the engine, too. It reports whether the connection was
+// orphaned: a worker may just have returned.
 func (l *loop) lose(s *slot) bool {
 	switch {
 	case s.working && s.conn.state == stOffload:
@@ -280,14 +278,14 @@ func (l *loop) lose(s *slot) bool {
 	return true
 }
 
-// takeBack takes a lost connection back.
+// takeBack reclaims an orphaned connection.
 func (l *loop) takeBack(s *slot) {
 	s.lost = false
 	l.count(1)
 	l.engine.lost--
 }
 
-// found ends a lost connection, of which the kernel has let go after all.
+// found ends an orphaned connection that the kernel has released after all.
 func (l *loop) found(s *slot, ev event) {
 	alive := l.engine.moved == l.now
 	l.takeBack(s)
@@ -303,8 +301,8 @@ func (l *loop) found(s *slot, ev event) {
 	}
 }
 
-// revive closes what could not be closed, since an engine that was given up has
-// answered. It is not used again.
+// revive closes orphaned connections that could not be closed before, because an engine
+// declared dead has answered. The engine stays disabled.
 func (l *loop) revive() {
 	l.engine.revived = true
 	l.gen.log.Warn("the crypto engine has answered after all; it stays unused", "driver", l.proc.drivers.asynchronous())

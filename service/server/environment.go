@@ -12,12 +12,12 @@ import (
 	"uringhttpd/service/http1"
 )
 
-// A generation is a configuration with what it has opened. It does not change. A connection keeps
-// the one with which it was accepted.
+// A generation is a configuration together with the resources that it opened. It is immutable. A
+// connection keeps the generation with which it was accepted.
 type generation struct {
 	handler       http.Handler
 	sessions      *ktls.Server // nil: no TLS
-	require       bool         // kernel TLS, or reset the connection
+	require       bool         // require kernel TLS, or reset the connection
 	headerTimeout time.Duration
 	idleTimeout   time.Duration
 	stallTimeout  time.Duration
@@ -39,24 +39,24 @@ type process struct {
 // loopState is the part of a loop's state that its connections use. Only the loop's thread, and a
 // connection's step on it, may access it.
 type loopState struct {
-	memory    int64                 // bytes that the kernel should hold, at most, that are not sent yet
-	share     int64                 // of memory, of each connection
-	grown     int                   // pipes above their initial size
-	engineOut time.Time             // when an asynchronous driver last gave something to TCP
-	giveBack  func([]http1.Segment) // releases files off the loop if that may wait for storage; nil: at once
-	stopping  bool                  // no further requests
+	memory    int64                 // limit of unsent bytes that the kernel should hold
+	share     int64                 // of each connection in memory
+	grown     int                   // pipes larger than their initial size
+	engineOut time.Time             // when an asynchronous driver last passed records to TCP
+	giveBack  func([]http1.Segment) // releases files, off the loop if that may wait for storage; nil: release directly
+	stopping  bool                  // no further requests are served
 	repeats   repeats               // log lines that clients can cause
 }
 
-// An environment is what surrounds a connection.
+// An environment groups the state that a connection uses.
 type environment struct {
 	gen  *generation
 	proc *process
 	loop *loopState
 }
 
-// An endpoint is the other end of a connection, and how it came.
+// An endpoint describes the client of a connection and the listener that accepted it.
 type endpoint struct {
-	peer, own netip.AddrPort // of the TCP connection
-	metrics   bool           // by a listener for metrics: it is given those, and not counted
+	peer, own netip.AddrPort // addresses of the TCP connection
+	metrics   bool           // accepted by a listener for metrics: serves metrics only, and is not counted
 }

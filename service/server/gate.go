@@ -10,39 +10,39 @@ import (
 	"uringhttpd/ktls"
 )
 
-// A connection makes the kernel hold bytes in a pipe, inside kernel TLS and in TCP's
-// buffer. The meter tells how many there are in the latter two. Reading it takes
-// three system calls, so a reading says how much more may be given, and the next
-// one is made when that is used up.
+// The kernel holds a connection's bytes in a pipe, inside kernel TLS and in TCP's
+// buffer. The meter reads the number of bytes in the latter two. A reading takes
+// three system calls, so it sets a budget for further bytes, and the next reading is
+// made when that budget is used up.
 const (
-	// maxPending bounds what a connection may have inside kernel TLS. With an
-	// asynchronous cipher nothing else does: poll(2) speaks of TCP's buffer, and
-	// what waits for the engine is not there yet.
+	// maxPending is the limit for a connection's bytes inside kernel TLS. With an
+	// asynchronous cipher no other limit applies there: poll(2) covers TCP's buffer only,
+	// and records that wait for the engine are not in it yet.
 	maxPending = 192 << 10
-	// recordOverhead is not less than what a TLS record adds to its plaintext:
+	// recordOverhead is an upper bound of the bytes that a TLS record adds to its plaintext:
 	// 22 bytes in TLS 1.3, 29 in TLS 1.2.
 	recordOverhead = 32
-	// headroom is kept free for the overhead of what is pushed at a time.
+	// headroom is reserved for the record overhead of the bytes pushed at a time.
 	headroom = 8 << 10
-	// minBuffer is the least that a connection's bound may be: what may be inside
-	// kernel TLS, and a chunk in the pipe.
+	// minBuffer is the minimum of Options.Buffer: the limit inside kernel TLS, and a chunk
+	// in the pipe.
 	minBuffer = 256 << 10
 
-	minWait = time.Millisecond // between two ktls.Reading of the meter
+	minWait = time.Millisecond // between two readings of the meter
 	maxWait = 256 * time.Millisecond
 )
 
-// rooms are what may be given to the kernel before the meter must be read again.
+// rooms is the budget of bytes that may be passed to the kernel before the next reading.
 type rooms struct {
-	all int64 // bytes that the kernel may be made to hold in addition
-	tls int64 // of them, those that may go into kernel TLS
+	all int64 // bytes that the kernel may hold in addition
+	tls int64 // of these, bytes that may go into kernel TLS
 }
 
-// taken counts n bytes that the kernel holds from now on.
+// taken charges n bytes that the kernel holds from now on.
 func (c *conn) taken(n int) { c.flow.room.all -= c.cost(n) }
 
-// encrypts counts n bytes that have gone into kernel TLS. more: their last record
-// waits for others.
+// encrypts charges n bytes that have gone into kernel TLS. If more is true, their last
+// record stays open for further bytes.
 func (c *conn) encrypts(n int, more bool) {
 	c.flow.room.tls -= c.cost(n)
 	c.countRecords(n)
@@ -51,16 +51,16 @@ func (c *conn) encrypts(n int, more bool) {
 	}
 }
 
-// maxRecords is how many TLS records may be made with one key before the connection ends
-// behind the response under way: AES-GCM is safe for 2^24.5 of them (RFC 8446 section 5.5),
-// and the rest is left for that response, some 100 GiB.
+// maxRecords is the number of TLS records made with a key after which the connection ends, once
+// the current response is complete: AES-GCM is safe for 2^24.5 records (RFC 8446 section 5.5),
+// and the difference is left for that response, some 100 GiB.
 const maxRecords = 1 << 24
 
 // countRecords counts the records of n bytes that are sent at a time. Bytes that fill an open
-// record count as a record of their own.
+// record count as a separate record.
 func (c *conn) countRecords(n int) { c.flow.records += int64((n + maxRecord - 1) / maxRecord) }
 
-// cost is what n bytes become at most.
+// cost returns an upper bound of the size of n bytes in the kernel.
 func (c *conn) cost(n int) int64 {
 	if c.transport != kernel {
 		return int64(n)
@@ -68,7 +68,7 @@ func (c *conn) cost(n int) int64 {
 	return int64(n) + int64(n/maxRecord+2)*recordOverhead
 }
 
-// gate lets a push through while the kernel holds little enough.
+// gate pushes the next bytes if the budget allows it, and waits otherwise.
 func (c *conn) gate(now time.Time) operation {
 	t := &c.transfer
 	if t.held == 0 && len(t.out) == 0 {
@@ -88,11 +88,11 @@ func (c *conn) gate(now time.Time) operation {
 	return c.push(n)
 }
 
-// pushable is how much of what is next may be pushed: all of it, or a good part, or
-// nothing yet.
+// pushable returns how many of the next bytes may be pushed: all, a worthwhile part, or none
+// yet.
 func (c *conn) pushable() int {
 	n := int64(c.transfer.held)
-	if n == 0 { // bytes in the pipe have been counted when they came there
+	if n == 0 { // bytes in the pipe were charged when they entered it
 		n = c.allowed(int64(len(c.transfer.out)))
 	}
 	if c.transport == kernel {
@@ -104,14 +104,14 @@ func (c *conn) pushable() int {
 	return int(n)
 }
 
-// allowed is how much of n bytes the kernel may be made to hold: all, or a good part,
-// or nothing yet. Less would cost more than it brings.
+// allowed returns how many of n bytes the kernel may hold: all, a worthwhile part, or none
+// yet. A smaller part would cost more than it gains.
 //
-// In kernel TLS that is what ends a record, since the kernel pays twice for one that
-// is begun: for the plaintext, and for what it is to become.
+// In kernel TLS such a part ends with a record, because the kernel charges an open record
+// twice: for the plaintext, and for the ciphertext to come.
 //
-// Invariant: if all that the kernel holds is an open record, which leaves only when
-// more comes, something is allowed: minWindow - maxRecord is a step.
+// Invariant: if the kernel holds nothing but an open record, which leaves only when more
+// bytes follow, some bytes are allowed: minWindow - maxRecord is a step.
 func (c *conn) allowed(n int64) int64 {
 	room := c.flow.room.all
 	ends := int64(maxRecord - c.flow.openRecord)
@@ -126,11 +126,11 @@ func (c *conn) allowed(n int64) int64 {
 	return 0
 }
 
-// measure reads the meter. Where that fails the connection is gone, and ok is false.
+// measure reads the meter. If that fails, the connection is gone, and ok is false.
 func (c *conn) measure(now time.Time) (r ktls.Reading, op operation, ok bool) {
 	r, err := c.sock.Reading()
 	if err != nil {
-		err = cmp.Or(c.sock.Err(), err) // it knows whether the client has ended the connection
+		err = cmp.Or(c.sock.Err(), err) // the socket error tells whether the client has ended the connection
 		return r, c.fail(err), false
 	}
 	c.flow.pendingMax = max(c.flow.pendingMax, r.Pending)
@@ -158,26 +158,26 @@ func (c *conn) measure(now time.Time) (r ktls.Reading, op operation, ok bool) {
 
 func (c *conn) stalled(now time.Time) bool { return now.Sub(c.flow.progressed) >= c.gen.stallTimeout }
 
-// waitForClient looks again a little later; nothing wakes a poller when records
-// leave kernel TLS. r is the reading that was not good enough.
+// waitForClient polls the meter again after a backoff, because the kernel does not wake us
+// when records leave kernel TLS. r is the reading that requires the wait.
 func (c *conn) waitForClient(r ktls.Reading, now time.Time) operation {
 	if r != c.flow.lastWait {
 		c.flow.backoff, c.flow.stillSince = 0, now
-		c.sock.Push() // as in awaitRoom
+		c.sock.Push() // see awaitRoom
 	}
 	c.flow.lastWait = r
 	if err := c.sock.Err(); err != nil {
 		return c.fail(err)
 	}
 	op := c.pause(now)
-	// TCP has room, and gets nothing.
+	// TCP has room, and receives nothing from kernel TLS.
 	op.stuck = r.Pending > 0 && r.Unacked == 0 && now.Sub(c.flow.stillSince) >= engineTime
 	return op
 }
 
-// waitForRoom waits until the kernel may be made to hold more. What takes it from
-// there is the client, and poll(2) tells when little is left to send; but it may do so
-// at once, with much sent and not acknowledged.
+// waitForRoom waits until the kernel may hold more. Only the client's acknowledgements
+// reduce the amount, and poll(2) reports room when little is left to send. It may report
+// that at once if much is sent and not acknowledged.
 func (c *conn) waitForRoom(r ktls.Reading, now time.Time) operation {
 	t := &c.transfer
 	if t.refused || c.transport == kernel && c.flow.room.tls < chunk {
@@ -187,7 +187,7 @@ func (c *conn) waitForRoom(r ktls.Reading, now time.Time) operation {
 	return c.awaitRoom(now)
 }
 
-// pause waits, longer each time, for what nothing tells of.
+// pause waits, longer each time, for a change that causes no event.
 func (c *conn) pause(now time.Time) operation {
 	if c.stalled(now) {
 		if r := c.flow.lastWait; r.Pending > 0 && r.Unacked == 0 {
@@ -199,5 +199,5 @@ func (c *conn) pause(now time.Time) operation {
 	return operation{kind: opWait, deadline: now.Add(c.flow.backoff)}
 }
 
-// passing tells an error that time mends: the kernel has no memory to spare now.
+// passing reports whether err is temporary: the kernel is short of memory.
 func passing(err error) bool { return errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOBUFS) }

@@ -16,67 +16,67 @@ import (
 
 const (
 	ringEntries = 256
-	acceptPause = 100 * time.Millisecond // after a failure that only time or a close mends
+	acceptPause = 100 * time.Millisecond // pause after an accept failure that only time, or a closed descriptor, can clear
 
-	// maxHandshakes is how many may wait for their computing, or be computed,
-	// when one more TLS connection is accepted.
+	// maxHandshakes is the number of handshakes queued or being computed from which on no
+	// further TLS connection is accepted.
 	maxHandshakes = 64
 
-	// Tokens of the ring's operations: these, then the listeners, then the
+	// Tokens of the ring's operations: these constants, then the listeners, then the
 	// connections' slots.
-	tokenNone  = 0 // nobody waits for the completion
+	tokenNone  = 0 // the completion is ignored
 	tokenWaker = 1
 	tokenBase  = 2
 )
 
-// A slot is the loop's side of a connection.
+// A slot is the loop's record of a connection.
 type slot struct {
 	conn     *conn
 	fd       int
-	token    uint64       // its index in loop.slots
+	token    uint64       // index in loop.slots
 	inRing   bool         // an operation is in the ring
-	working  bool         // a worker has the connection
-	handle   uring.Handle // of that operation
-	late     bool         // it was cancelled, since its deadline passed
-	yields   bool         // it was asked to end, for another
-	spare    bool         // it is counted in loop.spare
-	turns    *turns       // what that operation has its turn of
+	working  bool         // a worker owns the connection
+	handle   uring.Handle // of the operation in the ring
+	late     bool         // the operation was cancelled because its deadline passed
+	yields   bool         // the connection was asked to end in favor of another
+	spare    bool         // counted in loop.spare
+	turns    *turns       // the semaphore that the operation holds or waits for
 	deadline time.Time
-	place    int // in the heap of deadlines; -1: not there
+	place    int // index in the heap of deadlines; -1: no deadline
 
 	// See storage.go.
-	pool  pool.Pool // that has a job of it; nil: none, or that of handshakes
-	asked time.Time // that pool was
-	reads time.Time // since then a disk has perhaps been read
-	slow  bool      // for diskTime
-	hung  bool      // for stall_timeout
+	pool  pool.Pool // the pool that has a job of this slot; nil: none, or a handshake
+	asked time.Time // when the job was submitted to pool
+	reads time.Time // start of the current read, if it may wait for storage
+	slow  bool      // the read has taken diskTime
+	hung  bool      // the read has taken stall_timeout
 
 	// See engine.go.
-	engine      bool      // op may wait for the crypto engine, and is under way or queued
-	closing     bool      // it is about to be closed
-	op          operation // that one
-	began       time.Time // in the ring, or a hand-over of keys; else zero
-	endedBefore int       // engine.ended, then
-	lost        bool      // the engine has it for good
+	engine      bool      // op may wait for the crypto engine, and is running or queued
+	closing     bool      // the socket is about to be closed
+	op          operation // the operation that may wait for the engine
+	began       time.Time // when the operation entered the ring, or the key installation began; else zero
+	endedBefore int       // engine.ended at that time
+	lost        bool      // the connection is orphaned in the engine
 }
 
-// loop is the one thread that touches the ring, and all connections but those
-// that a worker has.
+// loop is the only thread that touches the ring, and all connections except those that a
+// worker owns.
 type loop struct {
 	*Server
 	state       *loopState
 	sys         system
-	workers     pool.Pool // for handlers, and for sealing in user space; they wait for no disk, but see storage.go
-	disk        pool.Pool // for what may
-	handshakers pool.Pool // for handshakes alone: a flood of them holds up nothing else
-	handshakes  int       // with handshakers
+	workers     pool.Pool // for handlers and user-space encryption; they do not wait for storage, except as described in storage.go
+	disk        pool.Pool // for jobs that may wait for storage
+	handshakers pool.Pool // for handshakes alone, so that a flood of them delays nothing else
+	handshakes  int       // queued or running in handshakers
 	slots       []*slot
 	free        []int
 	live        int
-	spare       int            // connections that could end for another: see yield
-	yielding    int            // of those, the ones that were asked to
+	spare       int            // connections that could end in favor of another; see yield
+	yielding    int            // connections that were asked to end, and have not closed yet
 	accepts     []uring.Handle // by listener: the accept in the ring, or 0
-	fills       turns          // of reading files into pipes
+	fills       turns          // semaphore for splices of files into pipes
 	storage     storage
 	resumeAt    time.Time
 	deadlines   deadlines
@@ -89,10 +89,10 @@ type loop struct {
 
 // Run serves until Shutdown, and returns nil when the last connection is closed.
 // It calls ready once connections are accepted. The error is a
-// *uring.FeatureError if the kernel does not have what the ring needs.
+// *uring.FeatureError if the kernel lacks a feature that the ring needs.
 func (s *Server) Run(ready func()) error {
-	// A ring belongs to the thread that made it. The thread ends with this
-	// goroutine: it is never unlocked.
+	// A ring belongs to the thread that created it. The thread is never unlocked, so it
+	// ends with this goroutine.
 	result := make(chan error)
 	go func() {
 		runtime.LockOSThread()
@@ -127,7 +127,7 @@ func (l *loop) run(ready func()) (err error) {
 	l.state.giveBack = l.release
 	l.newcomers = newNewcomers(l.refused)
 	defer func() {
-		l.endRequests() // a ring that failed ends handlers too
+		l.endRequests() // needed if the ring failed: handlers must end then, too
 		err = errors.Join(err, l.sys.end(l.discard))
 		l.workers.Close(diskTime)
 		l.disk.Close(diskTime)
@@ -172,8 +172,8 @@ func (s *Server) closeListeners() {
 	}
 }
 
-// started takes the outcome of queueing an operation. A ring that takes nothing
-// any more ends the loop.
+// started records an error from queueing an operation as fatal, which ends the loop, and
+// returns the handle.
 func (l *loop) started(h uring.Handle, err error) uring.Handle {
 	if err != nil && l.fatal == nil {
 		l.fatal = err
@@ -183,7 +183,7 @@ func (l *loop) started(h uring.Handle, err error) uring.Handle {
 
 func (l *loop) cancel(h uring.Handle) { l.started(0, l.sys.cancel(h)) }
 
-// complete takes one completion of the ring.
+// complete handles one completion of the ring.
 func (l *loop) complete(c uring.Completion) {
 	l.now = l.sys.now()
 	switch n := uint64(len(l.listeners)); {
@@ -202,7 +202,7 @@ func (l *loop) complete(c uring.Completion) {
 	}
 }
 
-// woken looks at why the loop was woken.
+// woken handles the reasons for which the waker fired.
 func (l *loop) woken() {
 	switch l.request.Load() {
 	case askedAbort:
@@ -235,7 +235,7 @@ func (l *loop) woken() {
 	}
 }
 
-// worked gives a connection the end of its job, and performs the next operation.
+// worked passes the end of a job to its connection, and performs the next operation.
 func (l *loop) worked(s *slot) {
 	s.working, s.began = false, time.Time{}
 	l.read(s)
@@ -250,7 +250,7 @@ func (l *loop) worked(s *slot) {
 	l.perform(s, s.conn.step(event{now: l.now}))
 }
 
-// stop ends accepting, and closes the connections that wait for a request.
+// stop stops accepting, and closes the connections that wait for a request.
 func (l *loop) stop() {
 	if l.state.stopping {
 		return
@@ -271,11 +271,11 @@ func (l *loop) stop() {
 	}
 }
 
-// accept asks for a connection on each listener, while there is room for one.
-// While many handshakes wait to be computed, further clients of TLS wait in the
-// listen queue, where they cost nothing.
-// The limit may be passed by one for each listener: an accept that is in the ring is not
-// taken back. At the limit a client is accepted, too, if a connection can end for it.
+// accept queues an accept on each listener while the connection limit allows it. While many
+// handshakes are queued, further TLS clients wait in the listen backlog, where they cost
+// nothing. The limit may be exceeded by one for each listener, because an accept in the ring
+// is not cancelled. At the limit, a client is also accepted if a connection can end in its
+// favor.
 func (l *loop) accept() {
 	if l.state.stopping || l.now.Before(l.resumeAt) {
 		return
@@ -297,7 +297,7 @@ func (l *loop) accept() {
 func (l *loop) accepted(listener int, c uring.Completion) {
 	l.accepts[listener] = 0
 	ln := l.listeners[listener]
-	if l.state.stopping { // from here on, clients are refused, or served by who else has the socket
+	if l.state.stopping { // from now on, new clients are refused, or served by another process that holds the socket
 		ln.Close()
 	}
 	switch errno := c.Errno(); {
@@ -311,18 +311,18 @@ func (l *loop) accepted(listener int, c uring.Completion) {
 		l.pauseAccept()
 	case errno == unix.EINVAL || errno == unix.EBADF || errno == unix.ENOTSOCK || errno == unix.EOPNOTSUPP:
 		l.fatal = fmt.Errorf("server: accept on %s: %w", ln.Addr, errno)
-	default: // the client's network: accept(2), "Error handling"
+	default: // network errors of the client: accept(2), "Error handling"
 		l.gen.log.Debug("accept failed", "listener", ln.Addr, "reason", errno)
 	}
 }
 
-// pauseAccept lets some time pass before the next accept.
+// pauseAccept delays the next accept by acceptPause.
 func (l *loop) pauseAccept() {
 	l.resumeAt = l.now.Add(acceptPause)
 	l.deadlines.set(&slot{place: -1}, l.resumeAt) // a slot without a connection only wakes the loop
 }
 
-// open makes a connection of an accepted socket.
+// open creates a connection for an accepted socket.
 func (l *loop) open(fd int, ln *Listener) {
 	sock, peer, own, err := l.sys.take(fd)
 	var session *ktls.Session
@@ -344,24 +344,24 @@ func (l *loop) open(fd int, ln *Listener) {
 	}
 	s.token = uint64(i)
 	l.count(1)
-	// A bound for each client's address would choose here, too.
+	// A limit for each client address would select the connection here, too.
 	if !ln.Metrics && l.live-l.yielding > l.gen.connections {
 		l.yield()
 	}
 	l.perform(s, s.conn.start(l.now))
 }
 
-// environment surrounds the connections of the loop.
+// environment returns the environment of the loop's connections.
 func (l *loop) environment() environment { return environment{l.gen, l.proc, l.state} }
 
-// step gives a connection the end of its operation, and performs the next.
+// step passes the end of an operation to its connection, and performs the next.
 func (l *loop) step(s *slot, c uring.Completion) {
 	l.deadlines.set(s, time.Time{})
 	if s.engine {
 		l.used(s, c.Errno())
 	}
 	if s.conn.state == stClosed && !s.lost {
-		if c.Errno() == unix.ECANCELED { // it had not begun
+		if c.Errno() == unix.ECANCELED { // the close had not started
 			l.begin(s, operation{kind: opClose})
 			return
 		}
@@ -382,7 +382,7 @@ func (l *loop) step(s *slot, c uring.Completion) {
 	l.perform(s, s.conn.step(ev))
 }
 
-// closed frees the slot of a connection whose descriptor is gone.
+// closed frees the slot of a connection whose descriptor is closed.
 func (l *loop) closed(s *slot) {
 	i := int(s.token)
 	l.deadlines.set(s, time.Time{})
@@ -396,13 +396,13 @@ func (l *loop) closed(s *slot) {
 	l.free = append(l.free, i)
 }
 
-// count takes that there is a connection more, or less.
+// count adds n to the number of connections, and updates the share of each.
 func (l *loop) count(n int) {
 	l.live += n
 	l.state.share = l.state.memory / int64(max(1, l.live))
 }
 
-// uncount takes that a connection is not there any more to end for another.
+// uncount removes a connection from the counts of spare and yielding ones.
 func (l *loop) uncount(s *slot) {
 	if s.spare {
 		l.spare--
@@ -413,7 +413,7 @@ func (l *loop) uncount(s *slot) {
 	s.spare, s.yields = false, false
 }
 
-// countSpare looks whether a connection could end for another.
+// countSpare updates whether the connection could end in favor of another.
 func (l *loop) countSpare(s *slot) {
 	spare := !s.yields && !s.conn.client.metrics && (s.conn.idle() || s.conn.arrived())
 	switch {
@@ -425,10 +425,10 @@ func (l *loop) countSpare(s *slot) {
 	s.spare = spare
 }
 
-// yield ends a connection, since another client waits for its place: one whose client has
-// everything; else the one that has waited longest for another request.
+// yield ends a connection in favor of a waiting client: a connection whose client has
+// acknowledged everything, or else the connection that has been idle longest.
 // It closes in order, and does not count meanwhile; so there are never more than twice as
-// many as the limit.
+// many connections as the limit.
 func (l *loop) yield() {
 	var found *slot
 	for _, s := range l.slots {
@@ -448,7 +448,7 @@ func (l *loop) yield() {
 	l.cancel(found.handle)
 }
 
-// yieldsBefore reports whether a is to end rather than b.
+// yieldsBefore reports whether a should end rather than b.
 func yieldsBefore(a, b *conn) bool {
 	if a.arrived() || b.arrived() {
 		return a.arrived() && (!b.arrived() || a.ending.linger.until.Before(b.ending.linger.until))
@@ -456,12 +456,12 @@ func yieldsBefore(a, b *conn) bool {
 	return a.input.since.Before(b.input.since)
 }
 
-// perform starts what a connection asks for.
+// perform starts the operation that a connection returned.
 func (l *loop) perform(s *slot, op operation) {
 	l.countSpare(s)
 	if l.engine.dead && s.conn.usesEngine() {
 		if l.engine.revived && op.kind == opClose {
-			l.useEngine(s, op) // as revive did with those that had come back before
+			l.useEngine(s, op) // as revive does for those orphaned earlier
 			return
 		}
 		l.giveUp(s)
@@ -505,17 +505,17 @@ func (l *loop) perform(s *slot, op operation) {
 	l.begin(s, op)
 }
 
-// begin puts a connection's operation into the ring.
+// begin submits a connection's operation to the ring.
 func (l *loop) begin(s *slot, op operation) {
 	s.handle = l.started(l.sys.start(s.fd, op, tokenBase+uint64(len(l.listeners))+s.token))
 	s.inRing = true
 }
 
-// expire ends the waits whose deadline has passed.
+// expire handles the waits whose deadline has passed.
 func (l *loop) expire() {
 	for s := l.deadlines.expired(l.now); s != nil; s = l.deadlines.expired(l.now) {
 		switch {
-		case s.conn == nil: // of pauseAccept
+		case s.conn == nil: // set by pauseAccept
 		case s.pool != nil || s.turns != nil && s.inRing:
 			l.slowRead(s)
 		case s.closing && !s.engine:

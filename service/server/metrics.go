@@ -8,15 +8,15 @@ import (
 	"sync/atomic"
 )
 
-// scrapers is how many connections to a listener for metrics there may be above
-// limits.connections: who watches must get in when nobody else does.
+// scrapers is the number of connections to a listener for metrics allowed above
+// limits.connections, so that monitoring works when no other client is accepted.
 const scrapers = 2
 
-// counters are what the loop tells of itself. Only it writes.
+// counters are the metrics of the loop. Only the loop writes them.
 type counters struct {
 	connections, lost, pendingMax, cutOff atomic.Int64
 	acceptFailures, badRecords            atomic.Int64
-	handshakes                            [len(handshakeFailures)]atomic.Int64 // that failed
+	handshakes                            [len(handshakeFailures)]atomic.Int64 // failed handshakes
 	responses                             [3]atomic.Int64                      // by transport
 	engineDead                            atomic.Bool
 	drivers                               *drivers

@@ -10,25 +10,25 @@ import (
 	"uringhttpd/uring"
 )
 
-// opKind is one thing that a connection asks the loop for.
+// opKind is the kind of an operation.
 type opKind uint8
 
 const (
-	opRecv      opKind = iota // into buf
-	opSend                    // buf; more: something follows at once
-	opNotify                  // msg
-	opSpliceIn                // n bytes of file at off into pipe
-	opSpliceOut               // n bytes of pipe into the socket
-	opRoom                    // until the socket takes bytes again
-	opWait                    // until the deadline
-	opJob                     // job, on a worker; it does not wait
-	opDisk                    // job, on a worker that may wait for a disk
-	opHandshake               // job, on a worker for handshakes
-	opOffload                 // the same, of a job that may wait for the crypto engine
-	opClose                   // of the socket; the connection's last
+	opRecv      opKind = iota // receive into buf
+	opSend                    // send buf; more: further bytes follow at once
+	opNotify                  // send msg
+	opSpliceIn                // splice n bytes of file, from off, into pipe
+	opSpliceOut               // splice n bytes of pipe into the socket
+	opRoom                    // wait until the socket is writable
+	opWait                    // wait until the deadline
+	opJob                     // run job on a worker; it does not wait
+	opDisk                    // run job on a worker that may wait for storage
+	opHandshake               // run job on a worker for handshakes
+	opOffload                 // like opHandshake, for a job that may wait for the crypto engine
+	opClose                   // close the socket; the connection's last operation
 )
 
-// An operation is what a connection's step answers.
+// An operation is the result of a connection's step, for the loop to perform.
 type operation struct {
 	kind     opKind
 	buf      []byte
@@ -37,38 +37,38 @@ type operation struct {
 	off      int64
 	n        int
 	more     bool
-	async    bool // on a thread of the kernel's; the loop decides
-	patient  bool // of opSpliceIn: it waits for its turn; else its event is busy if there is none
-	stuck    bool // of opWait: nothing has come of the crypto engine
+	async    bool // on a thread of the kernel; set by the loop
+	patient  bool // for opSpliceIn: wait for the semaphore; if false, the event is busy at once when none is free
+	stuck    bool // for opWait: no record has left the crypto engine
 	pipe     *pipe
 	job      func()
-	deadline time.Time // zero: none. When it passes, the event is late
+	deadline time.Time // zero: none. After it has passed, the event is late
 }
 
 // An event is the end of an operation.
 type event struct {
-	n    int        // its result
-	err  unix.Errno // 0 if it succeeded
-	late bool       // its deadline passed before it completed, and nothing was done
-	busy bool       // it has not begun, since others have all turns
+	n    int        // result
+	err  unix.Errno // 0: success
+	late bool       // the deadline passed before completion, and nothing was done
+	busy bool       // not begun, because others hold the semaphore
 	now  time.Time
 }
 
-// A socket is what a connection asks of its TCP socket besides the operations
-// above: system calls that do not wait for anything.
+// A socket is the connection's interface to its TCP socket besides the operations
+// above: system calls that never wait.
 type socket interface {
-	Offload(*ktls.Session) error // to kernel TLS, ErrUnsupported where the kernel refuses
+	Offload(*ktls.Session) error // installs kernel TLS; ErrUnsupported if the kernel refuses
 	Sent(n int)                  // the kernel accepted n bytes
 	Reading() (ktls.Reading, error)
-	LimitUnsent(n int)               // bytes that TCP may hold and could not send yet; 0: any
-	Pipe() (*pipe, error)            // an empty one
-	ResizePipe(p *pipe, n int) error // p is empty, and stays as it is if this fails
-	ClosePipe(*pipe)                 // with whatever it holds
-	Received(p []byte) int           // what of the client's is there now goes into p
-	Shutdown() error                 // FIN after what is queued; from here on, close no longer resets
-	Abort()                          // close resets again
-	Err() error                      // why the kernel will send no more; nil: it will
-	Push()                           // TCP sends at once what it keeps until a segment is full
-	Empty() bool                     // nothing is inside kernel TLS, so close does not wait
-	HangUp()                         // the client gets no more, and can tell
+	LimitUnsent(n int)               // bytes that TCP may hold but not send yet; 0: no limit
+	Pipe() (*pipe, error)            // returns an empty pipe
+	ResizePipe(p *pipe, n int) error // p must be empty; it keeps its size on error
+	ClosePipe(*pipe)                 // also with bytes in it
+	Received(p []byte) int           // reads the bytes available now into p
+	Shutdown() error                 // sends FIN after the queued data; from now on, close does not reset
+	Abort()                          // makes close reset again
+	Err() error                      // why the kernel will not send more; nil: it will
+	Push()                           // makes TCP send partial segments at once
+	Empty() bool                     // reports whether nothing is inside kernel TLS, so that close does not wait
+	HangUp()                         // sends no further data; the client can tell that data is missing
 }

@@ -8,30 +8,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Each splice is handed to a thread of the kernel's, and how much it moves is the
-// size of the pipe. So a pipe grows with what its client takes in a few
-// milliseconds, and shrinks when that becomes less; docs/decisions/0009-bounds.md
-// has what it brings. In kernel TLS it brings nothing, and pipes stay as they are.
+// Each splice runs on a thread of the kernel, and moves at most the size of the pipe.
+// So a pipe grows with the bytes that its client receives in a few milliseconds, and shrinks
+// when the client becomes slower; docs/decisions/0009-bounds.md describes the gain. In kernel
+// TLS there is no gain, and pipes keep their size.
 const (
-	maxPipe   = 1 << 20 // without privilege, more is refused: fs.pipe-max-size
-	maxGrown  = 16      // pipes above chunk at a time, a quarter of fs.pipe-user-pages-soft
-	growAfter = 16      // fillings of a pipe that are looked at together
+	maxPipe   = 1 << 20 // above this, the kernel requires privilege: fs.pipe-max-size
+	maxGrown  = 16      // limit of pipes larger than chunk at a time; a quarter of fs.pipe-user-pages-soft
+	growAfter = 16      // fillings of a pipe that are measured together
 	fastPipe  = 2 * time.Millisecond
 	slowPipe  = 16 * time.Millisecond
 )
 
-// A pipe is the way of file pages into a socket.
+// A pipe carries file pages into a socket.
 type pipe struct {
 	r, w  int
 	size  int  // bytes
-	fixed bool // the kernel does not make it larger
-	// Since mark, it was filled so often.
+	fixed bool // the kernel refuses to enlarge it
+	// The number of fillings since mark.
 	mark     time.Time
 	fillings int
 }
 
-// newPipe makes a pipe of the kernel's usual size, 64 KiB. For a user who has
-// many, the kernel may make it smaller; then a splice moves less.
+// newPipe creates a pipe of the kernel's default size, 64 KiB. The kernel may make it smaller
+// for a user with many pipes; a splice then moves less.
 func newPipe() (*pipe, error) {
 	var p [2]int
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
@@ -40,7 +40,7 @@ func newPipe() (*pipe, error) {
 	return &pipe{r: p[0], w: p[1], size: chunk}, nil
 }
 
-// resize asks the kernel for another size, at least that of what is in it.
+// resize requests another size, which must not be less than the bytes in the pipe.
 func (p *pipe) resize(n int) error {
 	if _, err := unix.FcntlInt(uintptr(p.w), unix.F_SETPIPE_SZ, n); err != nil {
 		return fmt.Errorf("server: %w", os.NewSyscallError("fcntl F_SETPIPE_SZ", err))
@@ -48,7 +48,7 @@ func (p *pipe) resize(n int) error {
 	return nil
 }
 
-// fit gives an empty pipe the size that its client is worth.
+// fit adjusts the size of an empty pipe to the speed of its client.
 func (c *conn) fit(now time.Time) {
 	p := c.transfer.pipe
 	if c.transport == kernel {
@@ -62,7 +62,7 @@ func (c *conn) fit(now time.Time) {
 	took := now.Sub(p.mark)
 	size := p.size
 	switch {
-	case took > growAfter*slowPipe: // however few they were
+	case took > growAfter*slowPipe: // whatever their number
 		size = chunk
 	case p.fillings < growAfter:
 		return
@@ -73,7 +73,7 @@ func (c *conn) fit(now time.Time) {
 	if size == p.size || size > p.size && (p.fixed || p.size == chunk && c.loop.grown >= maxGrown) {
 		return
 	}
-	if err := c.sock.ResizePipe(p, size); err != nil { // EPERM: this user's pipes have enough pages
+	if err := c.sock.ResizePipe(p, size); err != nil { // EPERM: the pipes of this user have reached the limit of pages
 		p.fixed = true
 		return
 	}
@@ -81,7 +81,7 @@ func (c *conn) fit(now time.Time) {
 	p.size = size
 }
 
-// resized counts the pipes that have grown.
+// resized counts the enlarged pipes.
 func (c *conn) resized(before, after int) {
 	switch {
 	case before == chunk && after > chunk:

@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reading files into memory, on workers: see storage.go.
+// Workers read files into memory; see storage.go.
 
-// answer runs the handler, and reads the first piece of what it answers, so that a
-// small file is ready to be sent. What would wait for a disk is left, with http1.ErrWouldBlock,
-// unless wait is true; the next call goes on there. It runs on a worker.
+// answer runs the handler, and reads the first piece of the response, so that a small file is
+// ready to be sent. Unless wait is true, it returns http1.ErrWouldBlock instead of waiting
+// for storage; the next call continues at that point. It runs on a worker.
 func (c *conn) answer(wait bool) error {
 	if c.exchange.response == nil {
 		handler := c.gen.handler
@@ -36,8 +36,8 @@ func (c *conn) answer(wait bool) error {
 	return nil
 }
 
-// closeRead closes the files of a response that is in memory as a whole. What would wait for the
-// disk is left to release.
+// closeRead closes the files of a response that is completely in memory. Files whose close may
+// wait for storage are left to release.
 func (c *conn) closeRead() {
 	t := &c.transfer
 	if !t.ready || len(t.pieces) != 1 || t.pieces[0].n > 0 {
@@ -51,19 +51,19 @@ func (c *conn) closeRead() {
 	}
 }
 
-// A changedError says that a file is not any more what it was when the response began.
+// A changedError reports that a file has changed since the response began.
 type changedError struct{ error }
 
-// errDoubt is what a job says that cannot tell yet whether a file has changed.
+// errDoubt is a job's error if it cannot tell yet whether a file has changed.
 var errDoubt = errors.New("server: the file may have changed")
 
-// doubtTime is the time until that is looked at again.
+// doubtTime is the delay before the file is checked again.
 const doubtTime = 5 * time.Millisecond
 
-// maxPostponed is how often a handler may be called again for one request.
+// maxPostponed is the maximum number of times that the handler is postponed for a request.
 const maxPostponed = 3
 
-// dropAnswer gives back an answer of which nothing was sent.
+// dropAnswer releases a response of which nothing was sent.
 func (c *conn) dropAnswer() {
 	if c.exchange.response != nil {
 		c.release(c.exchange.response.Segments)
@@ -71,8 +71,8 @@ func (c *conn) dropAnswer() {
 	c.exchange.response, c.transfer = nil, transfer{}
 }
 
-// read has a worker read what the first piece lacks; one that may wait, if wait is true.
-// In user-space TLS it seals that, too.
+// read makes a worker read the missing data of the first piece; if wait is true, a worker
+// that may wait for storage. In user-space TLS the worker also encrypts the data.
 func (c *conn) read(wait bool) operation {
 	t := &c.transfer
 	c.state, t.phase = stTransfer, phRead
@@ -89,9 +89,9 @@ func (c *conn) read(wait bool) operation {
 	}}
 }
 
-// load reads what the first piece lacks, if it is to be in memory, and looks whether the file
-// is unchanged; it runs on a worker. Unless wait is true, it leaves with http1.ErrWouldBlock what is not in
-// the page cache.
+// load reads the missing data of the first piece, if the piece is copied, and checks that the
+// file is unchanged. It runs on a worker. Unless wait is true, it returns http1.ErrWouldBlock
+// for data that is not in the page cache.
 func (t *transfer) load(wait bool) error {
 	p := &t.pieces[0]
 	if p.file == nil || p.splice {
@@ -110,7 +110,7 @@ func (t *transfer) load(wait bool) error {
 		p.off += int64(n)
 		p.n -= int64(n)
 		switch {
-		case n > 0 || errors.Is(err, unix.EINTR): // what else there is to say, comes with the next call
+		case n > 0 || errors.Is(err, unix.EINTR): // the next call returns the error, if it persists
 		case err == nil || err == io.EOF:
 			return fmt.Errorf("%s became shorter while it was sent", p.file.Name())
 		case errors.Is(err, unix.EAGAIN) && !wait:
@@ -121,7 +121,7 @@ func (t *transfer) load(wait bool) error {
 			t.putBack()
 		default:
 			if whole := new(fs.PathError); errors.As(err, &whole) {
-				err = whole.Err // the name is there already
+				err = whole.Err // the message below contains the file's name
 			}
 			return fmt.Errorf("reading %s: %w", p.file.Name(), err)
 		}
@@ -137,7 +137,7 @@ func (t *transfer) load(wait bool) error {
 	return nil
 }
 
-// putBack leaves what the first piece lacks to the next, of which it was cut off.
+// putBack returns the missing part of the first piece to the next, from which it was split.
 func (t *transfer) putBack() {
 	p, rest := &t.pieces[0], &t.pieces[1]
 	rest.off -= p.n
@@ -145,8 +145,8 @@ func (t *transfer) putBack() {
 	p.n = 0
 }
 
-// copyCached reads a chunk of what is to be spliced from memory, while others read files into
-// pipes that may have to wait for a disk.
+// copyCached copies a chunk of a piece to be spliced from the page cache, while the semaphore
+// for splices is held by operations that may wait for storage.
 func (c *conn) copyCached() operation {
 	t := &c.transfer
 	rest := t.pieces[0]
@@ -157,12 +157,12 @@ func (c *conn) copyCached() operation {
 	return c.read(false)
 }
 
-// checkInterval is the least time between two looks at a file while it is spliced. A client on a
-// slow link takes less than a chunk in that time, and so learns of a change at the next.
+// checkInterval is the minimum time between two checks of a file while it is spliced. A client
+// on a slow link receives less than a chunk in that time, and so learns of a change at the next.
 const checkInterval = 100 * time.Millisecond
 
-// check looks whether the file that is being spliced is unchanged, so that a client learns early
-// that it is not. It is looked at again before the last piece.
+// check checks that the file being spliced is unchanged, so that the client learns early of a
+// change. The file is checked again before the last piece.
 func (c *conn) check(now time.Time) operation {
 	file := c.transfer.pieces[0].file
 	c.state, c.transfer.phase, c.transfer.checkedAt = stTransfer, phCheck, now
@@ -177,7 +177,7 @@ func (c *conn) checked(ev event) operation {
 	if !ev.late && c.jobErr != nil { // late: storage does not answer
 		return c.reset(causeFile, c.jobErr.Error())
 	}
-	// A slow disk is not a stalled client; nor does a look make a stalled client a live one.
+	// A slow disk does not mean a stalled client, and a check does not mean a live client.
 	c.flow.progressed = c.flow.progressed.Add(ev.now.Sub(c.transfer.checkedAt))
 	c.transfer.checkedAt = ev.now
 	return c.fill(ev.now)
@@ -207,19 +207,19 @@ func (c *conn) readDone(ev event) operation {
 	return c.loaded(ev.now)
 }
 
-// loaded goes on with a piece that has been read.
+// loaded continues with a piece that has been read.
 func (c *conn) loaded(now time.Time) operation {
 	t := &c.transfer
 	p := &t.pieces[0]
 	t.out, t.buf, p.mem, t.ready = t.buf, nil, nil, false
-	c.flow.progressed = now // a slow disk is not a stalled client
+	c.flow.progressed = now // a slow disk does not mean a stalled client
 	if p.n == 0 {
 		t.pieces = t.pieces[1:]
 	}
 	return c.outReady(now)
 }
 
-// seal makes TLS records of plaintext, on a worker.
+// seal encrypts plaintext into TLS records, on a worker.
 func (c *conn) seal(plain []byte) ([]byte, error) {
 	if _, err := c.session.Write(plain); err != nil {
 		return nil, err

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// Some log lines can be caused by any client, as often as it likes. The first of a kind is
-// written at once, and then one a minute, with the number of those that were left out, so
-// that a client cannot fill the journal or hide other lines in it. Metrics count them all,
-// and with log.level debug all are written.
+// Some log lines can be caused by any client, at any rate. The first line of a kind is
+// written at once, and after that one line a minute, with the number of suppressed lines, so
+// that a client cannot fill the journal or hide other lines in it. Metrics count every event,
+// and with log.level debug all lines are written.
 
 // A lineKind is a kind of log line that clients can cause.
 type lineKind uint8
@@ -21,7 +21,7 @@ type lineKind uint8
 const (
 	lineAccept    lineKind = iota // a connection cannot be accepted
 	lineRecord                    // a client rejects a record (alert.go)
-	lineCutOff                    // a response is cut off, since its client takes nothing
+	lineCutOff                    // a response is cut off because its client acknowledges no data
 	lineHandshake                 // a TLS handshake fails
 	lineKinds
 )
@@ -35,13 +35,13 @@ type repeats [lineKinds]repeat
 type repeat struct {
 	open  bool // a line was written less than lineInterval ago
 	until time.Time
-	left  int // lines left out since then
+	left  int // lines suppressed since then
 	level slog.Level
-	text  string // of the last one left out
+	text  string // of the last suppressed line
 	attrs []slog.Attr
 }
 
-// logLimited writes a line of a kind, or counts it and writes it for debugging alone.
+// logLimited writes a line of a kind, or counts it and writes it at level debug only.
 func (s *loopState) logLimited(log *slog.Logger, kind lineKind, level slog.Level, text string, attrs ...slog.Attr) {
 	r := &s.repeats[kind]
 	if r.open {
@@ -54,8 +54,8 @@ func (s *loopState) logLimited(log *slog.Logger, kind lineKind, level slog.Level
 	log.LogAttrs(context.Background(), level, text, attrs...)
 }
 
-// logRepeated writes the last of the lines that were left out, with their number, once
-// lineInterval is over.
+// logRepeated writes the last suppressed line of each kind, with the number of suppressed
+// lines, after lineInterval.
 func (l *loop) logRepeated() {
 	for i := range l.state.repeats {
 		switch r := &l.state.repeats[i]; {
@@ -72,19 +72,19 @@ func (l *loop) logRepeated() {
 			*r = repeat{open: true}
 		}
 		l.state.repeats[i].until = l.now.Add(lineInterval)
-		l.deadlines.set(&slot{place: -1}, l.state.repeats[i].until) // to be awake then
+		l.deadlines.set(&slot{place: -1}, l.state.repeats[i].until) // to wake the loop then
 	}
 }
 
-// handshakeFailures are the reasons of failed TLS handshakes that metrics tell apart. All
-// others are the last.
+// handshakeFailures are the reasons of failed TLS handshakes that metrics distinguish. The
+// last entry stands for all other reasons.
 var handshakeFailures = [...]string{
 	"no_client_certificate", "client_certificate", "version", "cipher", "alpn", "not_tls", "client_alert", "timeout", "left", "other",
 }
 
-// handshakeFailure returns the index in handshakeFailures of the reason of an error of
-// crypto/tls. Most of them have no type: the texts are those of handshake_server.go and
-// handshake_server_tls13.go in crypto/tls, and of conn.go.
+// handshakeFailure returns the index in handshakeFailures for an error of crypto/tls. Most of
+// these errors have no type, so their texts are matched: those of handshake_server.go,
+// handshake_server_tls13.go and conn.go in crypto/tls.
 func handshakeFailure(err error) int {
 	var header tls.RecordHeaderError
 	var certificate *tls.CertificateVerificationError
@@ -127,7 +127,7 @@ func (c *conn) handshakeFailed(err error) {
 	c.loop.logLimited(c.gen.log, lineHandshake, slog.LevelInfo, "TLS handshake failed", slog.Any("remote", c.client.peer), slog.Any("reason", err))
 }
 
-// handshakeEnded ends a connection on which no handshake came to its end.
+// handshakeEnded resets a connection whose handshake did not complete, and counts the reason.
 func (c *conn) handshakeEnded(name, reason string) operation {
 	c.proc.counters.handshakes[failureIndex(name)].Add(1)
 	return c.reset(causeHandshake, reason)

@@ -13,10 +13,10 @@ import (
 // include/net/flow.h).
 const loopbackIndex = 1
 
-// sameHost reports whether what is sent from own to peer stays inside this network
+// sameHost reports whether packets from own to peer stay inside this network
 // namespace: peer is one of its addresses, primary or not, or the route to it leads through
-// lo. The kernel is asked each time, since addresses come and go. Where it does not answer,
-// the result is true: copies are always right.
+// lo. It asks the kernel each time, because addresses change. If the kernel does not answer,
+// the result is true, because copies are always correct.
 func sameHost(peer, own netip.Addr) bool {
 	if peer == own || peer.IsLoopback() || !peer.IsValid() {
 		return true
@@ -25,8 +25,8 @@ func sameHost(peer, own netip.Addr) bool {
 	return local || err != nil
 }
 
-// routesLocally asks for the route from own to peer, rtnetlink(7). The kernel answers within
-// sendto(2), so nothing is waited for.
+// routesLocally requests the route from own to peer, rtnetlink(7). The kernel answers within
+// sendto(2), so the call does not wait.
 func routesLocally(peer, own netip.Addr) (bool, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	if err != nil {
@@ -44,7 +44,7 @@ func routesLocally(peer, own netip.Addr) (bool, error) {
 	return routeIsLocal(answer[:n])
 }
 
-// routeRequest is a RTM_GETROUTE.
+// routeRequest returns an RTM_GETROUTE message.
 func routeRequest(peer, own netip.Addr) []byte {
 	family, bits := byte(unix.AF_INET), byte(32)
 	if peer.Is6() {
@@ -68,7 +68,7 @@ func routeRequest(peer, own netip.Addr) []byte {
 	if m.Src_len > 0 {
 		add(unix.RTA_SRC, own.AsSlice())
 	}
-	// A link-local address means something on its interface alone.
+	// A link-local address is valid only on its interface.
 	if index, err := strconv.ParseUint(peer.Zone(), 10, 31); err == nil {
 		add(unix.RTA_OIF, native.AppendUint32(nil, uint32(index)))
 	}
@@ -76,7 +76,7 @@ func routeRequest(peer, own netip.Addr) []byte {
 	return b
 }
 
-// routeIsLocal reads the answer to a RTM_GETROUTE.
+// routeIsLocal parses the answer to an RTM_GETROUTE.
 func routeIsLocal(b []byte) (bool, error) {
 	native := binary.NativeEndian
 	if len(b) < unix.SizeofNlMsghdr+4 {
@@ -107,5 +107,5 @@ func routeIsLocal(b []byte) (bool, error) {
 		}
 		b = b[min((n+3)&^3, len(b)):]
 	}
-	return false, unix.EBADMSG // no device: nothing is known
+	return false, unix.EBADMSG // no device: the route is unknown
 }

@@ -20,55 +20,57 @@ import (
 	"uringhttpd/service/pool"
 )
 
-// Options say what a Server serves, and how.
+// Options configure a Server.
 type Options struct {
 	Handler http.Handler // may be called on several goroutines; response bodies from memory are limited to 64 KiB
 	TLS     *tls.Config  // nil if no listener has TLS
 
-	Offload bool        // give connections to kernel TLS where the kernel takes them
-	Require bool        // reset connections that the kernel does not take
-	Prefer  ktls.Cipher // first, of the whole process; see ktls.PreferTLS13
-	// Encryptors are who encrypts in the kernel, by the cipher suites of TLS 1.3 that it takes;
-	// no others are tried. What may wait for one that is asynchronous leaves the loop.
+	Offload bool        // use kernel TLS for connections that the kernel accepts
+	Require bool        // reset connections that the kernel does not accept
+	Prefer  ktls.Cipher // preferred cipher, for the whole process; see ktls.PreferTLS13
+	// Encryptors are the tested kernel drivers, by the TLS 1.3 cipher suites that the kernel
+	// supports; no others are used. Operations that may wait for an asynchronous driver run
+	// off the loop.
 	Encryptors []offload.Driver
-	// TestCipher has the kernel encrypt with some cipher suites, and compares. It must return
-	// soon after its context ends, whatever the kernel does. An error that wraps
-	// offload.ErrInconclusive says nothing of the driver. Needed to Offload, since an asynchronous
-	// driver may come at any time.
+	// TestCipher tests some cipher suites: it makes the kernel encrypt, and verifies the result.
+	// It must return soon after its context ends, even if the kernel hangs. An error that wraps
+	// offload.ErrInconclusive is no verdict on the driver. It is required with Offload, because
+	// an asynchronous driver may be registered at any time.
 	TestCipher func(context.Context, []uint16) error
-	// Picked tells whom the kernel would pick now for a cipher suite. It is called twice for
-	// each handshake, on any goroutine; see platform.Picks. If it is nil, no driver comes or goes.
+	// Picked returns the driver that the kernel would select now for a cipher suite. It is called
+	// twice for each handshake, on any goroutine; see platform.Picks. If it is nil, the drivers
+	// never change.
 	Picked func(suite uint16) platform.Pick
-	// Examine is TestCipher for drivers that have come since the start, by the cipher suites
-	// that they encrypt with now. The error says why not all is known.
+	// Examine is TestCipher for drivers registered since the start, by the cipher suites for
+	// which they are selected now. The error is the reason if a result is missing.
 	Examine func(context.Context) ([]offload.TestResult, error)
-	// Refused are drivers that were found wrong before the start.
+	// Refused are drivers that failed a test before the start.
 	Refused []string
-	Notice  func(string) // takes a sentence that a person must see; may be nil
+	Notice  func(string) // receives a message for the operator; may be nil
 
-	Connections   int           // at a time; above it, clients wait in the listen queue
+	Connections   int           // limit; above it, clients wait in the listen backlog
 	HeaderTimeout time.Duration // for a handshake, and for a request's head
 	IdleTimeout   time.Duration // between requests
 	StallTimeout  time.Duration // without a byte acknowledged by the client
-	Buffer        int64         // bytes that the kernel may hold for a connection, 256 KiB at least
-	// Memory is how many bytes the kernel should hold at most, for all connections, that
-	// are not sent yet; each has a share. Where that is little, as if this is 0, each has
-	// enough to go on all the same.
+	Buffer        int64         // bytes that the kernel may hold for a connection, at least 256 KiB
+	// Memory is the limit of unsent bytes that the kernel should hold for all connections
+	// together; each has a share. If the share is small, as with Memory = 0, each connection
+	// still has enough to make progress.
 	Memory int64
 
 	Log    *slog.Logger
 	Access bool // log each request
 }
 
-// A Listener is a TCP socket that listens.
+// A Listener is a listening TCP socket.
 type Listener struct {
 	TLS     bool
-	Metrics bool   // it serves those, and nothing else
-	Addr    string // as it is bound
+	Metrics bool   // serves metrics only
+	Addr    string // local address
 	fd      int
 }
 
-// Listen takes a listening socket over, and closes l.
+// Listen takes ownership of the listening socket, and closes l.
 func Listen(l *net.TCPListener, withTLS bool) (*Listener, error) {
 	defer l.Close()
 	raw, err := l.SyscallConn()
@@ -84,8 +86,8 @@ func Listen(l *net.TCPListener, withTLS bool) (*Listener, error) {
 	if err = errors.Join(cerr, err); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	// The ring waits for connections; O_NONBLOCK would have it answer EAGAIN.
-	// The flag belongs to the description, which l shares but no longer uses.
+	// The ring waits for connections; with O_NONBLOCK the accept would fail with EAGAIN.
+	// The flag belongs to the file description, which l shares but no longer uses.
 	if err := unix.SetNonblock(out.fd, false); err != nil {
 		unix.Close(out.fd)
 		return nil, fmt.Errorf("server: %w", os.NewSyscallError("fcntl", err))
@@ -93,10 +95,10 @@ func Listen(l *net.TCPListener, withTLS bool) (*Listener, error) {
 	return out, nil
 }
 
-// FD returns the descriptor, which stays the Listener's; -1 after Close.
+// FD returns the descriptor, which the Listener still owns; -1 after Close.
 func (l *Listener) FD() int { return l.fd }
 
-// Close ends listening. Run does it by itself.
+// Close ends listening. Run calls it by itself.
 func (l *Listener) Close() error {
 	if l.fd < 0 {
 		return nil
@@ -106,7 +108,7 @@ func (l *Listener) Close() error {
 	return err
 }
 
-// A Server serves its listeners until Shutdown. Make it with New.
+// A Server serves its listeners until Shutdown. New creates it.
 type Server struct {
 	gen         *generation
 	proc        *process
@@ -117,8 +119,8 @@ type Server struct {
 	examine     func(context.Context) ([]offload.TestResult, error)
 	refused     []string
 	notice      func(string)
-	endRequests context.CancelFunc // ends their context
-	request     atomic.Uint32      // what Shutdown and Abort asked for
+	endRequests context.CancelFunc // cancels the requests' context
+	request     atomic.Uint32      // request of Shutdown or Abort
 }
 
 const (
@@ -126,7 +128,7 @@ const (
 	askedAbort
 )
 
-// New returns a server for listeners, which it owns from here on. Nothing is
+// New returns a server for listeners, which it owns from now on. No connection is
 // accepted before Run.
 func New(opts Options, listeners []*Listener) (*Server, error) {
 	waker, err := pool.NewWaker()
@@ -166,18 +168,18 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 	return s, nil
 }
 
-// Shutdown has Run stop accepting, let transfers end, and return. It may be
+// Shutdown makes Run stop accepting, finish the transfers, and return. It may be
 // called from any goroutine, and returns at once.
 func (s *Server) Shutdown() { s.ask(askedShutdown) }
 
-// Abort has Run reset all connections, and return ErrAborted.
-// Handlers that still run learn it from their requests' context.
+// Abort makes Run reset all connections, and return ErrAborted.
+// Running handlers are notified by their requests' context.
 func (s *Server) Abort() {
 	s.endRequests()
 	s.ask(askedAbort)
 }
 
-// ErrAborted is what Run returns after Abort.
+// ErrAborted is Run's error after Abort.
 var ErrAborted = errors.New("server: connections were reset")
 
 func (s *Server) ask(what uint32) {

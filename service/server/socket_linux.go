@@ -17,20 +17,20 @@ type tcpSocket struct {
 	meter *ktls.Meter
 }
 
-// newTCPSocket prepares an accepted socket. stall is how long TCP waits for its client.
+// newTCPSocket prepares an accepted socket. stall is TCP's timeout for an unresponsive client.
 func newTCPSocket(fd int, stall time.Duration) (*tcpSocket, error) {
-	// Reset, until the connection has been drained: if the program dies now, no
-	// client takes what it has for the whole.
+	// Close resets, until the connection has been drained: if the process dies now, no
+	// client takes a truncated response for complete.
 	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
 		return nil, fmt.Errorf("server: %w", os.NewSyscallError("setsockopt SO_LINGER", err))
 	}
-	// What should wait for more to come is said with each send.
+	// Each send that should wait for further data says so with MSG_MORE.
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return nil, fmt.Errorf("server: %w", os.NewSyscallError("setsockopt TCP_NODELAY", err))
 	}
-	// While TCP has something to send, it alone knows when the client last took something; a
-	// look at the meter tells that it did since the last look. So the kernel ends the wait:
-	// with ETIMEDOUT, when nothing was acknowledged for so long (tcp(7)).
+	// While TCP has data to send, only TCP knows when the client last acknowledged some; a
+	// reading of the meter tells only that it did since the previous reading. So the kernel ends
+	// the wait, with ETIMEDOUT, if no data is acknowledged for this time (tcp(7)).
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(max(stall.Milliseconds(), 1))); err != nil {
 		return nil, fmt.Errorf("server: %w", os.NewSyscallError("setsockopt TCP_USER_TIMEOUT", err))
 	}
@@ -55,8 +55,8 @@ func (s *tcpSocket) Sent(n int) { s.meter.Sent(n) }
 
 func (s *tcpSocket) Reading() (ktls.Reading, error) { return s.meter.Read() }
 
-// LimitUnsent cannot fail on a TCP socket. What the network does not take now need not
-// be in the kernel.
+// LimitUnsent cannot fail on a TCP socket. The limit keeps data out of the kernel that the
+// network does not accept yet.
 func (s *tcpSocket) LimitUnsent(n int) {
 	unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, n)
 }
@@ -70,7 +70,7 @@ func (s *tcpSocket) ClosePipe(p *pipe) {
 	unix.Close(p.w)
 }
 
-// Received takes what TCP has, also what came before a reset.
+// Received reads the data that TCP holds, including data received before a reset.
 func (s *tcpSocket) Received(p []byte) int {
 	n, _, err := unix.Recvfrom(s.fd, p, unix.MSG_DONTWAIT)
 	if err != nil {
@@ -86,8 +86,8 @@ func (s *tcpSocket) Shutdown() error {
 	return s.linger(unix.Linger{})
 }
 
-// Push sets TCP_NODELAY, which sends what is queued (__tcp_sock_set_nodelay in
-// net/ipv4/tcp.c). That fails on no socket that matters still.
+// Push sets TCP_NODELAY, which sends queued data (__tcp_sock_set_nodelay in
+// net/ipv4/tcp.c). It can fail only on a socket that is no longer usable.
 func (s *tcpSocket) Push() {
 	unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 }
@@ -98,8 +98,8 @@ func (s *tcpSocket) linger(l unix.Linger) error {
 	return os.NewSyscallError("setsockopt SO_LINGER", unix.SetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER, &l))
 }
 
-// Err reads and clears the socket's error. An engine that fails leaves one, and
-// nothing else tells of it until the next send.
+// Err reads and clears the socket's error. A failed engine sets that error, which is
+// not reported otherwise until the next send.
 func (s *tcpSocket) Err() error {
 	errno, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if err != nil {
@@ -111,12 +111,13 @@ func (s *tcpSocket) Err() error {
 	return nil
 }
 
-// Empty tells whether nothing is inside kernel TLS.
+// Empty reports whether nothing is inside kernel TLS.
 func (s *tcpSocket) Empty() bool {
 	r, err := s.meter.Read()
 	return (err == nil || errors.Is(err, unix.ECONNRESET)) && r.Pending <= 0
 }
 
-// HangUp sends FIN behind what TCP has, and takes no more from the client.
-// Without close_notify and the rest of a body the client can tell.
+// HangUp sends FIN after the data that TCP has, and stops receiving.
+// The client can tell that data is missing, because neither close_notify nor the rest of the
+// body arrives.
 func (s *tcpSocket) HangUp() { unix.Shutdown(s.fd, unix.SHUT_RDWR) }

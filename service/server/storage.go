@@ -7,52 +7,52 @@ import (
 	"uringhttpd/service/pool"
 )
 
-// A disk may hang: a read of it then ends late or never, and cannot be ended. So the
-// loop reads nothing. Jobs on workers read what is in memory (source.ReadNow), and what
-// is not is read by a pool of its own, whose workers are all that a disk can keep. A
-// handler runs there, too, if it would wait (http1.WouldBlock).
+// Storage may hang: a read then ends late or never, and cannot be cancelled. So the loop
+// does not read. Jobs on workers read data in the page cache (source.ReadNow), and other
+// data is read by a pool of its own, so that hanging storage can block only that pool's workers.
+// A handler also runs there if it would wait (http1.WouldBlock).
 //
-// One case is left in which a worker of the others waits: of a file of which nothing is
-// in memory the kernel begins to read ahead, though it was told not to wait, and if it
-// does not know where on the disk the file's bytes are, it reads that, and waits
-// (page_cache_sync_ra in mm/readahead.c, ext4_map_blocks in fs/ext4/inode.c). The inode
-// must be in memory for that, or the handler has run, and read, where it may wait.
+// In one case a worker of the other pools waits. For a file without any page in memory, the
+// kernel starts read-ahead although it was told not to wait. If it does not know the file's
+// block mapping, it reads the mapping from the disk, and waits
+// (page_cache_sync_ra in mm/readahead.c, ext4_map_blocks in fs/ext4/inode.c). This requires
+// that the inode is in memory; otherwise the handler has run, and read, where it may wait.
 
-// diskTime is how long a read may take before the log says so, and how long jobs
-// may go on when the loop has ended.
+// diskTime is the duration of a read from which on it is logged as slow, and the time that
+// jobs may take after the loop has ended.
 const diskTime = 5 * time.Second
 
-// ErrStorage is Run's error when connections were reset since the storage that they
+// ErrStorage is Run's error when connections were reset because the storage that they
 // waited for did not answer.
 var ErrStorage = errors.New("server: storage does not answer")
 
-// storage is what the loop knows of those who wait for a disk.
+// storage is the loop's state of reads that wait for storage.
 type storage struct {
 	slow int // reads that have taken diskTime or more
-	hung int // of them, those that have taken stall_timeout
-	left int // connections that were given up at the end
+	hung int // of these, reads that have taken stall_timeout
+	left int // connections given up at the end
 
 	closer pool.Pool    // releases files, one at a time
-	unused []http1.File // to be released, in order; the closer has the first
+	unused []http1.File // to be released, in order; the closer is releasing the first
 	over   bool         // the loop has ended
 }
 
-// work has a worker of p run the job of op.
+// work submits the job of op to p.
 func (l *loop) work(s *slot, op operation, p pool.Pool) {
 	s.working, s.pool, s.asked = true, p, l.now
 	l.deadlines.set(s, l.now.Add(min(diskTime, l.gen.stallTimeout)))
 	p.Submit(s.token, op.job)
 }
 
-// beginRead reads a file into a pipe.
+// beginRead starts a splice of a file into a pipe.
 func (l *loop) beginRead(s *slot, op operation) {
 	s.reads = l.now
 	l.deadlines.set(s, l.now.Add(diskTime))
 	l.begin(s, op)
 }
 
-// slowRead looks at a job or a read into a pipe that has taken long. What has not begun
-// by stall_timeout is withdrawn, and its event is late; what has begun cannot be ended.
+// slowRead checks a job, or a splice into a pipe, that has taken long. A job that has not begun
+// by stall_timeout is cancelled, and its event is late; after it has begun, it cannot be ended.
 func (l *loop) slowRead(s *slot) {
 	next := l.now.Add(min(diskTime, l.gen.stallTimeout))
 	if p := s.pool; p != nil && !p.Runs(s.token) {
@@ -69,7 +69,7 @@ func (l *loop) slowRead(s *slot) {
 		return
 	}
 	l.deadlines.set(s, next)
-	if s.reads.IsZero() { // since the last look
+	if s.reads.IsZero() { // it has begun since the last check
 		s.reads = l.now
 	}
 	took := l.now.Sub(s.reads)
@@ -85,7 +85,7 @@ func (l *loop) slowRead(s *slot) {
 	}
 }
 
-// read comes when a job, or a read into a pipe, has ended.
+// read updates the state when a job, or a splice into a pipe, has ended.
 func (l *loop) read(s *slot) {
 	if s.slow {
 		if l.storage.slow--; l.storage.slow == 0 {
@@ -98,9 +98,9 @@ func (l *loop) read(s *slot) {
 	s.pool, s.reads, s.slow, s.hung = nil, time.Time{}, false, false
 }
 
-// release gives back the files of segments, on a goroutine of its own: the last to release a
-// deleted file, as an update leaves it behind for whoever still downloads, frees what it has on
-// the disk, and waits for that; a network's file system may wait for its server.
+// release releases the files of segments on a goroutine of its own. The last release of a
+// deleted file, such as an update leaves for its remaining downloads, frees the file's blocks
+// on the disk, and waits for that; a network file system may wait for its server.
 func (l *loop) release(segments []http1.Segment) {
 	for _, s := range segments {
 		switch {
@@ -118,7 +118,7 @@ func (l *loop) release(segments []http1.Segment) {
 
 func (l *loop) releaseNext() { l.storage.closer.Submit(0, l.storage.unused[0].Release) }
 
-// released comes when the closer has released a file.
+// released continues after the closer has released a file.
 func (l *loop) released() {
 	l.storage.unused = l.storage.unused[1:]
 	if len(l.storage.unused) > 0 {
@@ -126,13 +126,13 @@ func (l *loop) released() {
 	}
 }
 
-// releaseLast releases what is left when the loop has ended, unless the disk hangs.
+// releaseLast releases the remaining files when the loop has ended, unless storage hangs.
 func (l *loop) releaseLast() {
 	st := &l.storage
 	st.over = true
 	rest := st.unused
 	if len(rest) > 0 && !st.closer.Withdraw(0) {
-		rest = rest[1:] // the closer has it, or is done with it
+		rest = rest[1:] // the closer is releasing it, or has released it
 	}
 	if !st.closer.Close(diskTime) {
 		return

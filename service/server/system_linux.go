@@ -13,20 +13,20 @@ import (
 	"uringhttpd/uring"
 )
 
-// A system is the kernel as the loop sees it. ringSystem is the real one; the
-// simulation's gives every answer that the real one may give.
+// A system is the loop's interface to the kernel. ringSystem is the real implementation; the
+// simulation returns every result that the real one may return.
 type system interface {
 	now() time.Time
-	// start queues op for the socket fd. Its completion brings token back.
+	// start queues op for the socket fd. Its completion carries token.
 	start(fd int, op operation, token uint64) (uring.Handle, error)
 	accept(fd int, token uint64) (uring.Handle, error)
 	awaitWaker(token uint64) (uring.Handle, error)
-	// cancel ends an operation early; its own completion has tokenNone.
+	// cancel cancels an operation; the completion of the cancel itself carries tokenNone.
 	cancel(h uring.Handle) error
-	// wait calls complete for what has completed, once something has, or at the
-	// latest after timeout; a negative one is no limit.
+	// wait waits for completions and calls complete for each. It returns after timeout at the
+	// latest; negative: no limit.
 	wait(timeout time.Duration, complete func(uring.Completion)) error
-	// take makes a socket ready for a connection. The descriptor stays the caller's.
+	// take prepares a socket for a connection. The caller keeps the descriptor.
 	take(fd int) (sock socket, peer, own netip.AddrPort, err error)
 	// close closes a descriptor that has no operation in flight.
 	close(fd int)
@@ -34,15 +34,15 @@ type system interface {
 	end(complete func(uring.Completion)) error
 }
 
-// ringSystem is a system on one io_uring.
+// ringSystem implements system on one io_uring.
 type ringSystem struct {
 	ring  *uring.Ring
 	waker *pool.Waker
-	rung  [8]byte       // what is read from the waker
+	rung  [8]byte       // buffer for reads from the waker
 	stall time.Duration // see newTCPSocket
 }
 
-// NewRing makes a ring like the one that a Server runs on, for platform.NewRings to try. It
+// NewRing creates a ring like the ring of a Server, for platform.NewRings to try. It
 // belongs to the calling thread, which keeps the limits of its workers.
 func NewRing() (*uring.Ring, error) {
 	ring, err := uring.New(ringEntries)
@@ -91,7 +91,7 @@ func (s *ringSystem) take(fd int) (sock socket, peer, own netip.AddrPort, err er
 	return sock, address(unix.Getpeername(fd)), address(unix.Getsockname(fd)), err
 }
 
-// start translates an operation of a connection into one of the ring.
+// start translates an operation of a connection into an operation of the ring.
 func (s *ringSystem) start(fd int, op operation, token uint64) (uring.Handle, error) {
 	var u uring.Op
 	switch op.kind {
@@ -126,8 +126,8 @@ func (s *ringSystem) start(fd int, op operation, token uint64) (uring.Handle, er
 	return s.ring.Push(u, token)
 }
 
-// address turns what getpeername(2) and getsockname(2) say into an address; the
-// zero AddrPort if they failed.
+// address converts a result of getpeername(2) or getsockname(2); it returns the zero AddrPort
+// if the call failed.
 func address(sa unix.Sockaddr, err error) netip.AddrPort {
 	if err != nil {
 		return netip.AddrPort{}

@@ -10,19 +10,19 @@ const (
 )
 
 const (
-	// boundedWorkers is the limit of io_uring's workers for regular files. They have nothing to
-	// do; 0 would leave the kernel's limit.
+	// boundedWorkers is the limit of io_uring's workers for regular files, which are unused;
+	// 0 would keep the kernel's limit.
 	boundedWorkers = 1
 	// unboundedWorkers is the limit of io_uring's other workers: all splices, and sends that wait
 	// for an asynchronous driver.
 	unboundedWorkers = 10
 	// engineOps is how many operations may wait for an asynchronous driver at a time, and how
-	// many sockets with records of its may be closed at a time.
+	// many sockets with records in it may be closed at a time.
 	engineOps = 4
 	// diskOps is how many jobs may wait for storage at a time.
 	diskOps = 4
-	// maxFills is how many of io_uring's workers may read files. Storage that hangs keeps them,
-	// and a dead engine keeps engineOps; the others go on with what needs neither.
+	// maxFills is how many of io_uring's workers may read files. Hanging storage blocks them,
+	// and a dead engine blocks engineOps; the other workers serve operations that need neither.
 	maxFills = 4
 	// backgroundOps is how many jobs without a client may run at a time. There are none yet.
 	backgroundOps = 0
@@ -41,7 +41,7 @@ func handshakeWorkers(processors int) int { return max(1, processors/2) }
 // processors returns the number of processors that Go uses.
 func processors() int { return runtime.GOMAXPROCS(0) }
 
-// A threadUse is a line of the budget.
+// A threadUse is an entry of the budget.
 type threadUse struct {
 	use string
 	n   int

@@ -10,31 +10,31 @@ import (
 )
 
 const (
-	// chunk is how much is read or sealed at a time, and spliced while the pipe
-	// has not grown.
+	// chunk is the number of bytes read or encrypted at a time, and spliced at a time while
+	// the pipe has its initial size.
 	chunk = 64 << 10
-	// lastPiece is how much of a spliced file is kept back, and sent from a
-	// copy once the file is known to be what it was: one TLS record.
+	// lastPiece is the length of the end of a spliced file, which is sent from a copy once
+	// the file is known to be unchanged. It is one TLS record.
 	lastPiece = maxRecord
-	// maxRecord is the most that a TLS record holds.
+	// maxRecord is the most plaintext that a TLS record holds.
 	maxRecord = 16 << 10
-	// headRoom is kept free for a response's head in front of what is read before it is
-	// made.
+	// headRoom is reserved for the response head in front of file data that is read before the
+	// head is made.
 	headRoom = 512
 )
 
-// A piece is a step of a transfer: memory, then a part of a file.
+// A piece is a step of a transfer: memory, followed by a part of a file.
 type piece struct {
 	mem    []byte
 	file   http1.File
 	off, n int64 // the file's part
-	splice bool  // it goes through a pipe; else it is copied
-	cached bool  // only what is in memory is copied, see copyCached
+	splice bool  // spliced through a pipe; else copied
+	cached bool  // only bytes in the page cache are copied; see copyCached
 	last   bool  // the file must be unchanged before the end of this piece is sent
 }
 
-// plan cuts a response into pieces. Small files are read and sent with the head
-// in one go; of a large one all but the end is spliced, if splice is true.
+// plan divides a response into pieces. Small files are read and sent together with the head;
+// of a large file all but the end is spliced, if splice is true.
 func plan(head []byte, segments []http1.Segment, splice bool) []piece {
 	var pieces []piece
 	mem := head
@@ -63,9 +63,9 @@ func plan(head []byte, segments []http1.Segment, splice bool) []piece {
 }
 
 // splices reports whether a response's files may go to the socket as pages of the page
-// cache. On a plain connection within this machine they may not: the acknowledged bytes
-// still are those pages until the client reads them, and a file that changes then changes
-// what it reads. It runs on a worker.
+// cache. They may not on a plain connection within this machine: even acknowledged bytes are
+// still those pages until the client reads them, so a change of the file would change the
+// data that the client reads. It runs on a worker.
 func (c *conn) splices(segments []http1.Segment) bool {
 	if c.transport != plain {
 		return c.transport == kernel
@@ -82,7 +82,7 @@ func (c *conn) splices(segments []http1.Segment) bool {
 	return c.place == placeElsewhere
 }
 
-// A place is where a client is.
+// A place is the location of a client.
 type place uint8
 
 const (
@@ -91,20 +91,20 @@ const (
 	placeElsewhere       // behind a network device
 )
 
-// phase is what a transfer waits for.
+// phase is the event that a transfer waits for.
 type phase uint8
 
 const (
-	phRead   phase = iota // a worker, reading bytes of a file into memory
-	phAgain               // a moment, before that is tried again
-	phCheck               // a worker, looking at the file
-	phSettle              // what was spliced to have left, before the last piece
-	phSeal                // a worker, making TLS records
+	phRead   phase = iota // a worker reading file data into memory
+	phAgain               // a delay before the read is repeated
+	phCheck               // a worker checking the file
+	phSettle              // the spliced pages to leave, before the last piece
+	phSeal                // a worker encrypting TLS records
 	phGate                // the kernel to hold less, before a push
-	phPush                // the socket, taking memory or the pipe's bytes
+	phPush                // the socket accepting memory or the pipe's bytes
 	phRoom                // room in the socket
-	phHold                // the kernel to hold less, before more is put into the pipe
-	phFill                // bytes of a file, into the pipe
+	phHold                // the kernel to hold less, before the pipe is filled
+	phFill                // file data to enter the pipe
 )
 
 func (p phase) String() string {
@@ -114,24 +114,24 @@ func (p phase) String() string {
 // A transfer sends pieces in order.
 type transfer struct {
 	phase     phase
-	pieces    []piece   // what is left; the first is being sent
-	buf       []byte    // what there is of a piece that is read into memory, up to its capacity
-	out       []byte    // memory on its way to the socket
-	sealed    bool      // out, or what is to be that, is TLS records already
-	plain     int       // bytes of plaintext in out, if that is TLS records
-	pipe      *pipe     // nil until something is spliced
+	pieces    []piece   // pieces left; the first is being sent
+	buf       []byte    // data read of the first piece, up to the capacity
+	out       []byte    // memory being sent
+	sealed    bool      // out, or the data that will become out, already consists of TLS records
+	plain     int       // plaintext bytes in out, if out consists of TLS records
+	pipe      *pipe     // nil until a piece is spliced
 	held      int       // bytes in the pipe
-	more      bool      // of what is being pushed: something follows at once
+	more      bool      // more data follows the current push at once
 	spliced   bool      // pages of the file are in the socket's queue
-	ready     bool      // buf is all that is to be read of the first piece for now, and right
-	patient   bool      // nothing of what is next is in memory
-	checkedAt time.Time // when the file that is spliced was last looked at
+	ready     bool      // buf is complete for now, and the file was unchanged
+	patient   bool      // none of the next data is in memory
+	checkedAt time.Time // last check of the file that is spliced
 	pushing   operation // the push in flight
-	refused   bool      // the socket took nothing although poll said it would
+	refused   bool      // the socket accepted nothing although poll(2) reported room
 }
 
-// left returns how many bytes of pieces the socket has not accepted. In user-space TLS
-// records that it has accepted in part count as if it had none of them.
+// left returns how many bytes of pieces the socket has not accepted. TLS records made in user
+// space that it has accepted in part count as if it had accepted none of them.
 func (t *transfer) left() (n int64) {
 	for i, p := range t.pieces {
 		n += p.n
@@ -146,8 +146,8 @@ func (t *transfer) left() (n int64) {
 	return n + int64(out+len(t.buf)+t.held)
 }
 
-// endTransfer gives back what the transfer holds. A pipe that may hold bytes is
-// destroyed; so no byte of one file can reach the client of another.
+// endTransfer releases the transfer's resources. A pipe that may hold bytes is destroyed, so
+// that no byte of a file can reach the client of another.
 func (c *conn) endTransfer() {
 	if p := c.transfer.pipe; p != nil {
 		c.resized(p.size, chunk)
@@ -156,11 +156,11 @@ func (c *conn) endTransfer() {
 	c.transfer = transfer{}
 }
 
-// head puts the head that write makes into the headRoom bytes that the first piece begins
-// with, or in their place.
+// head stores the head made by write at the end of the headRoom bytes that begin the first
+// piece, or in place of these bytes if it is longer.
 func (t *transfer) head(write func(room []byte) []byte) {
 	first := &t.pieces[0].mem
-	if t.buf != nil { // it has been read
+	if t.buf != nil { // the piece has been read
 		first = &t.buf
 	}
 	room := *first
@@ -174,14 +174,14 @@ func (t *transfer) head(write func(room []byte) []byte) {
 	*first = append(*first, room[headRoom:]...)
 }
 
-// send sends the pieces of a transfer, and goes on with then.
+// send sends the pieces of a transfer, and continues with then.
 func (c *conn) send(now time.Time, then func(time.Time) operation) operation {
 	c.then = then
 	c.flow.progressed = now
 	return c.nextPiece(now)
 }
 
-// sendRaw sends TLS records that the session made.
+// sendRaw sends TLS records made by the session.
 func (c *conn) sendRaw(records []byte, now time.Time, then func(time.Time) operation) operation {
 	c.transfer = transfer{out: records}
 	c.then = then
@@ -192,7 +192,7 @@ func (c *conn) sendRaw(records []byte, now time.Time, then func(time.Time) opera
 	return c.gate(now)
 }
 
-// transferred takes the end of a transfer's operation.
+// transferred handles the end of an operation of the transfer.
 func (c *conn) transferred(ev event) operation {
 	if ev.err == unix.EINTR {
 		ev.err, ev.n = unix.EAGAIN, 0
@@ -222,7 +222,7 @@ func (c *conn) transferred(ev event) operation {
 	panic(fmt.Sprintf("server: event in phase %d", c.transfer.phase))
 }
 
-// nextPiece starts the first of the pieces that are left.
+// nextPiece starts the first remaining piece.
 func (c *conn) nextPiece(now time.Time) operation {
 	t := &c.transfer
 	if len(t.pieces) == 0 {
@@ -246,11 +246,11 @@ func (c *conn) nextPiece(now time.Time) operation {
 	return c.read(false)
 }
 
-// settle is the seal. Spliced pages are the page cache's own: until they are
-// encrypted, or on a plain connection acknowledged, a change of the file
-// changes what the client gets. The end of the file is read only after that,
-// and goes out only if the file is still the same (load); so a client with every
-// byte has the right ones.
+// settle waits until the spliced pages have left, before the end of the file is sent. They
+// are pages of the page cache: until they are encrypted, or acknowledged on a plain
+// connection, a change of the file changes the data that the client receives. The end of the
+// file is read only after that, and sent only if the file is unchanged (load). So a client
+// that has every byte has the right bytes.
 func (c *conn) settle(now time.Time) operation {
 	t := &c.transfer
 	c.state, t.phase = stTransfer, phSettle
@@ -265,7 +265,7 @@ func (c *conn) settle(now time.Time) operation {
 	return c.read(false)
 }
 
-// outReady sends t.out, sealed first where that is done here.
+// outReady sends t.out, which it first encrypts in user-space TLS.
 func (c *conn) outReady(now time.Time) operation {
 	t := &c.transfer
 	t.more = t.follows()
@@ -281,9 +281,9 @@ func (c *conn) outReady(now time.Time) operation {
 	}}
 }
 
-// follows tells whether more bytes come at once after those on their way, so
-// that the kernel may wait for them to fill a record or a segment. It must not
-// before a settle: an open record is never sent, and never leaves.
+// follows reports whether more bytes follow at once, so that the kernel may wait for them to
+// fill a record or a segment. It must not wait before a settle, because an open record is
+// never sent, and so never leaves.
 func (t *transfer) follows() bool {
 	pieces := t.pieces
 	if len(pieces) > 0 && pieces[0].splice && pieces[0].n == 0 { // all of it was copied
@@ -302,7 +302,7 @@ func (c *conn) sealDone(ev event) operation {
 	return c.gate(ev.now)
 }
 
-// push gives the socket n bytes of what is next: the pipe's, or memory.
+// push sends n of the next bytes to the socket: from the pipe, or from memory.
 func (c *conn) push(n int) operation {
 	t := &c.transfer
 	t.phase = phPush
@@ -318,8 +318,8 @@ func (c *conn) pushed(ev event) operation {
 	t := &c.transfer
 	switch {
 	case ev.err == unix.EAGAIN && t.refused || passing(ev.err):
-		// poll(2) and the socket disagree about room, or there is room and no
-		// memory: do not spin on it.
+		// poll(2) and the socket disagree about room, or there is room but no memory: wait
+		// rather than spin.
 		t.refused = false
 		r, op, ok := c.measure(ev.now)
 		if !ok {
@@ -353,18 +353,18 @@ func (c *conn) pushed(ev event) operation {
 	return c.nextPiece(ev.now)
 }
 
-// awaitRoom waits until the client has taken enough for the socket to take more.
-// Before Linux 6.5 kernel TLS gives TCP the records of a splice with
-// MSG_SENDPAGE_NOTLAST, which sends full segments alone, and refuses the rest once
+// awaitRoom waits until the socket is writable again.
+// Before Linux 6.5 kernel TLS passes the records of a splice to TCP with
+// MSG_SENDPAGE_NOTLAST, which sends full segments only, and refuses the rest once
 // they fill the socket's buffer (tls_sw_do_sendpage in net/tls/tls_sw.c,
-// do_tcp_sendpages in net/ipv4/tcp.c). Where a segment has room for more than the
-// buffer, nothing is sent, and no room ever comes. What MSG_MORE keeps waits for a
-// timer, at best.
+// do_tcp_sendpages in net/ipv4/tcp.c). If a segment is larger than the buffer, nothing is
+// sent, and the socket never becomes writable. Data kept back by MSG_MORE waits for a timer,
+// at best. Push sends both.
 //
-// What an engine finishes after this push is kept by TCP again. If nothing is in flight
-// then, no acknowledgement comes that would send it, and poll(2) tells nothing, since too
-// much waits to be sent. So it is pushed again, less and less often, until nothing is
-// inside kernel TLS any more.
+// TCP also keeps back records that an engine finishes after this push. If nothing is in
+// flight then, no acknowledgement arrives that would send them, and poll(2) does not report
+// room, because too much is queued. So the push is repeated, at growing intervals, until
+// nothing is inside kernel TLS any more.
 func (c *conn) awaitRoom(now time.Time) operation {
 	c.sock.Push()
 	c.transfer.phase = phRoom
@@ -381,7 +381,7 @@ func (c *conn) awaitRoom(now time.Time) operation {
 	return op
 }
 
-// firstPushAgain is more than an engine needs for what it is given at a time, as a rule.
+// firstPushAgain exceeds, as a rule, the time that an engine needs for the data queued in it.
 const firstPushAgain = 16 * time.Millisecond
 
 func (c *conn) roomDone(ev event) operation {
@@ -394,7 +394,7 @@ func (c *conn) roomDone(ev event) operation {
 		case c.stalled(ev.now):
 			return c.reset(causeStalled, stalledReason)
 		case r.Pending == 0:
-			c.flow.pushAgain = c.gen.stallTimeout // this push is the last that is needed
+			c.flow.pushAgain = c.gen.stallTimeout // no further push is needed
 		}
 		return c.awaitRoom(ev.now)
 	}
@@ -406,13 +406,13 @@ func (c *conn) roomDone(ev event) operation {
 	return c.gate(ev.now)
 }
 
-// fill moves the next bytes of a file into the pipe.
+// fill splices the next bytes of a file into the pipe.
 // Invariant: the pipe is empty.
 func (c *conn) fill(now time.Time) operation {
 	t := &c.transfer
 	p := &t.pieces[0]
 	if t.checkedAt.IsZero() {
-		t.checkedAt = now // the handler has just looked
+		t.checkedAt = now // the handler has just checked the file
 	}
 	if now.Sub(t.checkedAt) >= checkInterval {
 		return c.check(now)
@@ -450,7 +450,7 @@ func (c *conn) filled(ev event) operation {
 	switch {
 	case ev.busy:
 		return c.copyCached()
-	case ev.late: // it never had its turn
+	case ev.late: // the operation did not get the semaphore in time
 		return c.copyInstead(ev.now)
 	case ev.err == unix.EAGAIN:
 		return c.fill(ev.now)
@@ -468,14 +468,14 @@ func (c *conn) filled(ev event) operation {
 	c.taken(ev.n)
 	p.off += int64(ev.n)
 	p.n -= int64(ev.n)
-	c.flow.progressed = ev.now // a slow disk is not a stalled client
-	// The end of what is spliced closes its record: the settle that follows
-	// waits for it to leave.
+	c.flow.progressed = ev.now // a slow disk does not mean a stalled client
+	// The last spliced bytes close their record, because the settle that follows waits for it
+	// to leave.
 	t.more = p.n > 0
 	return c.gate(ev.now)
 }
 
-// chunkDone comes when the pipe is empty again.
+// chunkDone continues when the pipe is empty again.
 func (c *conn) chunkDone(now time.Time) operation {
 	t := &c.transfer
 	if t.pieces[0].n > 0 {
@@ -486,7 +486,7 @@ func (c *conn) chunkDone(now time.Time) operation {
 	return c.nextPiece(now)
 }
 
-// copyInstead reads into memory what could not be spliced.
+// copyInstead reads the piece into memory when it cannot be spliced.
 func (c *conn) copyInstead(now time.Time) operation {
 	c.transfer.pieces[0].splice = false
 	return c.nextPiece(now)

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// turnTime is how long a connection waits for its turn. While storage that hangs has
-// them all, files in the page cache are copied instead of spliced.
+// turnTime is the maximum wait for the semaphore. While hanging storage holds all of it,
+// files in the page cache are copied instead of spliced.
 const turnTime = time.Second
 
-// turns lets so many operations of a kind be in the ring at a time. The others wait
-// in the order they came.
+// turns is a semaphore: it limits the number of operations of a kind in the ring. Further
+// operations wait in order of arrival.
 type turns struct {
 	free    int
 	waiting []turn
@@ -21,8 +21,8 @@ type turn struct {
 	op   operation
 }
 
-// inTurn begins op, or has it wait: for turnTime at most, and then the connection's
-// event is late. One that is not patient is told at once that there is no turn.
+// inTurn acquires the semaphore and begins op, or queues op for at most turnTime, after which
+// the connection's event is late. An op that is not patient is not queued: its event is busy.
 func (l *loop) inTurn(s *slot, op operation, t *turns) {
 	if t.free == 0 && !op.patient {
 		l.perform(s, s.conn.step(event{busy: true, now: l.now}))
@@ -38,7 +38,7 @@ func (l *loop) inTurn(s *slot, op operation, t *turns) {
 	l.beginRead(s, op)
 }
 
-// pass gives the turn of an operation that has ended to who waits first.
+// pass releases the semaphore after an operation has ended, in favor of the first waiter.
 func (l *loop) pass(s *slot) {
 	t := s.turns
 	if t == nil {
@@ -54,7 +54,7 @@ func (l *loop) pass(s *slot) {
 	l.beginRead(next.slot, next.op)
 }
 
-// withdraw ends a connection's wait for its turn, if it waits for one.
+// withdraw cancels a connection's wait for the semaphore, if there is one.
 func (l *loop) withdraw(s *slot) {
 	if t := s.turns; t != nil {
 		s.turns = nil

@@ -5,43 +5,42 @@ import (
 	"time"
 )
 
-// A client that takes nothing has its connection hold what it was given. So that many
-// of them leave something to others, in TCP's memory above all (net.ipv4.tcp_mem is
-// some 40 MiB on a board of 512 MiB), what was not sent yet is bounded: by what the
-// client takes, and by a share of that memory. Where the share is next to nothing a
-// connection still has enough to go on, and more if its client is fast.
+// A connection whose client does not read keeps the bytes passed to the kernel. So that many
+// such connections leave memory for others, above all TCP's memory (net.ipv4.tcp_mem is
+// some 40 MiB on a board with 512 MiB), unsent bytes are limited: by the rate at which the
+// client acknowledges, and by a share of that memory. Even with a share of almost nothing a
+// connection has enough to make progress, and more if its client is fast.
 const (
-	// step is what must have become free before more is given.
+	// step is the room that must be free before more bytes are passed to the kernel.
 	step = maxRecord / 2
-	// minWindow lets a connection have a record, and the next begun when poll(2) tells
-	// that there is room, which is when half of minUnsent is left.
+	// minWindow allows a record, and the beginning of the next when poll(2) reports room, which
+	// happens when half of minUnsent is left.
 	minWindow = maxRecord + step
-	minUnsent = maxRecord // what TCP may take that it cannot send, about
-	// ampleWindow is where a connection begins that has memory enough.
+	minUnsent = maxRecord // unsent bytes that TCP may accept, approximately
+	// ampleWindow is the initial window of a connection if there is enough memory.
 	ampleWindow = chunk
-	// fastWindow is where TCP is no longer bound by minUnsent. It is also the most that a
-	// fast client adds to minWindow where the share is less: more than half a mebibyte in
-	// windowTime, which not many can take at a time from one network.
+	// fastWindow is the size from which on TCP is not limited by minUnsent. It is also the most
+	// that a fast client adds to minWindow if the share is smaller: more than half a mebibyte in
+	// windowTime, a rate that few clients of a network can reach at the same time.
 	fastWindow = 128 << 10
 
 	windowTime = 500 * time.Millisecond
 )
 
-// A window is what the kernel may hold for a client that is not sent yet, by what it
-// acknowledged in the last half to one second.
+// A window is the number of unsent bytes that the kernel may hold for a client, derived from
+// the bytes that it acknowledged in the last half to one second.
 type window struct {
 	size         int64
-	bound        bool // by the share, not by what the client takes
+	bound        bool // limited by the share, not by the client's rate
 	since        time.Time
-	last, before int64 // acknowledged since then, and in the time before
+	last, before int64 // bytes acknowledged since then, and in the interval before
 }
 
-// move takes that n more bytes have been acknowledged, and how many bytes are the
-// connection's share.
+// move adds n acknowledged bytes, and sets the connection's share in bytes.
 func (w *window) move(n int64, now time.Time, share int64) {
 	if passed := now.Sub(w.since); passed >= windowTime {
 		w.before = w.last
-		if passed >= 2*windowTime { // it is long ago
+		if passed >= 2*windowTime { // the last interval is too old
 			w.before = 0
 		}
 		w.since, w.last = now, 0
@@ -52,12 +51,12 @@ func (w *window) move(n int64, now time.Time, share int64) {
 	w.bound = w.size < ampleWindow+recent
 }
 
-// unsent is what TCP is told of it; 0 is no bound.
+// unsent returns the value for TCP_NOTSENT_LOWAT; 0: no limit.
 func (w *window) unsent() int {
 	switch {
 	case w.size < fastWindow:
 		return minUnsent
-	case w.bound: // so that poll(2) tells when half of it is left
+	case w.bound: // so that poll(2) reports room when half of it is left
 		return int(min(w.size, math.MaxInt32))
 	}
 	return 0
