@@ -2,9 +2,11 @@ package offload
 
 import (
 	"crypto/tls"
+	"errors"
 	"reflect"
 	"testing"
 
+	"uringhttpd/offload/selftest"
 	"uringhttpd/platform"
 )
 
@@ -24,5 +26,40 @@ func TestCandidates(t *testing.T) {
 	}
 	if got := candidates(r, dead); !reflect.DeepEqual(got, []string{"caam"}) {
 		t.Errorf("asked, with a dead one: %q", got)
+	}
+}
+
+// TestDistrust: a wrong answer of the selected driver over AF_ALG is a verdict, unless the self-test
+// has found a failure already; answers of other drivers are not.
+func TestDistrust(t *testing.T) {
+	wrong := platform.DriverAnswer{Driver: "caam", Asked: true, Wrong: true, Reason: "known answer 0"}
+	silent := platform.DriverAnswer{Driver: "caam", Asked: true, Reason: "no answer in time"}
+	failed := errors.New("record 3 is encrypted wrongly")
+	for _, tt := range []struct {
+		name     string
+		before   error // of the self-test
+		answer   platform.DriverAnswer
+		selected string
+		want     string // error of both key lengths
+	}{
+		{"wrong", nil, wrong, "caam", "over AF_ALG: known answer 0"},
+		{"wrong, and not selected", nil, wrong, "ce", ""},
+		{"no answer", nil, silent, "caam", ""},
+		{"the self-test failed", failed, wrong, "caam", failed.Error()},
+	} {
+		verdicts := platform.Verdicts{}
+		for _, suite := range selftest.Suites[:2] {
+			verdicts[suite] = platform.Verdict{Driver: "caam", Err: tt.before}
+		}
+		again := distrust(verdicts, []platform.DriverAnswer{tt.answer}, tt.selected)
+		for _, suite := range selftest.Suites[:2] {
+			got := ""
+			if err := verdicts[suite].Err; err != nil {
+				got = err.Error()
+			}
+			if got != tt.want || again != (tt.before == nil && tt.want != "") {
+				t.Errorf("%s: %q, %t; want %q", tt.name, got, again, tt.want)
+			}
+		}
 	}
 }
