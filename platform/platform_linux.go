@@ -152,7 +152,7 @@ type Verdicts map[uint16]Verdict
 
 // A Verdict is the outcome of the self-test of the selected driver.
 type Verdict struct {
-	Driver string // selected both before and after the test; "" if it is not visible
+	Driver string // the driver that passed, selected before and after the test; "" if it is not visible
 	Err    error  // why the test failed; nil if it passed
 }
 
