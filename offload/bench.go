@@ -30,6 +30,8 @@ type Benchmark struct {
 	refused    error // why there is no preference
 }
 
+// NewBenchmark returns a Benchmark that measures with t, and starts to hold signals back. Close must
+// be called.
 func NewBenchmark(t *Tester) *Benchmark {
 	b := &Benchmark{signals: make(chan os.Signal, 4), tester: t}
 	signal.Notify(b.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
@@ -38,6 +40,7 @@ func NewBenchmark(t *Tester) *Benchmark {
 	return b
 }
 
+// Close reverts a changed priority and stops holding signals back. It writes an error to stderr.
 func (b *Benchmark) Close(stderr io.Writer) {
 	if b.preference != nil {
 		if err := b.preference.Close(); err != nil {

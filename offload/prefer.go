@@ -54,7 +54,7 @@ func RestorePreference() error {
 	if p == nil {
 		return err
 	}
-	return p.Close() // tries again to revert, and returns the error if that fails
+	return p.Close() // a revert that failed just now fails again here, and Close returns its error
 }
 
 // Prefer makes the kernel select the driver of gcm(aes) that the configuration wants. verdicts must
