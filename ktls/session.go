@@ -331,7 +331,8 @@ func (s *Session) Close() {
 // plaintext on k's TCP socket. All Output must have been sent there before. If the
 // connection cannot be offloaded, the error says why,
 // errors.Is(err, errors.ErrUnsupported) holds, and the session continues in user space
-// unchanged. After any other error, nothing may be sent any more.
+// unchanged. If Offload fails after the keys were installed, ErrUnsupported does not
+// hold, and nothing may be sent any more.
 func (s *Session) Offload(k Kernel) (*Meter, error) {
 	if !s.done {
 		return nil, s.notDone()
