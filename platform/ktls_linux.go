@@ -150,7 +150,7 @@ func loopback(ctx context.Context) (client, server *net.TCPConn, err error) {
 	return c.(*net.TCPConn), s.(*net.TCPConn), nil
 }
 
-// presence tells whether a kernel module is loaded or installed.
+// presence states whether a kernel module is loaded or installed.
 type presence int
 
 const (

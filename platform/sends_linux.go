@@ -16,7 +16,7 @@ import (
 type SendTest string
 
 const (
-	SendsUntested   SendTest = "" // or the test could not be made
+	SendsUntested   SendTest = "" // not tested, or the test could not run
 	SendsAnswered   SendTest = "answered"
 	SendsUnanswered SendTest = "unanswered"
 )

@@ -66,7 +66,7 @@ type uringFacts struct {
 	disabled int  // sysctl kernel.io_uring_disabled (Linux 6.6); -1 if it does not exist
 	group    int  // sysctl kernel.io_uring_group; -1 if it is unset or does not exist
 	inGroup  bool // this process belongs to group
-	seccomp  bool // a seccomp filter is on this process
+	seccomp  bool // a seccomp filter applies to this process
 	process  status
 }
 
