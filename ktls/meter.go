@@ -39,7 +39,7 @@ type Reading struct {
 	Received int64
 }
 
-// NewMeter returns a Meter for a plain TCP socket.
+// NewMeter returns a Meter for a plain TCP socket. No send on it may be in flight.
 func NewMeter(k Kernel) (*Meter, error) {
 	m := &Meter{kernel: k}
 	// Bytes acknowledged between the two system calls of tcp are missing from its

@@ -16,7 +16,7 @@
 //
 // A Ring belongs to the operating system thread that made it: call
 // runtime.LockOSThread before New, and use the Ring from that goroutine only.
-// The kernel answers EEXIST to any other thread.
+// In any other thread the system calls fail with EEXIST.
 //
 // The kernel runs operations that must wait on worker threads of its own, of two kinds
 // (io_uring/io-wq.c). Bounded workers run operations that end by themselves: closes,
