@@ -1,8 +1,8 @@
 package ktls
 
-// The kernel's binary interface: include/uapi/linux/tls.h. Sizes are checked by
-// abi_test.go on every architecture; all members are bytes or 16-bit, so there
-// is no padding to differ.
+// This file holds the kernel ABI of include/uapi/linux/tls.h. Sizes are checked by
+// abi_test.go on every architecture; all members are bytes or 16-bit, so no padding
+// can differ.
 
 const (
 	tlsTX            = 1 // TLS_TX, a socket option of SOL_TLS
@@ -40,8 +40,8 @@ type aesGCM256 struct {
 	recSeq [8]byte
 }
 
-// chaCha20Poly1305 is struct tls12_crypto_info_chacha20_poly1305, 56 bytes. Its
-// salt has no bytes: all of the nonce is in iv.
+// chaCha20Poly1305 is struct tls12_crypto_info_chacha20_poly1305, 56 bytes. Its salt
+// is empty: the whole nonce is in iv.
 type chaCha20Poly1305 struct {
 	info   cryptoInfo
 	iv     [12]byte

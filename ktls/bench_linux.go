@@ -15,14 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// benchAhead is how many bytes of plaintext may be under way on a connection of Bench, as
-// much as a server would have inside kernel TLS.
+// benchAhead is the maximum of plaintext bytes in flight on a connection of Bench, about as much
+// as a server has inside kernel TLS.
 const benchAhead = 192 << 10
 
-// Bench has AES-GCM records of 16 KiB made for some connections of this program to
-// itself, by the kernel or by this program, for a time, and returns how much
-// plaintext has arrived, and in what time exactly. The records are not opened. With a driver that
-// never answers it does not return, as SelfTest does not.
+// Bench sends AES-GCM records of 16 KiB over loopback connections for the duration d,
+// encrypted by the kernel or by this program. It returns the bytes of plaintext that have
+// arrived on all connections, and the exact time taken. It does not decrypt the records. With a
+// driver that never completes, Bench never returns; the same holds for SelfTest.
 func Bench(ctx context.Context, cipherSuite uint16, connections int, kernel bool, d time.Duration) (bytes int64, took time.Duration, err error) {
 	streams := make([]*benchStream, connections)
 	defer func() {
@@ -63,17 +63,17 @@ func Bench(ctx context.Context, cipherSuite uint16, connections int, kernel bool
 	return bytes, took, errors.Join(errs...)
 }
 
-// A benchStream is one connection.
+// A benchStream is a connection of Bench.
 type benchStream struct {
 	in, out *net.TCPConn
-	seal    func(dst, plain []byte) []byte // nil: the kernel does it
+	seal    func(dst, plain []byte) []byte // nil if the kernel encrypts
 
 	mu       sync.Mutex
 	room     *sync.Cond
 	ended    bool
-	sent     int64 // of plaintext
-	received int64 // of records
-	record   int64 // the length of one
+	sent     int64 // bytes of plaintext
+	received int64 // bytes of records
+	record   int64 // bytes of a full record
 }
 
 func newBenchStream(ctx context.Context, cipherSuite uint16, kernel bool) (*benchStream, error) {
@@ -113,13 +113,13 @@ func newBenchStream(ctx context.Context, cipherSuite uint16, kernel bool) (*benc
 	return s, errors.Join(cerr, err)
 }
 
-// end stops both directions and returns how much plaintext has arrived.
+// end stops both directions and returns the bytes of plaintext that have arrived.
 func (s *benchStream) end() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = true
 	s.room.Broadcast()
-	s.in.Close() // ends a send that waits for room, too
+	s.in.Close() // also ends a send that waits for room
 	return s.received / s.record * maxPlain
 }
 
@@ -137,7 +137,7 @@ func (s *benchStream) receive() {
 	}
 }
 
-// proceed waits until more may be sent, and tells whether it may.
+// proceed waits until another record may be sent, and reports false once the stream has ended.
 func (s *benchStream) proceed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -165,7 +165,7 @@ func (s *benchStream) send(ctx context.Context) error {
 		}
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil // the other end has gone
+				return nil // the benchmark is over, and the peer is closed
 			}
 			return fmt.Errorf("ktls: %w", err)
 		}
@@ -173,8 +173,8 @@ func (s *benchStream) send(ctx context.Context) error {
 	return nil
 }
 
-// sendMore sends whole records and does not wait for an asynchronous driver, as a
-// server does that has more to send.
+// sendMore sends whole records and does not wait for an asynchronous driver, like a
+// server that has more to send.
 func sendMore(raw syscallConn, p []byte) error {
 	var err error
 	for len(p) > 0 && err == nil {
@@ -198,7 +198,7 @@ func sendMore(raw syscallConn, p []byte) error {
 	return err
 }
 
-// syscallConn is syscall.RawConn, as far as it is needed.
+// syscallConn is the part of syscall.RawConn that sendMore uses.
 type syscallConn interface {
 	Write(func(fd uintptr) (done bool)) error
 }

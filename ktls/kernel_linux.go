@@ -9,18 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Kernel makes the system calls on one TCP socket that Offload and a Meter
-// need. FD makes them for real; a test may answer them itself.
+// A Kernel makes the system calls of Offload and a Meter on one TCP socket. FD is the
+// real implementation; a test may use a fake.
 type Kernel interface {
 	SetULP() error                           // setsockopt(IPPROTO_TCP, TCP_ULP, "tls")
 	SetTX(info []byte) error                 // setsockopt(SOL_TLS, TLS_TX), a struct tls12_crypto_info_*
-	TXSequence(infoSize int) (uint64, error) // getsockopt(SOL_TLS, TLS_TX): its last member
+	TXSequence(infoSize int) (uint64, error) // getsockopt(SOL_TLS, TLS_TX): the last member of the struct
 	TCPInfo() (*unix.TCPInfo, error)         // getsockopt(IPPROTO_TCP, TCP_INFO)
 	OutQueue() (int, error)                  // ioctl(SIOCOUTQ): bytes not acknowledged
 }
 
-// FD is the Kernel of a socket's descriptor. The errors of SetULP and SetTX are
-// bare, a unix.Errno; the others name the call.
+// FD is the Kernel for a socket's descriptor. The errors of SetULP and SetTX are a bare
+// unix.Errno; the errors of the other methods name the system call.
 type FD int
 
 // SetULP implements Kernel.

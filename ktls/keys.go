@@ -21,7 +21,7 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 )
 
-// A suite is a cipher suite as the kernel's interface has it.
+// A suite is a cipher suite in the terms of the kernel's interface.
 type suite struct {
 	hash     func() hash.Hash
 	keyLen   int
@@ -29,14 +29,14 @@ type suite struct {
 	opener   func(key []byte) (opener, error)
 	gcm      bool
 	version  uint16
-	overhead int64 // what a record adds to its plaintext
+	overhead int64 // bytes that a record adds to its plaintext
 }
 
-// An opener returns the plaintext, or nil if the tag is not that of its key, the
-// nonce, the additional data and the ciphertext.
+// An opener returns the plaintext, or nil if the tag does not authenticate the
+// nonce, the additional data and the ciphertext under its key.
 type opener func(nonce *[12]byte, additional, sealed []byte) []byte
 
-// suiteOf returns what Offload can hand over of TLS 1.3.
+// suiteOf returns the suite of a TLS 1.3 cipher suite that Offload supports.
 func suiteOf(id uint16) (suite, bool) {
 	s := suite{hash: sha256.New, version: tls13Version, overhead: 5 + 1 + tagSize} // header, content type, tag
 	switch id {
@@ -56,14 +56,14 @@ func suiteOf(id uint16) (suite, bool) {
 // txKeys are the sending keys of one direction of a connection.
 type txKeys struct {
 	suite  suite
-	secret []byte // the traffic secret they come from; nil with TLS 1.2
+	secret []byte // traffic secret of the keys; nil with TLS 1.2
 	key    []byte
 	iv     [12]byte
-	seq    uint64 // of the next record
+	seq    uint64 // sequence number of the next record
 	open   opener
 }
 
-// deriveKeys makes the keys of a traffic secret: RFC 8446 section 7.3.
+// deriveKeys derives the keys from a traffic secret: RFC 8446 section 7.3.
 func deriveKeys(cipherSuite uint16, secret []byte) (*txKeys, error) {
 	s, ok := suiteOf(cipherSuite)
 	if !ok {
@@ -89,7 +89,7 @@ func (s suite) keys(secret []byte) (*txKeys, error) {
 	return k, nil
 }
 
-// next are the keys after a key update: RFC 8446 section 7.2.
+// next returns the keys after a key update: RFC 8446 section 7.2.
 func (k *txKeys) next() (*txKeys, error) {
 	secret, err := expandLabel(k.suite.hash, k.secret, "traffic upd", len(k.secret))
 	if err != nil {
@@ -113,10 +113,10 @@ func expandLabel(h func() hash.Hash, secret []byte, label string, n int) ([]byte
 	return out, nil
 }
 
-// countRecords returns how many records of flight were sealed under k, counting
-// from its sequence number 0. The server's flight ends with them: session
-// tickets go out under the same keys as the application's data, and the kernel
-// must go on where crypto/tls stopped.
+// countRecords returns the number of records at the end of flight that were sealed
+// under k, with sequence numbers from 0: session tickets use the same keys as
+// application data, and the kernel must continue with the next sequence number of
+// crypto/tls.
 func (k *txKeys) countRecords(flight []byte) (uint64, error) {
 	seq := uint64(0)
 	for len(flight) > 0 {
@@ -125,10 +125,10 @@ func (k *txKeys) countRecords(flight []byte) (uint64, error) {
 			return 0, errors.New("ktls: the handshake's last record is not whole")
 		}
 		if record[0] != recordApplicationData {
-			continue // ServerHello, or a change_cipher_spec that stands for nothing
+			continue // ServerHello, or a change_cipher_spec, which has no meaning in TLS 1.3
 		}
 		if seq > 0 {
-			seq++ // there is no way back to the handshake's keys
+			seq++ // after the first such record, the handshake keys are not used again
 		} else if m, ok := k.message(0, record); ok && m.isTicket() {
 			seq = 1
 		}
@@ -136,8 +136,8 @@ func (k *txKeys) countRecords(flight []byte) (uint64, error) {
 	return seq, nil
 }
 
-// cutRecord returns the first record of stream, header included, and what is
-// after it; record is nil if it is not whole.
+// cutRecord returns the first record of stream, header included, and the rest of
+// stream; record is nil if it is incomplete.
 func cutRecord(stream []byte) (record, rest []byte) {
 	const header = 5
 	if len(stream) < header {
@@ -150,7 +150,7 @@ func cutRecord(stream []byte) (record, rest []byte) {
 	return stream[:n], stream[n:]
 }
 
-// message opens a record: RFC 8446 sections 5.2 and 5.3. It reports false for a
+// message opens a record: RFC 8446 sections 5.2 and 5.3. It returns false for a
 // record that is not sealed under k with the sequence number seq.
 func (k *txKeys) message(seq uint64, record []byte) (Message, bool) {
 	if len(record) < 5+tagSize {
@@ -176,7 +176,7 @@ func (k *txKeys) nonce(seq uint64) [12]byte {
 	return nonce
 }
 
-const tagSize = 16 // of every AEAD here
+const tagSize = 16 // bytes, of every AEAD here
 
 func openAESGCM(key []byte) (opener, error) {
 	block, err := aes.NewCipher(key)
@@ -190,8 +190,8 @@ func openAESGCM(key []byte) (opener, error) {
 	return openAEAD(aead), nil
 }
 
-// openChaCha20Poly1305 uses golang.org/x/crypto: the standard library exports no
-// ChaCha20-Poly1305. It is refused where only FIPS 140-3 algorithms are allowed.
+// openChaCha20Poly1305 uses golang.org/x/crypto, since the standard library exports no
+// ChaCha20-Poly1305. It fails where only FIPS 140-3 algorithms are allowed.
 func openChaCha20Poly1305(key []byte) (opener, error) {
 	aead, err := chacha20poly1305.New(key)
 	if err != nil {
@@ -210,15 +210,15 @@ func openAEAD(aead cipher.AEAD) opener {
 	}
 }
 
-// secretLog is the KeyLogWriter of one connection. It keeps the secret that Offload
-// needs, and passes each line on.
+// secretLog is the KeyLogWriter of a connection. It keeps the secret that Offload
+// needs, and forwards each line.
 type secretLog struct {
 	next         io.Writer // the caller's KeyLogWriter, or nil
-	secret       []byte    // the server's first application traffic secret; TLS 1.2: the master secret
+	secret       []byte    // the server's first application traffic secret; with TLS 1.2 the master secret
 	clientRandom []byte
 }
 
-// Write takes one line of the NSS key log format: label, client random, secret.
+// Write accepts a line of the NSS key log format: label, client random, secret.
 func (l *secretLog) Write(line []byte) (int, error) {
 	if err := l.keep(bytes.Fields(line)); err != nil {
 		return 0, fmt.Errorf("ktls: key log: %w", err)

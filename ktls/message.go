@@ -21,34 +21,33 @@ const (
 	handshakeKeyUpdate        = 24
 )
 
-// A Message is what a record holds that is not application data.
+// A Message is the content of a record that is not application data.
 type Message struct {
 	Type    byte // ContentType, RFC 8446 section 5.1
 	Payload []byte
 }
 
-// Control returns the control message that has the kernel make a record of m's
-// type of the payload: give both to sendmsg(2), on a socket whose sending side is
-// in the kernel.
+// Control returns the control message that makes the kernel give the record of the
+// payload m's type. Pass both to sendmsg(2), on a socket whose sending side is in
+// the kernel.
 func (m Message) Control() []byte { return controlMessage(m.Type) }
 
-// CloseNotify is the alert that ends what is sent: RFC 8446 section 6.1.
+// CloseNotify returns the alert that ends the data of a sender: RFC 8446 section 6.1.
 func CloseNotify() Message {
 	const alertWarning, closeNotify = 1, 0
 	return Message{recordAlert, []byte{alertWarning, closeNotify}}
 }
 
-// IsAlert tells whether m is an alert: RFC 8446 section 6. Nothing may be sent
-// after it.
+// IsAlert reports whether m is an alert: RFC 8446 section 6. No record may follow it.
 func (m Message) IsAlert() bool { return m.Type == recordAlert && len(m.Payload) == 2 }
 
-// IsKeyUpdate tells whether m announces new sending keys: RFC 8446 section 4.6.3.
+// IsKeyUpdate reports whether m announces new sending keys: RFC 8446 section 4.6.3.
 func (m Message) IsKeyUpdate() bool {
 	return m.Type == recordHandshake && len(m.Payload) == 5 && m.Payload[0] == handshakeKeyUpdate
 }
 
-// isTicket tells whether m is, or begins, a new session ticket: RFC 8446 section
-// 4.6.1. The ticket itself has less than 64 KiB, and may need several records.
+// isTicket reports whether m is, or begins, a new session ticket: RFC 8446 section
+// 4.6.1. The ticket has less than 64 KiB, and may span several records.
 func (m Message) isTicket() bool {
 	const header, maxContent = 4, 16 << 10
 	p := m.Payload

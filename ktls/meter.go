@@ -9,43 +9,43 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Meter tells how much of what was given to a socket has not left yet. It
-// works on a socket whose sending side is in the kernel, and on a plain one,
-// where nothing is ever Pending. It does not own the socket. The socket must be of
-// TCP, not of MPTCP, which net.Listen allows clients to choose: see
+// A Meter measures the data sent on a socket that has not left the machine yet. It
+// works on a socket whose sending side is in the kernel, and on a plain socket,
+// where Pending is always 0. It does not own the socket. The socket must be a TCP
+// socket, not an MPTCP socket, which net.Listen allows clients to choose: see
 // net.ListenConfig.SetMultipathTCP.
 //
-// The kernel has no call that says how many records wait inside kernel TLS, but
-// it follows exactly: the plaintext given, and one overhead for each record
-// made, is what TCP gets in the end; what TCP got so far is the bytes
-// acknowledged plus those in its queue.
+// The kernel has no call that returns the records that wait inside kernel TLS, but
+// their size follows exactly: TCP finally receives the plaintext accepted by the
+// kernel plus an overhead for each record made; so far it has received the
+// bytes acknowledged plus the bytes in its queue.
 type Meter struct {
 	kernel   Kernel
-	infoSize int    // of the argument of TLS_TX; 0 on a plain socket
-	overhead int64  // what a record adds to its plaintext
+	infoSize int    // bytes of the argument of TLS_TX; 0 on a plain socket
+	overhead int64  // bytes that a record adds to its plaintext
 	given    int64  // plaintext bytes that the kernel accepted
-	tcpBase  int64  // what TCP had been given before the meter started
+	tcpBase  int64  // bytes that TCP had received before the meter started
 	seqBase  uint64 // record sequence number when the meter started
 }
 
-// A Reading is the state of a socket's sending side. All are bytes.
+// A Reading is the state of a socket's sending side. All values are bytes.
 type Reading struct {
 	Pending int64 // in kernel TLS: not encrypted, or waiting for room; never understated
 	Unacked int64 // in TCP's queue: not sent, or sent and not acknowledged
-	Unsent  int64 // of them, those that were not sent yet
+	Unsent  int64 // the part of Unacked that was not sent yet
 	Acked   int64 // acknowledged by the client since the meter started, as TCP counts
-	// Received is what TCP has received of the client in order since the connection began,
-	// read by the program or not; a FIN counts as one.
+	// Received counts the bytes that TCP has received in order since the connection began,
+	// whether the program has read them or not; a FIN counts as one byte.
 	Received int64
 }
 
-// NewMeter returns a Meter for a plain TCP socket.
+// NewMeter returns a Meter for a plain TCP socket. No send on it may be in flight.
 func NewMeter(k Kernel) (*Meter, error) {
 	m := &Meter{kernel: k}
-	// Bytes acknowledged between the two calls of tcp are missing from its sum.
-	// In a Reading that overstates Pending; in the base it would understate it
-	// for good. Nothing is being sent now, so the sum is right once acked has
-	// stood still around it.
+	// Bytes acknowledged between the two system calls of tcp are missing from its
+	// sum. In a Reading this overstates Pending; in the base it would understate
+	// Pending for good. Nothing is being sent now, so the sum is right if Acked is
+	// the same before and after it.
 	now, err := m.tcp()
 	for err == nil {
 		var after Reading
@@ -68,16 +68,16 @@ func newTLSMeter(kernel Kernel, k *txKeys) (*Meter, error) {
 	return m, err
 }
 
-// Sent tells the meter that the kernel accepted n bytes: the positive result of
-// a send, sendmsg (an alert's payload counts) or splice.
+// Sent adds n bytes of plaintext that the kernel accepted: the positive result of a
+// send, sendmsg (an alert's payload counts) or splice.
 func (m *Meter) Sent(n int) { m.given += int64(n) }
 
-// Read takes a reading. No send or splice on the socket may be in flight. The
-// error is ECONNRESET when the connection is gone; the reading is valid then too,
-// and Pending is what will never leave.
+// Read returns the state of the socket. No send or splice on the socket may be in
+// flight. The error wraps ECONNRESET if the connection is gone; the Reading is valid
+// then too, and its Pending bytes will never leave.
 func (m *Meter) Read() (Reading, error) {
-	// In this order: a record that is made, or bytes that are acknowledged,
-	// between two of these calls can only make Pending too large.
+	// Invariant: the order of these calls. A record made, or bytes acknowledged,
+	// between two of them can only make Pending too large.
 	overhead := int64(0)
 	if m.infoSize > 0 {
 		seq, err := m.kernel.TXSequence(m.infoSize)
@@ -91,7 +91,7 @@ func (m *Meter) Read() (Reading, error) {
 	return r, err
 }
 
-// tcp returns what TCP tells, that is, all but Pending.
+// tcp returns the values that TCP reports: all but Pending.
 func (m *Meter) tcp() (Reading, error) {
 	info, err := m.kernel.TCPInfo()
 	if err != nil {
@@ -109,7 +109,7 @@ func (m *Meter) tcp() (Reading, error) {
 	}, err
 }
 
-// controlMessage makes the control data that gives a record its content type.
+// controlMessage returns the control data that sets the content type of a record.
 func controlMessage(contentType byte) []byte {
 	b := make([]byte, unix.CmsgSpace(1))
 	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))

@@ -13,9 +13,9 @@ import (
 
 // crypto/tls has no setting for the cipher suites of TLS 1.3. It marks these two
 // lists for go:linkname, with the promise not to remove or change them
-// (crypto/tls/defaults.go, go.dev/issue/67401); should one go, this package no
-// longer links. The first is for two sides with AES instructions, the second for
-// all others. Both are the order in which a server chooses.
+// (crypto/tls/defaults.go, go.dev/issue/67401); if a list is removed, this package no
+// longer links. The first list applies if both sides have AES instructions, the second
+// otherwise. Each list is in the order of preference of a server.
 
 //go:linkname defaultCipherSuitesTLS13 crypto/tls.defaultCipherSuitesTLS13
 var defaultCipherSuitesTLS13 []uint16
@@ -23,12 +23,12 @@ var defaultCipherSuitesTLS13 []uint16
 //go:linkname defaultCipherSuitesTLS13NoAES crypto/tls.defaultCipherSuitesTLS13NoAES
 var defaultCipherSuitesTLS13NoAES []uint16
 
-// A Cipher is an AEAD that clients and the kernel know.
+// A Cipher is a family of AEADs that clients and the kernel support.
 type Cipher uint8
 
 // The ciphers.
 const (
-	AnyCipher Cipher = iota // as crypto/tls chooses: by the instructions of both sides' processors
+	AnyCipher Cipher = iota // the choice of crypto/tls, by the instructions of both sides' processors
 	AESGCM
 	ChaCha20Poly1305
 )
@@ -37,7 +37,7 @@ func (c Cipher) String() string {
 	return [...]string{"any cipher", "AES-GCM", "ChaCha20-Poly1305"}[c]
 }
 
-// suites13 are the cipher suites of TLS 1.3 in the order of preference.
+// suites13 returns the cipher suites of TLS 1.3 in the order of preference.
 func (c Cipher) suites13() []uint16 {
 	if c == ChaCha20Poly1305 {
 		return []uint16{tls.TLS_CHACHA20_POLY1305_SHA256, tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384}
@@ -45,11 +45,12 @@ func (c Cipher) suites13() []uint16 {
 	return []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384, tls.TLS_CHACHA20_POLY1305_SHA256}
 }
 
-// PreferTLS13 has all TLS 1.3 servers and clients of this process choose, and
-// offer, c first, whatever the processors of both sides prefer; AnyCipher changes
-// nothing. Who knows only the other cipher is served with that. Call it before
-// the first handshake of the process: crypto/tls reads the lists without a lock.
-// In FIPS 140-3 mode it has no effect: crypto/tls then knows only AES-GCM.
+// PreferTLS13 makes all TLS 1.3 servers of this process choose c first, and all its
+// clients offer c first, independent of the processors of both sides; AnyCipher
+// changes nothing. A client that supports only the other cipher is served with that
+// cipher. Call PreferTLS13 before the first handshake of the process, since
+// crypto/tls reads the lists without a lock. In FIPS 140-3 mode it has no effect:
+// crypto/tls then supports only AES-GCM.
 func PreferTLS13(c Cipher) {
 	if c == AnyCipher || fips140.Enabled() {
 		return
@@ -57,15 +58,16 @@ func PreferTLS13(c Cipher) {
 	defaultCipherSuitesTLS13, defaultCipherSuitesTLS13NoAES = c.suites13(), c.suites13()
 }
 
-// PreferTLS12 has the TLS 1.2 connections of s use c where the client and the
-// certificate's key can. crypto/tls has an order of its own there, but takes a
-// list of the suites that are allowed at all: a client that offers c finds nothing
-// else. Suites that tls.Config.CipherSuites does not allow stay forbidden. Of the
-// certificates it looks at tls.Config.Certificates alone, in the configuration that
-// GetConfigForClient returns if that returns one. Call it before the first Session.
+// PreferTLS12 makes the TLS 1.2 connections of s use c if the client and the
+// certificate's key support it. The preference order of crypto/tls is fixed, but its
+// list of allowed suites is not, so a client that offers c is allowed only the
+// suites of c. Suites that tls.Config.CipherSuites does not allow stay forbidden. The
+// only certificates considered are those in tls.Config.Certificates, of the
+// configuration that GetConfigForClient returns if it returns one. Call PreferTLS12
+// before the first Session.
 func (s *Server) PreferTLS12(c Cipher) { s.prefer12 = c }
 
-// suites12 are the cipher suites of TLS 1.2 with c, for a certificate's key.
+// suites12 returns the cipher suites of TLS 1.2 with c for the type of a certificate's key.
 func (c Cipher) suites12(key crypto.PublicKey) []uint16 {
 	_, isRSA := key.(*rsa.PublicKey)
 	switch {
@@ -81,8 +83,8 @@ func (c Cipher) suites12(key crypto.PublicKey) []uint16 {
 	return nil
 }
 
-// limit returns the suites of TLS 1.2 to which c limits a connection with cfg; none if
-// the client offers none of them. TLS 1.3 does not look at them.
+// limit returns the suites of TLS 1.2 to which c limits a connection with cfg; nil if
+// the client offers none of them. They do not affect TLS 1.3.
 func (c Cipher) limit(cfg *tls.Config, hello *tls.ClientHelloInfo) []uint16 {
 	var suites []uint16
 	for _, cert := range cfg.Certificates {

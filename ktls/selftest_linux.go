@@ -11,22 +11,22 @@ import (
 	"slices"
 )
 
-// selfTestSizes are lengths of what is sent, around the length of a record; the last is
-// three of them. More would cost a small board more than its handshakes do.
+// selfTestSizes are the bytes of each write of the self-test, around the size of a record; the last
+// makes three records. More would cost a small board more time than its handshakes do.
 var selfTestSizes = []int{1, maxPlain - 1, maxPlain, 2*maxPlain + 1}
 
-// maxPlain is the most that a record holds: RFC 8446 section 5.1.
+// maxPlain is the maximum of plaintext bytes in a record: RFC 8446 section 5.1.
 const maxPlain = 16 << 10
 
-// SelfTest has the kernel encrypt with a cipher suite of TLS 1.3, for some
-// connections of this program to itself at a time, and compares what comes with
-// what was sent. An asynchronous driver may be right for one connection and mix
-// two up. A driver that fails, or makes wrong ciphertext or a wrong tag, is an error.
-// Where the kernel does not take the suite, or no connection can be made,
-// errors.Is(err, errors.ErrUnsupported) holds.
+// SelfTest encrypts with kernel TLS and a cipher suite of TLS 1.3, on several loopback
+// connections at the same time, and compares the decrypted data with the data sent.
+// Several connections are needed because an asynchronous driver may be right for a
+// single connection and mix up two. A driver that fails, or makes wrong ciphertext or
+// a wrong tag, is an error. If the kernel does not accept the suite, or no connection
+// can be made, errors.Is(err, errors.ErrUnsupported) holds.
 //
-// With a driver that never answers it does not return, whatever its context says,
-// and the process cannot be ended any more: run it in one of its own.
+// With a driver that never completes, SelfTest never returns, even after ctx has ended,
+// and its process cannot be killed: run SelfTest in a process of its own.
 func SelfTest(ctx context.Context, cipherSuite uint16, connections int) error {
 	results := make(chan error, connections)
 	for range connections {
@@ -41,7 +41,7 @@ func SelfTest(ctx context.Context, cipherSuite uint16, connections int) error {
 	return first
 }
 
-// offloaded returns out after its keys were given to the kernel.
+// offloaded installs the keys of out in the kernel and returns out.
 func offloaded(k *txKeys, out *net.TCPConn) (io.Writer, error) {
 	raw, err := out.SyscallConn()
 	if err != nil {
@@ -51,8 +51,8 @@ func offloaded(k *txKeys, out *net.TCPConn) (io.Writer, error) {
 	return out, errors.Join(cerr, err)
 }
 
-// selfTest tests one connection. encrypted returns the writer that makes records of
-// k of the data written to it, and sends them on out.
+// selfTest tests one connection. encrypted returns a writer that seals the data written
+// to it in records under k, and sends them on out.
 func selfTest(ctx context.Context, cipherSuite uint16, encrypted func(k *txKeys, out *net.TCPConn) (io.Writer, error)) error {
 	secret := make([]byte, 32)
 	plain := make([]byte, slices.Max(selfTestSizes))
@@ -86,7 +86,7 @@ func selfTest(ctx context.Context, cipherSuite uint16, encrypted func(k *txKeys,
 	go func() {
 		for _, n := range selfTestSizes {
 			if _, err := w.Write(plain[:n]); err != nil {
-				out.Close() // ends the reading
+				out.Close() // ends ReadFull
 				sent <- err
 				return
 			}
@@ -118,7 +118,7 @@ func selfTest(ctx context.Context, cipherSuite uint16, encrypted func(k *txKeys,
 }
 
 // listenLoopback listens on the loopback interface, IPv4 or else IPv6, for plain TCP. Go
-// listens for MPTCP by default, and a socket of MPTCP has no kernel TLS.
+// listens for MPTCP by default, and an MPTCP socket does not support kernel TLS.
 func listenLoopback(ctx context.Context) (net.Listener, error) {
 	var lc net.ListenConfig
 	lc.SetMultipathTCP(false)
@@ -132,7 +132,8 @@ func listenLoopback(ctx context.Context) (net.Listener, error) {
 	return l, nil
 }
 
-// loopback connects this program to itself.
+// loopback returns the two ends of a new TCP connection of this program over the loopback
+// interface.
 func loopback(ctx context.Context) (in, out *net.TCPConn, err error) {
 	l, err := listenLoopback(ctx)
 	if err != nil {
@@ -154,6 +155,6 @@ func loopback(ctx context.Context) (in, out *net.TCPConn, err error) {
 		if s.RemoteAddr().String() == c.LocalAddr().String() {
 			return c.(*net.TCPConn), s.(*net.TCPConn), nil
 		}
-		s.Close() // another program was first
+		s.Close() // another program connected first
 	}
 }

@@ -15,15 +15,15 @@ import (
 	"time"
 )
 
-// ErrWouldBlock is what Session.Read answers when it needs more of what the
-// client sends: feed it and read again.
+// ErrWouldBlock is the error of Session.Read when it needs more bytes from the client:
+// call Feed and read again.
 var ErrWouldBlock = errors.New("ktls: more input is needed")
 
-// errSealed is for what crypto/tls cannot want to send by itself once the kernel
-// has the sending keys.
+// errSealed is the error of a write after Offload, and of a record that crypto/tls must
+// not make once the kernel has the sending keys.
 var errSealed = errors.New("ktls: the kernel has the sending keys")
 
-// errHandshake is the error of methods that need the handshake's end before it.
+// errHandshake is the error of methods that need a complete handshake.
 var errHandshake = errors.New("ktls: the handshake is not complete")
 
 // A Server makes sessions that share a configuration and the keys of session
@@ -42,20 +42,21 @@ const (
 	ticketKeys   = 7 // tickets live seven days, as in crypto/tls
 )
 
-// NewServer returns a Server for cfg, whose members must not be changed afterwards.
+// NewServer returns a Server for cfg, whose fields must not be changed afterwards.
 //
-// All of cfg keeps its meaning. Each connection uses a copy of cfg, or of the
-// configuration that its GetConfigForClient returns, and the KeyLogWriter of either
-// gets its lines. GetConfigForClient runs within Session.Handshake.
+// All fields of cfg keep their meaning. Each connection uses a copy of cfg, or of the
+// configuration that its GetConfigForClient returns, and the lines of the key log go to
+// the KeyLogWriter of that configuration. GetConfigForClient runs within
+// Session.Handshake.
 //
 // Session tickets are sealed under keys of the Server, which it replaces daily, unless
-// the caller has set some by SetSessionTicketKeys, which may be called at any time, or
+// the caller has set keys with SetSessionTicketKeys, which may be called at any time, or
 // SessionTicketKey. A configuration that GetConfigForClient returns needs the caller's
-// keys set on itself: crypto/tls does not tell which keys cfg has, so the Server's own
-// are used otherwise.
+// keys set on itself; otherwise the Server's own keys are used, since crypto/tls does
+// not expose the keys of cfg.
 func NewServer(cfg *tls.Config) *Server { return &Server{base: cfg} }
 
-// Session starts one connection's session. Close must be called.
+// Session returns a new session for a connection. The caller must call its Close.
 func (s *Server) Session() (*Session, error) {
 	ss := &Session{wire: wire{need: make(chan struct{}), more: make(chan struct{}), quit: make(chan struct{})}}
 	cfg := s.base.Clone()
@@ -66,7 +67,7 @@ func (s *Server) Session() (*Session, error) {
 		}
 		cfg.SetSessionTicketKeys(keys)
 	}
-	// The keys just set hold only where the configuration that this returns has none
+	// The keys just set apply only if the configuration returned here has none
 	// (tls.Config.GetConfigForClient).
 	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		return s.configFor(hello, &ss.secrets)
@@ -75,7 +76,7 @@ func (s *Server) Session() (*Session, error) {
 	return ss, nil
 }
 
-// configFor is the configuration of one connection, with log as its KeyLogWriter.
+// configFor returns the configuration of a connection, with log as its KeyLogWriter.
 func (s *Server) configFor(hello *tls.ClientHelloInfo, log *secretLog) (*tls.Config, error) {
 	from := s.base
 	if from.GetConfigForClient != nil {
@@ -110,29 +111,30 @@ func (s *Server) ticketKeys(now time.Time) ([][32]byte, error) {
 	return s.keys, nil
 }
 
-// A Session is the server's side of one TLS connection. It does no I/O. Its
-// methods must not be called concurrently.
+// A Session is the server side of a TLS connection. It does no I/O. Its methods must
+// not be called concurrently.
 type Session struct {
 	wire    wire
 	tls     *tls.Conn
 	secrets secretLog
-	result  chan error // the end of the handshake's goroutine; nil before it starts
+	result  chan error // result of the handshake's goroutine; nil before it starts
 	ended   bool       // the handshake is complete, or has failed, or Close was called
 	done    bool       // the handshake is complete
-	err     error      // of the handshake, once it has ended
-	keys    *txKeys    // what Offload hands over; nil if it cannot
-	own     *txKeys    // after Offload: what crypto/tls still seals with
+	err     error      // error of the handshake, once it has ended
+	keys    *txKeys    // keys for Offload; nil if the connection cannot be offloaded
+	own     *txKeys    // after Offload: the keys with which crypto/tls still seals
 	wants   []Message  // see Message
 }
 
-// Handshake takes what the client sent (nothing at first) and goes as far as it
-// can. It reports whether the handshake is complete. Output must be sent after
-// each call, also when the error is not nil: it may hold an alert. The work is
-// that of the handshake's public-key operations, so call it where some
-// milliseconds of computing do not matter.
+// Handshake processes bytes received from the client (none at first) as far as possible.
+// It reports whether the handshake is complete. Output must be sent after each call,
+// even if the error is not nil, since it may contain an alert. Handshake performs the
+// handshake's public-key operations, so call it where some milliseconds of computing
+// do not matter.
 //
-// Once the handshake has ended, Handshake returns the same result again, and takes
-// input as Feed does. After a Close before its end the error is net.ErrClosed.
+// After the end of the handshake, Handshake returns the same result again, and passes
+// input to Feed if the handshake is complete. After a Close before that end, the error
+// wraps net.ErrClosed.
 func (s *Session) Handshake(input []byte) (done bool, err error) {
 	if s.ended {
 		if s.done {
@@ -164,7 +166,7 @@ func (s *Session) Handshake(input []byte) (done bool, err error) {
 	return true, s.err
 }
 
-// sendingKeys are what the kernel needs to go on; nil where it cannot.
+// sendingKeys returns the keys for Offload; nil if the connection cannot be offloaded.
 func (s *Session) sendingKeys() (*txKeys, error) {
 	state, flight := s.State(), s.wire.flight
 	switch {
@@ -185,8 +187,8 @@ func (s *Session) sendingKeys() (*txKeys, error) {
 	return k, err
 }
 
-// Suite names the connection's cipher by the cipher suite of TLS 1.3 that has the
-// same, also if the version is 1.2; 0: Offload cannot hand it over.
+// Suite returns the cipher suite of TLS 1.3 with the connection's AEAD and hash, also
+// for a connection of TLS 1.2. It returns 0 if Offload does not support the cipher.
 func (s *Session) Suite() uint16 {
 	state := s.State()
 	id := state.CipherSuite
@@ -199,19 +201,19 @@ func (s *Session) Suite() uint16 {
 	return id
 }
 
-// Output returns what must be sent to the client, and forgets it.
+// Output returns the bytes that must be sent to the client, each byte once.
 func (s *Session) Output() []byte {
 	out := s.wire.out
 	s.wire.out = nil
 	return out
 }
 
-// Feed takes what the client sent.
+// Feed adds bytes received from the client. It copies them.
 func (s *Session) Feed(ciphertext []byte) { s.wire.in = append(s.wire.in, ciphertext...) }
 
-// Read returns decrypted data of the client, ErrWouldBlock when Feed must come
-// first, and io.EOF after the client's close_notify. Any other error ends the
-// connection. After Offload see Message too, whatever Read returned.
+// Read returns decrypted data of the client, ErrWouldBlock if Feed must come first,
+// and io.EOF after the client's close_notify. Any other error ends the connection.
+// After Offload, call Message too after each Read, with or without an error.
 func (s *Session) Read(p []byte) (int, error) {
 	if !s.done {
 		return 0, s.notDone()
@@ -229,13 +231,13 @@ func (s *Session) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Message returns what the last Read wants to have sent to the client, in order;
-// false: nothing more. It is for sessions that are offloaded, where Output has
-// nothing: an alert, if the client broke the protocol, or the KeyUpdate that the
-// client asked for. The KeyUpdate must go out before any further application
-// data, and all that follows it under the next keys; a kernel that cannot change
-// its keys (before Linux 6.14, net/tls/tls_main.c) leaves only to send no more
-// data, and to close.
+// Message returns the next message that must be sent to the client because of the last
+// Read, in order; ok is false if there is none. It is for offloaded sessions, whose
+// Output is empty. A message is an alert, if the client violated the protocol, or a
+// KeyUpdate, if the client requested it. The KeyUpdate must be sent before any further
+// application data, and all later records under the next keys. On a kernel that cannot
+// change the keys (before Linux 6.14, net/tls/tls_main.c) the caller must send no more
+// data, and close.
 func (s *Session) Message() (m Message, ok bool) {
 	if len(s.wants) == 0 {
 		return Message{}, false
@@ -244,8 +246,9 @@ func (s *Session) Message() (m Message, ok bool) {
 	return m, true
 }
 
-// openSealed reads back the records that crypto/tls made for itself. It counts
-// them where it stopped at the hand-over, so they never leave this program.
+// openSealed opens the records that crypto/tls made on its own after Offload. Their
+// sequence numbers continue from those before Offload, which the kernel uses too, so
+// these records must never leave this program.
 func (s *Session) openSealed() error {
 	stream := s.wire.sealed
 	s.wire.sealed = nil
@@ -270,7 +273,8 @@ func (s *Session) openSealed() error {
 	return nil
 }
 
-// Write seals p in user space. It is for sessions that are not offloaded.
+// Write seals p in user space and adds the records to Output. It is for sessions that
+// are not offloaded.
 func (s *Session) Write(p []byte) (int, error) {
 	if !s.done {
 		return 0, s.notDone()
@@ -281,8 +285,8 @@ func (s *Session) Write(p []byte) (int, error) {
 	return s.tls.Write(p)
 }
 
-// CloseNotify puts a close_notify alert into Output. It is for sessions that are
-// not offloaded; for the others see the function CloseNotify.
+// CloseNotify adds a close_notify alert to Output. It is for sessions that are not
+// offloaded; for offloaded sessions see the function CloseNotify.
 func (s *Session) CloseNotify() error {
 	if !s.done {
 		return s.notDone()
@@ -293,8 +297,8 @@ func (s *Session) CloseNotify() error {
 	return s.tls.CloseWrite()
 }
 
-// notDone is the error of a method that needs a complete handshake. Without it
-// crypto/tls would wait for the handshake, that is, for the caller.
+// notDone returns the error of a method that needs a complete handshake. Without this
+// check, crypto/tls would wait for the handshake, and so for the caller itself.
 func (s *Session) notDone() error {
 	if s.err != nil {
 		return s.err
@@ -302,7 +306,7 @@ func (s *Session) notDone() error {
 	return errHandshake
 }
 
-// State describes the connection. While the handshake goes on it is empty.
+// State returns the state of the connection. It is empty until the handshake has ended.
 func (s *Session) State() tls.ConnectionState {
 	if !s.ended {
 		return tls.ConnectionState{} // the handshake's goroutine holds the lock
@@ -310,7 +314,7 @@ func (s *Session) State() tls.ConnectionState {
 	return s.tls.ConnectionState()
 }
 
-// Close ends the handshake, if it has not ended, and its goroutine. It sends
+// Close aborts the handshake if it has not ended, and waits for its goroutine. It sends
 // nothing and closes no socket.
 func (s *Session) Close() {
 	if s.ended {
@@ -323,11 +327,12 @@ func (s *Session) Close() {
 	}
 }
 
-// Offload hands the sending keys to the kernel: from here on, what is sent on
-// k's TCP socket is plaintext to the kernel. All Output must have been sent
-// there before. Where the kernel does not take it, the error says why,
-// errors.Is(err, errors.ErrUnsupported) holds, and the session goes on in user
-// space as if nothing had been tried.
+// Offload installs the sending keys in the kernel: from here on, the program sends
+// plaintext on k's TCP socket. All Output must have been sent there before. If the
+// connection cannot be offloaded, the error says why,
+// errors.Is(err, errors.ErrUnsupported) holds, and the session continues in user space
+// unchanged. If Offload fails after the keys were installed, ErrUnsupported does not
+// hold, and nothing may be sent any more.
 func (s *Session) Offload(k Kernel) (*Meter, error) {
 	if !s.done {
 		return nil, s.notDone()
@@ -349,12 +354,12 @@ func (s *Session) Offload(k Kernel) (*Meter, error) {
 	s.sealOff()
 	m, err := newTLSMeter(k, s.own)
 	if err != nil {
-		return nil, err // nothing may be sent any more: not ErrUnsupported
+		return nil, err // not ErrUnsupported, since nothing may be sent any more
 	}
 	return m, nil
 }
 
-// handOver gives the keys to the kernel.
+// handOver installs the keys in the kernel. Its error is an *OffloadError.
 func (k *txKeys) handOver(kernel Kernel) error {
 	if err := kernel.SetULP(); err != nil {
 		return &OffloadError{"TCP_ULP", err}
@@ -365,16 +370,17 @@ func (k *txKeys) handOver(kernel Kernel) error {
 	return nil
 }
 
-// sealOff keeps back all that crypto/tls makes from here on.
+// sealOff holds back all records that crypto/tls makes from here on.
 func (s *Session) sealOff() {
 	s.wire.mode = wireSealed
 	s.keys, s.own = nil, s.keys
 }
 
-// An OffloadError is the kernel's refusal to take a connection.
+// An OffloadError is the kernel's refusal to offload a connection.
+// errors.Is(err, errors.ErrUnsupported) holds.
 type OffloadError struct {
-	Option string // the socket option that failed: TCP_ULP or TLS_TX
-	Err    error  // an unix.Errno
+	Option string // socket option that failed: TCP_ULP or TLS_TX
+	Err    error  // a unix.Errno
 }
 
 func (e *OffloadError) Error() string {
@@ -385,26 +391,26 @@ func (e *OffloadError) Is(target error) bool { return target == errors.ErrUnsupp
 
 func (e *OffloadError) Unwrap() error { return e.Err }
 
-// wireMode is what the session's net.Conn does when it is asked for I/O.
+// wireMode is the mode of I/O of the session's net.Conn.
 type wireMode uint8
 
 const (
-	wireHandshake wireMode = iota // Read waits for Handshake to be called again
-	wireFed                       // Read answers "would block"
-	wireSealed                    // the same, and what is written is kept back
+	wireHandshake wireMode = iota // Read waits for the next call of Handshake
+	wireFed                       // Read returns wouldBlock
+	wireSealed                    // Read returns wouldBlock, and Write holds its data back
 )
 
-// wire is the net.Conn under a session's tls.Conn: two buffers. While the
-// handshake runs, its goroutine and the caller of Handshake take turns, handed
-// over by the channels, so the buffers need no lock.
+// wire is the net.Conn under a session's tls.Conn: two buffers. While the handshake
+// runs, its goroutine and the caller of Handshake alternate, synchronized by the
+// channels, so the buffers need no lock.
 type wire struct {
 	mode    wireMode
 	in, out []byte
-	flight  []byte // all that was written during the handshake
-	written bool   // since the handshake
-	sealed  []byte // written while sealed
+	flight  []byte // all bytes written during the handshake
+	written bool   // bytes were written after the handshake, before Offload
+	sealed  []byte // bytes written after Offload
 
-	need chan struct{} // the handshake wants more input
+	need chan struct{} // the handshake needs more input
 	more chan struct{} // there is more input
 	quit chan struct{} // closed by Session.Close
 }
@@ -436,7 +442,7 @@ func (w *wire) Read(p []byte) (int, error) {
 func (w *wire) Write(p []byte) (int, error) {
 	switch w.mode {
 	case wireSealed:
-		// An error would keep crypto/tls from going on to the client's next keys.
+		// An error would keep crypto/tls from switching to the client's next keys.
 		w.sealed = append(w.sealed, p...)
 		return len(p), nil
 	case wireHandshake:
@@ -448,7 +454,7 @@ func (w *wire) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Deadlines are the caller's: there is no I/O here to interrupt.
+// The caller enforces deadlines: there is no I/O here to interrupt.
 func (w *wire) SetDeadline(time.Time) error      { return nil }
 func (w *wire) SetReadDeadline(time.Time) error  { return nil }
 func (w *wire) SetWriteDeadline(time.Time) error { return nil }
@@ -456,15 +462,15 @@ func (w *wire) LocalAddr() net.Addr              { return noAddr{} }
 func (w *wire) RemoteAddr() net.Addr             { return noAddr{} }
 func (w *wire) Close() error                     { return nil }
 
-// noAddr is the address of a wire, for callbacks of tls.Config that look at
+// noAddr is the address of a wire, for callbacks of tls.Config that use
 // ClientHelloInfo.Conn.
 type noAddr struct{}
 
 func (noAddr) Network() string { return "ktls" }
 func (noAddr) String() string  { return "" }
 
-// wouldBlock is the error on which crypto/tls stops and can go on later: a
-// net.Error that is Temporary (crypto/tls, readRecordOrCCS).
+// wouldBlock is an error after which crypto/tls can continue later: a net.Error that
+// is Temporary (crypto/tls, readRecordOrCCS).
 type wouldBlock struct{}
 
 func (wouldBlock) Error() string   { return "ktls: would block" }

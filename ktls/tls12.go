@@ -11,7 +11,7 @@ import (
 	"hash"
 )
 
-// suites12 maps the cipher suites of TLS 1.2 that the kernel can do to those of
+// suites12 maps the cipher suites of TLS 1.2 that the kernel supports to those of
 // TLS 1.3 with the same AEAD and hash.
 var suites12 = map[uint16]uint16{
 	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256:         tls.TLS_AES_128_GCM_SHA256,
@@ -22,8 +22,8 @@ var suites12 = map[uint16]uint16{
 	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256: tls.TLS_CHACHA20_POLY1305_SHA256,
 }
 
-// deriveKeys12 makes the server's keys of a TLS 1.2 connection: RFC 5246 section
-// 6.3, without MAC keys. Its first record was Finished.
+// deriveKeys12 derives the server's keys of a TLS 1.2 connection: RFC 5246 section
+// 6.3, without MAC keys. The sequence number is 1, since Finished was the first record.
 func deriveKeys12(cipherSuite uint16, master, clientRandom, serverRandom []byte) (*txKeys, error) {
 	s, ok := suiteOf(suites12[cipherSuite])
 	if !ok {
@@ -32,7 +32,7 @@ func deriveKeys12(cipherSuite uint16, master, clientRandom, serverRandom []byte)
 	ivLen := 12 // RFC 7905 section 2: as in TLS 1.3
 	s.version, s.overhead = tls12Version, 5+tagSize
 	if s.gcm {
-		ivLen = 4 // RFC 5288 section 3: the salt; each record carries the rest
+		ivLen = 4 // RFC 5288 section 3: the salt; each record carries the rest of the nonce
 		s.overhead += 8
 	}
 	seed := append(append([]byte("key expansion"), serverRandom...), clientRandom...)
@@ -40,8 +40,8 @@ func deriveKeys12(cipherSuite uint16, master, clientRandom, serverRandom []byte)
 	k := &txKeys{suite: s, seq: 1, key: block[s.keyLen : 2*s.keyLen]}
 	copy(k.iv[:], block[2*s.keyLen+ivLen:])
 	if s.gcm {
-		// crypto/tls counts in the explicit part of the nonce, and so does the
-		// kernel from here (tls_advance_record_sn in net/tls/tls.h).
+		// crypto/tls uses a counter as the explicit part of the nonce, and so does
+		// the kernel from here (tls_advance_record_sn in net/tls/tls.h).
 		binary.BigEndian.PutUint64(k.iv[4:], k.seq)
 	}
 	var err error
@@ -67,7 +67,7 @@ func prf12(h func() hash.Hash, secret, seed []byte, n int) []byte {
 	return out[:n]
 }
 
-// message12 opens a record of TLS 1.2, see message.
+// message12 opens a record of TLS 1.2; see message.
 func (k *txKeys) message12(seq uint64, record []byte) (Message, bool) {
 	nonce, sealed := k.nonce(seq), record[5:]
 	if k.suite.gcm {
@@ -84,7 +84,7 @@ func (k *txKeys) message12(seq uint64, record []byte) (Message, bool) {
 	return Message{Type: record[0], Payload: payload}, payload != nil
 }
 
-// serverRandom finds the server's random in its first flight: RFC 5246 section
+// serverRandom returns the server random of the first flight: RFC 5246 section
 // 7.4.1.3.
 func serverRandom(flight []byte) ([]byte, error) {
 	const at, size = 5 + 4 + 2, 32 // after the headers of record and message, and the version

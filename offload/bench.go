@@ -17,19 +17,21 @@ import (
 	"uringhttpd/platform"
 )
 
-// BenchSuite is the cipher suite that drivers are compared with.
+// BenchSuite is the cipher suite with which drivers are compared.
 const BenchSuite = tls.TLS_AES_128_GCM_SHA256
 
-// A Benchmark is what doctor -bench measures, with the right to change what the kernel
-// picks, if that can be had. Signals wait meanwhile: what the system was made to prefer
-// has to be taken back.
+// A Benchmark runs the measurements of doctor -bench, with the right to change the selected driver
+// if this process can get it. It holds signals back until Close, since a changed priority must be
+// reverted.
 type Benchmark struct {
 	signals    chan os.Signal
 	tester     *Tester
 	preference *platform.Preference
-	refused    error // why there is none
+	refused    error // why there is no preference
 }
 
+// NewBenchmark returns a Benchmark that measures with t, and starts to hold signals back. Close must
+// be called.
 func NewBenchmark(t *Tester) *Benchmark {
 	b := &Benchmark{signals: make(chan os.Signal, 4), tester: t}
 	signal.Notify(b.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
@@ -38,6 +40,7 @@ func NewBenchmark(t *Tester) *Benchmark {
 	return b
 }
 
+// Close reverts a changed priority and stops holding signals back. It writes an error to stderr.
 func (b *Benchmark) Close(stderr io.Writer) {
 	if b.preference != nil {
 		if err := b.preference.Close(); err != nil {
@@ -48,13 +51,12 @@ func (b *Benchmark) Close(stderr io.Writer) {
 	signal.Reset(syscall.SIGTSTP)
 }
 
-// interrupted tells whether a signal came.
+// interrupted reports whether a signal was received.
 func (b *Benchmark) interrupted() bool { return len(b.signals) > 0 }
 
-// Run measures TLS in user space, kernel TLS with the driver that the kernel picks, and
-// kernel TLS with the best one of the other kind, hardware or not, if there is one and the
-// kernel can be told to pick it. The error is about what was not measured, one line for
-// each.
+// Run measures TLS in user space, kernel TLS with the selected driver, and kernel TLS with the best
+// driver of the other kind, hardware or not, if there is such a driver and its priority can be
+// raised. The error has one line for each measurement that is missing.
 func (b *Benchmark) Run(r *platform.Report, verdicts platform.Verdicts) ([]selftest.Measurement, error) {
 	all, err := b.tester.Measure(context.Background(), "user space", "crypto/tls", false)
 	if err != nil {
@@ -107,8 +109,8 @@ func (b *Benchmark) other(hardware bool, verdicts platform.Verdicts) ([]selftest
 	return b.tester.MeasureOther(context.Background(), b.preference, hardware, verdicts)
 }
 
-// MeasureOther measures kernel TLS with another driver, which the kernel is told to pick
-// meanwhile. None of it is left if p.Changed is false then.
+// MeasureOther measures kernel TLS with another driver, whose priority it raises meanwhile. If
+// p.Changed is false afterwards, the priority is restored.
 func (t *Tester) MeasureOther(ctx context.Context, p *platform.Preference, hardware bool, verdicts platform.Verdicts) (all []selftest.Measurement, err error) {
 	raised, err := p.Prefer(hardware)
 	if err != nil {
@@ -124,8 +126,8 @@ func (t *Tester) MeasureOther(ctx context.Context, p *platform.Preference, hardw
 	return t.Measure(ctx, "kernel", raised.Driver, hardware)
 }
 
-// Fastest is the one with the most throughput, of those with most streams; of two that
-// are about as fast, the one that leaves more of the processors to others.
+// Fastest returns the best and the second best of the measurements with the most streams. The best
+// has the most throughput or, among those with about the same, uses less processor time.
 func Fastest(all []selftest.Measurement) (winner, second selftest.Measurement) {
 	better := func(a, b selftest.Measurement) bool { return a.Speed().Better(b.Speed()) }
 	for _, m := range all {
@@ -140,7 +142,7 @@ func Fastest(all []selftest.Measurement) (winner, second selftest.Measurement) {
 	return winner, second
 }
 
-// BenchText is the outcome for people.
+// BenchText formats the measurements and the winner as lines of text for people.
 func BenchText(all []selftest.Measurement) string {
 	var b strings.Builder
 	for _, m := range all {

@@ -19,8 +19,8 @@ const (
 	suiteChaCha = tls.TLS_CHACHA20_POLY1305_SHA256
 )
 
-// preferredCipher decides which cipher clients are offered first, and says why. offload:
-// connections go to the kernel where it takes them.
+// preferredCipher returns the cipher that the server prefers, and the reason. offload reports
+// whether connections use kernel TLS where the kernel accepts them.
 func preferredCipher(cfg *config.Config, report *platform.Report, offload bool) (c ktls.Cipher, why string) {
 	switch {
 	case cfg.TLS.Cipher == config.CipherAESGCM:
@@ -30,7 +30,7 @@ func preferredCipher(cfg *config.Config, report *platform.Report, offload bool) 
 	case fips140.Enabled():
 		return ktls.AESGCM, "FIPS 140-3 mode has no other"
 	case !offload:
-		return ktls.AnyCipher, "" // crypto/tls encrypts, and knows what it is good at
+		return ktls.AnyCipher, "" // crypto/tls encrypts, and knows its own fastest cipher
 	}
 	if best, _, ok := fastestSpeeds(cfg, report); ok && Undecided(cfg, report) {
 		c, why = ktls.AESGCM, fmt.Sprintf("it is the fastest here, with %.0f MiB/s", best.MiBPerSecond)
@@ -58,17 +58,17 @@ func preferredCipher(cfg *config.Config, report *platform.Report, offload bool) 
 	return ktls.ChaCha20Poly1305, "there is neither an engine nor an AES instruction for the other"
 }
 
-// Undecided reports whether it takes a measurement (platform.Report.Speeds) to tell if kernel TLS
-// or user space is faster: kernel TLS may be used, need not be, and would compute AES-GCM without
-// the AES instructions that this program uses.
+// Undecided reports whether a measurement (platform.Report.Speeds) must decide between kernel TLS
+// and user space: kernel TLS is usable but not required, and would compute AES-GCM without the AES
+// instructions that this program uses.
 func Undecided(cfg *config.Config, report *platform.Report) bool {
 	report = report.Restricted()
 	withTLS := slices.ContainsFunc(cfg.Listen, func(l config.Listen) bool { return l.TLS })
 	return withTLS && cfg.TLS.Kernel == config.KernelAuto && cfg.TLS.Cipher != config.CipherChaCha20 && report.KernelTLS.Usable && unused(report)
 }
 
-// fastestSpeeds returns the fastest of the speeds that were measured, of those that the configuration
-// allows: in the kernel, and in user space. ok is false if one is not known.
+// fastestSpeeds returns the fastest measured speed in the kernel and in user space, among the ciphers
+// that the configuration allows. ok is false if either is not known.
 func fastestSpeeds(cfg *config.Config, report *platform.Report) (inKernel, inUser platform.Speed, ok bool) {
 	for _, s := range report.Speeds {
 		best := &inUser
@@ -85,8 +85,7 @@ func fastestSpeeds(cfg *config.Config, report *platform.Report) (inKernel, inUse
 	return inKernel, inUser, inKernel.MiBPerSecond > 0 && inUser.MiBPerSecond > 0
 }
 
-// unused reports whether the kernel computes AES-GCM without the AES instructions that the
-// processor has.
+// unused reports whether the kernel computes AES-GCM without the AES instructions of the processor.
 func unused(report *platform.Report) bool {
 	a, picked := report.Picked(suiteGCM)
 	return report.Takes(suiteGCM) && report.AESInstructions && picked && a.Plain()
@@ -98,8 +97,8 @@ func accelerated(report *platform.Report) bool {
 	return picked && !a.PlainChaCha20()
 }
 
-// slow is a warning of an AES-GCM that the kernel computes without the processor's AES
-// instructions; "" if it does not.
+// slow returns a warning that the kernel computes AES-GCM without the processor's AES instructions;
+// "" if it uses them.
 func slow(report *platform.Report) string {
 	if !unused(report) {
 		return ""
@@ -108,9 +107,9 @@ func slow(report *platform.Report) string {
 	return fmt.Sprintf("the kernel computes AES-GCM without the processor's AES instructions, by %s: %s", a.Driver, report.Acceleration())
 }
 
-// encryptors are those of the suites that kernel TLS takes. One that /proc/crypto does not
-// show is taken to be asynchronous: a send that leaves the loop for nothing costs little,
-// one that waits in it holds up all.
+// encryptors returns the drivers of the suites that kernel TLS accepts. A driver that /proc/crypto
+// does not show counts as asynchronous: a send that leaves the loop without need costs little, but
+// a send that waits in the loop delays all connections.
 func encryptors(report *platform.Report) []Driver {
 	var all []Driver
 	for _, c := range report.Ciphers {
@@ -126,7 +125,7 @@ func encryptors(report *platform.Report) []Driver {
 	return all
 }
 
-// Results returns the outcome of each suite that a report, made after a self-test, has.
+// Results returns the outcome for each suite of a report that was made after a self-test.
 func Results(report *platform.Report) []TestResult {
 	var all []TestResult
 	right := encryptors(report)
@@ -145,9 +144,8 @@ func Results(report *platform.Report) []TestResult {
 	return all
 }
 
-// quarantined names the ciphers that kernel TLS is not used with, since what it encrypts
-// with them is wrong or does not come, or the kernel has a defect with their drivers, and
-// why; "" if there are none.
+// quarantined names the ciphers that are not used with kernel TLS, and why: the self-test failed or
+// got no result, or the kernel has a defect with their drivers. It returns "" if there are none.
 func quarantined(report *platform.Report) string {
 	var names []string
 	var f platform.Feature
@@ -166,8 +164,8 @@ func quarantined(report *platform.Report) string {
 	return fmt.Sprintf("kernel TLS is not used with %s: %s; %s", strings.Join(names, ", "), f.Reason, f.Remedy)
 }
 
-// missing is why kernel TLS cannot be required with the cipher of the
-// configuration; nil if it can.
+// missing returns an error if kernel TLS does not accept the cipher of the configuration, and nil
+// otherwise.
 func missing(cfg *config.Config, report *platform.Report) error {
 	suite := map[config.Cipher]uint16{config.CipherAESGCM: suiteGCM, config.CipherChaCha20: suiteChaCha}[cfg.TLS.Cipher]
 	for _, c := range report.Ciphers {
@@ -178,18 +176,18 @@ func missing(cfg *config.Config, report *platform.Report) error {
 	return nil
 }
 
-// A Choice is how TLS connections will be served on this machine, and why.
+// A Choice says how this machine serves TLS connections, and why.
 type Choice struct {
-	Offload bool        // to kernel TLS
-	By      []Driver    // who encrypts there, by cipher suite
-	Prefer  ktls.Cipher // to be used first
+	Offload bool        // use kernel TLS
+	By      []Driver    // cipher drivers of kernel TLS, by cipher suite
+	Prefer  ktls.Cipher // preferred cipher
 	Reason  string      // one line, for a person
-	Refused []string    // drivers that were found wrong
-	Warning string      // the same, of drivers that are not trusted, or slow; "" if there is none
+	Refused []string    // drivers whose self-test failed
+	Warning string      // one line about drivers that are not trusted, or slow; "" if there is none
 }
 
-// Choose decides by the configuration and what the machine can do. The error
-// says what is missing, and what to do about it.
+// Choose decides by the configuration and the report on the machine. The error names the missing
+// feature and its remedy.
 func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 	report = report.Restricted()
 	if f := report.IOURing; !f.Usable {
@@ -244,10 +242,12 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 	return c, nil
 }
 
-// clearly is by how much user space must be faster. Kernel TLS saves a copy that is not measured.
+// clearly is the factor by which user space must be faster to be chosen, since kernel TLS saves a
+// copy that the measurement does not cover.
 const clearly = 1.1
 
-// slower says, if kernel TLS was measured to be slower than user space, by how much; else it is "".
+// slower says by how much kernel TLS was measured to be slower than user space; "" if it is not
+// slower, or was not measured.
 func slower(cfg *config.Config, report *platform.Report) string {
 	inKernel, inUser, ok := fastestSpeeds(cfg, report)
 	if !ok || !Undecided(cfg, report) || inUser.MiBPerSecond < clearly*inKernel.MiBPerSecond {
@@ -256,7 +256,7 @@ func slower(cfg *config.Config, report *platform.Report) string {
 	return fmt.Sprintf("it is slower than user space here, with %.0f against %.0f MiB/s", inKernel.MiBPerSecond, inUser.MiBPerSecond)
 }
 
-// joined is the texts that are not empty, on one line.
+// joined joins the texts that are not empty, on one line.
 func joined(texts []string) string {
 	return strings.Join(slices.DeleteFunc(texts, func(s string) bool { return s == "" }), "; ")
 }

@@ -18,19 +18,20 @@ import (
 	"uringhttpd/platform"
 )
 
-// Who computes gcm(aes): crypto.prefer.
+// This file implements crypto.prefer, the preference for a driver of gcm(aes).
 
 const (
-	// preferencePatience is more than a start, or doctor -bench, takes with a dead engine.
+	// preferencePatience is longer than a start or doctor -bench takes with a dead engine.
 	preferencePatience = 45 * time.Second
 	restorePatience    = 10 * time.Second
 )
 
-// measuredPath is where the winner is remembered that crypto.prefer: auto has measured.
+// measuredPath is the state file with the measurements of crypto.prefer: auto.
 const measuredPath = "/var/lib/uringhttpd/measured.json"
 
-// OpenPreference joins those who count on what the kernel picks for gcm(aes). What an
-// earlier run has left is taken back by that. It returns nil where that cannot be done.
+// OpenPreference locks the selected driver of gcm(aes) (platform.OpenPreference), which also
+// reverts a priority change that an earlier run has left behind. It logs failures. It returns nil
+// if the lock cannot be taken.
 func OpenPreference(want config.Prefer, log *slog.Logger) *platform.Preference {
 	p, err := platform.OpenPreference(preferencePatience)
 	switch {
@@ -41,25 +42,25 @@ func OpenPreference(want config.Prefer, log *slog.Logger) *platform.Preference {
 		refused(want, err, log)
 	case errors.Is(err, platform.ErrInUse):
 		log.Warn("what the kernel picks for gcm(aes) may change while this runs", "reason", err)
-	default: // such as a program that is run by hand, by somebody else than root
+	default: // for example, a user other than root runs the program
 		log.Debug("others may change what the kernel picks for gcm(aes) while this runs", "reason", err)
 	}
 	return p
 }
 
-// RestorePreference takes back what a run has left that was killed.
+// RestorePreference reverts the priority change of a run that was killed.
 func RestorePreference() error {
 	p, err := platform.OpenPreference(restorePatience)
 	if p == nil {
 		return err
 	}
-	return p.Close() // what could not be taken back just now, cannot be now
+	return p.Close() // a revert that failed just now fails again here, and Close returns its error
 }
 
-// Prefer has the kernel prefer the driver of gcm(aes) that the configuration asks for. A
-// test of the ciphers must have been, with verdicts, since the kernel makes drivers of
-// parts only when they are used; those of the driver that is picked then are returned. If
-// ctx ends meanwhile, they are worthless, and p has to be closed.
+// Prefer makes the kernel select the driver of gcm(aes) that the configuration wants. verdicts must
+// come from a test of the ciphers before the call, since the kernel builds template drivers only at
+// their first use. Prefer returns the verdicts on the driver that is selected afterwards. If ctx
+// ends meanwhile, the verdicts are not valid, and the caller must close p.
 func (t *Tester) Prefer(ctx context.Context, want config.Prefer, p *platform.Preference, verdicts platform.Verdicts, log *slog.Logger) platform.Verdicts {
 	if want == config.PreferKeep || p == nil || ctx.Err() != nil {
 		return verdicts
@@ -81,7 +82,7 @@ func (t *Tester) Prefer(ctx context.Context, want config.Prefer, p *platform.Pre
 	if raised == nil {
 		return t.certain(ctx, p, verdicts)
 	}
-	now := t.Verdicts(ctx) // of another driver
+	now := t.Verdicts(ctx) // on the raised driver
 	if ctx.Err() != nil {
 		return now
 	}
@@ -97,8 +98,8 @@ func (t *Tester) Prefer(ctx context.Context, want config.Prefer, p *platform.Pre
 	return now
 }
 
-// certain are verdicts on the driver that is picked: new ones, if it is another one since
-// something that was changed could not be taken back.
+// certain returns the verdicts on the selected driver. It tests again if a priority change could
+// not be reverted, since then another driver is selected.
 func (t *Tester) certain(ctx context.Context, p *platform.Preference, verdicts platform.Verdicts) platform.Verdicts {
 	if p.Changed() {
 		return t.Verdicts(ctx)
@@ -106,8 +107,9 @@ func (t *Tester) certain(ctx context.Context, p *platform.Preference, verdicts p
 	return verdicts
 }
 
-// worse is why the driver of gcm(aes) that verdicts are about is not to be used in place
-// of the one before: it is wrong, or was not found right where that was; nil if it is as good.
+// worse says why the driver with the verdicts after must not replace the driver with the verdicts
+// before: its test failed, or it was not tested with a suite that the earlier driver has passed. It
+// returns nil if the new driver is as good.
 func worse(before, after platform.Verdicts) error {
 	if err := wrongAES(after); err != nil {
 		return fmt.Errorf("%w: %w", errWrong, err)
@@ -129,15 +131,15 @@ func worse(before, after platform.Verdicts) error {
 	return nil
 }
 
-// errWrong is wrapped by what is wrong with a driver that was tested.
+// errWrong is wrapped by the error of a driver whose test failed.
 var errWrong = errors.New("what it encrypts is wrong, or does not come")
 
-// wrongAES is what was wrong with gcm(aes).
+// wrongAES returns the errors of the tests of gcm(aes).
 func wrongAES(v platform.Verdicts) error {
 	return errors.Join(v[tls.TLS_AES_128_GCM_SHA256].Err, v[tls.TLS_AES_256_GCM_SHA384].Err)
 }
 
-// refused logs that the kernel's choice is kept, and what to do about it.
+// refused logs that the kernel's choice is kept, why, and the remedy.
 func refused(want config.Prefer, why error, log *slog.Logger) {
 	args := []any{"reason", why}
 	if errors.Is(why, platform.ErrNotAllowed) {
@@ -146,8 +148,8 @@ func refused(want config.Prefer, why error, log *slog.Logger) {
 	log.Warn("crypto.prefer is "+string(want)+", and the kernel's choice is kept", args...)
 }
 
-// NotPreferred says what is missing for the driver that the configuration prefers; "" if
-// nothing is.
+// NotPreferred says why the driver that the configuration prefers is not selected; "" if it is, or
+// the configuration prefers none.
 func NotPreferred(want config.Prefer, r *platform.Report) string {
 	a, ok := r.Picked(tls.TLS_AES_128_GCM_SHA256)
 	hardware := want == config.PreferHardware
@@ -164,25 +166,26 @@ func NotPreferred(want config.Prefer, r *platform.Report) string {
 	return fmt.Sprintf("crypto.prefer is %s, and the kernel picks %s: %s", want, cmp.Or(a.Driver, "nothing"), why)
 }
 
-// A measured is what was measured once, and of what: it counts as long as all that is
-// the same.
+// A measured is the state file of a measurement and of its conditions. It is valid while all
+// conditions are unchanged.
 type measured struct {
 	Kernel     string                 `json:"kernel"`
 	Model      string                 `json:"model"`
 	Compatible []string               `json:"compatible"`
-	Drivers    []string               `json:"drivers"` // of gcm(aes), that the kernel had then
+	Drivers    []string               `json:"drivers"` // all drivers of gcm(aes) at that time
 	Hardware   bool                   `json:"hardware"`
 	Bench      []selftest.Measurement `json:"bench"`
 }
 
-// counts tells whether m is about this machine as it is.
+// counts reports whether m is valid for this machine in its present state: the same kernel and
+// board, and no new driver of gcm(aes).
 func (m *measured) counts(r *platform.Report, b platform.Board) bool {
 	return m.Kernel == r.Kernel && m.Model == b.Model && slices.Equal(m.Compatible, b.Compatible) &&
 		!slices.ContainsFunc(r.GCM, func(a platform.Algorithm) bool { return !slices.Contains(m.Drivers, a.Driver) })
 }
 
-// measuredFaster tells whether hardware is the fastest driver of gcm(aes), as measured
-// now or before. One that is wrong, or dead, is not.
+// measuredFaster reports whether a hardware driver is the fastest for gcm(aes), as measured now or
+// before. A driver that is wrong or dead does not count as fast.
 func (t *Tester) measuredFaster(ctx context.Context, path string, p *platform.Preference, verdicts platform.Verdicts, log *slog.Logger) (hardware bool, err error) {
 	r, err := t.Probe(ctx, verdicts)
 	if err != nil {
@@ -199,7 +202,7 @@ func (t *Tester) measuredFaster(ctx context.Context, path string, p *platform.Pr
 	case wrongAES(verdicts) != nil:
 		return !picked.Hardware, nil
 	case slices.ContainsFunc(r.Ciphers, func(c platform.Cipher) bool { return c.Suite == BenchSuite && c.Defective }):
-		return false, nil // kernel TLS is not used with the driver that is picked, and to measure it could corrupt memory
+		return false, nil // kernel TLS is not used with the selected driver, and measuring it could corrupt memory
 	}
 	b, err := platform.ReadBoard(r.Kernel)
 	if err != nil {
@@ -208,7 +211,7 @@ func (t *Tester) measuredFaster(ctx context.Context, path string, p *platform.Pr
 	if m, err := readMeasured(path); err == nil && m.counts(r, b) {
 		return m.Hardware, nil
 	}
-	if !platform.MayPrefer() { // nothing would come of it
+	if !platform.MayPrefer() { // the result could not be used
 		return false, platform.ErrNotAllowed
 	}
 	first, err := t.Measure(ctx, "kernel", picked.Driver, picked.Hardware)
@@ -217,7 +220,7 @@ func (t *Tester) measuredFaster(ctx context.Context, path string, p *platform.Pr
 	}
 	second, err := t.MeasureOther(ctx, p, !picked.Hardware, verdicts)
 	if err != nil && !errors.Is(err, platform.ErrNoSuchDriver) && !errors.Is(err, errWrong) || p.Changed() {
-		return false, err // of this moment only
+		return false, err // a transient failure: do not store the result
 	}
 	if ctx.Err() != nil {
 		return false, ctx.Err()
@@ -229,7 +232,7 @@ func (t *Tester) measuredFaster(ctx context.Context, path string, p *platform.Pr
 		log.Info("measured who is the fastest for gcm(aes)", "driver", winner.Driver, "mib_per_second", int(winner.MiBPerSecond),
 			"second", other.Driver, "second_mib_per_second", int(other.MiBPerSecond))
 	}
-	if r, err = t.Probe(ctx, verdicts); err != nil { // measuring may have made drivers
+	if r, err = t.Probe(ctx, verdicts); err != nil { // measuring may have created drivers
 		return false, err
 	}
 	m := &measured{Kernel: r.Kernel, Model: b.Model, Compatible: b.Compatible, Hardware: winner.Hardware, Bench: append(first, second...)}

@@ -17,20 +17,20 @@ import (
 	"uringhttpd/platform"
 )
 
-// speedsPath is where it is remembered what was measured to choose between kernel TLS and user
-// space.
+// speedsPath is the state file with the measurements that decide between kernel TLS and user space.
 const speedsPath = "/var/lib/uringhttpd/speeds.json"
 
-// A speedNote is what was measured once, and of what: it counts as long as all that is the same.
+// A speedNote is the state file of measured speeds and of their conditions. It is valid while all
+// conditions are unchanged.
 type speedNote struct {
-	Kernel  string           `json:"kernel"`  // its release and build
-	Program string           `json:"program"` // version of this program, and Go's
+	Kernel  string           `json:"kernel"`  // release and build
+	Program string           `json:"program"` // versions of this program and of Go
 	CPUs    int              `json:"cpus"`
-	Drivers []string         `json:"drivers"` // that the kernel picks, in the order of suites
+	Drivers []string         `json:"drivers"` // selected drivers, in the order of suites
 	Speeds  []platform.Speed `json:"speeds"`
 }
 
-// newSpeedNote is the note of this machine, without speeds.
+// newSpeedNote returns the conditions on this machine, without speeds.
 func newSpeedNote(program string, report *platform.Report) *speedNote {
 	n := &speedNote{Kernel: report.Kernel + " " + report.Build, Program: program, CPUs: runtime.NumCPU()}
 	for _, suite := range selftest.Suites {
@@ -40,7 +40,7 @@ func newSpeedNote(program string, report *platform.Report) *speedNote {
 	return n
 }
 
-// remembered returns the speeds that a file has, if they are of this machine as it is.
+// remembered returns the speeds in a state file, if its conditions are those of n.
 func (n *speedNote) remembered(path string) ([]platform.Speed, bool) {
 	data, err := platform.ReadNote(path)
 	if err != nil {
@@ -71,9 +71,10 @@ func (n *speedNote) write(path string) error {
 	return platform.WriteNote(path, data)
 }
 
-// speeds returns what kernel TLS reaches with each of its ciphers, and what user space does with
-// AES-GCM: as path remembers it, or as measured now, in about a second. It returns nil if that
-// could not be measured. With an empty path nothing is remembered but read from speedsPath.
+// Speeds returns the speeds of kernel TLS with each of its ciphers and of user space with AES-GCM:
+// from speedsPath if the file is valid, or measured now, in about a second. It returns nil, and
+// logs why, if they could not be measured. It writes new measurements to speedsPath only if keep is
+// true.
 func (t *Tester) Speeds(ctx context.Context, keep bool, report *platform.Report, log *slog.Logger) []platform.Speed {
 	n := newSpeedNote(t.program, report)
 	if all, ok := n.remembered(speedsPath); ok {

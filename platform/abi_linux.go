@@ -1,7 +1,7 @@
 package platform
 
-// The kernel's binary interface, all of it that this package uses. Sizes and
-// offsets are checked by abi_linux_test.go on every architecture.
+// This file holds the whole kernel ABI that this package uses. Sizes and offsets
+// are checked by abi_linux_test.go on every architecture.
 
 // include/uapi/linux/tls.h, include/linux/socket.h
 const (
@@ -14,8 +14,8 @@ const (
 	ulpTLS                 = "tls"
 )
 
-// cryptoInfo is struct tls_crypto_info, which starts the argument of TLS_TX. What
-// follows is bytes: initialization vector, key, salt and sequence number.
+// cryptoInfo is struct tls_crypto_info, the start of the argument of TLS_TX. The
+// rest are byte arrays: initialization vector, key, salt and sequence number.
 type cryptoInfo struct {
 	version    uint16 // host byte order
 	cipherType uint16 // host byte order
@@ -48,13 +48,13 @@ type cryptoUserAlg struct {
 	flags                uint32
 }
 
-// Flags of algorithms: include/linux/crypto.h. The kernel's own, but what crypto_user
-// hands out is no other.
+// Algorithm flags of include/linux/crypto.h. The header is internal to the kernel, but
+// crypto_user reports these same values.
 const (
 	algTypeMask         = 0xf     // CRYPTO_ALG_TYPE_MASK
 	algTypeAEAD         = 3       // CRYPTO_ALG_TYPE_AEAD
 	algAsync            = 1 << 7  // CRYPTO_ALG_ASYNC
-	algKernelDriverOnly = 1 << 12 // CRYPTO_ALG_KERN_DRIVER_ONLY: hardware that programs cannot use by themselves
+	algKernelDriverOnly = 1 << 12 // CRYPTO_ALG_KERN_DRIVER_ONLY: hardware that programs cannot use directly
 )
 
 // include/uapi/linux/capability.h
@@ -63,6 +63,6 @@ const (
 	capSysAdmin = 21 // CAP_SYS_ADMIN
 )
 
-// seccompFilter is SECCOMP_MODE_FILTER of include/uapi/linux/seccomp.h, as the
-// line "Seccomp:" of /proc/self/status shows it.
+// seccompFilter is SECCOMP_MODE_FILTER of include/uapi/linux/seccomp.h, the value on the
+// "Seccomp:" line of /proc/self/status.
 const seccompFilter = 2

@@ -13,28 +13,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AF_ALG (Documentation/crypto/userspace-if.rst) lets a program use a driver by its name, also
-// one that the kernel would not pick. Newer kernels let it reach few of them.
+// AF_ALG (Documentation/crypto/userspace-if.rst) lets a program use a driver by name, even a
+// driver that the kernel would not select. Newer kernels expose only a few drivers to it.
 
 var (
-	// ErrNoAFALG is wrapped by the errors of a driver that AF_ALG does not reach.
+	// ErrNoAFALG is wrapped by the error for a driver that AF_ALG does not reach.
 	ErrNoAFALG = errors.New("platform: AF_ALG does not reach it")
-	// ErrWrong is wrapped by the errors of a driver whose answer is not the known one.
+	// ErrWrong is wrapped by the error for a driver whose output differs from the known answer.
 	ErrWrong = errors.New("platform: the answer is wrong")
 )
 
-// A DriverAnswer is what a driver of gcm(aes) gave that was asked over AF_ALG.
+// A DriverAnswer is the result of a known-answer test of a gcm(aes) driver over AF_ALG.
 type DriverAnswer struct {
 	Driver string `json:"driver"`
 	Asked  bool   `json:"asked"`            // AF_ALG reaches it
-	Right  bool   `json:"right"`            // it gave the known answers
-	Wrong  bool   `json:"wrong,omitempty"`  // it gave another one; neither, if it failed, or did not answer
+	Right  bool   `json:"right"`            // its output was the known answers
+	Wrong  bool   `json:"wrong,omitempty"`  // its output differed; neither is set if it failed or did not answer
 	Reason string `json:"reason,omitempty"` // why it was not asked, not right, or not measured
-	// MiBPerSecond is of records of 16 KiB, one after the other, each copied twice; 0 if it was not measured.
+	// MiBPerSecond is the throughput with records of 16 KiB, one at a time, each copied twice; 0 if
+	// it was not measured.
 	MiBPerSecond float64 `json:"mib_per_second,omitempty"`
 }
 
-// String is one line for a person, without its end.
+// String returns one line of text for people, without a newline.
 func (a *DriverAnswer) String() string {
 	switch {
 	case !a.Asked:
@@ -49,8 +50,8 @@ func (a *DriverAnswer) String() string {
 	return fmt.Sprintf("%s: right; %.1f MiB/s, one record at a time", a.Driver, a.MiBPerSecond)
 }
 
-// A gcmVector is one of AES-GCM's known answers.
-type gcmVector struct{ key, iv, additional, plain, sealed string } // hexadecimal; the tag is behind the text
+// A gcmVector is a known-answer test vector of AES-GCM.
+type gcmVector struct{ key, iv, additional, plain, sealed string } // hexadecimal; the tag follows the ciphertext
 
 // gcmVectors are test cases 2, 4, 14 and 16 of D. McGrew and J. Viega, "The Galois/Counter Mode of
 // Operation (GCM)", submission to NIST, 2005, appendix B.
@@ -77,10 +78,10 @@ var gcmVectors = []gcmVector{
 	},
 }
 
-// KnownAnswers has a driver of gcm(aes), which it names as /proc/crypto does, encrypt texts
-// whose outcome is known. The error wraps ErrNoAFALG if it could not be asked, ErrWrong if its
-// answer was another; else it is the driver's own. With an engine that is dead it waits for ever,
-// and what it runs on cannot be killed.
+// KnownAnswers runs the known-answer tests with a gcm(aes) driver, given by its name in
+// /proc/crypto. The error wraps ErrNoAFALG if AF_ALG does not reach the driver and ErrWrong if its
+// output differs from the known answer; any other error is the driver's own. With a dead engine
+// KnownAnswers never returns, and its thread cannot be killed.
 func KnownAnswers(driver string) error {
 	for i, v := range gcmVectors {
 		var parts [5][]byte
@@ -107,8 +108,9 @@ func KnownAnswers(driver string) error {
 	return nil
 }
 
-// MeasureDriver has a driver of gcm(aes) encrypt for some time, one record of 16 KiB after the
-// other, and returns how many bytes that were. It copies each twice, which kernel TLS does not.
+// MeasureDriver encrypts with a gcm(aes) driver until limit has passed, one record of 16 KiB at a
+// time, and returns the number of bytes and the time taken. It copies each record twice, unlike
+// kernel TLS.
 func MeasureDriver(driver string, limit time.Duration) (bytes int64, took time.Duration, err error) {
 	a, err := openAEAD(driver, make([]byte, 16))
 	if err != nil {
@@ -129,8 +131,8 @@ func MeasureDriver(driver string, limit time.Duration) (bytes int64, took time.D
 
 const gcmTag = 16
 
-// aead is a driver with a key.
-type aead struct{ driver, key int } // descriptors: of the driver, and of what it is asked
+// aead is a driver with a key set.
+type aead struct{ driver, key int } // descriptors: the bound socket, and the accepted socket for operations
 
 func openAEAD(driver string, key []byte) (*aead, error) {
 	unreachable := func(err error) error { return fmt.Errorf("%w: %s: %w", ErrNoAFALG, driver, err) }
@@ -144,10 +146,10 @@ func openAEAD(driver string, key []byte) (*aead, error) {
 		return nil, unreachable(os.NewSyscallError("bind", err))
 	}
 	err = os.NewSyscallError("ALG_SET_KEY", unix.SetsockoptString(fd, unix.SOL_ALG, unix.ALG_SET_KEY, string(key)))
-	if err == nil { // the length of the option is the tag's, its value nothing
+	if err == nil { // the length of the option is the tag's length; its value is ignored
 		err = os.NewSyscallError("ALG_SET_AEAD_AUTHSIZE", unix.SetsockoptString(fd, unix.SOL_ALG, unix.ALG_SET_AEAD_AUTHSIZE, string(make([]byte, gcmTag))))
 	}
-	if err == nil { // unix.Accept wants an address, which there is not
+	if err == nil { // unix.Accept requires an address, and AF_ALG has none
 		n, _, errno := unix.Syscall6(unix.SYS_ACCEPT4, uintptr(fd), 0, 0, unix.SOCK_CLOEXEC, 0, 0)
 		if a.key = int(n); errno != 0 {
 			a.key, err = -1, os.NewSyscallError("accept4", errno)
@@ -167,8 +169,8 @@ func (a *aead) close() {
 	unix.Close(a.driver)
 }
 
-// seal encrypts, and returns the text and its tag, in buf if that has room for them and the
-// additional data.
+// seal encrypts plain and returns the ciphertext and its tag, in buf if its capacity also covers
+// the additional data.
 func (a *aead) seal(iv, additional, plain, buf []byte) ([]byte, error) {
 	var control []byte
 	for _, c := range []struct {

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// ErrNoAnswer is Ask's error when the program was left to itself.
+// ErrNoAnswer is the error of Ask when the program was abandoned.
 var ErrNoAnswer = errors.New("no answer in time")
 
-// An AnswerError is the answer of a program that did not succeed.
+// An AnswerError is the failure of a program that Ask ran to its end.
 type AnswerError struct {
-	Status int // its exit status, -1 if a signal ended it
+	Status int // exit status, -1 if a signal ended the program
 	Err    error
 }
 
@@ -22,11 +22,11 @@ func (e *AnswerError) Error() string { return e.Err.Error() }
 
 func (e *AnswerError) Unwrap() error { return e.Err }
 
-// Ask runs a program and returns what it said on its standard output and error, and nil
-// if it succeeded, else an *AnswerError. It is for questions that the kernel may never
-// answer: when ctx ends first, the program is killed and left to itself, since not even
-// that ends one that waits in the kernel uninterruptibly. Then the error is ErrNoAnswer,
-// with what was said so far. Such a program keeps its process and a goroutine here.
+// Ask runs a program and returns its combined standard output and error. The error is nil
+// if the program succeeded, else an *AnswerError. Ask is for programs that may block in the
+// kernel forever: when ctx ends first, the program is killed and abandoned, since even
+// SIGKILL does not end an uninterruptible wait. The error then wraps ErrNoAnswer, and the
+// output so far is returned. An abandoned program keeps its process and a goroutine here.
 func Ask(ctx context.Context, name string, args ...string) (said string, err error) {
 	var all text
 	cmd := exec.Command(name, args...)
@@ -44,7 +44,7 @@ func Ask(ctx context.Context, name string, args ...string) (said string, err err
 		return all.String(), err
 	case <-ctx.Done():
 		cmd.Process.Kill()
-		select { // what it said may still be on its way
+		select { // its output may still be in the pipe
 		case <-ended:
 		case <-time.After(graceTime):
 		}
@@ -52,10 +52,10 @@ func Ask(ctx context.Context, name string, args ...string) (said string, err err
 	}
 }
 
-// graceTime is for the end of a program that was killed, if that can end it.
+// graceTime is how long Ask waits for a killed program to end.
 const graceTime = time.Second
 
-// maxText is how much of what a program says is kept.
+// maxText is the number of bytes kept of a program's output.
 const maxText = 64 << 10
 
 // text is written by one goroutine and read by another.

@@ -7,69 +7,69 @@ import (
 	"uringhttpd/platform/devicetree"
 )
 
-// Board is what the device tree, the bus of the SoC and the kernel's list of devices tell
-// of the machine. A machine without a device tree has the zero value.
+// Board describes the machine, from the device tree, the SoC bus and the kernel's list of
+// devices. For a machine without a device tree only Model may be set.
 type Board struct {
 	Model      string   `json:"model,omitempty"`      // as in "NXP i.MX8MPlus EVK board"
-	Compatible []string `json:"compatible,omitempty"` // of the tree's root, the board first, the SoC last
+	Compatible []string `json:"compatible,omitempty"` // of the tree's root node, the board first, the SoC last
 	SoC        SoC      `json:"soc"`
 
-	// Engines are what the device tree has for cryptography, of the kinds known here, in
-	// its order. One that only /proc/crypto knows is not among them.
+	// Engines are the crypto engines in the device tree, of the kinds known here, in tree
+	// order. An engine that appears only in /proc/crypto is not included.
 	Engines []Engine `json:"engines"`
 
-	// Note tells what is known of the SoC's engines where the tree has none, one line; "" if
-	// nothing is.
+	// Note describes the SoC's engines where the tree has none, in one line; "" if nothing is
+	// known of them.
 	Note string `json:"note,omitempty"`
 }
 
 // SoC is the system on a chip.
 type SoC struct {
-	Family   string `json:"family,omitempty"`   // i.MX2, i.MX5, i.MX6, i.MX7, i.MX8, i.MX8M, i.MX8ULP, i.MX9; "" if it is none of them
-	Name     string `json:"name,omitempty"`     // as in "i.MX 8M Plus"; "" if it is not known here
-	Revision string `json:"revision,omitempty"` // as the kernel read it from the chip (Documentation/ABI/testing/sysfs-devices-soc)
+	Family   string `json:"family,omitempty"`   // i.MX2, i.MX5, i.MX6, i.MX7, i.MX8, i.MX8M, i.MX8ULP, i.MX9; "" for any other
+	Name     string `json:"name,omitempty"`     // as in "i.MX 8M Plus"; "" if unknown here
+	Revision string `json:"revision,omitempty"` // as the kernel reads it from the chip (Documentation/ABI/testing/sysfs-devices-soc)
 }
 
-// An Engine is hardware for cryptography.
+// An Engine is a crypto engine, hardware beside the processor.
 type Engine struct {
 	Kind string `json:"kind"` // CAAM, DCP, SAHARA
 	Device
 
-	// Era is the version of a CAAM, 0 if the tree does not say.
+	// Era is the version of a CAAM, 0 if the tree does not give it.
 	Era int `json:"era,omitempty"`
 
-	// JobRings are what a CAAM is given its work through. Its driver hands them to
-	// another, which registers the algorithms.
+	// JobRings are the queues through which a CAAM receives its jobs. The CAAM driver creates
+	// their devices; the job ring driver registers the algorithms.
 	JobRings []Device `json:"job_rings,omitempty"`
 
-	// Limit tells why the engine cannot compute AES-GCM, whether it has a driver or not, one
-	// line; "" if it may, as the kernel's list of algorithms shows.
+	// Limit says why the engine cannot compute AES-GCM, with or without a driver, in one line;
+	// "" if it may be able to, which the kernel's list of algorithms shows.
 	Limit string `json:"limit,omitempty"`
 }
 
-// A Device is one of the device tree, and whether a driver has it.
+// A Device is a device of the device tree and the driver bound to it.
 type Device struct {
-	Node   string `json:"node"`             // its path in the tree
-	Driver string `json:"driver,omitempty"` // that has it; "" if none has
-	Reason string `json:"reason,omitempty"` // why none has, one line
-	Remedy string `json:"remedy,omitempty"` // what to do about it, one line
+	Node   string `json:"node"`             // path in the tree
+	Driver string `json:"driver,omitempty"` // bound driver; "" if there is none
+	Reason string `json:"reason,omitempty"` // why no driver is bound, one line
+	Remedy string `json:"remedy,omitempty"` // how to get a driver bound, one line
 }
 
 const kindCAAM = "CAAM"
 
-// A deviceKind is what the drivers of a kind of device match, and what they are called.
+// A deviceKind describes the driver of a kind of device: the nodes it matches and its names.
 type deviceKind struct {
 	name       string
 	compatible []string // of drivers/crypto/.../*.c, MODULE_DEVICE_TABLE(of, ...)
-	driver     string   // on the platform bus
+	driver     string   // name on the platform bus
 	module     string
 	option     string // of the kernel's configuration
 	limit      string // Engine.Limit
 }
 
 // noGCM is the limit of engines whose drivers register ecb(aes), cbc(aes), sha1 and sha256
-// (drivers/crypto/mxs-dcp.c, drivers/crypto/sahara.c). Of those the kernel cannot make a
-// gcm(aes) either, which takes ctr(aes) and ghash (crypto/gcm.c).
+// (drivers/crypto/mxs-dcp.c, drivers/crypto/sahara.c). The kernel cannot build a gcm(aes)
+// template from them either, since it needs ctr(aes) and ghash (crypto/gcm.c).
 const noGCM = "this engine cannot be used for HTTPS: it has ecb(aes), cbc(aes), sha1 and sha256, and no part of AES-GCM"
 
 var (
@@ -81,7 +81,7 @@ var (
 	jobRing = deviceKind{"job ring", []string{"fsl,sec-v4.0-job-ring", "fsl,sec4.0-job-ring"}, "caam_jr", "caam_jr", "CONFIG_CRYPTO_DEV_FSL_CAAM_JR", ""}
 )
 
-// socs are NXP's chips by what their trees call them.
+// socs maps the compatible string of an NXP chip to its family and name.
 var socs = map[string]SoC{
 	"fsl,imx23":   {Family: "i.MX2", Name: "i.MX 23"},
 	"fsl,imx28":   {Family: "i.MX2", Name: "i.MX 28"},
@@ -119,8 +119,8 @@ var socs = map[string]SoC{
 	"fsl,imx952":  {Family: "i.MX9", Name: "i.MX 952"},
 }
 
-// socBases are chips that their trees call by the name of another, too, of which they are
-// variants: fsl,imx6ull stands before fsl,imx6ulz.
+// socBases maps a chip to the chip of which it is a variant. A variant's tree lists both names,
+// and the base may come first: fsl,imx6ull stands before fsl,imx6ulz.
 var socBases = map[string]string{
 	"fsl,imx6ulz": "fsl,imx6ull",
 	"fsl,imx6ull": "fsl,imx6ul",
@@ -134,7 +134,7 @@ var socBases = map[string]string{
 	"fsl,imx952":  "fsl,imx95",
 }
 
-// variantOf reports whether a chip is a variant of another, by their names in trees.
+// variantOf reports whether a chip is base or a variant of it, by their compatible strings.
 func variantOf(name, base string) bool {
 	for name != "" && name != base {
 		name = socBases[name]
@@ -142,8 +142,8 @@ func variantOf(name, base string) bool {
 	return name == base
 }
 
-// socOf finds the chip in the root's compatible: the most specific that is named there, or else
-// the one by which a board's own name begins, as in gw,imx8mm-gw73xx-0x.
+// socOf finds the chip in the root node's compatible list: the most specific chip listed, or else
+// the chip with which a board's own name begins, as in gw,imx8mm-gw73xx-0x.
 func socOf(compatible []string) SoC {
 	best := ""
 	for _, name := range compatible {
@@ -161,10 +161,10 @@ func socOf(compatible []string) SoC {
 	return socs[best]
 }
 
-// caamFamilies are families whose chips have a CAAM, but for some of i.MX6, which have a DCP.
+// caamFamilies are the families whose chips have a CAAM, except some of i.MX6, which have a DCP.
 var caamFamilies = []string{"i.MX6", "i.MX7", "i.MX8", "i.MX8M", "i.MX8ULP"}
 
-// engineNote is Board.Note of a machine whose tree has the given engines.
+// engineNote returns Board.Note for a machine whose tree has the given engines.
 func engineNote(soc SoC, engines []Engine) string {
 	dcp := slices.Contains([]string{"i.MX 6SoloLite", "i.MX 6SLL", "i.MX 6ULL", "i.MX 6ULZ"}, soc.Name)
 	switch {
@@ -182,7 +182,7 @@ func engineNote(soc SoC, engines []Engine) string {
 	return ""
 }
 
-// boardProperties are what boardOf looks at.
+// boardProperties reports whether boardOf uses a property.
 func boardProperties(name string) bool {
 	switch name {
 	case "model", "compatible", "status", "fsl,sec-era":
@@ -191,14 +191,14 @@ func boardProperties(name string) bool {
 	return false
 }
 
-// TreeBoard is what a device tree tells of a board. What the kernel makes of it is not
-// known then: only devices that the tree disables have a Reason.
+// TreeBoard describes a board by its device tree alone. The state of the running kernel is
+// unknown: no Device has a Driver, and only devices that the tree disables have a Reason.
 func TreeBoard(tree *devicetree.Node) Board {
 	return boardOf(tree, func(n *devicetree.Node, _ deviceKind) Device { return Device{Node: n.Path} })
 }
 
-// boardOf is what a device tree tells of the machine. bound explains what became of a
-// device that the tree has, and does not disable.
+// boardOf describes a machine by its device tree. bound returns the Device of a node that the
+// tree does not disable, with its driver or why it has none.
 func boardOf(tree *devicetree.Node, bound func(*devicetree.Node, deviceKind) Device) Board {
 	b := Board{Model: tree.String("model"), Compatible: tree.Strings("compatible"), Engines: []Engine{}}
 	b.SoC = socOf(b.Compatible)
@@ -227,7 +227,7 @@ func boardOf(tree *devicetree.Node, bound func(*devicetree.Node, deviceKind) Dev
 			}
 		}
 		if n.Compatible(jobRing.compatible...) {
-			for i := range b.Engines { // the parent's
+			for i := range b.Engines { // add it to its parent CAAM
 				if e := &b.Engines[i]; e.Kind == kindCAAM && strings.HasPrefix(n.Path, e.Node+"/") {
 					e.JobRings = append(e.JobRings, device(jobRing))
 				}

@@ -13,17 +13,18 @@ import (
 	"uringhttpd/platform/devicetree"
 )
 
-// ReadBoard tells of the machine that this program runs on. Whoever is not root does not
-// learn what a device waits for that has no driver yet; all else is for everybody.
-// kernel is the release of the one that runs, as uname -r prints it.
+// ReadBoard describes the machine that this program runs on. kernel is the running kernel's
+// release, as uname -r prints it. Only root can read the supplier for which a device without a
+// driver waits; everything else needs no privilege. An error means that the device tree could
+// not be read.
 func ReadBoard(kernel string) (Board, error) {
 	return readBoard("/sys", "/lib/modules/"+kernel, func(option string) kernelOption {
 		return readOption("/proc/config.gz", "/boot/config-"+kernel, option)
 	})
 }
 
-// readBoard is given where sysfs and the running kernel's modules are, and how that was
-// configured.
+// readBoard is ReadBoard with the paths of sysfs and of the running kernel's modules, and a lookup
+// in the kernel's configuration.
 func readBoard(sys, modules string, option func(string) kernelOption) (Board, error) {
 	base := filepath.Join(sys, "firmware/devicetree/base")
 	tree, err := devicetree.Read(os.DirFS(base), boardProperties)
@@ -38,7 +39,7 @@ func readBoard(sys, modules string, option func(string) kernelOption) (Board, er
 	d.find(base)
 	b := boardOf(tree, d.bound)
 	soc := filepath.Join(sys, "bus/soc/devices/soc0")
-	if b.SoC.Name == "" { // a board whose tree does not name it
+	if b.SoC.Name == "" { // the tree does not name the chip
 		if chip, ok := strings.CutPrefix(readLine(filepath.Join(soc, "soc_id")), "i.MX"); ok { // as in i.MX8MM
 			b.SoC = socs["fsl,imx"+strings.ToLower(chip)]
 			b.Note = engineNote(b.SoC, b.Engines)
@@ -48,14 +49,14 @@ func readBoard(sys, modules string, option func(string) kernelOption) (Board, er
 	return b, nil
 }
 
-// devices are those of the platform bus (Documentation/driver-api/driver-model).
+// devices holds the devices of the platform bus (Documentation/driver-api/driver-model).
 type devices struct {
 	sys, modules string
 	option       func(string) kernelOption
-	folders      map[string]string // of a device, by its node's path
+	folders      map[string]string // sysfs directory of a device, by its node's path
 }
 
-// find lists the devices that were made of nodes of the tree at base.
+// find lists the devices that the kernel created from nodes of the tree at base.
 func (d *devices) find(base string) {
 	base, err := filepath.EvalSymlinks(base)
 	if err != nil {
@@ -68,7 +69,7 @@ func (d *devices) find(base string) {
 	for _, folder := range all {
 		node, err := filepath.EvalSymlinks(filepath.Join(folder, "of_node"))
 		if err != nil {
-			continue // it is not from the tree
+			continue // not a device of the tree
 		}
 		if path, ok := strings.CutPrefix(node, base); ok {
 			d.folders[path] = folder
@@ -76,7 +77,7 @@ func (d *devices) find(base string) {
 	}
 }
 
-// bound tells which driver has the device of a node, or why none has.
+// bound returns the device of a node with its driver, or why it has none.
 func (d *devices) bound(n *devicetree.Node, kind deviceKind) Device {
 	dev := Device{Node: n.Path}
 	folder, ok := d.folders[n.Path]
@@ -85,7 +86,8 @@ func (d *devices) bound(n *devicetree.Node, kind deviceKind) Device {
 		dev.Remedy = "see to what it is a part of: a bus, or a CAAM, that has a driver makes devices of its parts"
 		return dev
 	}
-	// Before its attributes: a probe that hangs has this link already, and locks those.
+	// Read the link before any attribute: a probe that hangs has created the link already, and
+	// holds the lock of the attributes.
 	if driver, err := os.Readlink(filepath.Join(folder, "driver")); err == nil {
 		dev.Driver = filepath.Base(driver)
 		return dev
@@ -109,7 +111,7 @@ func (d *devices) bound(n *devicetree.Node, kind deviceKind) Device {
 	return dev
 }
 
-// noDriver explains a driver that the kernel does not have now.
+// noDriver explains why the kernel does not have a driver now.
 func (d *devices) noDriver(kind deviceKind) (reason, remedy string) {
 	load := "modprobe " + kind.module + ", and the word " + kind.module + " in a file of /etc/modules-load.d/ for the next start"
 	build := "build the kernel with " + kind.option + "=m or y"
@@ -127,8 +129,8 @@ func (d *devices) noDriver(kind deviceKind) (reason, remedy string) {
 		load + "; if there is no such module, " + build
 }
 
-// deferred looks for a device among those whose driver was put off, and for what it
-// waits for (drivers/base/dd.c). Only root may read that, where debugfs is mounted.
+// deferred reports whether the probe of a device is deferred, and returns the reason that the
+// kernel gives (drivers/base/dd.c). Only root can read it, and debugfs must be mounted.
 func (d *devices) deferred(name string) (why string, ok bool) {
 	eachLine(filepath.Join(d.sys, "kernel/debug/devices_deferred"), func(line string) bool {
 		device, rest, _ := strings.Cut(line, "\t")

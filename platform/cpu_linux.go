@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// userHZ is the unit of /proc/stat: the kernel's interface has 100 a second on every
-// architecture that this program is for (USER_HZ).
+// userHZ is the number of ticks in a second in /proc/stat: USER_HZ is 100 on every architecture
+// that this program supports.
 const userHZ = 100
 
-// CPUTime is for how long the machine's processors have worked since it was booted, all
-// together: for programs, the kernel, and interrupts (proc(5), /proc/stat). A tick is 10 ms.
+// CPUTime returns the time that all processors of the machine together have been busy since boot,
+// with programs, the kernel and interrupts (proc(5), /proc/stat). The resolution is 10 ms.
 func CPUTime() (time.Duration, error) {
 	total, err := time.Duration(0), errors.New("platform: /proc/stat does not tell what the processors did")
 	eachLine("/proc/stat", func(line string) bool {
@@ -23,8 +23,8 @@ func CPUTime() (time.Duration, error) {
 	return total, err
 }
 
-// parseCPUTime reads the line that begins with cpu: user, nice, system, idle, iowait, irq,
-// softirq, and others that are not this machine's work.
+// parseCPUTime parses the line that begins with cpu: user, nice, system, idle, iowait, irq,
+// softirq, and further fields that do not count as this machine's work.
 func parseCPUTime(line string) (time.Duration, error) {
 	f := strings.Fields(line)
 	if len(f) < 8 || f[0] != "cpu" {

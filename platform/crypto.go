@@ -11,53 +11,52 @@ import (
 	"strings"
 )
 
-// Algorithm is one entry of /proc/crypto (crypto/proc.c).
+// Algorithm is an entry of /proc/crypto (crypto/proc.c).
 type Algorithm struct {
-	Name     string `json:"name"`     // what it computes, gcm(aes)
-	Driver   string `json:"driver"`   // who computes it, gcm-aes-caam
-	Module   string `json:"module"`   // the module it comes from; "kernel" if built in
+	Name     string `json:"name"`     // the algorithm, gcm(aes)
+	Driver   string `json:"driver"`   // its implementation, gcm-aes-caam
+	Module   string `json:"module"`   // the driver's module; "kernel" if built in
 	Type     string `json:"type"`     // aead, skcipher, larval, ...
-	Priority int    `json:"priority"` // the highest of a name is picked
-	Async    bool   `json:"async"`    // the kernel's mark: the result may come later, as from an engine beside the CPU (see Waits)
-	SelfTest string `json:"selftest"` // "passed", or "unknown" while the kernel's own test runs, or if it failed
-	Internal bool   `json:"internal"` // a part of other algorithms, never picked on its own
-	Hardware bool   `json:"hardware"` // an engine beside the processor computes it or a part of it, as far as [Report.Netlink] tells
+	Priority int    `json:"priority"` // the kernel selects the highest of a name
+	Async    bool   `json:"async"`    // CRYPTO_ALG_ASYNC: the result may come later, as from an engine beside the CPU (see Waits)
+	SelfTest string `json:"selftest"` // "passed"; "unknown" while the kernel's self-test runs or after it failed
+	Internal bool   `json:"internal"` // a part of other algorithms, never selected on its own
+	Hardware bool   `json:"hardware"` // an engine beside the processor computes it or a part of it, as far as [Report.Netlink] shows
 
-	// Inline tells of an asynchronous one that it computes in its caller all the same,
-	// with the processor's vector registers, where those can be used: in every system call.
+	// Inline reports that an asynchronous driver computes in its caller nevertheless, with the
+	// processor's vector registers, wherever those can be used: in every system call.
 	Inline bool `json:"inline"`
 
-	// Deferred tells of an asynchronous one that is not inline that the processor computes it
-	// all the same, in other threads of the kernel: cryptd or pcrypt.
+	// Deferred reports that the processor computes an asynchronous driver that is not inline,
+	// in other threads of the kernel: cryptd or pcrypt.
 	Deferred bool `json:"deferred"`
 }
 
-// eligible tells whether the kernel may pick a when it looks for a's name
+// eligible reports whether the kernel may select a when it looks up a's name
 // (crypto_alg_lookup in crypto/api.c).
 func (a *Algorithm) eligible() bool {
 	return a.SelfTest == "passed" && !a.Internal && (a.Type == "aead" || a.Type == "skcipher")
 }
 
-// Bounds of what ParseCrypto reads: far above any real kernel's (a board with
-// CAAM lists some two hundred algorithms in 50 KiB).
+// Bounds of the input of ParseCrypto, far above the list of any real kernel (a board
+// with CAAM lists some two hundred algorithms in 50 KiB).
 const (
 	maxCryptoBytes = 1 << 20
 	maxCryptoLine  = 1024
 )
 
-// ErrTooLarge is the error of ParseCrypto for input that no kernel writes.
+// ErrTooLarge is the error of ParseCrypto for input larger than any kernel writes.
 var ErrTooLarge = errors.New("too large to be the kernel's list")
 
 // ParseCrypto reads a list in the format of /proc/crypto: entries of
-// "key : value" lines, separated by blank lines. It keeps the order, which is the
-// kernel's own and settles ties of priority. Lines that it does not understand are
-// ignored, as unknown keys are: without a colon, with bytes other than printable ASCII,
-// of more than 1024 bytes, or with a priority that is no number. The list only refines
-// a choice, and a later kernel may write more. An error is one of r, or wraps
-// [ErrTooLarge] for more than 1 MiB.
+// "key : value" lines, separated by blank lines. It keeps the kernel's order, which
+// breaks ties of priority. It ignores unknown keys and malformed lines: lines without a
+// colon, with bytes other than printable ASCII, of more than 1024 bytes, or with a
+// priority that is not a number. The list only refines a choice, and a later kernel may
+// write more. An error is an error of r, or wraps [ErrTooLarge] for more than 1 MiB.
 //
-// The kernel writes the file in pieces: an algorithm that comes or goes
-// meanwhile may be missing or twice in it.
+// The kernel writes the file in pieces: an algorithm that is registered or unregistered
+// meanwhile may make an entry be missing or appear twice.
 func ParseCrypto(r io.Reader) ([]Algorithm, error) {
 	limited := &io.LimitedReader{R: r, N: maxCryptoBytes + 1}
 	lines := bufio.NewReaderSize(limited, maxCryptoLine)
@@ -75,14 +74,14 @@ func ParseCrypto(r io.Reader) ([]Algorithm, error) {
 		switch {
 		case limited.N <= 0:
 			return nil, fmt.Errorf("platform: list of algorithms: %w", ErrTooLarge)
-		case err == bufio.ErrBufferFull: // the line goes on, in the next piece
+		case err == bufio.ErrBufferFull: // the line continues in the next piece
 			overlong = true
 			continue
 		case err != nil && err != io.EOF:
 			return nil, fmt.Errorf("platform: list of algorithms: %w", err)
 		}
 		switch line := strings.TrimRight(string(piece), "\n"); {
-		case overlong: // piece is its end
+		case overlong: // piece is the end of the line
 		case strings.TrimSpace(line) == "":
 			flush()
 		default:
@@ -97,7 +96,7 @@ func ParseCrypto(r io.Reader) ([]Algorithm, error) {
 	}
 }
 
-// set takes one line of an entry, or ignores it.
+// set parses a line of an entry, or ignores it.
 func (a *Algorithm) set(line string) {
 	for _, c := range []byte(line) {
 		if (c < ' ' && c != '\t') || c > '~' {
@@ -131,7 +130,7 @@ func (a *Algorithm) set(line string) {
 	}
 }
 
-// Names of the crypto API.
+// Algorithm names of the kernel's crypto API.
 const (
 	gcmAES           = "gcm(aes)"
 	ctrAES           = "ctr(aes)"
@@ -139,7 +138,7 @@ const (
 )
 
 // named returns the entries for name, in the order that [Report] promises. The
-// sort is stable because the kernel takes the first of equals.
+// sort is stable because the kernel selects the first of equal priority.
 func named(all []Algorithm, name string) []Algorithm {
 	var found []Algorithm
 	for _, a := range all {

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// A version is that of a kernel: major, minor, and the stable release; -1 of a candidate of the first.
+// A version is a kernel version: major, minor and stable release. The last is -1 for a release
+// candidate (-rc) of the series.
 type version [3]int
 
 func (v version) String() string {
@@ -22,22 +23,22 @@ func (v version) String() string {
 
 func (v version) before(w version) bool { return slices.Compare(v[:], w[:]) < 0 }
 
-// A defect is one of kernels that concerns asynchronous drivers.
+// A defect is a kernel defect that concerns asynchronous drivers.
 type defect struct {
-	cve      string // by which KernelFixes name it; "" if it has none
+	cve      string // its name in KernelFixes; "" if it has no CVE
 	text     string
-	repaired []version // by series; the last is mainline's, and all later series have it
-	sends    bool      // the outcome of Report.Sends decides, where there is one
-	corrupts bool      // it damages the kernel's memory, also in a test
+	repaired []version // first repaired version of each series; the last is mainline's, and all later series have the repair
+	sends    bool      // the outcome of Report.Sends decides, if it was tested
+	corrupts bool      // it corrupts the kernel's memory, even in a test
 }
 
-// defects are what makes kernel TLS with an asynchronous driver unsafe for this program.
+// defects are the defects that make kernel TLS with an asynchronous driver unsafe for this program.
 var defects = []defect{
 	// Mainline 8590541473188741055d27b955db0777569438e3, "net: tls: handle backlogging of crypto
-	// requests": tls_do_encryption takes EBUSY, which says that a request waits for room in a
-	// driver's queue, for a failure, and frees what the driver still has. Of stable kernels
+	// requests": tls_do_encryption treats EBUSY, which means that the request was put on the driver's
+	// backlog, as a failure, and frees a request that the driver still uses. In the stable kernels,
 	// 13eca403876b was pushed to linux-6.6.y and ab6397f072e5 to linux-6.7.y on 2024-02-23, the day of
-	// 6.6.18 and 6.7.6, and cd1bbca03f3c stands before "Linux 6.1.84" in linux-6.1.y.
+	// 6.6.18 and 6.7.6, and cd1bbca03f3c precedes "Linux 6.1.84" in linux-6.1.y.
 	{
 		cve:      "CVE-2024-26584",
 		text:     "kernel TLS frees memory that an asynchronous driver with a full queue still uses",
@@ -45,19 +46,20 @@ var defects = []defect{
 		corrupts: true,
 	},
 	// Mainline a9b8b18364fffce4c451e6f6fd218fa4ab646705, "net/tls: fix use-after-free in -EBUSY error
-	// path of tls_do_encryption": where a driver's queue was full, and the client has reset the
+	// path of tls_do_encryption": if a driver's queue was full, and the client has reset the
 	// connection or a request has failed meanwhile, encrypt_pending is decremented twice. The close
-	// then waits for ever, or frees records that the driver still has. The repair of CVE-2024-26584
-	// brought this. It is in the lists of commits of 6.12.82 and 6.18.23 and the announcement of
-	// 6.6.135-rc1; 6.1.169 and 6.19.13 are those of the OSV database.
+	// then waits forever, or frees records that the driver still uses. The repair of CVE-2024-26584
+	// introduced this defect. The repair is in the commit lists of 6.12.82 and 6.18.23 and in the
+	// announcement of 6.6.135-rc1; 6.1.169 and 6.19.13 come from the OSV database.
 	{
 		cve:      "CVE-2026-31533",
 		text:     "a client that resets its connection makes kernel TLS lose count of what an asynchronous driver with a full queue has",
 		repaired: []version{{6, 1, 169}, {6, 6, 135}, {6, 12, 82}, {6, 18, 23}, {6, 19, 13}, {7, 0, 0}},
 	},
 	// Mainline a9be202269580ca611c6cebac90eaf1795497800, "io_uring: treat -EAGAIN for
-	// REQ_F_NOWAIT as final for io-wq": a send with IOSQE_ASYNC that finds no room is tried
-	// again and again, and does not answer EAGAIN. It is in the announcement of 6.1.42; 6.4.7 is of the same day.
+	// REQ_F_NOWAIT as final for io-wq": a send with IOSQE_ASYNC on a full socket is retried
+	// endlessly, and does not complete with EAGAIN. The repair is in the announcement of 6.1.42;
+	// 6.4.7 was released on the same day.
 	{
 		text:     "io_uring does not answer a send off the loop that finds no room",
 		repaired: []version{{6, 1, 42}, {6, 4, 7}, {6, 5, 0}},
@@ -65,8 +67,8 @@ var defects = []defect{
 	},
 }
 
-// KernelFixes are the CVEs of defects that a kernel may have repaired without a version that tells.
-// The names are those of KnownDefects.
+// KernelFixes are the CVEs of the defects that are repaired in this kernel although its version
+// does not show it. Valid names are those of KnownDefects.
 type KernelFixes []string
 
 // KnownDefects returns the CVEs of all defects that KernelFixes may name.
@@ -80,10 +82,10 @@ func KnownDefects() KernelFixes {
 	return all
 }
 
-// has reports whether the fixes have that of d.
+// has reports whether f contains the fix of d.
 func (f KernelFixes) has(d defect) bool { return d.cve != "" && slices.Contains(f, d.cve) }
 
-// in reports whether a kernel has the defect.
+// in reports whether a kernel of version v has the defect.
 func (d defect) in(v version) bool {
 	for _, r := range d.repaired {
 		if r[0] == v[0] && r[1] == v[1] {
@@ -105,7 +107,8 @@ func (d defect) String() string {
 	return text + ", repaired in " + strings.Join(all, ", ")
 }
 
-// parseVersion reads a version as uname -r has it, such as 6.6.3-gea3b1ed, 6.1.22+g1234, or 6.8-rc3.
+// parseVersion parses a version as uname -r prints it, such as 6.6.3-gea3b1ed, 6.1.22+g1234, or
+// 6.8-rc3. It reports whether release is a version.
 func parseVersion(release string) (v version, ok bool) {
 	end := strings.IndexFunc(release, func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
 	rest := ""
@@ -129,8 +132,8 @@ func parseVersion(release string) (v version, ok bool) {
 	return v, true
 }
 
-// kernelVersion is the version of the kernel's source. Debian's release names only the
-// series, as in 6.1.0-18-amd64; its build, which is what uname -v prints, names the version:
+// kernelVersion returns the version of the kernel's source. Debian's release names only the
+// series, as in 6.1.0-18-amd64; its build, as uname -v prints it, names the version:
 // #1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 (2024-02-01).
 func kernelVersion(release, build string) (version, bool) {
 	v, ok := parseVersion(release)
@@ -144,11 +147,11 @@ func kernelVersion(release, build string) (version, bool) {
 	return v, true
 }
 
-// Restricted is r, if its kernel can be trusted with the drivers that it picks; otherwise a
-// copy in which kernel TLS is not usable with those ciphers that this kernel encrypts
-// with an asynchronous driver, while it has a known defect with such drivers. A driver that
-// cannot be seen may be one. Where Sends was tested, that decides on its defect; on others
-// the version does, since no test shows their absence without the risk of their consequences.
+// Restricted returns r if its kernel has no known defect with asynchronous drivers, or selects no
+// such driver. Otherwise it returns a copy in which kernel TLS is not usable with the ciphers whose
+// selected driver is asynchronous, or is not visible and so may be. For the defect of sends, the
+// outcome of Sends decides if it was tested; for the other defects the kernel version decides,
+// since no test can show their absence without the risk of memory corruption.
 func (r *Report) Restricted() *Report {
 	v, ok := kernelVersion(r.Kernel, r.Build)
 	var known, cves []string
@@ -184,14 +187,14 @@ func (r *Report) Restricted() *Report {
 	return &s
 }
 
-// mayDefer reports whether c is usable, and its driver is asynchronous or cannot be seen.
+// mayDefer reports whether c is usable and its driver is asynchronous or not visible.
 func (r *Report) mayDefer(c Cipher) bool {
 	a, picked := r.Picked(c.Suite)
 	return c.Usable && (!picked || a.Waits())
 }
 
-// defective explains why a cipher is not used that the kernel takes. cves are those of defects of
-// which the kernel's version alone tells.
+// defective explains why a cipher that the kernel accepts is not used. cves are those of the
+// defects that were derived from the kernel version alone.
 func (r *Report) defective(suite uint16, known, cves []string) Feature {
 	kernel := r.Kernel
 	if v, ok := kernelVersion(r.Kernel, r.Build); ok {
@@ -215,8 +218,8 @@ func (r *Report) defective(suite uint16, known, cves []string) Feature {
 	}
 }
 
-// untestable says why kernel TLS must not even be tested with the driver that the kernel picks for
-// a cipher suite; "" if it may be.
+// untestable says why kernel TLS must not even be tested with the driver selected for a cipher
+// suite; "" if it may be tested.
 func (r *Report) untestable(suite uint16) string {
 	v, ok := kernelVersion(r.Kernel, r.Build)
 	a, picked := r.Picked(suite)

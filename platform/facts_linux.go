@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// maxFactBytes bounds what is read of any one file; modules.dep of a
-// distribution's kernel has about 1 MiB.
+// maxFactBytes bounds the bytes read of any file; modules.dep of a distribution's
+// kernel has about 1 MiB.
 const maxFactBytes = 8 << 20
 
-// status is what /proc/self/status tells. The zero value: nothing known.
+// status holds fields of /proc/self/status. The zero value means that nothing is known.
 type status struct {
-	capEff  uint64 // effective capabilities, one bit each
+	capEff  uint64 // bit set of effective capabilities
 	seccomp int    // 0 none, 1 strict, 2 filter
 }
 
@@ -27,7 +27,7 @@ func readStatus() status {
 		value = strings.TrimSpace(value)
 		switch key {
 		case "CapEff":
-			s.capEff, _ = strconv.ParseUint(value, 16, 64) // 0, none, if it does not parse
+			s.capEff, _ = strconv.ParseUint(value, 16, 64) // 0 (none) if it does not parse
 		case "Seccomp":
 			s.seccomp, _ = strconv.Atoi(value)
 		}
@@ -36,7 +36,7 @@ func readStatus() status {
 	return s
 }
 
-// readInt returns the number in a file of one line, or missing.
+// readInt returns the number in the first line of a file, or missing.
 func readInt(path string, missing int) int {
 	n := missing
 	eachLine(path, func(line string) bool {
@@ -48,8 +48,8 @@ func readInt(path string, missing int) int {
 	return n
 }
 
-// eachLine calls f with the lines of a file until f returns false. A file that
-// cannot be read has no lines: facts refine an answer, they do not make it.
+// eachLine calls f with the lines of a file until f returns false. A file that cannot
+// be read counts as empty, since these facts only refine an answer.
 func eachLine(path string, f func(line string) bool) {
 	file, err := os.Open(path)
 	if err != nil {

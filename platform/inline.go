@@ -5,32 +5,32 @@ import (
 	"strings"
 )
 
-// Waits reports whether a caller in process context, as kernel TLS is in a system call and
-// in io_uring's workers, may have to wait for the result: an engine, cryptd and pcrypt
-// compute it elsewhere, later.
+// Waits reports whether a caller in process context may have to wait for the result, because an
+// engine, cryptd or pcrypt computes it asynchronously. Kernel TLS runs in process context in system
+// calls and in io_uring's workers.
 func (a *Algorithm) Waits() bool { return a.Async && (!a.Inline || a.Hardware) }
 
-// Engine reports whether an engine beside the processor may compute a: it waits, and not
-// only for other threads.
+// Engine reports whether an engine beside the processor may compute a: its callers wait, and not
+// only for other threads of the kernel.
 func (a *Algorithm) Engine() bool { return a.Waits() && (!a.Deferred || a.Hardware) }
 
-// hashTwins are asynchronous hashes that have their own copy of what crypto/simd.c does, and
-// the drivers that they call: arch/arm/crypto/ghash-ce-glue.c and
-// arch/x86/crypto/ghash-clmulni-intel_glue.c, of kernels that have the helper.
+// hashTwins maps asynchronous hashes with their own copy of the SIMD helper (crypto/simd.c) to the
+// drivers that they call: arch/arm/crypto/ghash-ce-glue.c and
+// arch/x86/crypto/ghash-clmulni-intel_glue.c, in kernels that have the helper.
 var hashTwins = map[string][]string{
 	"ghash-ce":      {"ghash-ce-sync", "__driver-ghash-ce"},
 	"ghash-clmulni": {"__ghash-pclmulqdqni"},
 }
 
-// inlineTemplates are templates that compute in the caller if their parts do. Others, such as
-// cryptd and pcrypt, may not.
+// inlineTemplates are the templates that compute in the caller if their parts do. Other templates,
+// such as cryptd and pcrypt, may not.
 var inlineTemplates = map[string]bool{
 	"gcm_base": true, "gcm": true, "ctr": true, "rfc7539": true,
 	"cbc": true, "cts": true, "xts": true, "lrw": true, "rfc4106": true, "seqiv": true,
 }
 
-// processorTemplates are templates that have the processor compute if their parts do: in
-// the caller, or, as cryptd and pcrypt, in other threads of the kernel.
+// processorTemplates are the templates that compute on the processor if their parts do: in the
+// caller or, for cryptd and pcrypt, in other threads of the kernel.
 var processorTemplates = func() map[string]bool {
 	all := maps.Clone(inlineTemplates)
 	all["cryptd"], all["pcrypt"] = true, true
@@ -38,10 +38,10 @@ var processorTemplates = func() map[string]bool {
 }()
 
 // markInline sets Inline and Deferred. The kernel's SIMD helper (crypto/simd.c) registers, for an
-// internal driver __D, a driver D that is marked asynchronous. In process context D calls
-// __D itself; it hands the work to cryptd(__D) only where vector registers cannot be used.
-// A template of such drivers inherits their mark (crypto_attr_alg and
-// CRYPTO_ALG_INHERITED_FLAGS in crypto/algapi.c), and computes as they do.
+// internal driver __D, a driver D with the flag CRYPTO_ALG_ASYNC. In process context D calls __D
+// directly; it passes the request to cryptd(__D) only where vector registers cannot be used.
+// A template of such drivers inherits the flag (crypto_attr_alg and
+// CRYPTO_ALG_INHERITED_FLAGS in crypto/algapi.c), and computes as its parts do.
 func markInline(all []Algorithm) {
 	entries := map[string]Algorithm{}
 	for _, a := range all {
@@ -57,12 +57,11 @@ func markInline(all []Algorithm) {
 	}
 }
 
-// maxParts bounds how deep templates are nested within each other.
+// maxParts bounds the nesting depth of templates.
 const maxParts = 8
 
-// computes reports whether a driver is synchronous, or consists of such drivers, SIMD
-// helper's drivers, and the templates given. depth is that of templates that is still
-// looked into.
+// computes reports whether a driver is synchronous, is a driver of the SIMD helper, or consists of
+// such drivers and the given templates. depth is the remaining depth of templates to examine.
 func computes(driver string, entries map[string]Algorithm, templates map[string]bool, depth int) bool {
 	a, listed := entries[driver]
 	switch {
@@ -74,7 +73,7 @@ func computes(driver string, entries map[string]Algorithm, templates map[string]
 		return true
 	}
 	template, rest, ok := strings.Cut(driver, "(")
-	if !ok { // a part without an entry, as library functions have none in later kernels
+	if !ok { // a part without an entry: library functions have none in later kernels
 		return !listed && (strings.HasSuffix(driver, "-generic") || strings.HasSuffix(driver, "-lib"))
 	}
 	inner, ok := strings.CutSuffix(rest, ")")
@@ -89,7 +88,7 @@ func computes(driver string, entries map[string]Algorithm, templates map[string]
 	return true
 }
 
-// hasTwin reports whether a driver is the outer one of two of the SIMD helper's.
+// hasTwin reports whether a driver is the outer driver (D, not __D) of a pair of the SIMD helper.
 func hasTwin(driver string, entries map[string]Algorithm) bool {
 	twin, ok := entries["__"+driver]
 	deferred, used := entries["cryptd(__"+driver+")"]
@@ -104,7 +103,7 @@ func hasTwin(driver string, entries map[string]Algorithm) bool {
 	return false
 }
 
-// splitParts splits the drivers of a template's parts, as in "ctr(aes-generic),ghash-ce".
+// splitParts splits a template's list of drivers, such as "ctr(aes-generic),ghash-ce".
 func splitParts(text string) []string {
 	var parts []string
 	depth, start := 0, 0

@@ -8,19 +8,19 @@ import (
 	"strings"
 )
 
-// kernelOption is how a kernel was configured for one of its options.
+// kernelOption is the value of an option of the kernel's configuration.
 type kernelOption int
 
 const (
-	optionUnknown kernelOption = iota // the configuration is not to be seen
+	optionUnknown kernelOption = iota // the configuration cannot be read
 	optionNo
 	optionModule
 	optionBuiltIn
 )
 
-// readOption looks an option up in the running kernel's configuration: /proc/config.gz
-// (CONFIG_IKCONFIG_PROC), or else the file in /boot that distributions leave there. The
-// paths are given.
+// readOption looks up an option in the running kernel's configuration. compressed is the path of
+// /proc/config.gz (CONFIG_IKCONFIG_PROC); plain is the file that distributions install in /boot,
+// used if compressed cannot be read.
 func readOption(compressed, plain, option string) kernelOption {
 	if f, err := os.Open(compressed); err == nil {
 		defer f.Close()
@@ -36,7 +36,7 @@ func readOption(compressed, plain, option string) kernelOption {
 	return findOption(f, option)
 }
 
-// findOption reads lines such as CONFIG_TLS=m; what is not there is not built.
+// findOption reads lines such as CONFIG_TLS=m. An option without a line is not built.
 func findOption(r io.Reader, option string) kernelOption {
 	scanner := bufio.NewScanner(io.LimitReader(r, maxFactBytes))
 	options := 0
@@ -55,7 +55,7 @@ func findOption(r io.Reader, option string) kernelOption {
 		}
 	}
 	if scanner.Err() != nil || options == 0 {
-		return optionUnknown // it is no configuration
+		return optionUnknown // not a kernel configuration
 	}
 	return optionNo
 }

@@ -20,30 +20,30 @@ import (
 // loopbackTimeout bounds setting up the probe's own connection.
 const loopbackTimeout = 5 * time.Second
 
-// tlsStep is how far the probe of kernel TLS came.
+// tlsStep is the step that the probe of kernel TLS reached.
 type tlsStep int
 
 const (
-	stepTest     tlsStep = iota // a test of what the kernel encrypts, before
-	stepLoopback                // making a TCP connection to itself
+	stepTest     tlsStep = iota // the earlier self-test of the driver
+	stepLoopback                // making a TCP connection over loopback
 	stepULP                     // setsockopt(TCP_ULP, "tls")
 	stepKey                     // setsockopt(SOL_TLS, TLS_TX)
 	stepDone
 )
 
-// tlsAnswer is what the kernel said.
+// tlsAnswer is the outcome of the probe for a cipher.
 type tlsAnswer struct {
 	step tlsStep // the step that failed with err, or stepDone
 	err  error
 }
 
-// kernelCipher is one that kernel TLS may take.
+// kernelCipher is a cipher that kernel TLS may accept.
 type kernelCipher struct {
-	suite      uint16 // of TLS 1.3
+	suite      uint16 // cipher suite of TLS 1.3
 	cipherType uint16
-	size       int    // of TLS_TX's argument
-	algorithm  string // of the crypto API
-	options    string // of the kernel's configuration
+	size       int    // bytes of the argument of TLS_TX
+	algorithm  string // name in the crypto API
+	options    string // options of the kernel's configuration
 }
 
 var kernelCiphers = []kernelCipher{
@@ -52,14 +52,14 @@ var kernelCiphers = []kernelCipher{
 	{tls.TLS_CHACHA20_POLY1305_SHA256, cipherChaCha20Poly1305, sizeofChaCha20Poly1305, chaCha20Poly1305, "CONFIG_CRYPTO_CHACHA20POLY1305"},
 }
 
-// tlsSetup turns kernel TLS on, with each cipher, for one end of a connection from
-// the machine to itself. No byte is sent over it, and the key is random and thrown
-// away. The answers are in the order of kernelCiphers.
+// tlsSetup switches kernel TLS on, with each cipher, for one end of a connection over
+// the loopback interface. It sends no byte, and the key is random and discarded. The
+// answers are in the order of kernelCiphers.
 func tlsSetup(ctx context.Context, verdicts Verdicts) []tlsAnswer {
 	answers := make([]tlsAnswer, len(kernelCiphers))
 	for i, c := range kernelCiphers {
 		if err := verdicts.wrong(c); err != nil {
-			answers[i] = tlsAnswer{stepTest, err} // with a dead engine even this could wait for ever
+			answers[i] = tlsAnswer{stepTest, err} // with a dead engine even the setup could wait forever
 			continue
 		}
 		answers[i] = tlsSetupWith(ctx, c)
@@ -105,7 +105,7 @@ func setThrowAwayKey(fd int, c kernelCipher) error {
 }
 
 // listenLoopback listens on the loopback interface, IPv4 or else IPv6, for plain TCP. Go
-// listens for MPTCP by default, and a socket of MPTCP has no kernel TLS.
+// listens for MPTCP by default, and an MPTCP socket does not support kernel TLS.
 func listenLoopback(ctx context.Context) (net.Listener, error) {
 	var lc net.ListenConfig
 	lc.SetMultipathTCP(false)
@@ -140,8 +140,8 @@ func loopback(ctx context.Context) (client, server *net.TCPConn, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	// Whoever on this machine connected first is as good a peer as our own:
-	// nothing is sent.
+	// The peer may be another process of this machine that connected first. That does
+	// no harm, since nothing is sent.
 	s, err := l.Accept()
 	if err != nil {
 		c.Close()
@@ -150,17 +150,17 @@ func loopback(ctx context.Context) (client, server *net.TCPConn, err error) {
 	return c.(*net.TCPConn), s.(*net.TCPConn), nil
 }
 
-// presence is where a module is.
+// presence states whether a kernel module is loaded or installed.
 type presence int
 
 const (
-	moduleAbsent  presence = iota // /lib/modules is there and does not list it
-	moduleUnknown                 // nothing to look it up in
-	moduleOnDisk                  // can be loaded, is not
+	moduleAbsent  presence = iota // /lib/modules exists and does not list it
+	moduleUnknown                 // /lib/modules cannot be read
+	moduleOnDisk                  // can be loaded, is not loaded
 	moduleLoaded                  // loaded, or built in
 )
 
-// tlsFacts is what tells the causes of one errno apart.
+// tlsFacts are the facts that distinguish the causes of an errno.
 type tlsFacts struct {
 	module       presence
 	option       kernelOption // CONFIG_TLS
@@ -177,8 +177,8 @@ func readTLSFacts(release string) tlsFacts {
 	}
 }
 
-// tlsModule looks for the tls module, given where proc, sysfs and the running
-// kernel's modules are.
+// tlsModule looks for the tls module. proc, sys and modules are the paths of proc,
+// sysfs and the running kernel's modules.
 func tlsModule(proc, sys, modules string) presence {
 	loaded := false
 	eachLine(filepath.Join(proc, "sys/net/ipv4/tcp_available_ulp"), func(line string) bool {
@@ -197,7 +197,7 @@ func tlsModule(proc, sys, modules string) presence {
 	return onDisk(modules, ulpTLS)
 }
 
-// onDisk looks for a module in the folder of the running kernel's modules.
+// onDisk looks for a module in the directory of the running kernel's modules.
 func onDisk(modules, name string) presence {
 	where := moduleUnknown
 	eachLine(filepath.Join(modules, "modules.dep"), func(line string) bool {
@@ -213,7 +213,7 @@ func onDisk(modules, name string) presence {
 	return where
 }
 
-// tlsFeature explains the answer. The errnos are those of tcp_set_ulp() in
+// tlsFeature explains an answer. The errnos are those of tcp_set_ulp() in
 // net/ipv4/tcp_ulp.c and do_tls_setsockopt_conf() in net/tls/tls_main.c.
 func tlsFeature(a tlsAnswer, c kernelCipher, f tlsFacts) Feature {
 	var errno unix.Errno
@@ -255,8 +255,8 @@ func ulpFeature(errno unix.Errno, f tlsFacts) Feature {
 	}
 }
 
-// moduleMissing explains ENOENT: the kernel knows no ULP called tls, and did
-// not load one. It loads one by itself only for CAP_NET_ADMIN.
+// moduleMissing explains ENOENT: the kernel has no ULP named tls, and did not load
+// the module. It loads it automatically only for CAP_NET_ADMIN.
 func moduleMissing(f tlsFacts) Feature {
 	switch {
 	case f.option == optionNo && f.module != moduleLoaded && f.module != moduleOnDisk:

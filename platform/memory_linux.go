@@ -9,21 +9,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TCPMemory is how many bytes TCP may use for all sockets before it is under pressure,
-// drops what it received, and gives each socket a share alone: the second number of
-// net.ipv4.tcp_mem (ip-sysctl.rst). Where that cannot be read, as in a network namespace,
-// or is more than a quarter of memory, it is a sixteenth of memory, which is about what
-// the kernel makes of it at boot (tcp_init_mem in net/ipv4/tcp.c).
+// TCPMemory returns the bytes that TCP may use for all sockets before it is under memory
+// pressure, drops received data, and limits each socket to a share: the second number of
+// net.ipv4.tcp_mem (ip-sysctl.rst). If the sysctl cannot be read, as in a network namespace,
+// or exceeds a quarter of memory, TCPMemory returns a sixteenth of memory, which is about the
+// kernel's default at boot (tcp_init_mem in net/ipv4/tcp.c).
 func TCPMemory() int64 {
 	var info unix.Sysinfo_t
 	all := int64(math.MaxInt64)
-	if err := unix.Sysinfo(&info); err == nil { // sysinfo(2) has no error that could come
+	if err := unix.Sysinfo(&info); err == nil { // sysinfo(2) has no error that applies here
 		all = int64(info.Totalram) * int64(info.Unit)
 	}
 	return tcpMemory("/proc/sys/net/ipv4/tcp_mem", all)
 }
 
-// tcpMemory is given where the numbers are, and how many bytes of memory there are.
+// tcpMemory is TCPMemory with the path of the sysctl and the bytes of memory of the machine.
 func tcpMemory(path string, all int64) int64 {
 	pages, ok := int64(0), false
 	eachLine(path, func(line string) bool {

@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NETLINK_CRYPTO (crypto/crypto_user.c) lists the same algorithms as /proc/crypto, and
-// their flags, which say what is hardware. Anybody may ask.
+// NETLINK_CRYPTO (crypto/crypto_user.c) lists the same algorithms as /proc/crypto with their
+// flags, which mark hardware drivers. Listing needs no privilege.
 
-// registered is an algorithm as NETLINK_CRYPTO has it.
+// registered is an algorithm in the list of NETLINK_CRYPTO.
 type registered struct {
 	driver string
 	flags  uint32
@@ -23,20 +23,20 @@ type registered struct {
 
 const (
 	netlinkTimeout = 5 * time.Second
-	// instantiateTimeout is for the modules, and the test, of what the kernel makes.
+	// instantiateTimeout covers loading the modules of a new algorithm and its self-test.
 	instantiateTimeout = 30 * time.Second
-	netlinkBuffer      = 64 << 10 // the most that the kernel puts into one answer
+	netlinkBuffer      = 64 << 10 // bytes, the kernel's maximum for one answer
 	maxRegistered      = 10_000   // algorithms; a board has some two hundred
 )
 
 var errNetlink = errors.New("what came is no list of algorithms")
 
-// readRegistered asks the kernel for all its algorithms.
+// readRegistered returns all algorithms of the kernel.
 func readRegistered() ([]registered, error) {
 	return askNetlink(netlinkTimeout, cryptoGetAlg, unix.NLM_F_DUMP, make([]byte, unsafe.Sizeof(cryptoUserAlg{})))
 }
 
-// setPriority sets a driver's priority, for the whole system.
+// setPriority sets the priority of a driver for the whole system.
 func setPriority(driver string, priority int) error {
 	if len(driver) >= cryptoName {
 		return fmt.Errorf("platform: %s: %w", driver, unix.ENAMETOOLONG)
@@ -52,8 +52,8 @@ func setPriority(driver string, priority int) error {
 	return nil
 }
 
-// instantiate has the kernel make a gcm(aes) of synchronous parts. One that is there is
-// no error.
+// instantiate has the kernel create a gcm(aes) from synchronous parts. It is no error if there
+// is such a driver already.
 func (kernelCrypto) instantiate() error {
 	payload := make([]byte, unsafe.Sizeof(cryptoUserAlg{}))
 	copy(payload[unsafe.Offsetof(cryptoUserAlg{}.name):], gcmAES)
@@ -65,7 +65,8 @@ func (kernelCrypto) instantiate() error {
 	return nil
 }
 
-// change sends a message that changes something.
+// change sends a message that changes the kernel's algorithms. Its error is ErrNotAllowed without
+// CAP_NET_ADMIN.
 func change(timeout time.Duration, kind uint16, payload []byte) error {
 	_, err := askNetlink(timeout, kind, unix.NLM_F_ACK, payload)
 	if errors.Is(err, unix.EPERM) {
@@ -89,7 +90,7 @@ func (kernelCrypto) algorithms() ([]Algorithm, error) {
 	if len(all) == 0 {
 		return nil, errors.New("platform: /proc/crypto is not to be seen; ProcSubset=pid in the unit would hide it")
 	}
-	known, err := readRegistered() // later, so that it has all of them
+	known, err := readRegistered() // after /proc/crypto, so that it contains all of its entries
 	if f := netlinkFeature(err); !f.Usable {
 		return nil, fmt.Errorf("platform: %s; %s", f.Reason, f.Remedy)
 	}
@@ -97,10 +98,10 @@ func (kernelCrypto) algorithms() ([]Algorithm, error) {
 	return named(all, gcmAES), nil
 }
 
-// askNetlink sends a message to NETLINK_CRYPTO, and returns the algorithms that are
-// answered. The kernel does what it is asked for inside the call that sends, one after
-// the other for all who ask: it may load modules, and wait for a driver's test. So that is
-// left behind, with its socket, if it takes longer.
+// askNetlink sends a message to NETLINK_CRYPTO and returns the algorithms in the answer. The
+// kernel executes the request inside the system call that sends it, serialized for the whole
+// system, and may load modules and wait for a driver's self-test. The goroutine and its socket
+// are therefore abandoned if the request takes longer than timeout.
 func askNetlink(timeout time.Duration, kind, flags uint16, payload []byte) ([]registered, error) {
 	type answer struct {
 		all []registered
@@ -148,7 +149,7 @@ func talkNetlink(timeout time.Duration, kind, flags uint16, payload []byte) (all
 			return nil, os.NewSyscallError("recvfrom", err)
 		}
 		if sender, ok := from.(*unix.SockaddrNetlink); !ok || sender.Pid != 0 {
-			continue // it is not the kernel's
+			continue // the sender is not the kernel
 		}
 		if all, done, err = parseRegistered(all, buf[:n]); err != nil {
 			return nil, err
@@ -157,7 +158,8 @@ func talkNetlink(timeout time.Duration, kind, flags uint16, payload []byte) (all
 	return all, nil
 }
 
-// parseRegistered appends the algorithms of one answer to all. done: it was the last.
+// parseRegistered appends the algorithms of an answer to all. done reports whether it was the
+// last answer.
 func parseRegistered(all []registered, data []byte) (_ []registered, done bool, err error) {
 	for len(data) > 0 {
 		if len(data) < netlinkHeader {
@@ -189,7 +191,7 @@ func parseRegistered(all []registered, data []byte) (_ []registered, done bool, 
 	return all, false, nil
 }
 
-// parseAlgorithm reads a struct crypto_user_alg. There are attributes behind it.
+// parseAlgorithm reads a struct crypto_user_alg. It ignores the attributes that follow.
 func parseAlgorithm(payload []byte) (r registered, err error) {
 	var a cryptoUserAlg
 	if len(payload) < int(unsafe.Sizeof(a)) {
@@ -202,9 +204,9 @@ func parseAlgorithm(payload []byte) (r registered, err error) {
 
 func align4(n int) int { return (n + 3) &^ 3 }
 
-// markHardware tells of each algorithm whether hardware that programs cannot use by
-// themselves computes it, or a part of it: the flags of a template are not those of its
-// parts, which its driver's name has in parentheses, as in
+// markHardware sets Hardware for each algorithm that, or a part of which, is computed by
+// hardware that programs cannot use directly. A template does not inherit the flag of its
+// parts, so they are looked up by the names in parentheses in its driver's name, as in
 // gcm_base(ctr-aes-caam,ghash-neon).
 func markHardware(all []Algorithm, known []registered) {
 	hardware := map[string]bool{}
@@ -220,7 +222,7 @@ func markHardware(all []Algorithm, known []registered) {
 	}
 }
 
-// netlinkFeature explains why the kernel's flags cannot be had. The errnos are those of
+// netlinkFeature explains why the kernel's flags cannot be read. The errnos are those of
 // netlink_create in net/netlink/af_netlink.c.
 func netlinkFeature(err error) Feature {
 	var errno unix.Errno

@@ -10,13 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Files in folders that may belong to another user, who may have put anything there.
+// The state files here are in directories that may belong to another user, so their content is
+// not trusted.
 
-// maxNote is how many bytes of such a file are read.
+// maxNote is the maximum number of bytes read of a state file.
 const maxNote = 64 << 10
 
-// ReadNote reads a small file. One that is no regular file, or is neither this user's nor
-// root's, is an error that says so.
+// ReadNote reads a state file of at most 64 KiB. A file that is not regular, or belongs neither to
+// this user nor to root, is an error.
 func ReadNote(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -37,7 +38,7 @@ func ReadNote(path string) ([]byte, error) {
 	return data, nil
 }
 
-// WriteNote writes a file, whole or not at all, which everybody may read.
+// WriteNote writes a state file atomically: whole or not at all. Everybody may read the file.
 func WriteNote(path string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+"-")
 	if err != nil {

@@ -10,27 +10,27 @@ import (
 )
 
 const (
-	// picksAge is how long, in a kernel whose list has no new entry, what was read of it
-	// is good: a driver is removed, or another priority set, without a trace.
+	// picksAge is how long a list that was read stays valid while it has no new entry at its
+	// head: removing a driver or changing a priority leaves the head unchanged.
 	picksAge = time.Second
-	// picksReads are how often the list is read at most until it is twice the same.
+	// picksReads is the maximum number of reads of the list until two are equal.
 	picksReads = 5
 )
 
-// A Pick is who computes a cipher for a kernel TLS connection that is set up now.
+// A Pick is the driver that a kernel TLS connection set up now would use for a cipher.
 type Pick struct {
 	Seen   bool   // the list of algorithms can be read; nothing is known if it cannot
-	Driver string // "" if the kernel has none, or has to make one of parts first
-	// Testing tells that the kernel still tests another driver, which would be picked before
-	// this one: who sets kernel TLS up waits for the outcome, and gets that one if it passes.
+	Driver string // "" if the kernel has none, or has to build a template first
+	// Testing reports that another driver with at least this priority is in the kernel's
+	// self-test: setting kernel TLS up waits for the outcome, and uses that driver if it passes.
 	Testing bool
 }
 
-// Picks tells, again and again, who computes a cipher. The list of a board takes the kernel
-// a millisecond to write. But what is registered is put at its head (__crypto_register_alg
-// in crypto/algapi.c), and the kernel writes no more of a list than is read (seq_read_iter in
-// fs/seq_file.c). So it is enough to read the head each time, and the rest if that is another.
-// It is safe for use by several goroutines.
+// Picks watches the kernel's list of algorithms for the selected driver of each cipher. The kernel
+// takes a millisecond to write the list of a board. But a new algorithm is inserted at the head of
+// the list (__crypto_register_alg in crypto/algapi.c), and the kernel writes no more of the list
+// than is read (seq_read_iter in fs/seq_file.c). Picks therefore reads the head each time, and the
+// rest only if the head has changed. It is safe for concurrent use.
 type Picks struct {
 	list io.ReaderAt // in the format of /proc/crypto
 	now  func() time.Time
@@ -39,10 +39,10 @@ type Picks struct {
 	buf   [maxCryptoLine]byte
 	head  string // the first entry
 	read  time.Time
-	picks map[string]Pick // by algorithm; nil: not known
+	picks map[string]Pick // by algorithm; nil if not known
 }
 
-// OpenPicks opens /proc/crypto. Where that cannot be read nothing is known of any driver.
+// OpenPicks opens /proc/crypto. If it cannot be read, Seen is false in each Pick.
 func OpenPicks() *Picks {
 	p := &Picks{now: time.Now}
 	if f, err := os.Open("/proc/crypto"); err == nil {
@@ -59,8 +59,9 @@ func (p *Picks) Close() error {
 	return nil
 }
 
-// Driver tells who computes the cipher of a suite of TLS 1.3. A driver that has been registered
-// before the call is known; that one has gone, or has another priority, may take a second to be.
+// Driver returns the selected driver for the cipher of a TLS 1.3 suite. A driver registered before
+// the call is always seen; the removal of a driver, or a change of its priority, may be seen up to
+// one second late.
 func (p *Picks) Driver(suite uint16) Pick {
 	if p.list == nil {
 		return Pick{}
@@ -68,7 +69,7 @@ func (p *Picks) Driver(suite uint16) Pick {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
-	testing := p.picks[gcmAES].Testing || p.picks[chaCha20Poly1305].Testing // may end at any time
+	testing := p.picks[gcmAES].Testing || p.picks[chaCha20Poly1305].Testing // the self-test may end at any time
 	if p.picks == nil || testing || now.Sub(p.read) >= picksAge || p.first() != p.head {
 		p.readAll()
 		p.read = now
@@ -81,7 +82,7 @@ func (p *Picks) Driver(suite uint16) Pick {
 	return Pick{}
 }
 
-// first reads the first entry.
+// first reads the first entry of the list and returns its identity.
 func (p *Picks) first() string {
 	n, err := p.list.ReadAt(p.buf[:], 0)
 	if err != nil && err != io.EOF {
@@ -90,15 +91,15 @@ func (p *Picks) first() string {
 	return identity(p.buf[:n])
 }
 
-// identity is what of the first entry of a list stays the same as long as it is the first.
+// identity returns the constant fields of the first entry of a list, those before refcnt.
 func identity(text []byte) string {
 	entry, _, _ := bytes.Cut(text, []byte("\n\n"))
 	before, _, _ := bytes.Cut(entry, []byte("\nrefcnt"))
 	return string(before) // name, driver, module and priority
 }
 
-// readAll reads the whole list. The kernel writes it in pieces, and what goes between two of
-// them takes another entry with it: so it is read until it is the same twice.
+// readAll reads the whole list. The kernel writes it in pieces, and an algorithm removed between
+// two pieces makes another entry be skipped, so readAll repeats until two reads are equal.
 func (p *Picks) readAll() {
 	p.head, p.picks = "", nil
 	var before []Algorithm
@@ -121,7 +122,7 @@ func (p *Picks) readAll() {
 	}
 }
 
-// pick tells who is picked for a name.
+// pick returns the selected driver for an algorithm name.
 func pick(all []Algorithm, name string) Pick {
 	p := Pick{Seen: true}
 	lowest := 0
@@ -129,7 +130,7 @@ func pick(all []Algorithm, name string) Pick {
 		p.Driver, lowest = list[0].Driver, list[0].Priority
 	}
 	for _, a := range all {
-		// A larva of an algorithm that is being tested has its driver's name and priority.
+		// The larval of an algorithm in its self-test has the driver's name and priority.
 		p.Testing = p.Testing || a.Name == name && a.Type == "larval" && a.Priority >= lowest && a.Driver != ""
 	}
 	return p

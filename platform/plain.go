@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// plainAES are drivers of AES without special instructions whose names do not end in
+// plainAES are the drivers of AES without special instructions whose names do not end in
 // -generic: crypto/aes_ti.c, and scalar assembly of arch/*/crypto.
 var plainAES = []string{"aes-arm", "aes-arm64", "aes-fixed-time", "aes-asm"}
 
-// Plain reports whether code for any processor, as plain C is, computes a gcm(aes) or a part
-// of it in the caller. From Linux 7.1 on parts are called aes-lib and ghash-lib, and use the
-// instructions that the processor has: those are not plain.
+// Plain reports whether a gcm(aes), or a part of it, is computed in the caller by code without
+// special instructions, such as plain C. From Linux 7.1 on, parts named aes-lib and ghash-lib use
+// the processor's instructions, so they are not plain.
 func (a *Algorithm) Plain() bool {
 	return !a.Waits() && slices.ContainsFunc(leaves(a.Driver), func(part string) bool {
 		return strings.HasSuffix(part, "-generic") || slices.Contains(plainAES, part)
@@ -19,13 +19,13 @@ func (a *Algorithm) Plain() bool {
 }
 
 // PlainChaCha20 reports whether plain C computes the ChaCha20 of a
-// rfc7539(chacha20,poly1305). Its Poly1305 may be called poly1305-generic and still be the
-// library's for the processor (crypto/chacha20poly1305.c since Linux 6.16).
+// rfc7539(chacha20,poly1305). Its Poly1305 may be named poly1305-generic and still be the
+// library's code for this processor (crypto/chacha20poly1305.c since Linux 6.16).
 func (a *Algorithm) PlainChaCha20() bool {
 	return slices.Contains(leaves(a.Driver), "chacha20-generic")
 }
 
-// leaves are the drivers that a template's driver names and that are no templates.
+// leaves returns the drivers in a template driver's name that are not themselves templates.
 func leaves(driver string) []string {
 	var all []string
 	start := 0
@@ -41,14 +41,14 @@ func leaves(driver string) []string {
 	return all
 }
 
-// accelerations are the drivers that use a processor's AES instructions.
+// An acceleration names the drivers that use a processor's AES instructions.
 type acceleration struct {
-	options  string // of the kernel's configuration
-	packages string // of the Yocto Project
+	options  string // options of the kernel's configuration
+	packages string // packages of the Yocto Project
 }
 
-// Acceleration is the remedy, one line, for a gcm(aes) that is [Algorithm.Plain] on a processor
-// with AES instructions.
+// Acceleration returns the remedy, in one line, for a gcm(aes) that is [Algorithm.Plain] on a
+// processor with AES instructions.
 func (r *Report) Acceleration() string {
 	a := acceleration{"CONFIG_CRYPTO_AES_NI_INTEL", "kernel-module-aesni-intel"}
 	switch {

@@ -15,63 +15,63 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Report is what this machine and its kernel can do.
+// Report describes the features of this machine and its kernel.
 type Report struct {
 	Kernel  string  `json:"kernel"`   // release, as uname -r prints it
-	Build   string  `json:"build"`    // as uname -v prints it; Debian's names the version of the source
+	Build   string  `json:"build"`    // as uname -v prints it; on Debian it contains the version of the source
 	Machine string  `json:"machine"`  // hardware name, as uname -m prints it
 	IOURing Feature `json:"io_uring"` // a ring like the service's, and its use
-	// Sends is tested only where it matters, with an asynchronous driver, and once in a process.
+	// Sends is tested only where it matters, with an asynchronous driver, and once per process.
 	Sends     SendTest `json:"sends_without_room,omitempty"`
 	KernelTLS Feature  `json:"kernel_tls"` // sending TLS 1.3 from the kernel, with at least one of Ciphers
 
-	Ciphers []Cipher `json:"ciphers"` // each that kernel TLS may take
+	Ciphers []Cipher `json:"ciphers"` // all that kernel TLS may accept
 
-	// Netlink is NETLINK_CRYPTO, which tells what is hardware.
+	// Netlink is NETLINK_CRYPTO, which reports the drivers that are hardware.
 	Netlink Feature `json:"netlink_crypto"`
 
-	// AESInstructions tells whether the processor has instructions for AES-GCM,
+	// AESInstructions reports whether the processor has instructions for AES-GCM,
 	// and the kernel lets programs of this architecture use them.
 	AESInstructions bool `json:"aes_instructions"`
 
-	// GCM lists every gcm(aes) in /proc/crypto. Those that the kernel may
-	// pick come first, by falling priority, so that GCM[0] is the one it picks
-	// (see [Report.Picked]); those it may not (internal, or not passed by the
-	// kernel's self-test) follow.
+	// GCM lists every gcm(aes) in /proc/crypto. The drivers that the kernel may
+	// select come first, by descending priority, so GCM[0] is the selected driver
+	// (see [Report.Picked]); those that it may not select (internal, or not passed
+	// by the kernel's self-test) follow.
 	GCM []Algorithm `json:"gcm"`
 
-	// CTR is the same for ctr(aes), of which the kernel makes a gcm(aes) where no driver
-	// has a whole one.
+	// CTR is the same for ctr(aes), from which the kernel builds a gcm(aes) template if no
+	// driver implements all of gcm(aes).
 	CTR []Algorithm `json:"ctr"`
 
 	// ChaCha20 is the same for rfc7539(chacha20,poly1305).
 	ChaCha20 []Algorithm `json:"chacha20"`
 
-	fixes KernelFixes // of which the kernel's version does not tell
+	fixes KernelFixes // repairs that the kernel's version does not show
 
-	// AFALG is what drivers answered that were asked over AF_ALG. Newer kernels let it reach
-	// few of them, so that a driver which was not reached means nothing.
+	// AFALG holds the results of the tests of drivers over AF_ALG. Newer kernels expose only a
+	// few drivers to it, so a driver that it does not reach is not suspect.
 	AFALG []DriverAnswer `json:"af_alg,omitempty"`
 
-	// Speeds is what was measured to find out who is the fastest; empty if nothing was.
+	// Speeds are the measurements that compare kernel TLS and user space; empty if there are none.
 	Speeds []Speed `json:"speeds,omitempty"`
 }
 
-// A Speed is what encryption reaches on this machine, of several connections over the loopback
-// interface together.
+// A Speed is the measured speed of encryption on this machine, summed over several connections
+// over the loopback interface.
 type Speed struct {
-	Suite         uint16  `json:"-"`                         // of TLS 1.3, as in crypto/tls
-	Cipher        string  `json:"cipher"`                    // its name
+	Suite         uint16  `json:"-"`                         // cipher suite of TLS 1.3, as in crypto/tls
+	Cipher        string  `json:"cipher"`                    // name of the suite
 	Kernel        bool    `json:"kernel"`                    // kernel TLS; else this program encrypts
 	MiBPerSecond  float64 `json:"mib_per_second"`            // of plaintext
-	SecondsPerGiB float64 `json:"processor_seconds_per_gib"` // of all processors, receiving included
+	SecondsPerGiB float64 `json:"processor_seconds_per_gib"` // time of all processors, receiving included
 }
 
-// sameSpeed is within what two speeds are taken for equal.
+// sameSpeed is the ratio up to which two speeds count as equal.
 const sameSpeed = 1.1
 
-// Better reports whether s has more throughput than t or, where both have about the same, leaves
-// more of the processors to others.
+// Better reports whether s has more throughput than t or, if both have about the same, uses less
+// processor time.
 func (s Speed) Better(t Speed) bool {
 	if s.MiBPerSecond > t.MiBPerSecond*sameSpeed || t.MiBPerSecond > s.MiBPerSecond*sameSpeed {
 		return s.MiBPerSecond > t.MiBPerSecond
@@ -79,8 +79,8 @@ func (s Speed) Better(t Speed) bool {
 	return s.SecondsPerGiB < t.SecondsPerGiB
 }
 
-// Sources names what the report is from, as in "/proc/crypto, NETLINK_CRYPTO and a test of kernel
-// TLS": those that have answered.
+// Sources names the sources that contributed to the report, as in "/proc/crypto, NETLINK_CRYPTO and
+// a test of kernel TLS".
 func (r *Report) Sources() string {
 	var all []string
 	add := func(name string, spoke bool) {
@@ -103,17 +103,17 @@ func (r *Report) Sources() string {
 	return strings.Join(all[:last], ", ") + " and " + all[last]
 }
 
-// A Cipher is one of TLS 1.3, and whether kernel TLS takes it.
+// A Cipher is a cipher suite of TLS 1.3 and whether kernel TLS accepts it.
 type Cipher struct {
 	Suite uint16 `json:"-"`    // as in crypto/tls
 	Name  string `json:"name"` // of the cipher suite
 	Feature
-	Verified    bool `json:"verified"`    // what the kernel encrypts was tested, and right
-	Quarantined bool `json:"quarantined"` // it was tested and wrong, or did not come; Usable is false
+	Verified    bool `json:"verified"`    // the self-test of the kernel's encryption passed
+	Quarantined bool `json:"quarantined"` // the self-test failed or got no result; Usable is false
 	Defective   bool `json:"defective"`   // the kernel has a known defect with its driver (see Restricted); Usable is false
 }
 
-// Takes tells whether kernel TLS takes a cipher suite.
+// Takes reports whether kernel TLS accepts a cipher suite.
 func (r *Report) Takes(suite uint16) bool {
 	for _, c := range r.Ciphers {
 		if c.Suite == suite {
@@ -123,9 +123,10 @@ func (r *Report) Takes(suite uint16) bool {
 	return false
 }
 
-// Picked returns the implementation that a kernel TLS connection set up now with
-// a cipher suite would use, and false if the kernel has none that it may use.
-// Where the suite is not usable, a module not loaded yet may still bring one.
+// Picked returns the selected driver: the implementation that a kernel TLS connection
+// set up now with a cipher suite would use. It returns false if the kernel has no
+// driver that it may use. If the suite is not usable, a module that is not loaded yet
+// may still provide a driver.
 func (r *Report) Picked(suite uint16) (Algorithm, bool) {
 	list := r.GCM
 	if suite == tls.TLS_CHACHA20_POLY1305_SHA256 {
@@ -137,26 +138,26 @@ func (r *Report) Picked(suite uint16) (Algorithm, bool) {
 	return list[0], true
 }
 
-// Feature is the answer to: can this process, now, use it?
+// Feature reports whether this process can use a feature now.
 type Feature struct {
 	Usable       bool   `json:"usable"`
-	Inconclusive bool   `json:"inconclusive,omitempty"` // the question could not be put; Usable is false, ask again
-	Reason       string `json:"reason,omitempty"`       // why not, one line in plain words; empty if usable
-	Remedy       string `json:"remedy,omitempty"`       // what to do about it, one line; empty if usable
+	Inconclusive bool   `json:"inconclusive,omitempty"` // the probe could not run; Usable is false, probe again
+	Reason       string `json:"reason,omitempty"`       // why it is not usable, one line in plain words; empty if usable
+	Remedy       string `json:"remedy,omitempty"`       // how to make it usable, one line; empty if usable
 }
 
-// Verdicts are the outcomes of tests of what kernel TLS encrypts, by cipher suite. What is
-// not there was not tested.
+// Verdicts are the outcomes of self-tests of kernel TLS, by cipher suite. A suite without an
+// entry was not tested.
 type Verdicts map[uint16]Verdict
 
-// A Verdict is on the driver that the kernel picked.
+// A Verdict is the outcome of the self-test of the selected driver.
 type Verdict struct {
-	Driver string // that was found right, before and after the test; "" if it cannot be seen
-	Err    error  // what was wrong; nil if nothing was
+	Driver string // the driver that passed, selected before and after the test; "" if it is not visible
+	Err    error  // why the test failed; nil if it passed
 }
 
-// wrong is the verdict on who computes a cipher's algorithm: he does so for other key
-// lengths, too.
+// wrong returns the error of a failed test of any suite with c's algorithm: a driver found wrong
+// for one key length is not trusted with another.
 func (v Verdicts) wrong(c kernelCipher) error {
 	for _, other := range kernelCiphers {
 		if err := v[other.suite].Err; err != nil && other.algorithm == c.algorithm {
@@ -166,16 +167,16 @@ func (v Verdicts) wrong(c kernelCipher) error {
 	return nil
 }
 
-// Probe asks the kernel. It tries a ring and a TCP connection for each
-// cipher on the loopback interface, and closes all. Ciphers with which a test has
-// failed are left alone. fixes are what the kernel has repaired besides those of its version. What the kernel refuses is in the
-// report, not an error; an error means that no report could be made: ctx ended,
-// or /proc could not be read.
+// Probe probes the kernel. It makes a ring, and a TCP connection over the loopback
+// interface for each cipher, and closes them all. It does not set up ciphers whose test
+// has failed according to verdicts. fixes are the repairs of this kernel that its version
+// does not show. A feature that the kernel refuses is part of the report, not an error;
+// an error means that no report could be made, because ctx ended or /proc could not be
+// read.
 //
-// Setting a TLS key can wait, in the kernel, for a crypto driver's self-test.
-// If ctx ends meanwhile, Probe returns its error at once, and a goroutine with
-// two sockets stays behind until the kernel answers (it gives up after about a
-// minute).
+// Setting a TLS key can wait in the kernel for the kernel's self-test of a crypto driver.
+// If ctx ends meanwhile, Probe returns its error at once, and a goroutine with two
+// sockets remains until the kernel answers (it gives up after about a minute).
 func Probe(ctx context.Context, rings *Rings, verdicts Verdicts, fixes KernelFixes) (*Report, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("platform: %w", err)
@@ -205,9 +206,8 @@ func Probe(ctx context.Context, rings *Rings, verdicts Verdicts, fixes KernelFix
 	return r.Restricted(), nil
 }
 
-// MayWait tells whether setting up kernel TLS may wait for a crypto engine: one of
-// the implementations that it may use, or use parts of, computes elsewhere, or they
-// cannot be seen.
+// MayWait reports whether setting up kernel TLS may wait for a crypto engine: a driver that
+// it may use, in whole or in part, is asynchronous, or the list of drivers cannot be read.
 func MayWait() bool {
 	all, err := readCrypto()
 	return err != nil || len(all) == 0 || mayWait(all)
@@ -215,17 +215,17 @@ func MayWait() bool {
 
 func mayWait(all []Algorithm) bool {
 	return slices.ContainsFunc(all, func(a Algorithm) bool {
-		// cryptd(__D), which is internal, is there for the sake of a D that computes inline.
+		// cryptd(__D), which is internal, exists only for a driver D that computes inline.
 		return a.Waits() && !a.Internal && (strings.Contains(a.Name, "aes") || strings.Contains(a.Name, "chacha20"))
 	})
 }
 
-// Untestable says why kernel TLS must not encrypt, not even for a test, with the driver that the
-// kernel picks for a cipher suite: it is asynchronous, or cannot be seen, and this kernel's version
-// has a defect with such drivers that corrupts memory. It returns "" if a test does no harm.
+// Untestable says why kernel TLS must not encrypt, not even in a test, with the driver selected for
+// a cipher suite: the driver is asynchronous or not visible, and this kernel version has a defect
+// with such drivers that corrupts memory. It returns "" if a test does no harm.
 //
-// On such a kernel it sets kernel TLS up, since the kernel makes drivers of parts only then.
-// That may wait for an engine that is dead.
+// On a kernel with such a defect it sets kernel TLS up, since the kernel builds template drivers
+// only then. The setup may wait for a dead engine.
 func Untestable(ctx context.Context, suite uint16, fixes KernelFixes) string {
 	r, err := newReport()
 	if err != nil {
@@ -233,19 +233,19 @@ func Untestable(ctx context.Context, suite uint16, fixes KernelFixes) string {
 	}
 	r.fixes = fixes
 	i := slices.IndexFunc(kernelCiphers, func(c kernelCipher) bool { return c.suite == suite })
-	if i < 0 || r.untestable(suite) == "" { // its version is all that r has yet
+	if i < 0 || r.untestable(suite) == "" { // r has only the kernel version yet
 		return ""
 	}
 	if a := tlsSetupWith(ctx, kernelCiphers[i]); a.step == stepULP || a.step == stepKey {
-		return "" // the kernel does not take the cipher
+		return "" // the kernel does not accept the cipher
 	}
 	if r.readCrypto() != nil {
-		r.GCM, r.ChaCha20 = nil, nil // a driver that cannot be seen
+		r.GCM, r.ChaCha20 = nil, nil // no driver is visible
 	}
 	return r.untestable(suite)
 }
 
-// newReport is what there is without a try of a ring and of kernel TLS.
+// newReport returns a report without the probes of io_uring and kernel TLS.
 func newReport() (*Report, error) {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
@@ -261,7 +261,7 @@ func newReport() (*Report, error) {
 	return r, nil
 }
 
-// readCrypto fills in who computes the ciphers.
+// readCrypto fills in the drivers of the ciphers.
 func (r *Report) readCrypto() error {
 	all, err := readCrypto()
 	known, nerr := readRegistered()
@@ -271,8 +271,8 @@ func (r *Report) readCrypto() error {
 	return err
 }
 
-// setCiphers explains the answers of tlsSetup. Where the kernel takes no cipher,
-// the first one's reason is that of kernel TLS.
+// setCiphers explains the answers of tlsSetup. If the kernel accepts no cipher, the
+// reason of the first cipher is the reason of kernel TLS.
 func (r *Report) setCiphers(answers []tlsAnswer, facts tlsFacts, verdicts Verdicts) {
 	for i, c := range kernelCiphers {
 		verdict, tested := verdicts[c.suite]
@@ -298,7 +298,7 @@ func (r *Report) setCiphers(answers []tlsAnswer, facts tlsFacts, verdicts Verdic
 	}
 }
 
-// quarantine explains why a cipher is not used that the kernel takes.
+// quarantine explains why a cipher whose test has failed is not used.
 func (r *Report) quarantine(c kernelCipher, why error) Feature {
 	who := "the kernel's " + c.algorithm
 	if a, ok := r.Picked(c.suite); ok {
@@ -314,8 +314,8 @@ func (r *Report) quarantine(c kernelCipher, why error) Feature {
 	return f
 }
 
-// readCrypto reads /proc/crypto. A kernel without the file, or a process that
-// may not see it (ProcSubset=pid), has no list; that is no error.
+// readCrypto reads /proc/crypto. If the kernel has no such file, or hides it from the
+// process (ProcSubset=pid), the list is empty and the error nil.
 func readCrypto() ([]Algorithm, error) {
 	f, err := os.Open("/proc/crypto")
 	if errors.Is(err, fs.ErrNotExist) {

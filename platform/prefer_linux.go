@@ -14,46 +14,46 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Which implementation of gcm(aes) the kernel picks is a matter of their priorities, for
-// all of the system: kernel TLS cannot be told. So who wants another one has to raise the
-// priority of that, and what was so before has to come back when he has gone.
+// The kernel selects the implementation of gcm(aes) by priority, for the whole system: kernel
+// TLS has no way to choose another. A process that wants another driver must therefore raise
+// that driver's priority, and the old priority must be restored when the process has ended.
 
-// PreferenceDir is where it is noted who has raised what; it is gone after a reboot, as
-// the priorities are.
+// PreferenceDir is the directory of the state file with the raised priority. A reboot removes
+// it, and resets the priorities too.
 const PreferenceDir = "/run/uringhttpd"
 
 var (
-	// ErrNoSuchDriver is Prefer's error if there is nothing to prefer.
+	// ErrNoSuchDriver is the error of Prefer if the kernel has no driver of the wanted kind.
 	ErrNoSuchDriver = errors.New("the kernel has no such driver of gcm(aes)")
-	// ErrNotAllowed is wrapped by the errors of those who may not change priorities.
+	// ErrNotAllowed is wrapped by errors that mean that the process may not change priorities.
 	ErrNotAllowed = errors.New("this needs CAP_NET_ADMIN")
-	// ErrInUse is the error of those who are not alone.
+	// ErrInUse is the error of an operation that requires exclusive use.
 	ErrInUse = errors.New("another process counts on what the kernel picks for gcm(aes)")
 )
 
-// A Preference is the right to change what the kernel picks for gcm(aes), or to count on
-// it. It is a lock on a file, which ends with the process.
+// A Preference is the right to change the selected driver of gcm(aes) (an exclusive lock), or
+// to rely on it staying selected (a shared lock). The lock is on a file and ends with the process.
 type Preference struct {
 	kernel cryptoKernel
 	dir    string
 	lock   *os.File
 	alone  bool
-	left   error // why what an earlier process has changed is not taken back
+	left   error // why the priority change of an earlier process could not be reverted
 	raised *Raised
 }
 
-// cryptoKernel is what a Preference needs of the kernel.
+// cryptoKernel is the part of the kernel that a Preference uses.
 type cryptoKernel interface {
-	// algorithms lists those called gcm(aes), the one that is picked first. The error is
-	// that it cannot be told which are hardware.
+	// algorithms lists the drivers of gcm(aes), the selected driver first. An error means that
+	// the list, or the flag that marks hardware, cannot be read.
 	algorithms() ([]Algorithm, error)
 	setPriority(driver string, priority int) error
-	// instantiate makes a gcm(aes) that no engine has a part in, if there is none yet: the
-	// kernel makes none while it has another.
+	// instantiate creates a gcm(aes) without a part computed by an engine, if there is none yet:
+	// the kernel does not create it by itself while it has another gcm(aes).
 	instantiate() error
 }
 
-// A Raised is a driver whose priority was raised, as it is noted.
+// A Raised is a driver whose priority was raised, as stored in the state file.
 type Raised struct {
 	Driver string `json:"driver"`
 	Before int    `json:"before"`
@@ -66,11 +66,11 @@ const (
 	lockPoll = 100 * time.Millisecond
 )
 
-// OpenPreference joins those who count on what the kernel picks. If nobody else does, what
-// an earlier process has changed and not taken back is taken back now; an error that this
-// failed comes with a Preference all the same, which changes nothing. Without the right to
-// use PreferenceDir, or if another process is about to change something for longer than
-// patience, there is none.
+// OpenPreference takes the lock on the selected driver of gcm(aes). If no other process holds
+// it, OpenPreference first reverts a priority change that an earlier process has left behind; if
+// that fails, it returns the error together with a Preference, which then changes nothing. It
+// returns no Preference if this process may not use PreferenceDir, or if another process holds
+// the lock exclusively for longer than patience (ErrInUse).
 func OpenPreference(patience time.Duration) (*Preference, error) {
 	return openPreference(kernelCrypto{}, PreferenceDir, patience)
 }
@@ -82,15 +82,15 @@ func openPreference(k cryptoKernel, dir string, patience time.Duration) (*Prefer
 	name := filepath.Join(dir, lockName)
 	const flags = unix.O_NOFOLLOW | unix.O_NONBLOCK
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|flags, 0o644)
-	if errors.Is(err, fs.ErrPermission) { // root has made it; to lock it, it need not be written to
+	if errors.Is(err, fs.ErrPermission) { // root has created it; locking it needs no write permission
 		f, err = os.OpenFile(name, os.O_RDONLY|flags, 0)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("platform: %w", err)
 	}
 	p := &Preference{kernel: k, dir: dir, lock: f}
-	// flock(2) cannot wait for a time. Who is alone is so for the time of a start, or of a
-	// measurement.
+	// Poll, since flock(2) has no timeout. A process holds the lock exclusively only during its
+	// start or a measurement.
 	for end := time.Now().Add(patience); ; time.Sleep(lockPoll) {
 		switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err {
 		case nil:
@@ -112,26 +112,29 @@ func openPreference(k cryptoKernel, dir string, patience time.Duration) (*Prefer
 	}
 }
 
-// Alone tells whether nobody else counts on what the kernel picks. So it stays until
-// Share.
+// Alone reports whether this process holds the lock exclusively: no other process relies on the
+// selected driver. It stays true until Share.
 func (p *Preference) Alone() bool { return p.alone }
 
-// Changed tells whether something that Prefer has changed was not taken back.
+// Changed reports whether Prefer has changed a priority that was not reverted.
 func (p *Preference) Changed() bool { return p.raised != nil }
 
-// MayPrefer tells whether this process has the right to change priorities.
+// MayPrefer reports whether this process may change priorities (CAP_NET_ADMIN).
 func MayPrefer() bool { return readStatus().has(capNetAdmin) }
 
-// Share lets others count on what is picked now.
+// Share downgrades the lock so that other processes can rely on the selected driver too.
 func (p *Preference) Share() error {
 	p.alone = false
 	return os.NewSyscallError("flock", unix.Flock(int(p.lock.Fd()), unix.LOCK_SH))
 }
 
-// Prefer has the kernel pick hardware for gcm(aes), or something that is not. It returns
-// the driver that was raised for that, nil if it is picked as it is. It connections that are set
-// up later. The kernel also unregisters algorithms that are made of the one that is raised,
-// as IPsec has some; they are made anew when they are used.
+// Prefer raises the priority of a driver so that the kernel selects hardware for gcm(aes), or
+// a driver that is not hardware. It returns the raised driver, or nil if none had to be raised.
+// Only connections set up later are affected. The kernel also unregisters the algorithms that are
+// built from the raised driver, such as some of IPsec's, and recreates them at their next use.
+//
+// The error wraps ErrInUse without an exclusive lock, ErrNoSuchDriver if there is no driver of
+// that kind, and ErrNotAllowed without CAP_NET_ADMIN.
 func (p *Preference) Prefer(hardware bool) (*Raised, error) {
 	all, err := p.kernel.algorithms()
 	if err != nil {
@@ -163,7 +166,7 @@ func (p *Preference) Prefer(hardware bool) (*Raised, error) {
 		return nil, fmt.Errorf("platform: %s has the highest priority that there is", all[0].Driver)
 	}
 	r := &Raised{Driver: all[i].Driver, Before: all[i].Priority, After: all[0].Priority + 1}
-	if err := p.note(r); err != nil { // first, so that it is never lost
+	if err := p.note(r); err != nil { // before the change, so that the old priority is never lost
 		return nil, err
 	}
 	p.raised = r
@@ -173,7 +176,8 @@ func (p *Preference) Prefer(hardware bool) (*Raised, error) {
 	return r, nil
 }
 
-// Undo takes back what Prefer changed, unless somebody else has changed it meanwhile.
+// Undo reverts the priority change of Prefer, unless another process has set the priority again
+// meanwhile.
 func (p *Preference) Undo() error {
 	if p.raised == nil {
 		return nil
@@ -185,8 +189,8 @@ func (p *Preference) Undo() error {
 	return nil
 }
 
-// Close is the end of counting on what is picked. The last one takes back what was
-// changed, also by others of this user.
+// Close releases the lock. If no other process holds it, Close reverts the priority change in the
+// state file, also that of another process of this user.
 func (p *Preference) Close() error {
 	defer p.lock.Close()
 	if !p.alone && unix.Flock(int(p.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
@@ -195,7 +199,7 @@ func (p *Preference) Close() error {
 	return p.restore()
 }
 
-// restore takes back what an earlier process has changed.
+// restore reverts the priority change in the state file, if there is one.
 func (p *Preference) restore() error {
 	r, err := p.noted()
 	if r == nil || err != nil {
@@ -220,7 +224,7 @@ func (p *Preference) takeBack(r *Raised) error {
 	return nil
 }
 
-// priorityOf is a driver's, or -1.
+// priorityOf returns the priority of a driver, or -1 if it is not in all.
 func priorityOf(all []Algorithm, driver string) int {
 	for _, a := range all {
 		if a.Driver == driver {
@@ -230,8 +234,8 @@ func priorityOf(all []Algorithm, driver string) int {
 	return -1
 }
 
-// noted reads the note of an earlier process; nil if there is none. One that cannot be
-// understood is none: it was not finished before the kernel was told.
+// noted reads the state file of an earlier process; nil if there is none. A file that does not
+// parse counts as none: the process ended while writing it, before it changed the priority.
 func (p *Preference) noted() (*Raised, error) {
 	data, err := ReadNote(filepath.Join(p.dir, noteName))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -11,29 +11,30 @@ import (
 	"uringhttpd/uring"
 )
 
-// SendTest is the outcome of a test of io_uring: whether a send on one of its threads
-// (IOSQE_ASYNC) that must not wait (MSG_DONTWAIT) answers EAGAIN if there is no room.
+// SendTest is the outcome of a test of io_uring: whether a non-blocking send (MSG_DONTWAIT) on a
+// worker thread (IOSQE_ASYNC) completes with EAGAIN if the socket's buffer is full.
 type SendTest string
 
 const (
-	SendsUntested   SendTest = "" // or the test could not be made
+	SendsUntested   SendTest = "" // not tested, or the test could not run
 	SendsAnswered   SendTest = "answered"
 	SendsUnanswered SendTest = "unanswered"
 )
 
-// sendTestTime is how long the answer may take. It comes at once; a thread of the kernel that is
-// late on a busy board must not look like the defect.
+// sendTestTime is how long the completion may take. It normally comes at once; the time is long so
+// that a worker thread that is late on a busy board does not look like the defect.
 const sendTestTime = time.Second
 
-// Sends tests sends, unless the outcome is known. It takes sendTestTime on a kernel with the defect.
+// Sends returns the outcome of the test of sends, and runs the test if the outcome is not known. The
+// test takes sendTestTime on a kernel with the defect.
 func (r *Rings) Sends() SendTest {
 	r.lock.Lock()
 	defer r.lock.Unlock()
 	if r.sends != SendsUntested {
 		return r.sends
 	}
-	// An error means that the test could not be made, or that its ring could not be closed. The
-	// latter does not change an outcome.
+	// An error means that the test could not run, or that its ring could not be closed. The latter
+	// does not change the outcome.
 	_ = r.on(func(ring *uring.Ring) (err error) {
 		r.sends, err = testSendOn(ring)
 		return err
@@ -41,8 +42,8 @@ func (r *Rings) Sends() SendTest {
 	return r.sends
 }
 
-// testSendOn is testSend with a pair of sockets of which one has no room. Nothing of it is in the
-// ring at the end, unless the kernel holds on to what has no reason to wait any more.
+// testSendOn runs testSend on a socket pair with a full send buffer. At its end the ring has no
+// operation in flight, unless the kernel keeps a send that no longer has a reason to wait.
 func testSendOn(ring *uring.Ring) (SendTest, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -54,11 +55,11 @@ func testSendOn(ring *uring.Ring) (SendTest, error) {
 		return SendsUntested, err
 	}
 	outcome, err := testSend(ring, pair[0], sendTestTime)
-	// A send that waits for room ends by this, and Close of the ring cancels it, too.
+	// The shutdown ends a send that waits for room; closing the ring cancels it too.
 	return outcome, errors.Join(err, os.NewSyscallError("shutdown", unix.Shutdown(pair[0], unix.SHUT_RDWR)))
 }
 
-// fill sends until there is no room.
+// fill sends until the socket's buffer is full.
 func fill(fd int) error {
 	block := make([]byte, 4096)
 	for {
@@ -72,14 +73,14 @@ func fill(fd int) error {
 	}
 }
 
-// A sender is what testSend needs of a ring.
+// A sender is the part of a ring that testSend uses.
 type sender interface {
 	Push(op uring.Op, token uint64) (uring.Handle, error)
 	Wait(timeout time.Duration, fn func(uring.Completion)) error
 }
 
-// testSend sends on a socket without room, and waits for the answer until limit has passed. The
-// error says why that is no outcome.
+// testSend sends on a socket with a full buffer, and waits for the completion until limit has
+// passed. The error says why the test has no outcome.
 func testSend(ring sender, fd int, limit time.Duration) (SendTest, error) {
 	if _, err := ring.Push(uring.Send(fd, []byte("x"), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL).Async(), 1); err != nil {
 		return SendsUntested, err

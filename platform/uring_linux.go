@@ -14,21 +14,22 @@ import (
 	"uringhttpd/uring"
 )
 
-// Rings is what this process may do with io_uring. An answer is remembered, since a process
-// may give up the making of rings later.
+// Rings probes the use of io_uring by this process. It caches the answers, since a process may
+// give up the right to make rings later.
 type Rings struct {
 	open    func() (*uring.Ring, error)
 	lock    sync.Mutex
 	feature Feature // the zero Feature until there is an answer
 	sends   SendTest
-	kept    []*uring.Ring // that could not be closed: the kernel may still use their memory
+	kept    []*uring.Ring // rings that could not be closed: the kernel may still use their memory
 }
 
-// NewRings returns Rings that asks by means of open, which makes a ring as the program itself
-// does, on the calling thread.
+// NewRings returns a Rings that probes with open, which makes a ring on the calling thread in the
+// same way as the program itself.
 func NewRings(open func() (*uring.Ring, error)) *Rings { return &Rings{open: open} }
 
-// Feature tries a ring, unless the answer is known.
+// Feature reports whether a ring can be made and used. It probes unless the answer is known; an
+// inconclusive answer is not cached.
 func (r *Rings) Feature() Feature {
 	r.lock.Lock()
 	defer r.lock.Unlock()
@@ -41,8 +42,8 @@ func (r *Rings) Feature() Feature {
 	return r.feature
 }
 
-// on makes a ring, calls f with it and closes it, on a thread that ends then: the ring belongs to
-// it, and the kernel keeps the limits of the ring's workers with it.
+// on makes a ring, calls f with it and closes it, on a thread of its own that ends afterwards: the
+// ring belongs to that thread, and the kernel stores the limits of the ring's workers there.
 func (r *Rings) on(f func(*uring.Ring) error) error {
 	result := make(chan error)
 	go func() {
@@ -60,12 +61,12 @@ func (r *Rings) on(f func(*uring.Ring) error) error {
 	return <-result
 }
 
-// uringFacts is what tells the causes of one errno apart.
+// uringFacts are the facts that distinguish the causes of an errno.
 type uringFacts struct {
-	disabled int  // sysctl kernel.io_uring_disabled (Linux 6.6); -1 where there is none
-	group    int  // sysctl kernel.io_uring_group; -1 where it is unset or there is none
+	disabled int  // sysctl kernel.io_uring_disabled (Linux 6.6); -1 if it does not exist
+	group    int  // sysctl kernel.io_uring_group; -1 if it is unset or does not exist
 	inGroup  bool // this process belongs to group
-	seccomp  bool // a seccomp filter is on this process
+	seccomp  bool // a seccomp filter applies to this process
 	process  status
 }
 
@@ -77,7 +78,7 @@ func readUringFacts() uringFacts {
 	}
 	f.seccomp = f.process.seccomp == seccompFilter
 	if f.group >= 0 {
-		groups, _ := os.Getgroups() // none known is no member
+		groups, _ := os.Getgroups() // no known group means no member
 		f.inGroup = os.Getegid() == f.group
 		for _, g := range groups {
 			f.inGroup = f.inGroup || g == f.group
@@ -88,8 +89,7 @@ func readUringFacts() uringFacts {
 
 const seccompRemedy = "allow io_uring_setup, io_uring_enter and io_uring_register in SystemCallFilter= of the unit, or in the container's seccomp profile"
 
-// refused is the system call that a ring was refused by, with its purpose in parentheses, and
-// the kernel's answer.
+// refused returns the system call that failed, with its purpose in parentheses, and the errno.
 func refused(err error) (call string, errno unix.Errno) {
 	var feature *uring.FeatureError
 	var syscall *os.SyscallError
@@ -157,10 +157,10 @@ func uringFeature(err error, f uringFacts) Feature {
 	}
 }
 
-// uringHidden explains ENOSYS. Some container runtimes answer it for calls that their filter
-// does not list.
+// uringHidden explains ENOSYS. The filters of some container runtimes return it for calls that
+// they do not list.
 func uringHidden(call string, f uringFacts) Feature {
-	// Calls other than the first, and the sysctl, prove that the kernel has io_uring.
+	// A failure of a call other than io_uring_setup, and the sysctl, prove that the kernel has io_uring.
 	if f.seccomp && (call != setupCall || f.disabled >= 0) {
 		return Feature{Reason: "a seccomp filter hides " + call + " from this process", Remedy: seccompRemedy}
 	}
@@ -181,9 +181,8 @@ func uringHidden(call string, f uringFacts) Feature {
 	return r
 }
 
-// uringForbidden tells the causes of EPERM and EACCES apart. The sysctl, which concerns
-// io_uring_setup alone, is looked at first: where it forbids, lifting a filter as well would
-// not help.
+// uringForbidden distinguishes the causes of EPERM and EACCES. It checks the sysctl, which applies
+// only to io_uring_setup, first: if the sysctl forbids the call, lifting a filter would not help.
 func uringForbidden(call string, errno unix.Errno, f uringFacts) Feature {
 	switch {
 	case call != setupCall:

@@ -1,9 +1,9 @@
 package uring
 
-// The kernel's binary interface: include/uapi/linux/io_uring.h. All of it that
-// this package uses stands here. Sizes and offsets are checked by abi_test.go
-// on every architecture; every field is placed so that the layout is the same
-// where a uint64 aligns to 4 bytes (GOARCH=arm, 386) and where it aligns to 8.
+// This file holds the whole kernel ABI that this package uses, of
+// include/uapi/linux/io_uring.h. Sizes and offsets are checked by abi_test.go on
+// every architecture; every field is placed so that the layout is the same where a
+// uint64 aligns to 4 bytes (GOARCH=arm, 386) and where it aligns to 8.
 
 // Operation codes, enum io_uring_op.
 const (
@@ -57,8 +57,8 @@ const (
 	allowFlags    = 2 // IORING_RESTRICTION_SQE_FLAGS_ALLOWED
 )
 
-// sqe is struct io_uring_sqe, 64 bytes. The names are those of the members of
-// its unions that the operations here use.
+// sqe is struct io_uring_sqe, 64 bytes. Its fields are named after the union members
+// that the operations here use.
 type sqe struct {
 	opcode     uint8
 	flags      uint8
@@ -126,7 +126,7 @@ type kernelTimespec struct {
 }
 
 // maxWorkers is the argument of IORING_REGISTER_IOWQ_MAX_WORKERS: two __u32, for
-// enum io_wq_type's IO_WQ_BOUND and IO_WQ_UNBOUND. 0 leaves a number as it is.
+// enum io_wq_type's IO_WQ_BOUND and IO_WQ_UNBOUND. 0 leaves a limit unchanged.
 type maxWorkers [2]uint32
 
 // probe is struct io_uring_probe with room for 64 struct io_uring_probe_op.

@@ -1,43 +1,42 @@
 // Package uring drives one io_uring of the Linux kernel from one thread.
 //
 // It is for programs with an event loop of their own: the loop pushes
-// operations, waits, and is handed their completions. There is no goroutine, no
-// channel and no callback inside. Only what a file server needs is here:
+// operations, waits, and receives their completions. The package has no goroutine,
+// no channel and no stored callback. It offers only the operations of a file server:
 // accept, recv, send, sendmsg, read, splice, poll, timeout, cancel and close.
 //
-// It is not a general binding of io_uring, and no poller for blocking code.
+// It is not a general binding of io_uring, and not a poller for blocking code.
 // Linux 6.1 is the oldest kernel it works on: the ring is made with
 // IORING_SETUP_SINGLE_ISSUER and IORING_SETUP_DEFER_TASKRUN, so that completion
 // work runs only while the owner waits, and never interrupts a system call with
-// a signal. (net/tls gives up a send that waits for memory when the thread has
-// a signal pending, sk_stream_wait_memory in net/core/stream.c, and the data is
-// gone.)
+// a signal. (If the thread has a signal pending, net/tls aborts a send that waits
+// for memory, sk_stream_wait_memory in net/core/stream.c, and the data is lost.)
 //
 // # Threads
 //
 // A Ring belongs to the operating system thread that made it: call
 // runtime.LockOSThread before New, and use the Ring from that goroutine only.
-// The kernel answers EEXIST to any other thread.
+// In any other thread the system calls fail with EEXIST.
 //
-// The kernel has threads of its own for what it cannot do without waiting, two
-// kinds of them (io_uring/io-wq.c). Bounded ones do operations that end by
-// themselves: reads and writes of regular files and block devices, closes.
-// Unbounded ones do those that may wait for another program: sends, receives and
-// every splice whose target is a pipe or a socket, also one that reads a file. They
-// end after some idle seconds, all but one of each kind. Without LimitWorkers there are up to four for each
-// processor of the first kind, and as many as RLIMIT_NPROC allows of the second.
+// The kernel runs operations that must wait on worker threads of its own, of two kinds
+// (io_uring/io-wq.c). Bounded workers run operations that end by themselves: closes,
+// and reads and writes of regular files and block devices. Unbounded workers run
+// operations that may wait for another program: sends, receives and every splice whose
+// target is a pipe or a socket, even if its source is a file. Idle workers end after
+// some seconds, except one of each kind. Without LimitWorkers there are up to four
+// bounded workers per processor, and as many unbounded workers as RLIMIT_NPROC allows.
 //
 // # Restrictions
 //
-// The kernel refuses whatever this package does not offer (IORING_REGISTER_RESTRICTIONS): a
-// program that has been taken over cannot make sockets or open files with its ring, past a
-// filter of system calls.
+// The kernel refuses all operations that this package does not offer
+// (IORING_REGISTER_RESTRICTIONS): a compromised program cannot use its ring to make
+// sockets or open files and so bypass a system call filter.
 //
 // # Memory
 //
 // The kernel reads and writes the memory of an operation until its completion.
-// The Ring holds a reference to it for as long, so the garbage collector cannot
-// take it away; the caller must not reuse it before then.
+// The Ring holds a reference to it until then, so the garbage collector does not
+// free it; the caller must not reuse it before then.
 //
 // # Debugging
 //

@@ -9,22 +9,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An Op is one operation, ready to be pushed on a Ring. The zero Op is not
-// valid; the functions below make them. Each names the system call whose
+// An Op is an operation, ready to be pushed on a Ring. The zero Op is not valid; the
+// functions below make an Op. The comment of each function names the system call whose
 // arguments and errors it shares.
 type Op struct {
 	sqe  sqe
-	hold unsafe.Pointer // the memory that the entry points to, held until the completion
+	hold unsafe.Pointer // memory that the entry points to, held until the completion
 }
 
-// Async has the kernel run the operation on a worker thread (IOSQE_ASYNC)
-// instead of trying it first on the thread that submits.
+// Async returns the operation with the flag IOSQE_ASYNC: the kernel runs it on a worker
+// thread instead of trying it first on the submitting thread.
 func (o Op) Async() Op {
 	o.sqe.flags |= sqeAsync
 	return o
 }
 
-// Accept takes a connection from the listening socket fd: accept4(2). flags are
+// Accept accepts a connection of the listening socket fd: accept4(2). flags are
 // SOCK_NONBLOCK and SOCK_CLOEXEC. The result is the new descriptor.
 func Accept(fd int, flags int) Op {
 	return Op{sqe: sqe{opcode: opAccept, fd: int32(fd), opFlags: uint32(flags)}}
@@ -37,20 +37,21 @@ func Recv(fd int, buf []byte, flags int) Op {
 	return memory(opRecv, fd, buf, 0, flags)
 }
 
-// Send sends buf: send(2). With MSG_DONTWAIT it answers EAGAIN instead of
-// waiting for room. The result is the number of bytes taken, which may be less
+// Send sends buf: send(2). With MSG_DONTWAIT it completes with EAGAIN instead of
+// waiting for room. The result is the number of bytes accepted, which may be less
 // than len(buf).
 func Send(fd int, buf []byte, flags int) Op {
 	return memory(opSend, fd, buf, 0, flags)
 }
 
-// Read reads into buf from offset off of the file fd: pread(2).
+// Read reads into buf from offset off, in bytes, of the file fd: pread(2). The result is
+// the number of bytes, 0 at the end of the file.
 func Read(fd int, buf []byte, off int64) Op {
 	return memory(opRead, fd, buf, uint64(off), 0)
 }
 
-// memory makes an operation on one buffer. A length above 1 GiB is cut to that,
-// as the kernel itself does at MAX_RW_COUNT.
+// memory returns an operation on a buffer. It truncates a length above 1 GiB to 1 GiB,
+// as the kernel itself truncates at MAX_RW_COUNT.
 func memory(opcode uint8, fd int, buf []byte, off uint64, flags int) Op {
 	p := unsafe.SliceData(buf)
 	return Op{
@@ -66,8 +67,8 @@ func memory(opcode uint8, fd int, buf []byte, off uint64, flags int) Op {
 	}
 }
 
-// A Message is what SendMsg sends: one buffer and its control data. It must not
-// be changed between Push and the completion.
+// A Message is the argument of SendMsg: a buffer and its control data. It must not be
+// changed between Push and the completion.
 type Message struct {
 	hdr     unix.Msghdr
 	iov     unix.Iovec
@@ -75,8 +76,8 @@ type Message struct {
 	control []byte
 }
 
-// NewMessage returns a message of payload with control (struct cmsghdr and
-// data, may be empty). It holds both slices; it does not copy them.
+// NewMessage returns a message of payload with control (struct cmsghdr and data, may
+// be empty). It keeps both slices without copying them.
 func NewMessage(payload, control []byte) *Message {
 	m := &Message{payload: payload, control: control}
 	m.iov.Base = unsafe.SliceData(payload)
@@ -90,13 +91,13 @@ func NewMessage(payload, control []byte) *Message {
 	return m
 }
 
-// Payload and Control are what NewMessage was given.
+// Payload returns the payload that was passed to NewMessage.
 func (m *Message) Payload() []byte { return m.payload }
 
-// Control is the control data.
+// Control returns the control data that was passed to NewMessage.
 func (m *Message) Control() []byte { return m.control }
 
-// SendMsg sends m: sendmsg(2).
+// SendMsg sends m: sendmsg(2). The result is the number of payload bytes accepted.
 func SendMsg(fd int, m *Message, flags int) Op {
 	p := unsafe.Pointer(&m.hdr)
 	return Op{
@@ -111,11 +112,11 @@ func SendMsg(fd int, m *Message, flags int) Op {
 	}
 }
 
-// Splice moves up to n bytes from in to out, one of which is a pipe, without
-// their passing through user space: splice(2). An offset of -1 stands for a
-// pipe or socket, or for a file's own position. flags are SPLICE_F_*. It always
-// runs on one of the kernel's worker threads. The result may be less than n,
-// and is 0 at the end of in.
+// Splice moves up to n bytes from in to out, at least one a pipe, without copying them
+// through user space: splice(2). An offset of -1 is required for a pipe or socket, and
+// means the current position for a file. flags are SPLICE_F_*. A splice always runs on
+// a worker thread of the kernel. The result may be less than n, and is 0 at the end of
+// in.
 func Splice(in int, offIn int64, out int, offOut int64, n uint32, flags int) Op {
 	return Op{sqe: sqe{
 		opcode:     opSplice,
@@ -128,13 +129,14 @@ func Splice(in int, offIn int64, out int, offOut int64, n uint32, flags int) Op 
 	}}
 }
 
-// Poll waits until fd has one of events (POLLIN, POLLOUT, ...): poll(2), once.
-// The result is the set of events that are there, POLLERR and POLLHUP included.
+// Poll waits until fd has any of events (POLLIN, POLLOUT, ...): poll(2), once.
+// The result is the set of pending events, POLLERR and POLLHUP included.
 func Poll(fd int, events uint32) Op {
 	return Op{sqe: sqe{opcode: opPollAdd, fd: int32(fd), opFlags: events}}
 }
 
-// Timeout completes with ETIME when d has passed on CLOCK_MONOTONIC.
+// Timeout completes with ETIME when d has passed on CLOCK_MONOTONIC. A negative d counts
+// as 0.
 func Timeout(d time.Duration) Op {
 	ts := timespec(d)
 	return Op{
@@ -143,10 +145,10 @@ func Timeout(d time.Duration) Op {
 	}
 }
 
-// Cancel ends the operation that Push returned h for, which then completes with
-// ECANCELED (EINTR when it was running on a worker), unless it completed by
-// itself before. Cancel itself completes with 0, with ENOENT when h was not
-// found, or with EALREADY when it runs and may or may not be stopped.
+// Cancel cancels the operation for which Push returned h. That operation completes with
+// ECANCELED (EINTR if it was running on a worker), unless it has completed by itself
+// before. Cancel itself completes with 0, with ENOENT if h was not found, or with
+// EALREADY if the operation is running and may or may not be stopped.
 func Cancel(h Handle) Op {
 	return Op{sqe: sqe{opcode: opAsyncCancel, fd: -1, addr: uint64(h)}}
 }

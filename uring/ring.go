@@ -13,12 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A FeatureError says that this kernel, or the rules this process runs under,
-// do not give what the ring needs. errors.Is(err, errors.ErrUnsupported) holds.
+// A FeatureError means that a feature that the ring needs is missing in this kernel, or
+// forbidden to this process. errors.Is(err, errors.ErrUnsupported) holds.
 type FeatureError struct {
-	Feature string     // that the ring needs
-	Call    string     // the system call that was refused; "" where Errno is 0
-	Errno   unix.Errno // of Call; 0 where the kernel tells that it lacks Feature
+	Feature string     // the missing feature
+	Call    string     // system call that failed; "" if Errno is 0
+	Errno   unix.Errno // error of Call; 0 if the kernel reports that it lacks Feature
 }
 
 func (e *FeatureError) Error() string {
@@ -37,17 +37,17 @@ func (e *FeatureError) Unwrap() error {
 	return e.Errno
 }
 
-// A Handle names an operation between Push and its completion.
+// A Handle identifies an operation between Push and its completion.
 type Handle uint64
 
-// A Completion is the end of one operation.
+// A Completion is the result of an operation.
 type Completion struct {
-	Token  uint64 // as given to Push
-	Result int32  // what the system call would return; a negated errno on failure
+	Token  uint64 // as passed to Push
+	Result int32  // return value of the equivalent system call; a negated errno on failure
 	Flags  uint32 // IORING_CQE_F_*
 }
 
-// Errno returns the error of a failed operation, else 0.
+// Errno returns the error of a failed operation, and 0 otherwise.
 func (c Completion) Errno() unix.Errno {
 	if c.Result < 0 {
 		return unix.Errno(-c.Result)
@@ -55,15 +55,15 @@ func (c Completion) Errno() unix.Errno {
 	return 0
 }
 
-// slot is what the Ring remembers of an operation in flight.
+// slot is the Ring's state of an operation in flight.
 type slot struct {
 	token uint64
 	hold  unsafe.Pointer
-	next  int32  // the next free slot; used only while this one is free
-	gen   uint32 // grows at each use, so that an old Handle never names a new operation
+	next  int32  // next free slot; used only while this slot is free
+	gen   uint32 // incremented at each use, so that an old Handle never identifies a new operation
 }
 
-// A Ring is one io_uring. See the package's comment for its rules.
+// A Ring is an io_uring. The package comment states its rules on threads and memory.
 type Ring struct {
 	fd   int
 	mem  []byte // both rings: IORING_FEAT_SINGLE_MMAP
@@ -75,19 +75,19 @@ type Ring struct {
 	sqEntries               uint32
 	cqBase                  unsafe.Pointer
 
-	tail   uint32 // entries written, of which the kernel knows *sqTail
-	queued uint32 // entries written and not yet taken by the kernel
+	tail   uint32 // entries written, of which *sqTail are published to the kernel
+	queued uint32 // entries written and not yet consumed by the kernel
 
 	slots    []slot
-	free     int32 // head of the list of free slots, -1 at its end
+	free     int32 // head of the list of free slots; -1 if it is empty
 	inFlight int
-	waiting  bool // Wait is calling its function
+	waiting  bool // Wait is calling its fn
 
 	arg getEventsArg
 	ts  kernelTimespec
 }
 
-// required lists the operations this package offers; New fails without one.
+// required lists the operations that this package offers; New fails if any is missing.
 var required = [...]struct {
 	code uint8
 	name string
@@ -97,11 +97,10 @@ var required = [...]struct {
 	{opRead, "IORING_OP_READ"}, {opSend, "IORING_OP_SEND"}, {opRecv, "IORING_OP_RECV"}, {opSplice, "IORING_OP_SPLICE"},
 }
 
-// New makes a ring with room for entries operations between two calls of Wait
-// (rounded up to a power of two, and clamped at 32768) and four times
-// as many completions (at most 65536); more completions than that are kept by the
-// kernel until there is room. The error is a *FeatureError where the kernel refuses,
-// and os.ErrInvalid for 0 entries.
+// New makes a ring with room for entries operations between two calls of Wait (rounded
+// up to a power of two, and clamped at 32768) and four times as many completions (at
+// most 65536). The kernel keeps further completions until there is room. The error is a
+// *FeatureError if the kernel refuses the ring, and wraps os.ErrInvalid for 0 entries.
 func New(entries uint32) (*Ring, error) {
 	if entries == 0 {
 		return nil, fmt.Errorf("uring: a ring needs at least 1 entry: %w", os.ErrInvalid)
@@ -118,7 +117,7 @@ func New(entries uint32) (*Ring, error) {
 		return nil, &FeatureError{"IORING_SETUP_SINGLE_ISSUER and IORING_SETUP_DEFER_TASKRUN (Linux 6.1)", "io_uring_setup", errno}
 	case unix.ENOSYS, unix.EPERM, unix.EACCES:
 		return nil, &FeatureError{"io_uring", "io_uring_setup", errno}
-	default: // ENOMEM, EMFILE, ENFILE: nothing is missing but room
+	default: // such as ENOMEM, EMFILE and ENFILE: out of resources, but no feature is missing
 		return nil, fmt.Errorf("uring: %w", os.NewSyscallError("io_uring_setup", errno))
 	}
 	r := &Ring{fd: int(fd), free: -1}
@@ -130,7 +129,8 @@ func New(entries uint32) (*Ring, error) {
 	return r, nil
 }
 
-// open maps the rings of p and checks that the operations are there.
+// open checks that the features and operations exist, restricts the ring, and maps the
+// rings of p.
 func (r *Ring) open(p *params) error {
 	if missing := uint32(featSingleMmap|featNoDrop|featExtArg) &^ p.features; missing != 0 {
 		return &FeatureError{Feature: fmt.Sprintf("the io_uring features %#x", missing)}
@@ -155,7 +155,7 @@ func (r *Ring) open(p *params) error {
 	r.sqMask, r.cqMask = *r.word(p.sqOff.ringMask), *r.word(p.cqOff.ringMask)
 	r.sqEntries = p.sqEntries
 	r.cqBase = unsafe.Pointer(&r.mem[p.cqOff.cqes])
-	for i := uint32(0); i < p.sqEntries; i++ { // entry i of the queue is always entry i of the table
+	for i := uint32(0); i < p.sqEntries; i++ { // index i of the queue always refers to entry i of the table
 		*r.word(p.sqOff.array + 4*i) = i
 	}
 	r.tail = atomic.LoadUint32(r.sqTail)
@@ -179,9 +179,9 @@ func (r *Ring) probe() error {
 	return nil
 }
 
-// restrict has the kernel refuse whatever this package does not offer, and then lets the ring
-// work. A filter of system calls (seccomp) does not see what a ring does, and operations exist
-// that make sockets and open files.
+// restrict makes the kernel refuse all operations that this package does not offer, and then
+// enables the ring. A system call filter (seccomp) does not see the operations of a ring, and some
+// of them make sockets and open files.
 func (r *Ring) restrict() error {
 	allowed := []restriction{{opcode: allowRegister, what: registerMaxWorkers}, {opcode: allowFlags, what: sqeAsync}}
 	for _, op := range required {
@@ -199,8 +199,8 @@ func (r *Ring) restrict() error {
 }
 
 const (
-	pushTries = 20                    // before Push gives up on a kernel that takes nothing
-	pause     = 10 * time.Millisecond // for a kernel that has no memory for entries
+	pushTries = 20                    // attempts of Push to submit a full queue
+	pause     = 10 * time.Millisecond // wait while the kernel has no memory for entries
 )
 
 var (
@@ -208,13 +208,13 @@ var (
 	errNested = errors.New("uring: called by the function that Wait or Close calls for a completion; return from it first")
 )
 
-// InFlight is the number of operations pushed and not yet completed.
+// InFlight returns the number of operations pushed and not yet completed.
 func (r *Ring) InFlight() int { return r.inFlight }
 
-// Push queues op. The kernel sees it at the next Wait, or now when the queue is
-// full. An error says that the kernel takes none of a full queue (EBUSY; a later Push
-// may succeed), or that the ring is closed (os.ErrClosed). The token comes back in the
-// Completion.
+// Push queues op. The next Wait submits it to the kernel; if the queue is full, Push
+// submits the queue first. The error wraps EBUSY if the kernel accepts no entry of a full
+// queue (a later Push may succeed), and os.ErrClosed if the ring is closed. The Completion
+// returns token.
 func (r *Ring) Push(op Op, token uint64) (Handle, error) {
 	if r.closed() {
 		return 0, errClosed
@@ -223,9 +223,9 @@ func (r *Ring) Push(op Op, token uint64) (Handle, error) {
 		if try == pushTries {
 			return 0, fmt.Errorf("uring: the submission queue is full and the kernel takes nothing: %w", unix.EBUSY)
 		}
-		// The first try takes no time. If the kernel has no memory for more
-		// entries, each further one waits for the next completion, which frees some.
-		// Completions that are there already free nothing.
+		// The first try does not wait. If the kernel has no memory for more entries,
+		// each further try waits for the next completion, which frees some. Completions
+		// that are already in the queue free nothing.
 		starved, err := r.enter(r.queued, 0, 0)
 		if err == nil && starved {
 			_, err = r.enter(0, r.available()+1, time.Duration(try)*pause)
@@ -254,12 +254,12 @@ func (r *Ring) Push(op Op, token uint64) (Handle, error) {
 	return h, nil
 }
 
-// Wait submits what was pushed, waits until at least one operation completes or
-// timeout has passed (negative: no limit), and calls fn for each completion that
-// is there. fn may Push; Wait and Close return an error if fn calls them. Wait
-// returns nil without a call of fn when the time is up, a signal came, or the kernel
-// has had no memory for more entries for some milliseconds: they stay queued, and
-// the next call submits them. After Close the error is os.ErrClosed.
+// Wait submits the pushed operations, waits until at least one operation completes or
+// timeout has passed (negative: no limit), and calls fn for each completion in the
+// queue. fn may call Push; Wait and Close return an error if fn calls them. Wait returns
+// nil without a call of fn if the timeout has passed, if a signal was received, or if the
+// kernel has had no memory for more entries for some milliseconds: these stay queued, and
+// the next call submits them. After Close the error wraps os.ErrClosed.
 func (r *Ring) Wait(timeout time.Duration, fn func(Completion)) error {
 	if r.closed() {
 		return errClosed
@@ -278,8 +278,8 @@ func (r *Ring) Wait(timeout time.Duration, fn func(Completion)) error {
 	}
 	r.waiting = true
 	defer func() { r.waiting = false }()
-	// Only what is there now: completions that fn's own operations bring wait
-	// for the next call, so one busy client cannot hold the loop here.
+	// Handle only the completions present now. Completions of operations that fn pushes
+	// wait for the next call, so a busy client cannot hold the loop here.
 	tail := atomic.LoadUint32(r.cqTail)
 	for head := atomic.LoadUint32(r.cqHead); head != tail; {
 		e := *(*cqe)(unsafe.Add(r.cqBase, uintptr(head&r.cqMask)*unsafe.Sizeof(cqe{})))
@@ -290,21 +290,22 @@ func (r *Ring) Wait(timeout time.Duration, fn func(Completion)) error {
 	return nil
 }
 
-// available is the number of completions that the kernel has put into the queue.
+// available returns the number of completions in the queue.
 func (r *Ring) available() uint32 { return atomic.LoadUint32(r.cqTail) - atomic.LoadUint32(r.cqHead) }
 
-// closed also holds for the zero Ring, whose descriptor would be 0.
+// closed reports whether the ring is closed. It is also true for the zero Ring, whose
+// descriptor would be 0.
 func (r *Ring) closed() bool { return r.mem == nil }
 
-// submit submits all entries, and waits for one completion, or for a part of timeout
-// if the kernel has no memory for the entries.
+// submit submits all entries and waits for a completion until timeout has passed. If the
+// kernel has no memory for the entries, it waits at most for pause.
 func (r *Ring) submit(timeout time.Duration) error {
 	starved, err := r.enter(r.queued, 1, timeout)
 	if err != nil || !starved {
 		return err
 	}
 	// The call has neither waited nor run completion work (io_uring_enter in
-	// io_uring/io_uring.c), and a completion may be the only thing that frees memory.
+	// io_uring/io_uring.c), and perhaps only a completion frees memory.
 	if timeout < 0 || timeout > pause {
 		timeout = pause
 	}
@@ -313,9 +314,9 @@ func (r *Ring) submit(timeout time.Duration) error {
 }
 
 // enter submits n entries, and waits until want completions are in the queue or
-// timeout has passed: negative for no limit, 0 for no wait. The kernel runs the
-// deferred completion work here, and only here. enter reports whether the kernel had
-// no memory for the entries.
+// timeout has passed (negative: no limit; 0: no wait). The kernel runs the deferred
+// completion work here, and only here. starved reports whether the kernel had no memory
+// for the entries.
 func (r *Ring) enter(n, want uint32, timeout time.Duration) (starved bool, err error) {
 	atomic.StoreUint32(r.sqTail, r.tail)
 	r.arg = getEventsArg{}
@@ -325,9 +326,10 @@ func (r *Ring) enter(n, want uint32, timeout time.Duration) (starved bool, err e
 		r.ts = *timespec(timeout)
 		r.arg.ts = uint64(uintptr(unsafe.Pointer(&r.ts)))
 	}
-	// The scheduler is told of each call, since any may take long: an entry, or completion work of
-	// one that is in flight, may encrypt some 64 KiB. A raw call saves 20 to 50 ns of 1.5 to 2 µs
-	// (BenchmarkEnter, 1 and 4 entries), but while it runs the garbage collector waits for its end.
+	// The call is not a raw system call, so that the Go scheduler knows of it, since any call may
+	// take long: an entry, or the completion work of an operation in flight, may encrypt some
+	// 64 KiB. A raw call would save 20 to 50 ns of 1.5 to 2 µs (BenchmarkEnter, 1 and 4 entries),
+	// but the garbage collector would have to wait for its end.
 	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), uintptr(want),
 		enterGetEvents|enterExtArg, uintptr(unsafe.Pointer(&r.arg)), unsafe.Sizeof(r.arg))
 	r.queued = r.tail - atomic.LoadUint32(r.sqHead)
@@ -340,7 +342,7 @@ func (r *Ring) enter(n, want uint32, timeout time.Duration) (starved bool, err e
 	return false, fmt.Errorf("uring: %w", os.NewSyscallError("io_uring_enter", errno))
 }
 
-// complete frees the slot of e.
+// complete frees the slot of e and returns its Completion.
 func (r *Ring) complete(e cqe) Completion {
 	i := uint32(e.userData)
 	s := &r.slots[i]
@@ -355,15 +357,15 @@ func (r *Ring) complete(e cqe) Completion {
 	return c
 }
 
-// closeTime is how long Close waits for operations that it cancelled.
+// closeTime is how long Close waits for the operations that it cancels.
 const closeTime = 5 * time.Second
 
-// Close cancels what is in flight, waits for it, and frees the ring. It calls fn
-// for each completion: an accept or a close may have succeeded. If an
-// operation does not end in five seconds (a disk that hangs), Close returns an
-// error and the ring and the memory of that operation stay as they are, since
-// the kernel may still write to it: keep r for as long as the process lives, or
-// call Close again. Once it has freed the ring, Close returns os.ErrClosed.
+// Close cancels the operations in flight, waits for them, and frees the ring. It calls
+// fn for each completion, since an accept or a close may have succeeded. If an operation
+// does not end within five seconds (a disk that hangs), Close returns an error that wraps
+// os.ErrDeadlineExceeded, and keeps the ring and the memory of that operation, since the
+// kernel may still write to it: keep r until the process ends, or call Close again. After
+// Close has freed the ring, further calls return an error that wraps os.ErrClosed.
 func (r *Ring) Close(fn func(Completion)) error {
 	if r.closed() {
 		return errClosed
@@ -397,6 +399,6 @@ func (r *Ring) release() error {
 	}
 	r.sqes, r.mem = nil, nil
 	errs = append(errs, os.NewSyscallError("close", unix.Close(r.fd)))
-	r.fd = -1 // the number may be another file's from here on
+	r.fd = -1 // another file may get the same descriptor from here on
 	return errors.Join(errs...)
 }

@@ -11,15 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LimitWorkers bounds how many threads the kernel makes for operations that it
-// cannot do at once, of each kind; the package's comment says what they do. What
-// finds no thread waits for one, in the order it came. 0 leaves a number as it is. It returns
-// the numbers that held before. The error is a *FeatureError where the kernel refuses. The limits are those of the calling thread, for all
-// its rings, and hold for each NUMA node before Linux 6.4.
+// LimitWorkers sets the maximum numbers of the kernel's bounded and unbounded worker
+// threads, which the package comment describes. An operation that finds no free worker
+// waits for one, in order of arrival. 0 leaves a limit unchanged. LimitWorkers returns
+// the previous limits. The error is a *FeatureError if the kernel refuses, and wraps
+// os.ErrInvalid for a negative or too large number and os.ErrClosed after Close. The
+// limits apply to the calling thread, for all its rings; before Linux 6.4 they apply to
+// each NUMA node separately.
 //
-// An operation that never ends keeps its thread. When all of a kind are kept, no
-// other operation of that kind goes on: a program that limits them limits what may
-// wait for long, too.
+// An operation that never ends occupies its worker. When all workers of a kind are
+// occupied, no other operation of that kind proceeds: a program that limits the workers
+// must also limit the operations that may wait for long.
 func (r *Ring) LimitWorkers(bounded, unbounded int) (wasBounded, wasUnbounded int, err error) {
 	if bounded < 0 || unbounded < 0 || int64(max(bounded, unbounded)) > math.MaxInt32 {
 		return 0, 0, fmt.Errorf("uring: %d and %d workers: %w", bounded, unbounded, os.ErrInvalid)

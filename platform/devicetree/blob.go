@@ -15,7 +15,7 @@ const (
 	headerTotal       = 4 // offsets of the header's fields
 	headerStructure   = 8
 	headerStrings     = 12
-	headerCompatible  = 24 // the oldest version that can read it
+	headerCompatible  = 24 // last_comp_version: the oldest version with which the blob is compatible
 	compatibleVersion = 16
 	maxBlob           = 16 << 20
 	tokenBegin        = 1
@@ -27,7 +27,8 @@ const (
 
 var errShort = errors.New("it ends too soon")
 
-// Parse reads a blob, which a .dtb file is, and /sys/firmware/fdt.
+// Parse parses a device tree blob: the content of a .dtb file or of /sys/firmware/fdt. The error
+// says where the blob is malformed.
 func Parse(blob []byte) (*Node, error) {
 	n, err := parse(blob)
 	if err != nil {
@@ -165,7 +166,7 @@ func (p *parser) cell() (uint32, error) {
 	return v, nil
 }
 
-// skip passes over n bytes and what fills the last cell.
+// skip skips n bytes and the padding of the last cell.
 func (p *parser) skip(n int) error {
 	n = (n + cell - 1) / cell * cell
 	if n > len(p.data) {

@@ -1,4 +1,4 @@
-// Package devicetree reads device trees: blobs, and what the kernel shows of the one
+// Package devicetree reads device trees: blobs, and the files in which the kernel exposes the tree
 // that it booted with.
 package devicetree
 
@@ -13,22 +13,21 @@ import (
 	"strings"
 )
 
-// A Node is a part of the hardware, with its properties (Devicetree Specification,
-// section 2.2).
+// A Node is a node of the tree, with its properties (Devicetree Specification, section 2.2).
 type Node struct {
-	Name       string // with its unit address, crypto@30900000; "" is the root's
+	Name       string // with its unit address, crypto@30900000; "" for the root
 	Path       string // from the root, /soc@0/bus@30800000/crypto@30900000
 	Properties map[string][]byte
-	Children   []*Node // in order
+	Children   []*Node // in tree order
 }
 
-// Bounds of what is read, far above real trees: an i.MX 8M Plus has some 1,500 nodes, and
-// 12 of its levels are in use.
+// Bounds of the input, far above real trees: the tree of an i.MX 8M Plus has some 1,500 nodes
+// and 12 levels.
 const (
 	maxNodes    = 1 << 16
 	maxDepth    = 64
-	maxName     = 255      // bytes; the specification has 31
-	maxProperty = 64 << 10 // bytes; a longer one is left out
+	maxName     = 255      // bytes; the specification allows 31
+	maxProperty = 64 << 10 // bytes; a longer property is omitted
 )
 
 var errTooLarge = errors.New("devicetree: too large to be a board's")
@@ -41,8 +40,8 @@ func (n *Node) Walk(f func(*Node)) {
 	}
 }
 
-// Strings returns a property that is a list of strings (section 2.2.4), such as
-// compatible; nil if the node has none of that name.
+// Strings returns the value of a property that is a list of strings (section 2.2.4), such as
+// compatible; nil if the node has no such property.
 func (n *Node) Strings(property string) []string {
 	value := bytes.TrimSuffix(n.Properties[property], []byte{0})
 	if len(value) == 0 {
@@ -55,7 +54,7 @@ func (n *Node) Strings(property string) []string {
 	return list
 }
 
-// String returns a property that is a string, or "".
+// String returns the value of a property that is a string, or "" if the node has no such property.
 func (n *Node) String(property string) string {
 	if list := n.Strings(property); len(list) > 0 {
 		return list[0]
@@ -63,7 +62,7 @@ func (n *Node) String(property string) string {
 	return ""
 }
 
-// Uint32 returns a property that is one cell; ok is false if there is no such.
+// Uint32 returns the value of a property of one cell; ok is false if the node has no such property.
 func (n *Node) Uint32(property string) (v uint32, ok bool) {
 	if value := n.Properties[property]; len(value) == 4 {
 		return binary.BigEndian.Uint32(value), true
@@ -71,7 +70,7 @@ func (n *Node) Uint32(property string) (v uint32, ok bool) {
 	return 0, false
 }
 
-// Compatible tells whether the node says that it is one of these (section 2.3.1).
+// Compatible reports whether the node's compatible property contains any of names (section 2.3.1).
 func (n *Node) Compatible(names ...string) bool {
 	for _, have := range n.Strings("compatible") {
 		for _, name := range names {
@@ -83,14 +82,15 @@ func (n *Node) Compatible(names ...string) bool {
 	return false
 }
 
-// Enabled tells whether the kernel makes a device of the node, as far as its own
-// status says (section 2.3.4); that of its parents matters too.
+// Enabled reports whether the node's own status lets the kernel create a device of it (section
+// 2.3.4); the status of its parents matters too.
 func (n *Node) Enabled() bool {
 	status := n.String("status")
 	return status == "" || status == "okay" || status == "ok"
 }
 
-// printable is text that can be printed, whatever a tree says.
+// printable returns s with every byte other than printable ASCII replaced, since a tree may contain
+// any bytes.
 func printable(s []byte) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
@@ -100,11 +100,11 @@ func printable(s []byte) string {
 	}, string(s))
 }
 
-// Read reads the tree that the kernel shows as folders and files, those of
-// /sys/firmware/devicetree/base as a rule (Documentation/ABI/testing/sysfs-firmware-ofw).
-// wanted tells which properties are read; nil is all. What may not be read is left out,
-// as the seed of the random number generator is. If fsys has no root, the error is
-// fs.ErrNotExist: the machine has no device tree, as PCs have none.
+// Read reads the tree that the kernel exposes as directories and files, normally
+// /sys/firmware/devicetree/base (Documentation/ABI/testing/sysfs-firmware-ofw). wanted reports
+// whether a property is read; nil means all. A property without read permission is omitted, such
+// as the seed of the random number generator. If fsys has no root, the error wraps
+// fs.ErrNotExist: the machine has no device tree, like a PC.
 func Read(fsys fs.FS, wanted func(property string) bool) (*Node, error) {
 	r := reader{fsys: fsys, wanted: wanted}
 	root, err := r.read(".", 0)
@@ -137,7 +137,7 @@ func (r *reader) read(folder string, depth int) (*Node, error) {
 		case e.IsDir():
 			child, err := r.read(name, depth+1)
 			if errors.Is(err, fs.ErrNotExist) {
-				continue // an overlay was taken off meanwhile
+				continue // an overlay was removed meanwhile
 			}
 			if err != nil {
 				return nil, err
