@@ -150,7 +150,7 @@ func checkRequestLine(line []byte) *RequestError {
 
 // ParseRequest returns the request of a complete head. The error is a *RequestError.
 // http.ReadRequest does the parsing; ParseRequest adds the checks of net/http's server, and
-// rejects requests that a server without request bodies cannot accept.
+// rejects requests that a server without request bodies may reject.
 func ParseRequest(head []byte) (*http.Request, error) {
 	fields, bad := checkHead(head)
 	if bad != nil {
