@@ -20,7 +20,7 @@ import (
 	"uringhttpd/service/server"
 )
 
-// newTester returns what tests and probes this machine for serve and doctor.
+// newTester returns the Tester that tests and probes this machine for serve and doctor.
 func newTester() *offload.Tester {
 	return offload.NewTester(platform.NewRings(server.NewRing), Version)
 }
@@ -66,8 +66,8 @@ func runSelftest(args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// testCiphers tests all cipher suites. The status is exitFailed if one is wrong or must not be
-// tested, and exitUsage if kernel TLS supports none.
+// testCiphers tests all cipher suites. The status is exitFailed if a suite is wrong or must not
+// be tested, and exitUsage if kernel TLS supports none.
 func testCiphers(t selftest.Tester, write func(selftest.Result), stderr io.Writer) int {
 	ctx, cancel := context.WithTimeout(context.Background(), selftest.Time)
 	defer cancel()
@@ -88,7 +88,7 @@ func testCiphers(t selftest.Tester, write func(selftest.Result), stderr io.Write
 	return status
 }
 
-// runDoctor reports what the machine can do.
+// runDoctor reports the machine's crypto and kernel TLS support, and the selection of serve.
 func runDoctor(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("doctor", flag.ContinueOnError)
 	o := doctor.Options{}
@@ -103,7 +103,7 @@ func runDoctor(args []string, stdout, stderr io.Writer) int {
 	return int(doctor.Run(newTester(), o, stdout, stderr))
 }
 
-// createKey makes a key and a certificate.
+// createKey generates a key and a certificate.
 func createKey(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("keygen", flag.ContinueOnError)
 	dir := flags.String("out", "", "write cert.pem and key.pem to the directory `DIR`")
@@ -143,7 +143,7 @@ func createKey(args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// version prints what was built.
+// version prints the version, commit, Go version and architecture of the program.
 func version(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("version", flag.ContinueOnError)
 	asJSON := flags.Bool("json", false, "print JSON")

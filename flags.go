@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// about is the first paragraph of each command's help.
+// about returns the first paragraph of a command's help.
 func about(command string) string {
 	return map[string]string{
 		"serve": "Serves the directory that the configuration names, over HTTPS and HTTP, until SIGTERM or SIGINT.\n" +
@@ -25,8 +25,7 @@ func about(command string) string {
 	}[command]
 }
 
-// help writes a command's options, but for those that are not for people: their usage
-// begins with internal.
+// help writes a command's help. It omits internal options, whose usage begins with internal.
 func help(flags *flag.FlagSet) {
 	w := flags.Output()
 	fmt.Fprintf(w, "%s\n\nusage: uringhttpd %s [options]\n\n", about(flags.Name()), flags.Name())
@@ -35,7 +34,7 @@ func help(flags *flag.FlagSet) {
 	flags.VisitAll(func(f *flag.Flag) {
 		if !strings.HasPrefix(f.Usage, internal) {
 			shown.Var(f.Value, f.Name, f.Usage)
-			shown.Lookup(f.Name).DefValue = f.DefValue // not the value set by now
+			shown.Lookup(f.Name).DefValue = f.DefValue // not the current value
 		}
 	})
 	shown.PrintDefaults()
@@ -43,12 +42,12 @@ func help(flags *flag.FlagSet) {
 
 const internal = "internal: "
 
-// parse reads a command's options. When it returns false, the command ends with status.
+// parse parses a command's options. If ok is false, the command exits with status.
 func parse(flags *flag.FlagSet, args []string, stdout, stderr io.Writer) (status int, ok bool) {
 	flags.SetOutput(stderr)
 	flags.Usage = func() { help(flags) }
 	for _, a := range args {
-		if a == "-h" || a == "-help" || a == "--help" { // was asked for, so it is output
+		if a == "-h" || a == "-help" || a == "--help" { // requested help goes to standard output
 			flags.SetOutput(stdout)
 		}
 	}

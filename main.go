@@ -1,5 +1,5 @@
-// Command uringhttpd serves a folder of firmware and asset files over HTTPS,
-// from kernel TLS and one io_uring.
+// Command uringhttpd serves a directory of firmware and asset files over HTTPS,
+// with kernel TLS and one io_uring.
 package main
 
 import (
@@ -20,8 +20,8 @@ import (
 // Exit statuses.
 const (
 	exitOK     = 0
-	exitFailed = 1  // serve: a failure that may mend itself; doctor: degraded
-	exitUsage  = 2  // bad usage; check: wrong configuration; doctor: cannot serve. Go ends with it after a crash
+	exitFailed = 1  // serve: a failure that may be temporary; doctor: degraded
+	exitUsage  = 2  // usage error; check: invalid configuration; doctor: cannot serve. Go exits with it after a crash
 	exitConfig = 78 // serve: a person must change the configuration; EX_CONFIG of sysexits.h
 )
 
@@ -65,7 +65,7 @@ func configFlag(flags *flag.FlagSet) *string {
 	return flags.String("config", config.DefaultPath, "read the configuration from `FILE`")
 }
 
-// load reads the configuration and opens what it names.
+// load reads the configuration and opens the files that it names.
 func load(path string) (*config.Config, *service.Opened, error) {
 	cfg, err := config.Load(path)
 	if err != nil {
@@ -75,7 +75,7 @@ func load(path string) (*config.Config, *service.Opened, error) {
 	return cfg, opened, err
 }
 
-// check reports problems of the configuration.
+// check reports all problems of the configuration.
 func check(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
 	path := configFlag(flags)
@@ -114,7 +114,7 @@ func serve(args []string, stdout, stderr io.Writer) int {
 		}
 		return exitOK
 	}
-	// First of all, so that no child has them.
+	// Before any child is started, so that no child inherits the sockets.
 	passed, err := systemd.Sockets()
 	if err != nil {
 		complain(stderr, err)
@@ -134,8 +134,8 @@ func serve(args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// serveStatus returns the exit status of serve for err. The unit starts the service
-// again unless the status is exitConfig, so that is for what a person must change.
+// serveStatus returns the exit status of serve for err. The unit restarts the service
+// unless the status is exitConfig, which means that a person must change the configuration.
 func serveStatus(err error) int {
 	var wrong interface{ Temporary() bool }
 	problems, unread := config.Problems(nil), (*config.FileError)(nil)
@@ -151,7 +151,8 @@ func serveStatus(err error) int {
 	return exitFailed
 }
 
-// complain writes the service's last words, as errors if the journal reads them.
+// complain writes the error with which the service exits, at the error level if standard error
+// is the journal.
 func complain(stderr io.Writer, err error) {
 	prefix := ""
 	if systemd.Journal() {

@@ -12,7 +12,7 @@ import (
 
 const rightAddress = `write host:port or [v6]:port in quotes, such as ":443" or "[::1]:8443", the port from 0 to 65535`
 
-// listenAddress reads an address, or the name of a socket passed by systemd.
+// listenAddress reads an address to listen on, or the name of a socket passed by systemd.
 func (r *reader) listenAddress(e entry, to *string) {
 	const right = rightAddress + ", or systemd:NAME"
 	text, ok := r.text(e, right)
@@ -47,13 +47,13 @@ func (r *reader) metricsAddress(e entry, to *string) {
 	*to = text
 }
 
-// An address is one that is listened on, and its entry.
+// An address is an address to listen on, with its entry in the file.
 type address struct {
 	entry
 	text string
 }
 
-// collisions reports addresses that cannot be bound beside one that comes first.
+// collisions reports addresses that cannot be bound together with an earlier address.
 func (r *reader) collisions() {
 	slices.SortStableFunc(r.addresses, func(a, b address) int { return a.line - b.line })
 	for i, second := range r.addresses {
@@ -66,9 +66,9 @@ func (r *reader) collisions() {
 	}
 }
 
-// Collision returns the texts of a Problem with listening on the address second beside
-// first, which stands at key and line; "" if there is none. Host names are compared as
-// names, but for localhost.
+// Collision returns the texts of a Problem if the address second cannot be bound together
+// with first, which is the value of key at line; both are "" if there is no problem. Host
+// names are compared as names, except localhost, which is 127.0.0.1.
 func Collision(key, first string, line int, second string) (wrong, right string) {
 	switch {
 	case !Overlap(first, second):
@@ -80,8 +80,8 @@ func Collision(key, first string, line int, second string) (wrong, right string)
 		"keep one of them, or write addresses that differ: :PORT is all of IPv4 and IPv6, 0.0.0.0:PORT all of IPv4, [::]:PORT all of IPv6"
 }
 
-// Overlap reports whether the kernel refuses to listen on both a and b: the same
-// port, not 0, of the same address, or of one that stands for all of its family.
+// Overlap reports whether the kernel refuses to listen on both a and b: the ports are equal
+// and not 0, and the addresses are equal, or one of them covers the other's family.
 func Overlap(a, b string) bool {
 	if strings.HasPrefix(a, SocketPrefix) || strings.HasPrefix(b, SocketPrefix) {
 		return a == b
@@ -99,18 +99,18 @@ func Overlap(a, b string) bool {
 	return x.ip.IsUnspecified() || y.ip.IsUnspecified()
 }
 
-// An endpoint is a host:port, parsed.
+// An endpoint is a parsed host:port.
 type endpoint struct {
-	ip   netip.Addr // invalid if there is only a name, or neither
+	ip   netip.Addr // invalid if there is only a name, or no host
 	name string     // in lower case
 	port int64
 }
 
-// all reports whether e stands for all addresses of both families.
+// all reports whether e covers all addresses of both families.
 func (e endpoint) all() bool { return !e.ip.IsValid() && e.name == "" }
 
-// parseAddress reads a host:port. Of one that is wrong it returns the texts of a
-// Problem, right only if the form alone does not explain it.
+// parseAddress parses a host:port. If it is invalid, parseAddress returns the texts of a
+// Problem; right is "" if a description of the form is a sufficient correction.
 func parseAddress(address string) (e endpoint, wrong, right string) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -140,14 +140,14 @@ func parseAddress(address string) (e endpoint, wrong, right string) {
 		return e, quote(host) + " is a link-local address without its network interface", "write both, such as " + strconv.Quote("["+host+"%eth0]:"+port)
 	}
 	if !ip.IsLinkLocalUnicast() {
-		ip = ip.WithZone("") // it means nothing there
+		ip = ip.WithZone("") // only link-local addresses have a zone
 	}
 	e.ip = ip.Unmap()
 	return e, "", ""
 }
 
-// isHostname reports whether s is a name by RFC 1123, section 2.1, the last
-// label of which is not a number: that would be an IPv4 address gone wrong.
+// isHostname reports whether s is a host name by RFC 1123, section 2.1. Its last label must not
+// be a number: that would be a malformed IPv4 address.
 func isHostname(s string) bool {
 	if len(s) > 253 {
 		return false
@@ -165,9 +165,9 @@ func notHostname(c rune) bool {
 	return !(c == '-' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z')
 }
 
-// isDescriptorName reports whether systemd takes s as a name of a file
-// descriptor (fdname_is_valid in src/basic/fd-util.c), which a credential's name
-// has to be as well.
+// isDescriptorName reports whether systemd accepts s as the name of a file
+// descriptor (fdname_is_valid in src/basic/fd-util.c). The same rule holds for the name of a
+// credential.
 func isDescriptorName(s string) bool {
 	for _, c := range []byte(s) {
 		if c < ' ' || c >= 0x7f || c == ':' {

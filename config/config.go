@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	// DefaultPath is the configuration file that is read unless another is named.
+	// DefaultPath is the configuration file that is read by default.
 	DefaultPath = "/etc/uringhttpd/uringhttpd.yaml"
 
-	// CredentialPrefix starts the TLS paths that name a systemd credential: the
-	// file NAME in the folder $CREDENTIALS_DIRECTORY.
+	// CredentialPrefix starts a TLS path that names a systemd credential: the
+	// file NAME in the directory $CREDENTIALS_DIRECTORY.
 	CredentialPrefix = "credential:"
 
-	// SocketPrefix starts the addresses that name a socket passed by systemd.
+	// SocketPrefix starts an address that names a socket passed by systemd.
 	SocketPrefix = "systemd:"
 
 	maxFileBytes = 64 << 10
@@ -32,7 +32,7 @@ const (
 type Config struct {
 	File    string   // as given to Load or Parse
 	Listen  []Listen // at least one
-	Root    string   // absolute path of the folder to serve
+	Root    string   // absolute path of the directory to serve
 	TLS     TLS
 	Crypto  Crypto
 	Limits  Limits
@@ -40,20 +40,20 @@ type Config struct {
 	Log     Log
 	Metrics Metrics
 
-	// Warnings are about values that are allowed, but probably not meant.
+	// Warnings are about values that are allowed, but probably not intended.
 	Warnings Problems
 
-	lines map[string]int // key as in Problem to its line, for keys present
+	lines map[string]int // line numbers of the keys that are present, by key as in Problem
 }
 
 // Listen is one address to accept connections on.
 type Listen struct {
 	Address string // host:port, [v6]:port (port 0: any free one) or systemd:NAME
 	TLS     bool   // false: plain HTTP
-	Public  bool   // plain HTTP for anybody is meant, although TLS.ClientCA is set
+	Public  bool   // plain HTTP without client certificates is intended, although TLS.ClientCA is set
 }
 
-// TLS says how HTTPS is spoken. Certificate and Key are set if any listener has
+// TLS configures HTTPS. Certificate and Key are set if any listener has
 // TLS. Each path is absolute, or "credential:NAME".
 type TLS struct {
 	Certificate    string
@@ -61,10 +61,10 @@ type TLS struct {
 	ClientCA       string // "": clients need no certificate
 	Kernel         KernelTLS
 	Cipher         Cipher
-	MinimumVersion uint16 // as in crypto/tls: 0x0303 is TLS 1.2, 0x0304 TLS 1.3, which it is with KernelRequire
+	MinimumVersion uint16 // as in crypto/tls: 0x0303 is TLS 1.2, 0x0304 TLS 1.3; with KernelRequire always TLS 1.3
 }
 
-// KernelTLS says who encrypts.
+// KernelTLS selects whether the kernel or user space encrypts.
 type KernelTLS string
 
 // The values of KernelTLS.
@@ -74,47 +74,47 @@ const (
 	KernelOff     KernelTLS = "off"     // user space
 )
 
-// Cipher is what clients are offered first; who knows only the other is served
-// with that.
+// Cipher is the cipher that is offered to clients first. A client that supports only the other
+// cipher is served with that.
 type Cipher string
 
 // The values of Cipher.
 const (
-	CipherAuto     Cipher = "auto" // what is best on this machine
+	CipherAuto     Cipher = "auto" // the best cipher on this machine
 	CipherAESGCM   Cipher = "aes-gcm"
 	CipherChaCha20 Cipher = "chacha20" // ChaCha20-Poly1305
 )
 
-// Prefer says which of the kernel's drivers is to do gcm(aes), for the whole system.
+// Prefer selects the kernel's driver for gcm(aes), for the whole system.
 type Prefer string
 
 // The values of Prefer.
 const (
-	PreferKeep     Prefer = "keep"     // the choice stays the kernel's
-	PreferHardware Prefer = "hardware" // an engine beside the processor
+	PreferKeep     Prefer = "keep"     // do not change the kernel's selection
+	PreferHardware Prefer = "hardware" // a crypto engine
 	PreferCPU      Prefer = "cpu"      // the processor
-	PreferAuto     Prefer = "auto"     // what was measured to be faster
+	PreferAuto     Prefer = "auto"     // the faster driver by measurement
 )
 
-// Crypto is about the kernel's crypto drivers.
+// Crypto configures the kernel's crypto drivers.
 type Crypto struct {
 	Prefer Prefer
-	// KernelFixes are CVEs, of those in knownFixes, that this kernel does not have though its
-	// version says that it does.
+	// KernelFixes are CVEs, among KnownFixes, that are fixed in this kernel although its
+	// version is affected.
 	KernelFixes []string
 }
 
-// Limits bounds what clients can cost.
+// Limits bounds the resources that clients can use.
 type Limits struct {
 	Connections   int           // open at the same time, 1 to 1000000
-	HeaderTimeout time.Duration // for the whole request head, 1ms to 24h like the others
+	HeaderTimeout time.Duration // for the whole request head, 1ms to 24h like the other timeouts
 	IdleTimeout   time.Duration // between two requests of a connection
 	StallTimeout  time.Duration // without a byte acknowledged by the client
 	Buffer        int64         // bytes that the kernel may hold for a connection, 256 KiB to 1 GiB
-	Rate          int64         // bytes a second and connection; 0: unlimited
+	Rate          int64         // bytes per second and connection; 0: unlimited
 }
 
-// Index says what a folder without an index.html answers.
+// Index selects the response for a directory without an index.html.
 type Index string
 
 // The values of Index.
@@ -123,15 +123,15 @@ const (
 	IndexHTML Index = "html" // a listing: HTML, or JSON for Accept: application/json
 )
 
-// Log says what is written to standard error.
+// Log configures the log on standard error.
 type Log struct {
 	Level  slog.Level
-	Access bool // a line for each request
+	Access bool // log a line for each request
 }
 
-// Metrics says where metrics are served.
+// Metrics configures the metrics listener.
 type Metrics struct {
-	Address string // host:port; "": nowhere
+	Address string // host:port; "": no metrics
 }
 
 //go:embed uringhttpd.yaml
@@ -153,7 +153,7 @@ func Load(path string) (*Config, error) {
 	}
 	defer f.Close()
 
-	// One byte more than allowed lets Parse see that it is too much.
+	// One byte more than allowed lets Parse detect a file that is too large.
 	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 	if err != nil {
 		return nil, &FileError{err, "name a readable YAML file with -config"}
@@ -161,10 +161,10 @@ func Load(path string) (*Config, error) {
 	return Parse(data, path)
 }
 
-// FileError says that the configuration file cannot be read.
+// FileError is the error for a configuration file that cannot be read.
 type FileError struct {
 	Err   error  // the operating system's error
-	Right string // what to do
+	Right string // the corrective action
 }
 
 func (e *FileError) Error() string { return "config: " + e.Err.Error() + "; " + e.Right }
@@ -183,9 +183,9 @@ func (e *FileError) Temporary() bool {
 	return true
 }
 
-// Parse checks data, the content of the file named file. That name appears in
-// problems, and relative paths count from its folder; the file itself is not
-// read. An error in the content is of type Problems and holds all there are.
+// Parse checks data, the content of the file named file. Problems contain that name, and
+// relative paths are resolved against its directory; Parse does not read the file itself. An
+// error in the content is of type Problems and holds all problems.
 func Parse(data []byte, file string) (*Config, error) {
 	absolute, err := filepath.Abs(file)
 	if err != nil {
@@ -207,7 +207,7 @@ func Parse(data []byte, file string) (*Config, error) {
 	return r.cfg, nil
 }
 
-// defaults returns what holds for every key that is not present.
+// defaults returns a Config with the default of every key.
 func defaults(file string) *Config {
 	return &Config{
 		File:   file,
@@ -226,10 +226,10 @@ func defaults(file string) *Config {
 	}
 }
 
-// Problem describes something wrong with the value of key that a caller found
-// later, such as a certificate that cannot be opened. key is written like
-// "tls.certificate" or "listen[0].address". The line is that of the key or, if
-// it is not in the file, of the nearest parent that is.
+// Problem returns a Problem with the value of key that a caller found later, such as a
+// certificate that cannot be opened. key has the form "tls.certificate" or
+// "listen[0].address". The line is that of the key or, if the key is not in the file, of its
+// nearest parent that is.
 func (c *Config) Problem(key, wrong, right string) Problem {
 	return Problem{File: c.File, Line: c.line(key), Key: key, Wrong: wrong, Right: right}
 }

@@ -1,35 +1,35 @@
-// Package config reads the daemon's configuration: YAML in, a checked Config
-// out, or every problem at once, each with the line it stands in.
+// Package config reads the daemon's configuration. It turns a YAML file into a checked
+// Config, or returns every problem at once, each with its line number.
 //
-// It does no other I/O than reading that one file. Whether a certificate can be
-// opened or an address bound is for others to find out; Config.Problem gives
-// them the line to report it with.
+// It does no other I/O than reading that file. The caller finds out whether a certificate
+// can be opened or an address can be bound; Config.Problem supplies the line number for its
+// report.
 //
 // # Strictness
 //
-// A configuration that is not understood completely is refused. An unknown or
+// A configuration that is not understood completely is rejected. An unknown or
 // repeated key, a value of the wrong type or out of range, a second document,
 // an anchor, an alias, a merge key or an explicit tag is a Problem. Numbers are
-// decimal, booleans are true and false; what YAML 1.1 read as a boolean (yes,
-// no, on, off) or as an octal number (017) is refused with what to write
-// instead, except where off is a word of its own, as in `kernel: off`.
+// decimal, booleans are true and false; YAML 1.1's other booleans (yes, no, on, off) and
+// octal numbers (017) are rejected with the correct spelling, except where off is a value of
+// its own, as in `kernel: off`.
 //
 // A Config may have Warnings: lines of the same form about values that
-// are allowed, but probably not meant. They stop nothing.
+// are allowed, but probably not intended. They do not prevent a start.
 //
 // Values for features that this version does not have are checked like all
-// others and then refused as "not built yet", so that nobody believes a limit
-// to be in force that is not.
+// others and then rejected as "not built yet", so that no user relies on a limit that is not
+// in force.
 //
 // # Paths
 //
-// A relative path counts from the folder of the configuration file and comes
-// out absolute. "credential:NAME" (LoadCredential= of systemd.exec(5)) and, for
-// an address, "systemd:NAME" (FileDescriptorName= of systemd.socket(5)) come out
-// as written, their names checked.
+// A relative path is resolved against the directory of the configuration file and returned
+// as an absolute path. "credential:NAME" (LoadCredential= of systemd.exec(5)) and, for
+// an address, "systemd:NAME" (FileDescriptorName= of systemd.socket(5)) are returned as
+// written, after a check of the name.
 //
 // # Debugging
 //
-// `uringhttpd check -config FILE` prints what Load returns. The table in
+// `uringhttpd check -config FILE` prints the result of Load. The table in
 // parse_test.go shows each message with the file that causes it.
 package config

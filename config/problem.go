@@ -7,20 +7,20 @@ import (
 	"strings"
 )
 
-// Problem is one thing wrong with a configuration, or, as a warning, one that is
-// probably not meant.
+// Problem is an error in a configuration or, as a warning, a value that is probably not
+// intended.
 type Problem struct {
 	File  string // as given to Load or Parse
 	Line  int    // from 1
 	Key   string // "tls.key", "listen[0].address"; "yaml" for syntax, "file" for the file as a whole
-	Wrong string // what is wrong
-	Right string // what would be right
-	// Temporary says that nobody has to change the configuration: a file that is
-	// not there yet, an address that another program still has.
+	Wrong string // the error
+	Right string // the correction
+	// Temporary is true if the problem may disappear without a change of the configuration: a
+	// file that does not exist yet, an address that another program still uses.
 	Temporary bool
 }
 
-// String returns "FILE:LINE: key: what is wrong; what would be right", one line.
+// String returns "FILE:LINE: key: error; correction" on one line.
 func (p Problem) String() string {
 	return fmt.Sprintf("%s:%d: %s: %s; %s", p.File, p.Line, p.Key, p.Wrong, p.Right)
 }
@@ -28,10 +28,10 @@ func (p Problem) String() string {
 // Error returns the same as String.
 func (p Problem) Error() string { return p.String() }
 
-// Problems is all that is wrong with a configuration, sorted by line.
+// Problems is a list of all problems of a configuration, sorted by line.
 type Problems []Problem
 
-// Error returns one problem a line.
+// Error returns the problems, one on each line.
 func (ps Problems) Error() string {
 	lines := make([]string, len(ps))
 	for i, p := range ps {
@@ -40,23 +40,23 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Temporary reports whether all of them are.
+// Temporary reports whether all problems are temporary.
 func (ps Problems) Temporary() bool {
 	return !slices.ContainsFunc(ps, func(p Problem) bool { return !p.Temporary })
 }
 
-// Sort sorts by line and keeps the order within a line.
+// Sort sorts the problems by line and keeps the order within a line.
 func (ps Problems) Sort() {
 	slices.SortStableFunc(ps, func(a, b Problem) int { return a.Line - b.Line })
 }
 
-// parent returns the key that key stands under: of "listen[0].address" it is
-// "listen[0]", of that "listen", and of that "".
+// parent returns the key that contains key: "listen[0]" for "listen[0].address", "listen" for
+// "listen[0]", and "" for "listen".
 func parent(key string) string {
 	return key[:max(0, strings.LastIndexAny(key, ".["))]
 }
 
-// child returns the key name under parent. A name that is no plain word is
+// child returns the key name under parent. A name that is not a plain word is
 // quoted, so that a problem stays on one line.
 func child(parent, name string) string {
 	if !isWord(name) {
@@ -77,10 +77,10 @@ func isWord(s string) bool {
 	return s != "" && len(s) <= maxQuoted
 }
 
-// maxQuoted bounds, in bytes, how much of a value a problem repeats.
+// maxQuoted is the largest part of a value that a problem quotes, in bytes.
 const maxQuoted = 60
 
-// quote returns s in quotes, on one line, its end left out if it is long.
+// quote returns s in quotes, on one line, truncated to maxQuoted.
 func quote(s string) string {
 	if len(s) > maxQuoted {
 		return strconv.Quote(strings.ToValidUTF8(s[:maxQuoted], "")) + "..."

@@ -15,36 +15,36 @@ const (
 	maxListeners = 64
 )
 
-// reader fills cfg from YAML nodes and gathers the problems it meets.
+// reader fills cfg from YAML nodes and collects the problems that it finds.
 type reader struct {
 	cfg      *Config
-	folder   string // relative paths count from here; absolute
-	last     int    // line
+	folder   string // base of relative paths; absolute
+	last     int    // number of the last line
 	problems Problems
 
-	addresses []address // that are listened on
+	addresses []address // all addresses to listen on
 }
 
-// entry is a key, as problems name it, with its line and its value.
+// entry is a key, in the form that problems use, with its line and its value.
 type entry struct {
 	key  string
 	line int
 	node *yaml.Node
 }
 
-// field is a key that a mapping may have, and what reads its value.
+// field is a key that a mapping may have, with the function that reads its value.
 type field struct {
 	name  string
-	read  func(entry) // nil: it is a mapping of under
+	read  func(entry) // nil: the value is a mapping with the keys under
 	under []field
-	list  bool // of mappings of under
+	list  bool // the value is a list of mappings with the keys under
 }
 
 func section(name string, under []field) field { return field{name: name, under: under} }
 
 func value(name string, read func(entry)) field { return field{name: name, read: read} }
 
-// schema is every key there is.
+// schema returns all keys of a configuration.
 func (r *reader) schema() []field {
 	return []field{
 		{name: "listen", read: r.listen, under: r.listener(new(Listen)), list: true},
@@ -130,7 +130,7 @@ func (r *reader) crypto() []field {
 	}
 }
 
-// KnownFixes returns the CVEs that crypto.kernel_fixes may have.
+// KnownFixes returns the CVEs that crypto.kernel_fixes may contain.
 func KnownFixes() []string { return []string{"CVE-2024-26584", "CVE-2026-31533"} }
 
 func (r *reader) kernelFixes(e entry) {
@@ -188,8 +188,8 @@ func (r *reader) metrics() []field {
 	}
 }
 
-// required reports what is missing. A key that is present but wrong has been
-// reported already.
+// required reports missing keys. A key that is present but invalid has already been
+// reported.
 func (r *reader) required() {
 	if !r.has("listen") {
 		r.missing("listen", `write a list of entries such as - address: ":443"`)
@@ -217,13 +217,13 @@ func (r *reader) required() {
 	}
 }
 
-// protection reports where plain HTTP undoes the settings of TLS.
+// protection reports listeners whose plain HTTP bypasses the TLS settings.
 func (r *reader) protection() {
 	withTLS := false
 	for i, l := range r.cfg.Listen {
 		key := fmt.Sprintf("listen[%d]", i)
 		if !r.wellFormed(key) || !r.wellFormed(key+".tls") || !r.wellFormed(key+".public") {
-			withTLS = true // which is not known
+			withTLS = true // unknown; this prevents a misleading warning
 			continue
 		}
 		withTLS = withTLS || l.TLS
@@ -256,8 +256,8 @@ func (r *reader) protection() {
 	}
 }
 
-// versions reports a version of TLS that the kernel cannot be required for: of a
-// resumed session of TLS 1.2 it does not get the keys.
+// versions reports a minimum TLS version that cannot be combined with KernelRequire: the
+// kernel does not get the keys of a resumed TLS 1.2 session.
 func (r *reader) versions() {
 	tls := &r.cfg.TLS
 	if tls.Kernel != KernelRequire {
@@ -280,7 +280,7 @@ func (r *reader) has(key string) bool {
 	return ok
 }
 
-// wellFormed reports whether no problem is known of key itself.
+// wellFormed reports whether no problem has been found with key itself.
 func (r *reader) wellFormed(key string) bool {
 	for _, p := range r.problems {
 		if p.Key == key {
@@ -294,8 +294,8 @@ func (r *reader) missing(key, right string) {
 	r.add(r.cfg.line(key), key, "is missing", right)
 }
 
-// notBuilt reports that the value of e, right in itself, asks for a feature that
-// this version does not have.
+// notBuilt reports a problem if asked is true: the value of e is valid, but selects a feature
+// that this version does not have.
 func (r *reader) notBuilt(e entry, asked bool, right string) {
 	if asked {
 		r.wrong(e, "not built yet", right)

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// keys lists every key of fields, sections before what stands under them.
+// keys lists every key of fields, each section before its keys.
 func keys(parent string, fields []field) []string {
 	var all []string
 	for _, f := range fields {
@@ -19,10 +19,10 @@ func keys(parent string, fields []field) []string {
 	return all
 }
 
-// lastWord returns the part of key that stands in the file.
+// lastWord returns the last component of key, as it is written in the file.
 func lastWord(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
 
-// suggest says what to do about the unknown key name where known ones belong.
+// suggest returns the correction for the unknown key name in a section with the keys known.
 func (r *reader) suggest(name string, known []string) string {
 	word := strings.ToLower(strings.ReplaceAll(name, "-", "_"))
 	for key, words := range synonyms() {
@@ -58,8 +58,8 @@ func (r *reader) suggest(name string, known []string) string {
 	return "write one of these: " + strings.Join(known, ", ")
 }
 
-// synonyms are names that other servers, or people, have for each key. None is a key
-// itself.
+// synonyms maps each key to the names that other servers, or users, give it, separated by
+// spaces. None of them is itself a key.
 func synonyms() map[string]string {
 	return map[string]string{
 		"listen":                "listener listeners server servers",
@@ -89,7 +89,7 @@ func synonyms() map[string]string {
 	}
 }
 
-// wordSynonyms are the same of values.
+// wordSynonyms maps synonyms of values to the values.
 func wordSynonyms() map[string]string {
 	return map[string]string{
 		"warning": "warn", "err": "error", "fatal": "error", "critical": "error", "information": "info", "notice": "info", "trace": "debug", "verbose": "debug",
@@ -101,12 +101,12 @@ func wordSynonyms() map[string]string {
 	}
 }
 
-// nearest returns the known word that name is most likely a slip of, or "".
+// nearest returns the known word that name is most likely a misspelling of, or "".
 func nearest(name string, known []string) string {
 	name = strings.ToLower(strings.ReplaceAll(name, "-", "_"))
 	best, bestDistance := "", 3
 	for _, word := range known {
-		// A slip in three letters is likely; "tls" is no slip of "log".
+		// One error in three letters is likely; "tls" is not a misspelling of "log".
 		allowed := min(2, len(word)/3)
 		if distance := editDistance(name, word); distance <= allowed && distance < bestDistance {
 			best, bestDistance = word, distance
@@ -115,9 +115,9 @@ func nearest(name string, known []string) string {
 	return best
 }
 
-// editDistance counts the insertions, deletions, replacements and swaps of
-// neighbours that turn a into b (optimal string alignment), in bytes. Words
-// whose lengths differ by more than any slip are just far apart.
+// editDistance returns the number of insertions, deletions, replacements and swaps of
+// adjacent bytes that turn a into b (optimal string alignment). For words whose lengths differ
+// by more than 3 it returns the longer length.
 func editDistance(a, b string) int {
 	if len(a) > len(b)+3 || len(b) > len(a)+3 {
 		return max(len(a), len(b))

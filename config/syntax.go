@@ -18,8 +18,7 @@ const (
 	keyYAML = "yaml" // Problem.Key for syntax
 )
 
-// document returns the mapping that the file consists of, or reports why there
-// is none.
+// document returns the top-level mapping of the file, or reports a problem and returns nil.
 func (r *reader) document(data []byte) *yaml.Node {
 	if len(data) > maxFileBytes {
 		r.add(1, keyFile, "is larger than 64 KiB", "name a configuration file")
@@ -50,8 +49,9 @@ func (r *reader) document(data []byte) *yaml.Node {
 	return top
 }
 
-// checkText reports the first line that is not plain UTF-8 text with the line
-// ends that editors agree on, so that line numbers mean the same to all.
+// checkText returns the first line that is not plain UTF-8 text with LF or CRLF line endings,
+// and the texts of a Problem; line is 0 if there is none. It ensures that editors agree with
+// this package on line numbers.
 func checkText(data []byte) (line int, wrong, right string) {
 	line = 1
 	for i := 0; i < len(data); {
@@ -78,7 +78,7 @@ func countLines(data []byte) int {
 }
 
 // decode parses the first two documents of data, without following aliases. A
-// document that is not there is nil.
+// missing document is nil.
 func decode(data []byte) (first, second *yaml.Node, err error) {
 	// yaml.v3 has panicked on malformed input before (CVE-2022-28948). A reload
 	// must not end the daemon.
@@ -103,7 +103,7 @@ func decode(data []byte) (first, second *yaml.Node, err error) {
 	return first, second, nil
 }
 
-// syntaxProblem returns the arguments of add for an error of decode.
+// syntaxProblem returns the arguments of add for an error returned by decode.
 func (r *reader) syntaxProblem(data []byte, err error) (line int, key, wrong, right string) {
 	line, reason := splitError(err)
 	if found := brokenLine(data); found != 0 {
@@ -119,8 +119,8 @@ func (r *reader) syntaxProblem(data []byte, err error) (line int, key, wrong, ri
 	return line, keyYAML, "the syntax is broken here (" + reason + ")", "check the indentation, quotes and brackets of this line and the one above"
 }
 
-// splitError takes the line, 0 if there is none, and the reason from an error of
-// yaml.v3, which has them only as text.
+// splitError extracts the line number, 0 if there is none, and the reason from the text of an
+// error of yaml.v3, which provides them only as text.
 func splitError(err error) (line int, reason string) {
 	m := regexp.MustCompile(`(?s)^(?:yaml: )?(?:line (\d+): )?(.*)$`).FindStringSubmatch(err.Error())
 	line, _ = strconv.Atoi(m[1])
@@ -134,11 +134,11 @@ func isLine(s string) bool {
 	return len(s) < 200 && !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c == utf8.RuneError })
 }
 
-// brokenLine returns the line that breaks the syntax, or 0 if finding it takes
-// too long. yaml.v3 tends to name the line where the enclosing mapping began. The
-// line that breaks is the first from which on no beginning of the file is valid;
-// a bracket that is open for a few lines does not count, since the beginning that
-// ends with its closing line is valid.
+// brokenLine returns the line with the syntax error, or 0 if the search takes too long.
+// yaml.v3 tends to name the line where the enclosing mapping begins. The line with the error
+// is the first line L such that no prefix of the file that ends with L or a later line is
+// valid. A bracket that is open for a few lines is no error, since the prefix that ends with
+// its closing line is valid.
 func brokenLine(data []byte) int {
 	budget := 512 << 10 // bytes to decode, less than a second
 	end := len(data)

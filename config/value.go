@@ -13,8 +13,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// mapping reads the keys of e, each with its field, and reports whether e is a
-// mapping at all.
+// mapping reads the keys of e, each according to its field, and reports whether e is a
+// mapping.
 func (r *reader) mapping(e entry, fields []field) bool {
 	names := make([]string, len(fields))
 	for i, f := range fields {
@@ -75,8 +75,8 @@ func (r *reader) kind(e entry, want yaml.Kind, name, right string) bool {
 	return true
 }
 
-// simple refuses the parts of YAML that make a value be something else than what
-// stands there.
+// simple reports whether n has no alias, anchor, tag or merge key. These are rejected because
+// they make a value differ from its text.
 func (r *reader) simple(e entry, n *yaml.Node) bool {
 	switch {
 	case n.Kind == yaml.AliasNode:
@@ -93,7 +93,7 @@ func (r *reader) simple(e entry, n *yaml.Node) bool {
 	return false
 }
 
-// unlike reports that the value of e is not what want names.
+// unlike reports a problem: the value of e is not of the type that want names.
 func (r *reader) unlike(e entry, want, right string) {
 	if isNull(e.node) {
 		r.wrong(e, "is empty", right)
@@ -102,7 +102,7 @@ func (r *reader) unlike(e entry, want, right string) {
 	r.wrong(e, "is "+describe(e.node)+", not "+want, right)
 }
 
-// text returns the value of e, which is to be text.
+// text returns the value of e, or reports a problem if it is not a string.
 func (r *reader) text(e entry, right string) (string, bool) {
 	if !r.kind(e, yaml.ScalarNode, "text", right) {
 		return "", false
@@ -119,7 +119,7 @@ type option[T any] struct {
 	value T
 }
 
-// choose sets to by which of options the value of e is.
+// choose sets to to the value of the option that e selects.
 func choose[T any](r *reader, e entry, to *T, options []option[T]) {
 	right := "write "
 	for i, o := range options {
@@ -130,7 +130,7 @@ func choose[T any](r *reader, e entry, to *T, options []option[T]) {
 			right += ", "
 		}
 		if '0' <= o.word[0] && o.word[0] <= '9' {
-			right += strconv.Quote(o.word) // else YAML reads a number
+			right += strconv.Quote(o.word) // without quotes YAML reads a number
 		} else {
 			right += o.word
 		}
@@ -232,7 +232,7 @@ func (r *reader) duration(e entry, to *time.Duration) {
 	}
 }
 
-// size reads a number of bytes from low to high, which bounds says in words.
+// size reads a number of bytes from low to high. bounds describes that range in problems.
 func (r *reader) size(e entry, to *int64, low, high int64, bounds string) {
 	right := "write bytes, such as 65536, or a whole number of KiB, MiB or GiB, such as 512KiB; " + bounds
 	if !r.kind(e, yaml.ScalarNode, "a size", right) {
@@ -263,11 +263,11 @@ func (r *reader) size(e entry, to *int64, low, high int64, bounds string) {
 type pathKind int
 
 const (
-	pathFolder     pathKind = iota // has to be given
+	pathFolder     pathKind = iota // a directory; must not be empty
 	pathCredential                 // a file, or credential:NAME, or ""
 )
 
-// path reads the path of a file or folder and makes it absolute.
+// path reads the path of a file or directory and makes it absolute.
 func (r *reader) path(e entry, to *string, kind pathKind) {
 	right := "write the path of a folder, such as /srv/firmware"
 	if kind == pathCredential {
@@ -298,7 +298,7 @@ func (r *reader) path(e entry, to *string, kind pathKind) {
 	}
 }
 
-// describe names the value of n in a sentence.
+// describe returns a noun phrase for the value of n, for use in a problem.
 func describe(n *yaml.Node) string {
 	switch {
 	case n.Kind == yaml.MappingNode:
@@ -326,7 +326,7 @@ func isNumber(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && (n.Tag == "!!int" || n.Tag == "!!float")
 }
 
-// bare returns the value of a number and the like, in quotes only if it is long.
+// bare returns s without quotes, as for a number, unless it is long.
 func bare(s string) string {
 	if len(s) > maxQuoted {
 		return quote(s)
@@ -334,12 +334,12 @@ func bare(s string) string {
 	return s
 }
 
-// decimal reads digits without sign or leading zero. What does not fit becomes
-// the largest number.
+// decimal parses a decimal number without sign or leading zero. A number that overflows
+// becomes the largest int64.
 func decimal(s string) (int64, bool) {
 	if s == "" || len(s) > 1 && s[0] == '0' || strings.Trim(s, "0123456789") != "" {
 		return 0, false
 	}
-	number, _ := strconv.ParseInt(s, 10, 64) // the one error left is ErrRange
+	number, _ := strconv.ParseInt(s, 10, 64) // the only possible error is ErrRange
 	return number, true
 }

@@ -22,7 +22,7 @@ func (r *Report) print(w io.Writer) {
 	fmt.Fprintf(w, "serve: %s\n", r.Verdict)
 }
 
-// printBoard prints what the machine is, and what became of its engines.
+// printBoard prints the board, the SoC, and the state of each crypto engine.
 func printBoard(w io.Writer, b platform.Board) {
 	name := b.Model
 	for _, more := range []string{b.SoC.Name, prefixed("revision ", b.SoC.Revision)} {
@@ -59,7 +59,7 @@ func printBoard(w io.Writer, b platform.Board) {
 	}
 }
 
-// prefixed is text behind prefix, unless it is empty.
+// prefixed returns prefix followed by text, or "" if text is empty.
 func prefixed(prefix, text string) string {
 	if text == "" {
 		return ""
@@ -85,7 +85,7 @@ func printReport(w io.Writer, r *platform.Report) {
 			fmt.Fprintf(w, "kernel TLS, %s: yes, tested\n", c.Name)
 		case c.Usable:
 			fmt.Fprintf(w, "kernel TLS, %s: yes\n", c.Name)
-		case r.KernelTLS.Usable: // else the reason stands above
+		case r.KernelTLS.Usable: // otherwise the reason is printed above
 			fmt.Fprintf(w, "kernel TLS, %s: no: %s; %s\n", c.Name, c.Reason, c.Remedy)
 		}
 	}

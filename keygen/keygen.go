@@ -23,34 +23,34 @@ const (
 
 	validYears = 20
 
-	// A clock outside these years is wrong, see the package comment.
+	// A clock outside these years is taken to be wrong, see the package comment.
 	firstYear, lastYear = 2020, 2049
 )
 
-// Result names what Create made.
+// Result describes the files that Create wrote.
 type Result struct {
 	Certificate string   // path of the PEM file
 	Key         string   // path of the PEM file
 	Fingerprint string   // SHA-256 of the certificate's DER, as AB:CD:...
 	Pin         string   // of the public key, for curl --pinnedpubkey: sha256//BASE64
-	Kept        []string // new paths of damaged files that were in the way
-	Notes       []string // about names, for a person
+	Kept        []string // new paths of damaged files that were moved aside
+	Notes       []string // notes about names, for a person
 }
 
 // Create writes a new key to dir/key.pem (mode 0600) and a certificate for it to
-// dir/cert.pem (0644). It makes dir (0755) if only that is missing.
+// dir/cert.pem (0644). It makes dir (0755) if its parent exists.
 //
-// Files that an interrupted run has left are mended: a whole key gets a new certificate
-// if that is missing or damaged, and a damaged key is replaced. A damaged file is kept
-// under another name. Anything else is left as it is, and is an error that wraps
-// [fs.ErrExist]: a whole pair, a key or certificate that a person brought.
+// Create repairs the files of an interrupted run: it makes a new certificate for a complete
+// key if the certificate is missing or damaged, and replaces a damaged key. A damaged file is
+// kept under another name. Create does not change any other file and returns an error that
+// wraps [fs.ErrExist] for a complete pair, and for a key or certificate from another source.
 //
-// names are the host names and IP addresses that clients will connect to; none
-// stands for this machine's host name, the same under .local, localhost, 127.0.0.1,
-// ::1, and the addresses that its interfaces have now, but for link-local ones. now is
+// names are the host names and IP addresses that clients will connect to. If there are none,
+// the names are this machine's host name, the host name under .local, localhost, 127.0.0.1,
+// ::1, and the current addresses of its interfaces except link-local addresses. now is
 // this machine's time.
 //
-// An error says what to do; nothing is left behind then.
+// An error contains the corrective action; after an error no new files are left.
 func Create(dir string, names []string, now time.Time) (Result, error) {
 	result, err := create(&directory{path: dir}, names, now)
 	if err != nil {
@@ -60,7 +60,7 @@ func Create(dir string, names []string, now time.Time) (Result, error) {
 }
 
 // Needed returns nil if Create would make a key or a certificate in dir, as far as that
-// can be seen without writing. Else the error says why not.
+// can be determined without writing. Otherwise the error has the reason.
 func Needed(dir string) error {
 	key, certificate := filepath.Join(dir, keyName), filepath.Join(dir, certificateName)
 	p, err := look(key, certificate)
@@ -94,7 +94,7 @@ func create(d *directory, names []string, now time.Time) (result Result, err err
 	return result, err
 }
 
-// complete makes what the directory lacks.
+// complete makes the missing and damaged files of the directory.
 func (d *directory) complete(hosts hosts, now time.Time) (Result, error) {
 	if err := d.clean(); err != nil {
 		return Result{}, err
@@ -160,12 +160,12 @@ func selfSign(key crypto.Signer, hosts hosts, now time.Time) ([]byte, error) {
 		IPAddresses:           hosts.ip,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		BasicConstraintsValid: true, // and no authority
+		BasicConstraintsValid: true, // with IsCA false
 	}
 	return x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 }
 
-// validity returns from when to when a certificate made now is valid.
+// validity returns the validity period of a certificate made now.
 func validity(now time.Time) (notBefore, notAfter time.Time) {
 	earliest := time.Date(firstYear, 1, 1, 0, 0, 0, 0, time.UTC)
 	now = now.UTC().Truncate(time.Second)
@@ -179,13 +179,13 @@ func validity(now time.Time) (notBefore, notAfter time.Time) {
 	return notBefore, now.AddDate(validYears, 0, 0)
 }
 
-// fingerprint returns the SHA-256 of der, as openssl prints it.
+// fingerprint returns the SHA-256 of der in the format of openssl.
 func fingerprint(der []byte) string {
 	sum := sha256.Sum256(der)
 	return strings.ReplaceAll(fmt.Sprintf("% X", sum[:]), " ", ":")
 }
 
-// pin returns the SHA-256 of a public key's DER as curl takes it.
+// pin returns the SHA-256 of a public key's DER in the format of curl --pinnedpubkey.
 func pin(publicDER []byte) string {
 	sum := sha256.Sum256(publicDER)
 	return "sha256//" + base64.StdEncoding.EncodeToString(sum[:])

@@ -9,18 +9,18 @@ import (
 	"strings"
 )
 
-// hosts is who a certificate is for: at least one name or address.
+// hosts are the subject names of a certificate: at least one host name or IP address.
 type hosts struct {
 	dns []string
 	ip  []net.IP
 }
 
-// maxAddresses bounds the addresses that a certificate has without being asked for
-// them: each client is sent all of them in each handshake.
+// maxAddresses is the largest number of addresses that a certificate has by default: the
+// server sends all of them in each handshake.
 const maxAddresses = 64
 
-// defaultNames returns the names and addresses that clients reach a machine by, whose
-// host name and addresses are given, and notes about those left out.
+// defaultNames returns the names and addresses under which clients reach a machine with the
+// given host name and addresses, and notes about omitted ones.
 func defaultNames(host string, addresses []netip.Addr) (names, notes []string) {
 	host = strings.ToLower(host)
 	switch {
@@ -29,7 +29,7 @@ func defaultNames(host string, addresses []netip.Addr) (names, notes []string) {
 		notes = append(notes, fmt.Sprintf("the host name %q is left out, since a certificate cannot have it; give the name that clients use with -name", host))
 	default:
 		names = append(names, host)
-		// Multicast DNS has the first label only, RFC 6762.
+		// Multicast DNS uses the first label only, RFC 6762.
 		if label, _, _ := strings.Cut(host, "."); label != "localhost" {
 			names = append(names, label+".local")
 		}
@@ -46,7 +46,7 @@ func defaultNames(host string, addresses []netip.Addr) (names, notes []string) {
 	return names, notes
 }
 
-// thisMachine returns the host name, or "", and the addresses of all interfaces.
+// thisMachine returns this machine's host name, or "", and the addresses of all interfaces.
 func thisMachine() (host string, addresses []netip.Addr) {
 	host, _ = os.Hostname()
 	found, _ := net.InterfaceAddrs()
@@ -58,7 +58,7 @@ func thisMachine() (host string, addresses []netip.Addr) {
 	return host, addresses
 }
 
-// underscored returns a note for each name that clients may refuse.
+// underscored returns a note for each name with an underscore, which clients may reject.
 func (h hosts) underscored() (notes []string) {
 	for _, name := range h.dns {
 		if strings.Contains(name, "_") {
@@ -68,7 +68,7 @@ func (h hosts) underscored() (notes []string) {
 	return notes
 }
 
-// parseNames sorts names into host names and IP addresses, each once.
+// parseNames divides names into host names and IP addresses, without duplicates.
 func parseNames(names []string) (hosts, error) {
 	var h hosts
 	seen := make(map[string]bool)
@@ -94,8 +94,8 @@ func parseNames(names []string) (hosts, error) {
 	return h, nil
 }
 
-// commonName returns the first name, for people to read: clients look at the
-// others. RFC 5280, appendix A.1: at most 64 characters.
+// commonName returns the first name, for display only: clients check the subject alternative
+// names. RFC 5280, appendix A.1, limits it to 64 characters.
 func (h hosts) commonName() string {
 	name := ""
 	switch {
@@ -110,9 +110,9 @@ func (h hosts) commonName() string {
 	return name
 }
 
-// isHostname reports whether s is a name by RFC 1123, section 2.1, or a wildcard
-// for one. An underscore is allowed, since boards have such names and most clients
-// accept them. A last label of digits would be an IPv4 address gone wrong.
+// isHostname reports whether s is a host name by RFC 1123, section 2.1, or a wildcard
+// for host names. An underscore is allowed, since boards have such names and most clients
+// accept them. The last label must not be a number: that would be a malformed IPv4 address.
 func isHostname(s string) bool {
 	if len(s) > 253 {
 		return false

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// maxBytes bounds a file that is read.
+// maxBytes is the largest size of a file that is read.
 const maxBytes = 1 << 20
 
 // condition is the state of a file.
@@ -26,18 +26,18 @@ const (
 	missing condition = iota
 	torn              // empty, or the beginning of a PEM block: a write was interrupted
 	whole             // it parses
-	foreign           // anything else: a person brought it
+	foreign           // any other content: not from keygen
 )
 
-// present is what a directory holds.
+// present is the state of the files in a directory.
 type present struct {
 	key, certificate condition
 	signer           crypto.Signer     // if key is whole
 	leaf             *x509.Certificate // if certificate is whole
-	why              error             // of foreign
+	why              error             // the reasons why files are foreign
 }
 
-// look reads both files.
+// look reads both files and returns their state.
 func look(key, certificate string) (present, error) {
 	var p present
 	for _, f := range []struct {
@@ -98,8 +98,8 @@ func readFile(path string) (data []byte, link bool, err error) {
 	return data, link, err
 }
 
-// isTorn reports whether an interrupted write can have left data: the beginning of a PEM
-// block with one of labels, without its end. Bytes that never reached the disk are
+// isTorn reports whether data can be the result of an interrupted write: the beginning of a
+// PEM block with one of labels, without its end. Bytes that were not written to disk are
 // missing or, on some file systems, zero.
 func isTorn(data []byte, labels []string) bool {
 	text := bytes.TrimRight(data, "\x00")
@@ -117,7 +117,7 @@ func isTorn(data []byte, labels []string) bool {
 
 func isBinary(b byte) bool { return b != '\n' && b != '\r' && (b < ' ' || b > '~') }
 
-// parseKey returns the first private key of a PEM file, as crypto/tls reads it.
+// parseKey returns the first private key of a PEM file, like crypto/tls.
 func parseKey(data []byte) (crypto.Signer, error) {
 	for {
 		var block *pem.Block
@@ -148,8 +148,8 @@ func parseKey(data []byte) (crypto.Signer, error) {
 	}
 }
 
-// parseCertificate returns the first certificate of a PEM file. A certificate after it
-// that is cut off is an error.
+// parseCertificate returns the first certificate of a PEM file. It returns an error if a later
+// PEM block is truncated.
 func parseCertificate(data []byte) (leaf *x509.Certificate, err error) {
 	for {
 		block, rest := pem.Decode(data)
@@ -169,7 +169,7 @@ func parseCertificate(data []byte) (leaf *x509.Certificate, err error) {
 	}
 }
 
-// isPair reports whether the certificate is that of the key.
+// isPair reports whether both files are whole and the certificate belongs to the key.
 func (p present) isPair() bool {
 	if p.key != whole || p.certificate != whole {
 		return false
@@ -178,7 +178,7 @@ func (p present) isPair() bool {
 	return ok && public.Equal(p.signer.Public())
 }
 
-// isOwn reports whether selfSign has made a certificate for a key of Create.
+// isOwn reports whether selfSign has made c, for a key made by Create.
 func isOwn(c *x509.Certificate) bool {
 	key, ok := c.PublicKey.(*ecdsa.PublicKey)
 	return ok && key.Curve == elliptic.P256() &&
@@ -191,7 +191,7 @@ func isOwn(c *x509.Certificate) bool {
 
 func hasOwnValidity(c *x509.Certificate) bool {
 	from, to := c.NotBefore.UTC(), c.NotAfter.UTC()
-	wantFrom, wantTo := validity(time.Unix(0, 0)) // of a clock that is wrong
+	wantFrom, wantTo := validity(time.Unix(0, 0)) // with a wrong clock
 	if from.Equal(wantFrom) && to.Equal(wantTo) {
 		return true
 	}
@@ -199,8 +199,8 @@ func hasOwnValidity(c *x509.Certificate) bool {
 	return from.Equal(wantFrom) && to.Equal(wantTo) || from.Year() == firstYear && to.Before(from.AddDate(validYears, 0, 2))
 }
 
-// needed returns nil if p lacks a part that keygen may make. The error says what is in
-// the way.
+// needed returns nil if p lacks a file that keygen may make. Otherwise the error names the file
+// that prevents it.
 func (p present) needed(key, certificate string) error {
 	const nothing = "nothing is overwritten"
 	switch {

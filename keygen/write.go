@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// file is a file to be written.
+// file is a file to write.
 type file struct {
 	path    string
 	mode    os.FileMode
@@ -20,24 +20,25 @@ type file struct {
 }
 
 // temporaryPrefix starts the names of files that are being written. The next run removes
-// those that an interrupted run has left.
+// such files after an interrupted run.
 const temporaryPrefix = ".uringhttpd-keygen-"
 
-// directory is the directory that both files are in. Its methods change it one step at
-// a time, so that an interruption between any two can be mended by the next run:
+// directory is the directory that holds both files. Its methods change it one step at
+// a time, so that the next run can complete a run that was interrupted between any two steps:
 //
 //   - a file is written and synced under a temporary name;
-//   - files that are in the way are moved aside, the certificate first, since a
+//   - damaged files are moved aside, the certificate first, since a
 //     certificate without a key is not known to be worthless;
-//   - the key gets its name before the certificate does, since a certificate can be
-//     made again for a key that is there.
+//   - the key is renamed before the certificate, since a certificate can be
+//     made again for an existing key.
 //
-// After each change of a name the directory is synced, so that the disk has the same order.
+// The directory is synced after each change of a name, so that the changes reach the disk in
+// the same order.
 type directory struct {
 	path string
 	made bool
 	lock *os.File
-	// before is called ahead of each step, with the content of a write; nil for none.
+	// before is called before each step, with the content of a write; it may be nil.
 	before func(step, path string, content []byte)
 }
 
@@ -47,7 +48,7 @@ func (d *directory) step(name, path string, content []byte) {
 	}
 }
 
-// open makes the directory if only that is missing, and keeps other runs out.
+// open makes the directory if its parent exists, and locks it against other runs.
 func (d *directory) open() error {
 	d.step("mkdir", d.path, nil)
 	switch err := os.Mkdir(d.path, 0o755); {
@@ -67,12 +68,12 @@ func (d *directory) open() error {
 	switch err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
 	case errors.Is(err, unix.EWOULDBLOCK):
 		return fmt.Errorf("%s: another run of keygen writes there; run it again afterwards", d.path)
-	default: // without locks, RENAME_NOREPLACE still keeps files from being overwritten
+	default: // without locks, RENAME_NOREPLACE still prevents overwriting of files
 		return nil
 	}
 }
 
-// close lets other runs in; after an error it removes the directory if open made it.
+// close unlocks the directory; after an error it removes the directory if open made it.
 func (d *directory) close(err error) {
 	if d.lock != nil {
 		d.lock.Close()
@@ -82,7 +83,7 @@ func (d *directory) close(err error) {
 	}
 }
 
-// clean removes what an interrupted run has left under temporary names.
+// clean removes the temporary files of an interrupted run.
 func (d *directory) clean() error {
 	entries, err := os.ReadDir(d.path)
 	if err != nil {
@@ -100,7 +101,7 @@ func (d *directory) clean() error {
 	return nil
 }
 
-// write writes f under a temporary name, which it returns, or leaves nothing.
+// write writes f under a temporary name and returns that name. After an error no file is left.
 func (d *directory) write(f file) (string, error) {
 	path := filepath.Join(d.path, temporaryPrefix+filepath.Base(f.path))
 	d.step("create", path, nil)
@@ -111,7 +112,7 @@ func (d *directory) write(f file) (string, error) {
 	d.step("write", path, f.content)
 	_, err = w.Write(f.content)
 	if err == nil {
-		// Whatever the umask is: who may not read the certificate cannot serve it.
+		// Independent of the umask: the service must be able to read the certificate.
 		d.step("chmod", path, nil)
 		err = w.Chmod(f.mode)
 	}
@@ -129,11 +130,12 @@ func (d *directory) write(f file) (string, error) {
 	return path, nil
 }
 
-// move renames a file in the directory, on disk too. It never replaces another file.
+// move renames a file in the directory and syncs the directory. It never replaces another
+// file.
 func (d *directory) move(from, to string) error {
 	d.step("rename", to, nil)
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // the file system has only link(2)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // no RENAME_NOREPLACE; link(2) does not replace either
 		if err = unix.Link(from, to); err == nil {
 			err = unix.Unlink(from)
 		}
@@ -144,7 +146,7 @@ func (d *directory) move(from, to string) error {
 	return d.sync()
 }
 
-// aside moves the damaged file at path to a name of its own, which it returns.
+// aside renames the damaged file at path to an unused name and returns that name.
 func (d *directory) aside(path string) (string, error) {
 	for n := 1; ; n++ {
 		kept := fmt.Sprintf("%s.broken-%d", path, n)
@@ -155,7 +157,7 @@ func (d *directory) aside(path string) (string, error) {
 	}
 }
 
-// sync puts the names in the directory on disk, and its own if it is new.
+// sync syncs the directory and, if open made it, its parent.
 func (d *directory) sync() error {
 	paths := []string{d.path}
 	if d.made {
@@ -169,7 +171,7 @@ func (d *directory) sync() error {
 		}
 		err = f.Sync()
 		f.Close()
-		// Some file systems have nothing to sync for a directory, fsync(2).
+		// Some file systems do not support fsync(2) on a directory (EINVAL).
 		if err != nil && !errors.Is(err, syscall.EINVAL) {
 			return advise(err)
 		}
@@ -177,9 +179,9 @@ func (d *directory) sync() error {
 	return nil
 }
 
-// replace moves the damaged files aside, the first one first, and then gives files their
-// names in order. It returns the names that damaged files have now. After an error none
-// of files is left.
+// replace writes files, moves the damaged files aside in order, and then renames files to
+// their final names in order. It returns the new names of the damaged files. After an error
+// none of files is left.
 func (d *directory) replace(damaged []string, files []file) (kept []string, err error) {
 	var written []string
 	fail := func(err error) ([]string, error) {
@@ -211,7 +213,7 @@ func (d *directory) replace(damaged []string, files []file) (kept []string, err 
 	return kept, nil
 }
 
-// advise adds to an error what to do about it.
+// advise adds the corrective action to an error.
 func advise(err error) error {
 	switch {
 	case err == nil:

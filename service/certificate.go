@@ -22,21 +22,21 @@ import (
 )
 
 const (
-	// maxFileProblems are reported of one file.
+	// maxFileProblems is the largest number of problems reported for one file.
 	maxFileProblems = 8
 
-	// minRSABits is the least that today's clients accept of a server's key (security
+	// minRSABits is the smallest size of a server's key that current clients accept (security
 	// level 2 of OpenSSL). Below minSignerBits crypto/rsa does not check a signature.
 	minRSABits    = 2048
 	minSignerBits = 1024
 )
 
-// A pemReader gathers the problems of the files of one configuration.
+// A pemReader collects the problems of the files of one configuration.
 type pemReader struct {
 	findings
 	cfg      *config.Config
 	now      time.Time
-	checking bool // only to report: credentials may be out of reach
+	checking bool // for a report only: credentials may be inaccessible
 }
 
 // findings are the problems and the warnings of a configuration.
@@ -48,10 +48,10 @@ type findings struct {
 type pemRole struct {
 	key   string
 	file  *pemFile
-	count int // of the file's problems
+	count int // number of problems of the file
 }
 
-// problem reports a problem of the role's file, at the place where.
+// problem reports a problem of the role's file at the position where.
 func (r *pemReader) problem(role *pemRole, where, wrong, right string) {
 	if role.count++; role.count > maxFileProblems {
 		return
@@ -68,13 +68,13 @@ func (r *pemReader) warn(role *pemRole, where, wrong, right string) {
 	}
 }
 
-// at is a block's place, for a problem.
+// at returns the position of a block, for use in a problem.
 func (f *pemFile) at(b pemBlock) string {
 	return fmt.Sprintf("%s:%d: block %d", f.path, b.line, b.number)
 }
 
-// pair reads tls.certificate and tls.key, either of which may be nil if it could not be
-// read. They may be the same file.
+// pair returns the key pair of tls.certificate and tls.key. Either file is nil if it could not
+// be read; both may be the same file. If a part is missing or unusable, the result is empty.
 func (r *pemReader) pair(certificate, key *pemFile) tls.Certificate {
 	same := certificate != nil && key != nil && os.SameFile(certificate.info, key.info)
 	var chain []chainLink
@@ -93,7 +93,7 @@ func (r *pemReader) pair(certificate, key *pemFile) tls.Certificate {
 				"run chmod 0640 on it, and chgrp to the service's group")
 		}
 	}
-	if private != nil && (len(chain) == 0 || !samePublic(private, chain[0])) { // else the certificate's problem says it
+	if private != nil && (len(chain) == 0 || !samePublic(private, chain[0])) { // otherwise reported for the certificate
 		if why := unusableKey(private.Public(), minRSABits); why != "" {
 			r.problem(&pemRole{key: "tls.key", file: key}, key.path, why, usableKey)
 			return tls.Certificate{}
@@ -110,7 +110,7 @@ func (r *pemReader) pair(certificate, key *pemFile) tls.Certificate {
 	return pair
 }
 
-// faults reports those of the file whose block's label is meant.
+// faults reports the faults of the file in blocks whose label meant accepts.
 func (r *pemReader) faults(role *pemRole, meant func(label string) bool) {
 	for _, f := range role.file.faults {
 		if meant(f.label) {
@@ -119,15 +119,15 @@ func (r *pemReader) faults(role *pemRole, meant func(label string) bool) {
 	}
 }
 
-// A chainLink is a certificate and where it stands.
+// A chainLink is a certificate with its position in the file.
 type chainLink struct {
 	*x509.Certificate
 	at     string
 	number int  // of the block
-	gap    bool // a block that cannot be read comes before it
+	gap    bool // the block before it cannot be read
 }
 
-// chain reads the server's certificate and those that vouch for it.
+// chain reads the server's certificate and its chain of issuers, and reports their problems.
 func (r *pemReader) chain(role *pemRole) []chainLink {
 	links := r.certificates(role, true)
 	if len(links) == 0 {
@@ -165,7 +165,7 @@ func (r *pemReader) chain(role *pemRole) []chainLink {
 	return links
 }
 
-// signedBy checks that parent, the next certificate in the file, vouches for child.
+// signedBy reports a problem unless parent, the next certificate in the file, issued child.
 func (r *pemReader) signedBy(role *pemRole, child, parent chainLink) {
 	const order = "put each certificate's issuer behind it, and nothing else"
 	switch {
@@ -193,13 +193,14 @@ func (r *pemReader) signedBy(role *pemRole, child, parent chainLink) {
 	}
 }
 
-// isAuthority reports whether c may sign certificates. One of version 1 does not say.
+// isAuthority reports whether c may sign certificates. A certificate below version 3 has no
+// such field and counts as an authority.
 func isAuthority(c *x509.Certificate) bool {
 	return c.Version < 3 || c.BasicConstraintsValid && c.IsCA
 }
 
-// dates warns of certificates that clients with a right clock refuse. The clock of a
-// board may be wrong, so that is no problem.
+// dates warns about certificates that are expired or not valid yet, which clients with a
+// correct clock reject. It is only a warning, since the clock of the board may be wrong.
 func (r *pemReader) dates(role *pemRole, links []chainLink) {
 	const clock = "renew it, or set the clock if that is wrong"
 	now := r.now.UTC().Format(time.DateTime)
@@ -213,8 +214,8 @@ func (r *pemReader) dates(role *pemRole, links []chainLink) {
 	}
 }
 
-// certificates parses those of a file. withKey says that a private key beside them is
-// usual.
+// certificates returns the certificates of a file and reports unexpected blocks. If withKey is
+// true, the file may also hold a private key.
 func (r *pemReader) certificates(role *pemRole, withKey bool) []chainLink {
 	var links []chainLink
 	broken, gap := len(role.file.faults) > 0, false
@@ -222,7 +223,7 @@ func (r *pemReader) certificates(role *pemRole, withKey bool) []chainLink {
 	for _, b := range role.file.blocks {
 		at := role.file.at(b)
 		switch {
-		case b.label == "": // a fault
+		case b.label == "": // reported as a fault
 			gap = true
 		case harmless(b.label):
 		case isKeyLabel(b.label):
@@ -233,7 +234,7 @@ func (r *pemReader) certificates(role *pemRole, withKey bool) []chainLink {
 		case !isCertificateLabel(b.label):
 			broken, gap = true, true
 			r.problem(role, at, "is "+kindOf(b.label)+", not a certificate", remedies[b.label].orElse("remove it, or put a certificate there"))
-		case b.der == nil: // a fault
+		case b.der == nil: // reported as a fault
 			gap = true
 		default:
 			c, err := x509.ParseCertificate(b.der)
@@ -256,8 +257,8 @@ func (r *pemReader) certificates(role *pemRole, withKey bool) []chainLink {
 	return links
 }
 
-// privateKey reads the one key of a file. shared says that the file is also that of
-// the certificates, whose blocks have been reported.
+// privateKey returns the only private key of a file. shared is true if the file also holds the
+// certificates; then unexpected blocks have already been reported.
 func (r *pemReader) privateKey(role *pemRole, shared bool) crypto.Signer {
 	const right = "name the unencrypted private key that the certificate was made with"
 	var key crypto.Signer
@@ -293,7 +294,7 @@ func (r *pemReader) privateKey(role *pemRole, shared bool) crypto.Signer {
 		case b.label == "DSA PRIVATE KEY":
 			broken = true
 			r.problem(role, at, "is a private key of DSA, which TLS cannot use", usableKey)
-		case b.der == nil: // a fault
+		case b.der == nil: // reported as a fault
 		default:
 			k, err := parseKey(b.der)
 			if err != nil {
@@ -314,7 +315,7 @@ func (r *pemReader) privateKey(role *pemRole, shared bool) crypto.Signer {
 	return key
 }
 
-// matching checks that the key is that of the first certificate.
+// matching reports a problem unless private is the key of the first certificate.
 func (r *pemReader) matching(certificate, key *pemRole, chain []chainLink, private crypto.Signer) {
 	if samePublic(private, chain[0]) {
 		return
@@ -334,7 +335,7 @@ func samePublic(private crypto.Signer, link chainLink) bool {
 	return ok && public.Equal(link.PublicKey)
 }
 
-// authorities reads tls.client_ca.
+// authorities returns the certificates of tls.client_ca.
 func (r *pemReader) authorities(file *pemFile) *x509.CertPool {
 	role := &pemRole{key: "tls.client_ca", file: file}
 	r.faults(role, func(string) bool { return true })
@@ -363,11 +364,11 @@ func isCertificateLabel(label string) bool {
 
 func isKeyLabel(label string) bool { return strings.HasSuffix(label, "PRIVATE KEY") }
 
-// harmless reports whether a block says nothing that is needed: openssl writes the
-// curve before a key, and some servers read the group of Diffie-Hellman.
+// harmless reports whether a block can be ignored: openssl writes the curve before a key, and
+// some servers read Diffie-Hellman parameters from the file.
 func harmless(label string) bool { return strings.HasSuffix(label, "PARAMETERS") }
 
-// A remedy for a block of another kind.
+// A remedy is the corrective action for a block of an unexpected type.
 type remedy string
 
 func (r remedy) orElse(right string) string {
@@ -386,7 +387,7 @@ var remedies = map[string]remedy{
 	"X509 CRL":                "remove it: lists of revoked certificates are not read",
 }
 
-// kindOf names a block of a kind that is not expected.
+// kindOf returns a noun phrase for a block of an unexpected type.
 func kindOf(label string) string {
 	switch label {
 	case "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST":
@@ -405,7 +406,7 @@ func kindOf(label string) string {
 
 const usableKey = "use a key of ECDSA P-256, P-384 or P-521, of Ed25519, or of RSA with 2048 bits or more"
 
-// unusable says why no client can use c, or "".
+// unusable returns the reason why no client can use c, or "".
 func unusable(c *x509.Certificate, bits int) string {
 	if c.PublicKey == nil || c.PublicKeyAlgorithm == x509.UnknownPublicKeyAlgorithm || c.PublicKeyAlgorithm == x509.DSA {
 		var info struct {
@@ -435,7 +436,7 @@ func unusableKey(public crypto.PublicKey, bits int) string {
 	return ""
 }
 
-// algorithm names a kind of key.
+// algorithm returns the name of a public key algorithm.
 func algorithm(oid asn1.ObjectIdentifier) string {
 	names := map[string]string{
 		"1.2.840.10040.4.1":     "DSA",
@@ -451,7 +452,7 @@ func algorithm(oid asn1.ObjectIdentifier) string {
 	return "the unknown kind " + quoted(oid.String())
 }
 
-// parseKey reads a private key in any of the forms that openssl writes.
+// parseKey parses a private key in any of the DER formats that openssl writes.
 func parseKey(der []byte) (crypto.Signer, error) {
 	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
 		return key, nil
@@ -478,13 +479,13 @@ func parseKey(der []byte) (crypto.Signer, error) {
 	if err == nil {
 		return nil, errors.New("is a private key that TLS cannot use")
 	}
-	if strings.Contains(ecErr.Error(), "curve") { // the other error is only that it is no PKCS #8
+	if strings.Contains(ecErr.Error(), "curve") { // the PKCS #8 error only says that it is another format
 		err = ecErr
 	}
 	return nil, errors.New("is no private key that can be read: " + trimmed(err))
 }
 
-// trimmed is the text of an error of crypto/x509 or crypto/rsa on one line.
+// trimmed returns the text of an error of crypto/x509 or crypto/rsa on one line.
 func trimmed(err error) string {
 	text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "x509: "), "crypto/rsa: ")
 	text = strings.Map(func(c rune) rune {
@@ -493,9 +494,9 @@ func trimmed(err error) string {
 		}
 		return c
 	}, text)
-	text, _, _ = strings.Cut(text, " (use ") // a function of Go's for another form
+	text, _, _ = strings.Cut(text, " (use ") // the name of a Go function for another format
 	return text[:min(len(text), 200)]
 }
 
-// name quotes the name of a certificate's subject or issuer.
+// name returns the quoted name of a certificate's subject or issuer.
 func name(n pkix.Name) string { return quoted(n.String()) }

@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// confine takes from this process, and from all that it starts, the right to open sockets of
-// AF_ALG, which the start needs and nothing after it, and to make rings, with which a filter
-// of system calls is passed by. It is called once the service has its ring, which the kernel
-// restricts to what the service does with it. An error means that nothing has changed.
+// confine installs a seccomp filter that denies this process and its children the creation of
+// AF_ALG sockets, which only the start needs, and of io_uring instances, which bypass a system
+// call filter. It is called after the service has created its ring, which the kernel restricts
+// to the operations that the service uses. After an error the filter is not installed.
 func confine() error {
 	arch, ok := map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64, "arm": unix.AUDIT_ARCH_ARM}[runtime.GOARCH]
 	if !ok {
@@ -20,7 +20,7 @@ func confine() error {
 	}
 	filter := confinement(arch)
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	runtime.LockOSThread() // no_new_privs is the thread's at first
+	runtime.LockOSThread() // prctl sets no_new_privs for this thread only
 	defer runtime.UnlockOSThread()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("confine: %w", os.NewSyscallError("prctl PR_SET_NO_NEW_PRIVS", err))
@@ -36,12 +36,12 @@ func confine() error {
 	return nil
 }
 
-// confinement is a filter for struct seccomp_data, whose members are int nr; __u32 arch;
-// __u64 instruction_pointer; __u64 args[6]. arch is the only one that it lets through: others
-// have other numbers.
+// confinement returns a filter for struct seccomp_data, whose members are int nr; __u32 arch;
+// __u64 instruction_pointer; __u64 args[6]. It denies system calls of all other architectures,
+// since they have other numbers.
 func confinement(arch uint32) []unix.SockFilter {
 	const (
-		nr, architecture, arg0 = 0, 4, 16 // offsets; of args[0] the lower half
+		nr, architecture, arg0 = 0, 4, 16 // offsets; arg0 is the lower half of args[0]
 		x32                    = 1 << 30  // __X32_SYSCALL_BIT
 		refuse                 = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
 	)

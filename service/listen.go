@@ -20,24 +20,24 @@ import (
 	"uringhttpd/service/server"
 )
 
-// lookupTime bounds how long the name of an address may take to resolve.
+// lookupTime is the time limit for the resolution of a host name.
 const lookupTime = 10 * time.Second
 
 // A lookup returns the addresses of a host, as [net.Resolver.LookupNetIP] does.
 type lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 
-// A bindAddress is one of the configuration, ready to be bound.
+// A bindAddress is an address of the configuration, ready to be bound.
 type bindAddress struct {
 	key     string // of the configuration
-	written string // its value there
-	passed  string // the name that systemd's sockets have, or ""
+	written string // its value in the configuration
+	passed  string // the name of sockets passed by systemd, or ""
 	ip      netip.Addr
 	port    string
 	tls     bool
 	metrics bool
 }
 
-// String returns host:port without a name, as net.Listen takes it.
+// String returns the address for net.Listen: IP address and port, or :port.
 func (a *bindAddress) String() string {
 	if !a.ip.IsValid() {
 		return ":" + a.port
@@ -45,7 +45,7 @@ func (a *bindAddress) String() string {
 	return net.JoinHostPort(a.ip.String(), a.port)
 }
 
-// network is that of net.Listen: of an IPv6 address it is IPv6 alone.
+// network returns the network for net.Listen. For an IPv6 address that is IPv6 only.
 func (a *bindAddress) network() string {
 	switch {
 	case !a.ip.IsValid():
@@ -56,8 +56,8 @@ func (a *bindAddress) network() string {
 	return "tcp6"
 }
 
-// addresses returns those of cfg, names resolved, and reports those that do not
-// resolve, or resolve to an address of another.
+// addresses returns the addresses of cfg, with names resolved, and reports names that do not
+// resolve, and addresses that collide with an earlier address after resolution.
 func addresses(cfg *config.Config, find lookup) ([]*bindAddress, config.Problems) {
 	var all []*bindAddress
 	var problems config.Problems
@@ -89,8 +89,8 @@ func addresses(cfg *config.Config, find lookup) ([]*bindAddress, config.Problems
 	return all, problems
 }
 
-// resolve fills ip and port. Of several addresses of a name it is one, of IPv4 if there
-// is one, as with net.Listen.
+// resolve sets ip and port. If a name has several addresses, ip is the first IPv4 address or,
+// if there is none, the first address, as with net.Listen.
 func (a *bindAddress) resolve(find lookup) *fileError {
 	host, port, err := net.SplitHostPort(a.written)
 	if err != nil {
@@ -102,7 +102,7 @@ func (a *bindAddress) resolve(find lookup) *fileError {
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
 		if !ip.IsLinkLocalUnicast() {
-			ip = ip.WithZone("") // it means nothing there
+			ip = ip.WithZone("") // only link-local addresses have a zone
 		}
 		a.ip = ip.Unmap()
 		return nil
@@ -132,8 +132,8 @@ func (a *bindAddress) resolve(find lookup) *fileError {
 	return nil
 }
 
-// absent says why the address cannot be bound on this machine now, whatever its port;
-// nil if it can be, or that is not known.
+// absent returns the reason why the address, with any port, cannot be bound on this machine
+// now; nil if it can be bound, or if that is unknown.
 func (a *bindAddress) absent() *fileError {
 	var sa unix.Sockaddr
 	family := unix.AF_INET6
@@ -160,10 +160,10 @@ func (a *bindAddress) absent() *fileError {
 	return nil
 }
 
-// errNoInterface is why an address with such a zone cannot be bound.
+// errNoInterface is the error for an address whose zone is not a network interface.
 var errNoInterface = errors.New("no such network interface")
 
-// zoneIndex is the number of the network interface named zone, 0 for "".
+// zoneIndex returns the index of the network interface named zone, 0 for "".
 func zoneIndex(zone string) (uint32, error) {
 	if zone == "" {
 		return 0, nil
@@ -181,8 +181,8 @@ func zoneIndex(zone string) (uint32, error) {
 	return uint32(i.Index), nil
 }
 
-// listen binds the address. net.Listen asks for MPTCP by default, with which neither
-// kernel TLS nor the count of acknowledged bytes works.
+// listen binds the address. It disables MPTCP, the default of net.Listen, since neither
+// kernel TLS nor the count of acknowledged bytes works with MPTCP.
 func (a *bindAddress) listen() (*server.Listener, *fileError) {
 	if _, err := zoneIndex(a.ip.Zone()); err != nil {
 		return nil, a.bindFailure(err)
@@ -201,7 +201,7 @@ func (a *bindAddress) listen() (*server.Listener, *fileError) {
 	return ours, nil
 }
 
-// bindFailure explains an error of binding the address.
+// bindFailure returns the problem and the remedy for an error of binding the address.
 func (a *bindAddress) bindFailure(err error) *fileError {
 	name := a.written
 	if name != a.String() && a.ip.IsValid() {
@@ -231,10 +231,10 @@ func (a *bindAddress) bindFailure(err error) *fileError {
 	return &fileError{name + " cannot be listened on: " + err.Error(), another, true}
 }
 
-// OpenListeners binds the addresses of cfg, all or none of them, and takes those of
-// passed, the result of systemd.Sockets. It closes the files of passed.
-// An error is of type config.Problems if it is one of them. Warnings are of sockets
-// that no entry names, and the like.
+// OpenListeners binds all addresses of cfg, or none of them, and uses the sockets in passed,
+// the result of systemd.Sockets, for the entries that name them. It closes the files of
+// passed. An error is of type config.Problems. Warnings are about sockets that no entry names,
+// and about plain HTTP on a port for HTTPS.
 func OpenListeners(cfg *config.Config, passed map[string][]*os.File) (listeners []*server.Listener, warnings config.Problems, err error) {
 	defer func() {
 		for _, files := range passed {
@@ -250,7 +250,7 @@ func OpenListeners(cfg *config.Config, passed map[string][]*os.File) (listeners 
 		}
 	}()
 	all, problems := addresses(cfg, net.DefaultResolver.LookupNetIP)
-	// Those of systemd come first, since they are bound already.
+	// Sockets passed by systemd come first, since they are already bound.
 	taken, more := takePassed(cfg, all, passed)
 	problems = append(problems, more...)
 	warnings = unnamed(cfg, all, passed)
@@ -283,7 +283,7 @@ func OpenListeners(cfg *config.Config, passed map[string][]*os.File) (listeners 
 	}
 	if len(problems) > 0 {
 		for _, ls := range taken {
-			listeners = append(listeners, ls...) // to be closed, which may be done twice
+			listeners = append(listeners, ls...) // to be closed; closing twice is allowed
 		}
 		problems.Sort()
 		return listeners, warnings, problems
@@ -297,7 +297,7 @@ func (a *bindAddress) problem(cfg *config.Config, e *fileError) config.Problem {
 	return problem
 }
 
-// takePassed returns the sockets that systemd passes for the entries that name them.
+// takePassed returns the Listeners of the entries that name a socket passed by systemd.
 func takePassed(cfg *config.Config, all []*bindAddress, passed map[string][]*os.File) (map[*bindAddress][]*server.Listener, config.Problems) {
 	taken := make(map[*bindAddress][]*server.Listener)
 	var problems config.Problems
@@ -321,7 +321,7 @@ func takePassed(cfg *config.Config, all []*bindAddress, passed map[string][]*os.
 	return taken, problems
 }
 
-// take makes a Listener of a socket that systemd passes.
+// take returns a Listener for a socket passed by systemd.
 func (a *bindAddress) take(f *os.File) (*server.Listener, *fileError) {
 	if err := checkPassed(f); err != nil {
 		return nil, err
@@ -337,7 +337,7 @@ func (a *bindAddress) take(f *os.File) (*server.Listener, *fileError) {
 	return ours, nil
 }
 
-// checkPassed says why a socket that systemd passes cannot be served; nil if it can.
+// checkPassed returns the reason why a socket passed by systemd cannot be served, or nil.
 func checkPassed(f *os.File) *fileError {
 	const stream = "write ListenStream= with a port, and nothing else of Listen*=, in the socket unit"
 	raw, err := f.SyscallConn()
@@ -380,7 +380,7 @@ func checkSocket(fd int, stream string) *fileError {
 	return &fileError{wrong: "the socket that systemd passed does not listen", right: stream}
 }
 
-// unnamed warns of sockets that systemd passes and no entry names.
+// unnamed returns a warning for each socket passed by systemd that no entry names.
 func unnamed(cfg *config.Config, all []*bindAddress, passed map[string][]*os.File) (warnings config.Problems) {
 	named := make(map[string]bool)
 	for _, a := range all {

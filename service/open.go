@@ -20,24 +20,24 @@ import (
 	"uringhttpd/systemd"
 )
 
-// Opened is what a configuration names, opened.
+// Opened holds the opened root and the TLS configuration of a config.Config.
 type Opened struct {
 	Root *os.Root
-	// Folder is the same, opened as a file.
+	// Folder is the directory Root, opened as a file.
 	Folder *os.File
 	TLS    *tls.Config // nil if no listener has TLS
-	// Warnings are those of the configuration and of the files that it names.
+	// Warnings are the warnings about the configuration and about the files that it names.
 	Warnings config.Problems
 }
 
-// Open opens the folder, certificates and keys that cfg names, and binds
-// nothing. An error is of type config.Problems and holds all there are; the
-// Opened beside it has only its Warnings.
+// Open opens the root, certificates and keys that cfg names. It does not bind
+// addresses. An error is of type config.Problems and holds all problems; the
+// Opened returned with it has only Warnings.
 func Open(cfg *config.Config) (*Opened, error) { return open(cfg, false) }
 
-// Check reports the problems of Open and OpenListeners without keeping anything open or
-// listening. Credentials that systemd gives only to the service, and addresses that
-// this machine does not have at present, are warnings. An error is of type
+// Check reports the problems that Open and OpenListeners would report, without keeping
+// anything open or listening. Credentials that systemd passes only to the service, and
+// addresses that this machine does not have at present, are warnings. An error is of type
 // config.Problems. The summary is one line for a person.
 func Check(cfg *config.Config) (summary string, warnings config.Problems, err error) {
 	o, err := open(cfg, true)
@@ -66,7 +66,7 @@ func Check(cfg *config.Config) (summary string, warnings config.Problems, err er
 	return summarize(cfg, o.TLS), warnings, nil
 }
 
-// summarize lists listeners, root and TLS settings on one line.
+// summarize returns the listeners, root and TLS settings on one line.
 func summarize(cfg *config.Config, t *tls.Config) string {
 	var b strings.Builder
 	for i, l := range cfg.Listen {
@@ -118,7 +118,7 @@ func open(cfg *config.Config, checking bool) (*Opened, error) {
 	return o, nil
 }
 
-// exposed reports files that clients could download and must not have.
+// exposed reports private files that clients could download.
 func (f *findings) exposed(cfg *config.Config) {
 	root, err := os.Stat(cfg.Root)
 	if err != nil {
@@ -142,8 +142,8 @@ func (f *findings) exposed(cfg *config.Config) {
 	}
 }
 
-// descriptors warns if the connections that are allowed need more files than this
-// process may open. The Go runtime has raised the soft limit to the hard one.
+// descriptors warns if limits.connections needs more file descriptors than this process may
+// open. The hard limit applies, since the Go runtime has raised the soft limit to it.
 func (f *findings) descriptors(cfg *config.Config) {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
@@ -162,15 +162,15 @@ func (f *findings) descriptors(cfg *config.Config) {
 }
 
 const (
-	descriptorsEach = 4  // of a connection: its socket, a pipe's two ends, a file
-	descriptorsBase = 64 // of all else
+	descriptorsEach = 4  // per connection: its socket, both ends of a pipe, a file
+	descriptorsBase = 64 // for the rest of the process
 )
 
-// below reports whether the file at path lies in the directory root or below it,
-// whatever links and mounts lead there.
+// below reports whether the file at path is in the directory root or below it,
+// also if the path leads through links and mounts.
 func below(root fs.FileInfo, path string) bool {
 	real, err := filepath.EvalSymlinks(path)
-	if err != nil { // it is not there, or may not be seen
+	if err != nil { // the file does not exist, or must not be accessed
 		if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
 			path = filepath.Join(dir, filepath.Base(path))
 		}
@@ -186,8 +186,8 @@ func below(root fs.FileInfo, path string) bool {
 	}
 }
 
-// openRoot opens the directory that is served. Anything else is not opened: that of a
-// FIFO may wait.
+// openRoot opens the directory to serve. It opens nothing but a directory: opening a FIFO
+// may block.
 func (o *Opened) openRoot(path string) *fileError {
 	const right = "write the path of a directory that this user may read"
 	info, err := os.Stat(path)
@@ -211,7 +211,7 @@ func (o *Opened) openRoot(path string) *fileError {
 	return e
 }
 
-// Close closes the folder.
+// Close closes Root and Folder.
 func (o *Opened) Close() {
 	if o.Root != nil {
 		o.Root.Close()
@@ -221,7 +221,7 @@ func (o *Opened) Close() {
 	}
 }
 
-// cause is err without the operation and path that the caller's text has.
+// cause returns the text of err without the operation, which the caller's text contains.
 func cause(err error) string {
 	var p *fs.PathError
 	if errors.As(err, &p) {
@@ -230,7 +230,7 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// openTLS reads the section tls.
+// openTLS makes the tls.Config of the section tls and reads its files.
 func openTLS(cfg *config.Config, checking bool, found *findings) *tls.Config {
 	r := &pemReader{cfg: cfg, now: time.Now(), checking: checking, findings: *found}
 	defer func() { *found = r.findings }()
@@ -244,7 +244,7 @@ func openTLS(cfg *config.Config, checking bool, found *findings) *tls.Config {
 	}
 	certificate := r.read("tls.certificate", cfg.TLS.Certificate)
 	var key *pemFile
-	if certificate != nil || cfg.TLS.Key != cfg.TLS.Certificate { // else that has been said
+	if certificate != nil || cfg.TLS.Key != cfg.TLS.Certificate { // otherwise already reported
 		key = r.read("tls.key", cfg.TLS.Key)
 	}
 	t.Certificates = []tls.Certificate{r.pair(certificate, key)}
@@ -258,7 +258,7 @@ func openTLS(cfg *config.Config, checking bool, found *findings) *tls.Config {
 	return t
 }
 
-// read reads the file that key names, or reports why it cannot be read.
+// read reads the PEM file that key names, or reports why it cannot be read and returns nil.
 func (r *pemReader) read(key, name string) *pemFile {
 	var file *pemFile
 	path, err := systemd.CredentialPath(name)
@@ -282,7 +282,7 @@ func (r *pemReader) read(key, name string) *pemFile {
 		right += "; `uringhttpd keygen` makes a pair"
 	}
 	problem := r.cfg.Problem(key, e.wrong, right)
-	problem.Temporary = e.temporary || errors.Is(err, fs.ErrNotExist) // a credential that is not there yet
+	problem.Temporary = e.temporary || errors.Is(err, fs.ErrNotExist) // a credential that does not exist yet
 	r.problems = append(r.problems, problem)
 	return nil
 }

@@ -15,8 +15,8 @@ import (
 	"syscall"
 )
 
-// maxPEMBytes bounds a PEM file. The authorities that a Debian system trusts take
-// less than a quarter of it.
+// maxPEMBytes is the largest size of a PEM file. The certificate authorities that a Debian
+// system trusts take less than a quarter of it.
 const maxPEMBytes = 1 << 20
 
 // A pemFile is the content of a PEM file.
@@ -32,18 +32,18 @@ type pemBlock struct {
 	number    int    // from 1
 	line      int    // of BEGIN, from 1
 	label     string // "CERTIFICATE"; "" if the BEGIN line is broken
-	encrypted bool   // a header says so
-	der       []byte // nil if the block is broken, which is a fault then
+	encrypted bool   // by its Proc-Type header
+	der       []byte // nil if the block is broken; then there is a pemFault for it
 }
 
-// A pemFault is a place in a file that cannot be read.
+// A pemFault is a syntax error in a PEM file.
 type pemFault struct {
 	number, line int
-	label        string // of the block; "" if that is not known
+	label        string // of the block; "" if unknown
 	wrong, right string
 }
 
-// A fileError says why a file or an address cannot be used, and has a remedy.
+// A fileError is the reason why a file or an address cannot be used, with a remedy.
 type fileError struct {
 	wrong, right string
 	temporary    bool
@@ -66,8 +66,8 @@ func readPEM(path string) (*pemFile, error) {
 	return f, nil
 }
 
-// readRegular reads a regular file of at most limit bytes. Anything else is not
-// opened: that of a FIFO may wait, and that of a device may do something. An error
+// readRegular reads a regular file of at most limit bytes. It does not open files of other
+// types: opening a FIFO may block, and opening a device may have side effects. An error
 // is a *fileError.
 func readRegular(path string, limit int64) ([]byte, fs.FileInfo, error) {
 	info, err := os.Stat(path)
@@ -77,7 +77,7 @@ func readRegular(path string, limit int64) ([]byte, fs.FileInfo, error) {
 	if err := regular(path, info); err != nil {
 		return nil, nil, err
 	}
-	// Another file may have come in between, so this does not wait either.
+	// The file may have been replaced since Stat, so Open must not block either.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if err != nil {
 		return nil, nil, unreadable(err)
@@ -118,7 +118,7 @@ func regular(path string, info fs.FileInfo) error {
 	return &fileError{wrong: path + " is " + kind, right: "name a PEM file"}
 }
 
-// unreadable is the *fileError for an error of the operating system.
+// unreadable returns the *fileError for an error of the operating system.
 func unreadable(err error) *fileError {
 	e := &fileError{wrong: "cannot be read: " + cause(err), right: "name a PEM file that this user may read"}
 	switch {
@@ -136,7 +136,7 @@ func unreadable(err error) *fileError {
 // forbidden is the remedy for a file that this user may not read.
 const forbidden = "run this as root or as the service's user (sudo -u uringhttpd), or let that user's group read it"
 
-// notPEM describes a file without any PEM block.
+// notPEM returns the problem and the remedy for a file without any PEM block.
 func notPEM(data []byte) (wrong, right string) {
 	switch {
 	case len(bytes.TrimSpace(data)) == 0:
@@ -163,14 +163,14 @@ func notPEM(data []byte) (wrong, right string) {
 }
 
 const (
-	pemDash  = `[-\x{2010}-\x{2015}\x{2212}]` // also those that word processors write
+	pemDash  = `[-\x{2010}-\x{2015}\x{2212}]` // also the dashes that word processors write
 	pemLabel = `(?i:(?:(?:X509|TRUSTED|NEW|ENCRYPTED|OPENSSH|PRIVATE|PUBLIC|RSA|DSA|EC|DH)\W*)*(?:CERTIFICATE|REQUEST|KEY|PARAMETERS|PKCS ?#?7|CMS|CRL))`
 )
 
 var (
-	// brokenArmor matches a line that is meant to be a BEGIN or END line: of that
-	// form but for dashes, spaces, case and signs around it, or for its first word.
-	// A comment such as "# end of the certificates" is none.
+	// brokenArmor matches a line that is probably intended as a BEGIN or END line: it differs
+	// only in dashes, spaces, case and surrounding characters, or in its first word.
+	// It does not match a comment such as "# end of the certificates".
 	brokenArmor = regexp.MustCompile(`^(?:` +
 		`[^A-Za-z0-9#]*` + pemDash + `[^A-Za-z0-9#]*(?i:BEGIN|END)\W*` + pemLabel + `[^A-Za-z0-9]*` +
 		`|[^A-Za-z0-9#]*(?i:BEGIN|END)\W*` + pemLabel + `[^A-Za-z0-9]*` + pemDash + `[^A-Za-z0-9]*` +
@@ -179,13 +179,15 @@ var (
 		`|\s*-----(?:BEGIN|END).*` +
 		`)$`)
 	isEnd = regexp.MustCompile(`^\W*(?i:E[A-Z]{0,2}D?)\b`)
-	// glued is the last line of a file without a line end, with the next file behind it.
+	// glued matches the last line of a file without a trailing newline, followed by the first
+	// line of the next file.
 	glued     = regexp.MustCompile(`^-----END ([^-]+)----------BEGIN ([^-]+)-----$`)
 	base64Run = regexp.MustCompile(`^[A-Za-z0-9+/]{60,76}$`)
 	hexRun    = regexp.MustCompile(`^[A-Fa-f0-9]*$`)
 )
 
-// armor takes the label from a BEGIN or END line, which word says; "" if line is none.
+// armor returns the label of a BEGIN or END line, as word selects, or "" if line is no such
+// line.
 func armor(line, word string) string {
 	label, ok := strings.CutPrefix(line, "-----"+word+" ")
 	if !ok {
@@ -199,17 +201,17 @@ func armor(line, word string) string {
 }
 
 // pemScanner reads a PEM file line by line. Unlike pem.Decode of encoding/pem it
-// passes over nothing that looks like a part of a block.
+// reports every malformed part of a block instead of skipping it.
 type pemScanner struct {
 	blocks []pemBlock
 	faults []pemFault
 	line   int
 
 	open     bool
-	broken   bool // the open block is a fault already
-	headers  bool // its next line may be a header
+	broken   bool // a fault of the open block has been reported
+	headers  bool // the next line of the open block may be a header
 	body     strings.Builder
-	bodyFrom int // line of the first byte of body that is no base64; 0: none
+	bodyFrom int // line of the first byte of body that is not base64; 0: none
 }
 
 func scanPEM(data []byte) ([]pemBlock, []pemFault) {
@@ -266,7 +268,7 @@ func (s *pemScanner) begin(label string) {
 	s.body.Reset()
 }
 
-// brokenLine takes a line that is a BEGIN or END line but for a slip.
+// brokenLine handles a line that matches brokenArmor.
 func (s *pemScanner) brokenLine(line string) {
 	const right = "write five dashes at both ends of it, the word BEGIN or END, and nothing else"
 	if isEnd.MatchString(line) {
@@ -287,7 +289,7 @@ func (s *pemScanner) brokenLine(line string) {
 	s.broken = true
 }
 
-// cut ends a block that has no END line.
+// cut ends a block without an END line.
 func (s *pemScanner) cut() {
 	if !s.broken {
 		s.fault("is cut: it has no END line", "copy the file again, whole")
@@ -356,7 +358,7 @@ func (s *pemScanner) fault(wrong, right string) {
 	s.faults = append(s.faults, f)
 }
 
-// quoted quotes s, which a file says, on one line of bounded length.
+// quoted quotes s, a text from a file, on one line of bounded length.
 func quoted(s string) string {
 	const limit = 60
 	if len(s) > limit {

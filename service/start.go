@@ -12,31 +12,32 @@ import (
 	"uringhttpd/systemd"
 )
 
-// starting is the time before READY=1. Crypto drivers are tested then, and some answer
-// late or never.
+// starting supervises the start, up to READY=1. The start tests the crypto drivers, and some
+// of them answer late or never.
 type starting struct {
 	signals  <-chan os.Signal
 	notifier *systemd.Notifier
 	log      *slog.Logger
-	every    time.Duration // systemd is told that often
-	limit    time.Duration // the start has failed after that
-	grace    time.Duration // for the end of what a signal interrupts
+	every    time.Duration // interval between EXTEND_TIMEOUT_USEC= messages to systemd
+	limit    time.Duration // the start fails after this time
+	grace    time.Duration // time for prepare to return after a signal
 }
 
 func newStarting(signals <-chan os.Signal, notifier *systemd.Notifier, log *slog.Logger) *starting {
-	// limit is above the sum of the bounds of each step.
+	// limit is above the sum of the time limits of all steps.
 	return &starting{signals, notifier, log, 5 * time.Second, 5 * time.Minute, 2 * time.Second}
 }
 
 var (
-	// errInterrupted says that SIGTERM or SIGINT came during the start.
+	// errInterrupted is the error for SIGTERM or SIGINT received during the start.
 	errInterrupted = errors.New("interrupted")
 	errLateStart   = errors.New("the crypto drivers have not been tested in time; `uringhttpd doctor` says more")
 )
 
 // run runs prepare, and meanwhile extends TimeoutStartSec= of the unit. A signal to stop
-// cancels prepare's context, and is errInterrupted. If ended is false, prepare goes on: it
-// waits for the kernel, and only the end of this process can leave it behind.
+// cancels prepare's context, and the error is errInterrupted. After the limit the error is
+// errLateStart. If ended is false, prepare is still running: it waits for the kernel, and only
+// the exit of this process ends it.
 func (s *starting) run(prepare func(ctx context.Context) error) (ended bool, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -72,12 +73,12 @@ func (s *starting) run(prepare func(ctx context.Context) error) (ended bool, err
 	}
 }
 
-// extend gives the start as long again as the unit's usual timeout allows for, at least.
+// extend asks systemd for at least as much more time as the unit's default timeout.
 func (s *starting) extend() {
 	if err := s.notifier.Extend(startExtension); err != nil {
 		s.log.Debug("systemd was not told that the start takes longer", "reason", fmt.Sprint(err))
 	}
 }
 
-// startExtension is well above the time between two messages, on a board that is busy.
+// startExtension is well above the time between two messages, even on a busy board.
 const startExtension = 90 * time.Second

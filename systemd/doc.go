@@ -1,11 +1,11 @@
-// Package systemd is the little that the daemon says to systemd and hears from
-// it: start-up and reload notification, sockets and credentials handed over,
-// and whether the log goes to the journal. Without systemd every part of it
-// does nothing. The folder also holds the units and what installs beside them.
+// Package systemd implements the daemon's interface to systemd: start-up and reload
+// notification, socket activation, credentials, and detection of the journal. Without systemd
+// every function does nothing. The directory also holds the units and the files that are
+// installed with them.
 //
-// It does not speak D-Bus and starts nothing.
+// The package does not use D-Bus and does not start processes.
 //
-// A socket unit hands over sockets that stay open across a restart of the
+// A socket unit passes sockets that stay open across a restart of the
 // service; its FileDescriptorName= is the NAME of "systemd:NAME" in the
 // configuration:
 //

@@ -14,16 +14,16 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 )
 
-// maxSockets bounds LISTEN_FDS; systemd itself passes at most 253.
+// maxSockets is the largest valid LISTEN_FDS; systemd passes at most 253 descriptors.
 const maxSockets = 1024
 
-// Sockets returns the sockets that systemd handed over, by the
-// FileDescriptorName= of their socket unit, in systemd's order; nil if there
-// are none. The caller owns the files and closes them. They are closed on exec,
-// and the variables that announced them are unset, so no child takes them for
-// its own: a program that means to re-execute itself does so before it asks, and
-// one that starts children asks first of all.
-// A second call returns nil. sd_listen_fds(3).
+// Sockets returns the sockets passed by systemd (socket activation, sd_listen_fds(3)), keyed
+// by the FileDescriptorName= of their socket unit, in systemd's order; nil if there
+// are none. The caller owns the files and closes them. Sockets sets close-on-exec and unsets
+// the environment variables, so that no child uses the sockets. Therefore a program that
+// re-executes itself must do so before it calls Sockets, and a program that starts children
+// must call Sockets first. A second call returns nil. The error is that of a malformed
+// LISTEN_FDS.
 func Sockets() (map[string][]*os.File, error) {
 	if n := os.Getenv("LISTEN_FDS"); n != "" {
 		if count, err := strconv.Atoi(n); err != nil || count < 0 || count > maxSockets {
@@ -43,21 +43,21 @@ func Sockets() (map[string][]*os.File, error) {
 // credentialPrefix marks a configured path as the name of a credential.
 const credentialPrefix = "credential:"
 
-// ErrNoCredentials says that CREDENTIALS_DIRECTORY is not set: systemd gives this
-// process no credentials, as it gives none to a shell.
+// ErrNoCredentials is the error if CREDENTIALS_DIRECTORY is not set: systemd has not passed
+// credentials to this process, for example because it was started from a shell.
 var ErrNoCredentials = errors.New("systemd gave no credentials (CREDENTIALS_DIRECTORY is not set)")
 
-// CredentialPath turns "credential:NAME" into the path of the credential NAME
-// that LoadCredential= or its kin gave to the service, and returns anything else
-// as it is. The error says what to change in the unit or the configuration; it
-// wraps [fs.ErrNotExist] if the unit gives no such credential, and is
-// [ErrNoCredentials] if there are none at all.
+// CredentialPath returns the path of the credential NAME for "credential:NAME", and any other
+// s unchanged. Credentials are passed to the service by LoadCredential= and similar settings
+// (systemd.exec(5)). The error contains the change to make in the unit or the configuration; it
+// wraps [fs.ErrNotExist] if the unit passes no such credential, and [ErrNoCredentials] if it
+// passes none at all.
 func CredentialPath(s string) (string, error) {
 	name, found := strings.CutPrefix(s, credentialPrefix)
 	if !found {
 		return s, nil
 	}
-	// The rules of credential_name_valid() in systemd: a file name.
+	// The rules of credential_name_valid() in systemd: a plain file name.
 	if name == "" || name == "." || name == ".." || len(name) > 255 || strings.ContainsFunc(name, notInFileName) {
 		return "", fmt.Errorf("systemd: %q is no credential's name; want credential:NAME, where NAME is a plain file name", s)
 	}
@@ -74,10 +74,10 @@ func CredentialPath(s string) (string, error) {
 
 func notInFileName(r rune) bool { return r <= ' ' || r == '/' || r == 0x7f }
 
-// Journal tells whether standard error goes to systemd's journal, which stamps
-// the time of each line itself and understands [LevelPrefix]. It is so if
-// JOURNAL_STREAM names the device and inode of standard error (systemd.exec(5));
-// the variable alone proves nothing, since children inherit it.
+// Journal reports whether standard error is connected to systemd's journal, which adds a
+// timestamp to each line and understands [LevelPrefix]. It compares the device and inode of
+// standard error with JOURNAL_STREAM (systemd.exec(5)); the presence of the variable is not
+// sufficient, since children inherit it.
 func Journal() bool { return journal(os.Stderr) }
 
 func journal(f *os.File) bool {
@@ -93,9 +93,9 @@ func journal(f *os.File) bool {
 	return ok && want == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
-// LevelPrefix returns what, at the start of a line on standard error, tells the
-// journal its priority (sd-daemon(3)): "<3>" for errors, "<4>" for warnings,
-// "<6>" for information, "<7>" below.
+// LevelPrefix returns the prefix of a line on standard error that sets its priority in the
+// journal (sd-daemon(3)): "<3>" for errors, "<4>" for warnings, "<6>" for information, "<7>"
+// below.
 func LevelPrefix(level slog.Level) string {
 	switch {
 	case level >= slog.LevelError:

@@ -10,18 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Notifier tells systemd how the service is doing (sd_notify(3)). Its methods
-// do nothing if systemd did not ask, which is where NOTIFY_SOCKET is not set;
-// a nil *Notifier does nothing either. They may be called from any goroutine.
-// An error says that systemd could not be told; the service can go on.
+// Notifier sends the state of the service to systemd (sd_notify(3)). Its methods
+// do nothing if NOTIFY_SOCKET is not set, which means that systemd expects no messages;
+// methods of a nil *Notifier do nothing either. They may be called from any goroutine.
+// An error means that a message could not be sent; the service can continue.
 type Notifier struct {
 	enabled  bool
 	watchdog time.Duration
 }
 
-// NewNotifier reads what systemd asked for. NOTIFY_SOCKET stays set, as each
-// message needs it. An error is that of a malformed WATCHDOG_USEC or
-// WATCHDOG_PID; the Notifier works then, without a watchdog.
+// NewNotifier returns a Notifier according to the environment variables. NOTIFY_SOCKET stays
+// set, since each message needs it. The error is that of a malformed WATCHDOG_USEC or
+// WATCHDOG_PID; the Notifier then works without a watchdog.
 func NewNotifier() (*Notifier, error) {
 	n := &Notifier{enabled: os.Getenv("NOTIFY_SOCKET") != ""}
 	limit, err := daemon.SdWatchdogEnabled(false)
@@ -34,17 +34,17 @@ func NewNotifier() (*Notifier, error) {
 	return n, nil
 }
 
-// Ready says that every part of the service works, after the start or after a
+// Ready reports that every part of the service works (READY=1), after the start or after a
 // reload.
 func (n *Notifier) Ready() error { return n.send(daemon.SdNotifyReady) }
 
-// Stopping says that the service has begun to shut down.
+// Stopping reports that the service has begun to shut down (STOPPING=1).
 func (n *Notifier) Stopping() error { return n.send(daemon.SdNotifyStopping) }
 
-// Reloading says that the service has begun to take a new configuration; Ready
-// must follow, whether it took it or kept the old one.
+// Reloading reports that the service has begun to reload its configuration (RELOADING=1).
+// Ready must follow, whether the new configuration is applied or the old one is kept.
 func (n *Notifier) Reloading() error {
-	// Type=notify-reload compares the time with that of its own signal.
+	// For Type=notify-reload systemd compares this time with the time of its signal.
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		return fmt.Errorf("systemd: %w", os.NewSyscallError("clock_gettime", err))
@@ -52,19 +52,19 @@ func (n *Notifier) Reloading() error {
 	return n.send(fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
 }
 
-// Extend says that the start or the stop takes at least d from now on, even if the unit's
-// timeout is shorter.
+// Extend asks systemd to allow at least d from now on for the start or the stop, even if the
+// unit's timeout is shorter.
 func (n *Notifier) Extend(d time.Duration) error {
 	return n.send(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", d.Microseconds()))
 }
 
-// Status sets the line that systemctl status shows.
+// Status sets the status line that systemctl status shows.
 func (n *Notifier) Status(text string) error {
 	return n.send("STATUS=" + strings.ReplaceAll(text, "\n", " "))
 }
 
-// Watchdog returns how often to call Alive, half the unit's WatchdogSec=; 0 if
-// systemd does not watch.
+// Watchdog returns the interval at which to call Alive, half the unit's WatchdogSec=; 0 if
+// the unit has no watchdog.
 func (n *Notifier) Watchdog() time.Duration {
 	if n == nil {
 		return 0
@@ -72,7 +72,7 @@ func (n *Notifier) Watchdog() time.Duration {
 	return n.watchdog
 }
 
-// Alive says that the service still works; see Watchdog.
+// Alive reports that the service still works (WATCHDOG=1); see Watchdog.
 func (n *Notifier) Alive() error { return n.send(daemon.SdNotifyWatchdog) }
 
 func (n *Notifier) send(state string) error {

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// prefersJSON reports whether the values of Accept name application/json, and do
-// not name text/html as at least as welcome. A wildcard is no name: most clients
-// send one, and people are to get HTML.
+// prefersJSON reports whether the values of Accept name application/json with a higher
+// weight than text/html. Wildcards are ignored: most clients, including browsers, send one,
+// and a person should get HTML.
 func prefersJSON(accept []string) bool {
 	json, html := -1.0, -1.0 // not named
 	for _, value := range accept {
@@ -24,8 +24,8 @@ func prefersJSON(accept []string) bool {
 	return json > 0 && json > html
 }
 
-// quality returns the weight among parameters, RFC 9110, section 12.4.2: 1 if
-// there is none, 0 if it is malformed.
+// quality returns the weight ("q") among the parameters of a media range, RFC 9110, section
+// 12.4.2: 1 if it is absent, 0 if it is malformed.
 func quality(parameters string) float64 {
 	for parameter := range strings.SplitSeq(parameters, ";") {
 		name, value, _ := strings.Cut(strings.TrimSpace(parameter), "=")

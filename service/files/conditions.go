@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// fieldValue returns the value of a header field, and whether there is one. Several lines of
-// a field are one list, RFC 9110, section 5.3.
+// fieldValue returns the value of a header field, and reports whether the field is present.
+// Several lines of a field are one list, RFC 9110, section 5.3.
 func fieldValue(header http.Header, name string) (value string, present bool) {
 	lines := header[name]
 	return strings.Join(lines, ", "), len(lines) > 0
 }
 
-// precondition returns the status that the conditions of a GET or HEAD lead to, in the order
-// of RFC 9110, section 13.2.2: 412, 304, or 200 if they hold. If-Range is not among them, see
-// resumes. The date of a file in an image does not make a 304: in the next image it may be
+// precondition evaluates the conditions of a GET or HEAD in the order of RFC 9110, section
+// 13.2.2, and returns the status: 412, 304, or 200 if they hold. If-Range is handled by
+// resumes. The date of a file in an image does not cause a 304: in the next image it may be
 // the same.
 func precondition(header http.Header, tag string, modified time.Time, from origin) int {
 	if value, present := fieldValue(header, "If-Match"); present {
@@ -23,7 +23,7 @@ func precondition(header http.Header, tag string, modified time.Time, from origi
 			return http.StatusPreconditionFailed
 		}
 	} else if value, present := fieldValue(header, "If-Unmodified-Since"); present {
-		// What is no date, or several, is ignored: sections 13.1.3 and 13.1.4.
+		// A malformed date, and several dates, are ignored: sections 13.1.3 and 13.1.4.
 		if date, err := http.ParseTime(value); err == nil && modified.Unix() > date.Unix() {
 			return http.StatusPreconditionFailed
 		}
@@ -40,11 +40,11 @@ func precondition(header http.Header, tag string, modified time.Time, from origi
 	return http.StatusOK
 }
 
-// resumes reports whether a Range applies to a file with this tag and time of
-// modification, by the If-Range of the request: RFC 9110, section 13.1.5. A date names a
-// single content only when its second is over (section 8.8.2.2), and never for a file from the
-// future, whose Last-Modified is the time of the request, nor for one whose times are those of
-// a tool.
+// resumes reports whether a Range applies to a file with this entity tag and modification
+// time, according to the If-Range of the request: RFC 9110, section 13.1.5. A date identifies
+// a single content only when its second is over (section 8.8.2.2), and never for a file with a
+// time in the future, whose Last-Modified is the time of the request, nor for a file whose
+// timestamps were set by a tool.
 func resumes(header http.Header, tag string, modified, now time.Time, from origin) bool {
 	value, present := fieldValue(header, "If-Range")
 	switch {
@@ -53,11 +53,11 @@ func resumes(header http.Header, tag string, modified, now time.Time, from origi
 	case strings.HasPrefix(value, `"`):
 		return value == tag
 	}
-	date, err := http.ParseTime(value) // nor is a weak tag one
+	date, err := http.ParseTime(value) // a weak tag does not parse as a date
 	return err == nil && from.hash == "" && date.Unix() == modified.Unix() && modified.Unix() < now.Unix()
 }
 
-// comparison is one of those of RFC 9110, section 8.8.3.2.
+// comparison selects a comparison function of RFC 9110, section 8.8.3.2.
 type comparison int
 
 const (
@@ -65,14 +65,14 @@ const (
 	weakly
 )
 
-// listsTag reports whether the value of If-Match or If-None-Match is "*", or lists tag, which
-// is a strong one. A list ends at its first malformed element.
+// listsTag reports whether the value of If-Match or If-None-Match is "*", or lists tag, a
+// strong entity tag. A list ends at its first malformed element.
 func listsTag(value, tag string, how comparison) bool {
 	if strings.Trim(value, " \t") == "*" {
 		return true
 	}
 	for {
-		value = strings.TrimLeft(value, " \t,") // empty elements do not count: section 5.6.1.2
+		value = strings.TrimLeft(value, " \t,") // empty elements are ignored: section 5.6.1.2
 		opaque, weak := strings.CutPrefix(value, "W/")
 		end := tagLength(opaque)
 		if end == 0 {
@@ -88,8 +88,8 @@ func listsTag(value, tag string, how comparison) bool {
 	}
 }
 
-// tagLength returns the length in bytes of the opaque-tag that s starts with, with its quotes,
-// or 0 if there is none: RFC 9110, section 8.8.3. Commas may stand in it.
+// tagLength returns the length in bytes of the opaque-tag at the start of s, including its
+// quotes, or 0 if there is none: RFC 9110, section 8.8.3. The tag may contain commas.
 func tagLength(s string) int {
 	if s == "" || s[0] != '"' {
 		return 0

@@ -16,41 +16,42 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errNotServed is the error for what exists but is neither a regular file nor a
-// folder.
+// errNotServed is the error for a path that exists but is neither a regular file nor a
+// directory.
 var errNotServed = errors.New("files: neither a regular file nor a folder")
 
-// File is an open regular file. It is closed when its last holder releases it.
-// All its methods may be called by several goroutines at the same time.
+// File is an open regular file with a reference count. It is closed when its last holder
+// releases it. All its methods may be called by several goroutines at the same time.
 type File struct {
 	local   bool // see Local
 	file    *os.File
 	fd      int
 	name    string
-	stat    identity // when it was opened
+	stat    identity // at the time of opening
 	origin  origin
 	system  system
 	holders atomic.Int32
 
 	mu       sync.Mutex
 	accepted place     // guarded by mu
-	doubted  time.Time // since when ctime has no explanation, if so; guarded by mu
+	doubted  time.Time // when a ctime without explanation was first seen, or zero; guarded by mu
 }
 
-// place is the state of a file's names, and the ctime that goes with it.
+// place is the state of a file's names, and the ctime that belongs to it.
 type place struct {
 	changed moment
 	links   uint32
-	path    string // the kernel's, see descriptorPath; "" if unknown
-	other   bool   // another number of links was seen with the same ctime, which has ticks
+	path    string // from the kernel, see descriptorPath; "" if unknown
+	other   bool   // another number of links was seen with the same ctime, within one tick
 }
 
-// doubt is for how long a ctime may be without explanation. File systems set it before
-// or after the number of links, and the kernel moves the path behind both, so a look in
-// between sees one without the other.
+// doubt is how long a change of ctime may stay without explanation. File systems set ctime
+// before or after the number of links, and the kernel changes the path after both, so a check
+// in between sees one change without the other.
 const doubt = 20 * time.Millisecond
 
-// identity is what tells a file from another, and from itself after a change.
+// identity holds the attributes that distinguish a file from any other file, and from itself
+// after a change.
 type identity struct {
 	device, inode uint64
 	size          int64 // bytes
@@ -67,16 +68,16 @@ type moment struct {
 
 func (m moment) time() time.Time { return time.Unix(m.seconds, int64(m.nanoseconds)) }
 
-// Acquire adds a holder. It panics if the last one has released the file
-// already: who acquires must know that another still holds it.
+// Acquire adds a holder. It panics if the last holder has already released the file: the
+// caller must know that another holder still exists.
 func (f *File) Acquire() {
 	if f.holders.Add(1) <= 1 {
 		panic("files: Acquire of the closed file " + f.name)
 	}
 }
 
-// Release gives up what New or Acquire gave, and closes the file if nobody else
-// holds it.
+// Release removes a holder, obtained from New or Acquire, and closes the file if it was the
+// last one.
 func (f *File) Release() {
 	switch n := f.holders.Add(-1); {
 	case n == 0:
@@ -90,12 +91,12 @@ func (f *File) Release() {
 // os.ErrClosed.
 func (f *File) ReadAt(p []byte, offset int64) (int, error) { return f.file.ReadAt(p, offset) }
 
-// ReadNow is ReadAt of what is in memory, see preadv2(2), RWF_NOWAIT. It returns fewer bytes
-// where not all is, and EAGAIN where nothing is or where the file system cannot tell. At
-// the end of the file it returns 0 and no error.
+// ReadNow reads like ReadAt, but from the page cache only, see preadv2(2), RWF_NOWAIT. It
+// returns fewer bytes if only a part is cached, and EAGAIN if nothing is cached or the file
+// system cannot tell. At the end of the file it returns 0 and no error.
 //
-// On a file of which nothing is in memory, the kernel begins to read ahead; if where its
-// bytes are on the disk is not in memory either, it waits for that.
+// If no page of the file is cached, the kernel starts readahead; if the file's block mapping
+// is not in memory either, the kernel waits to read it.
 func (f *File) ReadNow(p []byte, offset int64) (int, error) {
 	n, err := unix.Preadv2(f.fd, [][]byte{p}, offset, unix.RWF_NOWAIT)
 	switch err {
@@ -112,37 +113,38 @@ func (f *File) ReadNow(p []byte, offset int64) (int, error) {
 	return 0, os.NewSyscallError("preadv2", err)
 }
 
-// inMemory reports whether the file's file system has nothing to wait for. That has no
-// RWF_NOWAIT.
+// inMemory reports whether the file is on a file system that is held in memory (tmpfs, ramfs),
+// so that reads do not wait for storage. Such file systems do not support RWF_NOWAIT.
 func (f *File) inMemory() bool {
 	var s unix.Statfs_t
 	if err := unix.Fstatfs(f.fd, &s); err != nil {
 		return false
 	}
-	kind := uint32(s.Type) // which is signed on 32-bit machines
+	kind := uint32(s.Type) // s.Type is signed on 32-bit machines
 	return kind == unix.TMPFS_MAGIC || kind == unix.RAMFS_MAGIC
 }
 
-// Fd returns the descriptor, in blocking mode. It is valid while the file is
-// held, and is not to be closed or seeked.
+// Fd returns the descriptor, in blocking mode. It is valid while the caller holds the file;
+// the caller must not close it or seek in it.
 func (f *File) Fd() int { return f.fd }
 
-// Name returns the path below the root, with slashes.
+// Name returns the path relative to the root, with slashes.
 func (f *File) Name() string { return f.name }
 
 // Size returns the size in bytes when the file was opened.
 func (f *File) Size() int64 { return f.stat.size }
 
-// Unchanged returns nil if the file still has the bytes that it had when it was
-// opened, else an error that says what changed. It has if device, inode, size, mtime
-// and ctime are the same. A ctime that moved together with the number of links, or with
-// the path of the open file, is accepted: the file was replaced by a rename, renamed,
-// removed, or got or lost a hard link, and none of that touches its bytes. The new
-// state is what the next call compares with. ctime alone is a change: that is a write
-// whose mtime was set back, or new permissions.
+// Unchanged returns nil if the file still has the bytes that it had when it was opened, else
+// an error that names the attributes that changed. The bytes are taken to be the same if
+// device, inode, size, mtime and ctime are the same. A ctime that changed together with the
+// number of links, or with the path of the open file, is accepted: the file was replaced by a
+// rename, renamed, removed, or got or lost a hard link, and none of that touches its bytes.
+// The next call compares with the new state. A change of ctime alone is a change of the file:
+// a write whose mtime was set back, or new permissions.
 //
-// It may wait for the file system, or the network that this is on, and some milliseconds
-// where ctime alone has moved. See the package comment, Validators, for what it cannot tell.
+// Unchanged may wait for the file system, or for the network that it is on, and some
+// milliseconds if ctime alone has changed. See the package comment, Validators, for changes
+// that it cannot detect.
 func (f *File) Unchanged() error {
 	for {
 		decided, err := f.check(f.system.identify)
@@ -155,17 +157,17 @@ func (f *File) Unchanged() error {
 	}
 }
 
-// UnchangedNow is Unchanged by what the kernel has in memory. It never waits: of a network's
-// file it may tell what was true seconds ago, and that ctime alone has moved it tells only
-// when that was seen some milliseconds before.
+// UnchangedNow is Unchanged with the attributes that the kernel has in memory. It never waits:
+// for a file on a network file system its result may be seconds old, and it reports a change
+// of ctime alone only if an earlier call saw that change some milliseconds before.
 func (f *File) UnchangedNow() error {
 	_, err := f.check(f.system.identifyNow)
 	return err
 }
 
 // Check is Unchanged without its waits for an explanation of ctime: if decided is false, the
-// caller asks again some milliseconds later. Unless wait is true it is UnchangedNow, and does not
-// wait for the file system either.
+// caller must call again some milliseconds later. If wait is false, it uses the attributes in
+// memory like UnchangedNow, and does not wait for the file system either.
 func (f *File) Check(wait bool) (decided bool, err error) {
 	if wait {
 		return f.check(f.system.identify)
@@ -173,8 +175,8 @@ func (f *File) Check(wait bool) (decided bool, err error) {
 	return f.check(f.system.identifyNow)
 }
 
-// check returns an error if the file has changed. If it is not decided yet, ctime alone has
-// moved so far.
+// check returns an error if the file has changed. If decided is false, so far only ctime has
+// changed.
 func (f *File) check(identify func(fd int) (identity, error)) (decided bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -206,8 +208,8 @@ func (f *File) check(identify func(fd int) (identity, error)) (decided bool, err
 	return true, fmt.Errorf("files: %s changed since it was opened: %s", f.name, strings.Join(changes, ", "))
 }
 
-// moved reports whether the names of the file explain that its ctime is that of now, and
-// if so accepts them. The caller holds f.mu.
+// moved reports whether a change of the file's names explains the ctime of now, and if so
+// accepts the new names. The caller holds f.mu.
 func (f *File) moved(now identity, identify func(fd int) (identity, error)) (bool, error) {
 	const maxTries = 4 // a file that is renamed all the time
 	for range maxTries {
@@ -217,8 +219,8 @@ func (f *File) moved(now identity, identify func(fd int) (identity, error)) (boo
 				path = p
 			}
 		}
-		// A rename behind the first look would leave a path that belongs to a later
-		// ctime, and the next call would not know the reason for that one.
+		// A rename after the first identify would leave a path that belongs to a later
+		// ctime, and the next call would not know the reason for that ctime.
 		again, err := identify(f.fd)
 		if err != nil {
 			return false, err
@@ -240,20 +242,20 @@ func (f *File) moved(now identity, identify func(fd int) (identity, error)) (boo
 	return false, nil
 }
 
-// Deleted reports whether the file had no name any more when it was last checked, as after
-// another has been renamed to its place. The last Release then frees its bytes on the disk, and
-// may wait for it.
+// Deleted reports whether the file had no name left at its last check, as after another file
+// was renamed over it. The last Release then frees the file's blocks, and may wait for the disk.
 func (f *File) Deleted() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.accepted.links == 0
 }
 
-// Local reports whether the file is on the root's own file system, and that is of this
-// machine: what the kernel has in memory of the file is had without a wait then.
+// Local reports whether the file is on the root's own file system, and that file system is
+// local to this machine: cached data of the file is then available without a wait.
 func (f *File) Local() bool { return f.local }
 
-// changes returns what differs of all but ctime and the number of links.
+// changes returns a description of each attribute that differs, without ctime and the number
+// of links.
 func (was identity) changes(now identity) []string {
 	var changes []string
 	add := func(what, from, to string) {
@@ -287,9 +289,9 @@ func (was identity) etag() string {
 }
 
 // descriptorPath returns the path by which the kernel knows the open file of a
-// descriptor, or "" if it cannot be read. It follows renames, and ends in " (deleted)"
-// once that name is gone, though others may be left (d_path in fs/d_path.c). No file
-// system is asked.
+// descriptor, or "" if it cannot be read. The path follows renames, and ends in " (deleted)"
+// once that name is removed, though other links may remain (d_path in fs/d_path.c). The
+// kernel does not access the file system for it.
 func descriptorPath(fd int) string {
 	path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
 	if err != nil {
@@ -299,7 +301,7 @@ func descriptorPath(fd int) string {
 }
 
 // identify returns the identity of name in the directory of the descriptor fd. Without
-// AT_STATX_DONT_SYNC among flags it is as fresh as stat(2) has it.
+// AT_STATX_DONT_SYNC in flags it is as current as the result of stat(2).
 func identify(fd int, name string, flags int) (identity, error) {
 	// statx(2) has 64-bit sizes and times on 32-bit machines too.
 	var s unix.Statx_t
@@ -327,21 +329,22 @@ func (was identity) isRegular() bool { return was.mode&unix.S_IFMT == unix.S_IFR
 func (was identity) isFolder() bool  { return was.mode&unix.S_IFMT == unix.S_IFDIR }
 func (was identity) isLink() bool    { return was.mode&unix.S_IFMT == unix.S_IFLNK }
 
-// pathSize is the size in bytes up to which the path of an open file is not read: that is
-// a system call for each request, and such a file is read and checked within milliseconds.
-// Its number of links still tells that it was replaced or removed.
+// pathSize is the file size in bytes up to which the path of an open file is not read:
+// reading it costs a system call for each request, and such a file is read and checked within
+// milliseconds. The number of links still shows that the file was replaced or removed.
 const pathSize = 64 << 10
 
-// openFlags: O_NONBLOCK, since opening a FIFO must not wait for its writer; O_LARGEFILE,
-// since os.Root leaves it out, and 32-bit kernels then refuse files of 2 GiB.
+// openFlags has O_NONBLOCK, since opening a FIFO must not wait for its writer, and
+// O_LARGEFILE, since os.Root omits it and 32-bit kernels then refuse files of 2 GiB.
 const openFlags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_LARGEFILE
 
-// errUncached is the error for what cannot be opened without waiting for storage.
+// errUncached is the error for a file that cannot be opened without waiting for storage.
 var errUncached = errors.New("files: not in the kernel's cache")
 
-// openCached opens name below the root if the kernel has all names of the path in its
-// cache, and so the inode in memory. What it says of links that lead outside, and the
-// like, is left to os.Root; so are other file systems that are mounted below the root.
+// openCached opens name below the root if the kernel has all components of the path in its
+// dentry cache, and therefore the inode in memory. For a link that leads outside, and similar
+// failures, it returns errUncached and leaves the verdict to os.Root; likewise for other file
+// systems that are mounted below the root.
 func (h *handler) openCached(name string) (*os.File, error) {
 	if h.options.Folder == nil || !h.local {
 		return nil, errUncached
@@ -353,7 +356,7 @@ func (h *handler) openCached(name string) (*os.File, error) {
 	fd, err := unix.Openat2(int(h.options.Folder.Fd()), name, &how)
 	switch err {
 	case nil:
-		// In blocking mode Go does not take it for a thing to poll.
+		// In blocking mode Go does not add the descriptor to its poller.
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, 0); err != nil {
 			unix.Close(fd)
 			return nil, os.NewSyscallError("fcntl", err)
@@ -362,14 +365,14 @@ func (h *handler) openCached(name string) (*os.File, error) {
 	case unix.ENOENT: // known not to exist
 		return nil, &fs.PathError{Op: "openat2", Path: name, Err: err}
 	}
-	// EAGAIN: it is not there. EXDEV: another file system. ENOSYS, EPERM or EINVAL: something between here and the
-	// kernel does not know this call; then nothing is known.
+	// EAGAIN: not cached. EXDEV: another file system. ENOSYS, EPERM or EINVAL: the kernel, or a
+	// filter in front of it, does not know this call; then nothing is known.
 	return nil, errUncached
 }
 
-// open opens name below the root: either a file, with one holder, or a folder,
-// which the caller closes. It waits for a file that was changed just now, see
-// settled. Unless wait is true it does not wait for storage, and the error for what is
+// open opens name below the root: either a file, with one holder, or a directory,
+// which the caller closes. It waits for a file that has just been changed, see
+// settled. Unless wait is true it does not wait for storage, and the error for a file that is
 // not cached is errUncached.
 func (h *handler) open(r *http.Request, name string, wait bool) (file *File, folder *os.File, err error) {
 	var f *os.File
@@ -391,8 +394,8 @@ func (h *handler) open(r *http.Request, name string, wait bool) (file *File, fol
 		err = &fs.PathError{Op: "open", Path: name, Err: errNotServed}
 	case wait:
 		// io_uring fails a read that would wait with EAGAIN if the file is in
-		// non-blocking mode and its file system cannot tell (io_rw_init_file in
-		// io_uring/rw.c).
+		// non-blocking mode and its file system does not support nowait reads
+		// (io_rw_init_file in io_uring/rw.c).
 		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, 0)
 	}
 	if err != nil {

@@ -20,18 +20,18 @@ import (
 
 const allowed = "GET, HEAD, OPTIONS"
 
-// Options chooses how a folder is served.
+// Options selects how a directory is served.
 type Options struct {
-	Listing bool // list a folder that has no index.html; otherwise 404
+	Listing bool // list a directory that has no index.html; otherwise 404
 
-	// Folder is the root, opened as a file, to ask the kernel what it has cached; it has to stay
-	// open, too. Without it nothing is known to be cached.
+	// Folder is the root, opened as a file, for lookups in the kernel's cache; it must stay
+	// open as long as the root. Without it no file is known to be cached.
 	Folder *os.File
-	Log    *slog.Logger // takes why a file cannot be read; nil: nobody does
+	Log    *slog.Logger // receives the reason why a file cannot be read; nil: no log
 }
 
-// New returns the handler that serves what is below root, which has to stay open
-// for as long. The handler may serve several requests at the same time.
+// New returns the handler that serves the files below root, which must stay open as long as
+// the handler is used. The handler may serve several requests at the same time.
 func New(root *os.Root, opts Options) http.Handler {
 	return newHandler(root, opts, kernel())
 }
@@ -49,20 +49,21 @@ type handler struct {
 	options Options
 	system  system
 	device  uint64        // of the root, if local
-	local   bool          // the root's file system needs no network, and no other program
-	slow    chan struct{} // full: no more may wait long
+	local   bool          // the root's file system needs neither a network nor another program
+	slow    chan struct{} // semaphore for long waits
 }
 
-// ServeHTTP answers. Where the server says that a handler may not wait for storage
-// (http1.MayBlock), it answers what the kernel has cached, as far as that can be told, and
-// no directory listings.
+// ServeHTTP answers a request. If the server does not allow the handler to wait for storage
+// (http1.MayBlock), it answers only from the kernel's cache, as far as cached files can be
+// recognized, and serves no directory listings.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !h.answer(w, r, http1.MayBlock(r)) {
 		http1.WouldBlock(r)
 	}
 }
 
-// answer answers, or returns false if it would have to wait for storage and wait is false.
+// answer answers a request. It returns false if that would have to wait for storage and wait
+// is false.
 func (h *handler) answer(w http.ResponseWriter, r *http.Request, wait bool) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
@@ -92,9 +93,9 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, wait bool) bool
 	if clean != "/" && endsInFolder(asked) {
 		clean += "/"
 	}
-	// A file, or a directory with its slash, is served by any path that leads to it, since
-	// clients that do not follow a redirect take its text for the file. Relative links of a
-	// page count from the path as the client has it, so that must end in a slash.
+	// A file, or a directory with its slash, is served under any path that resolves to it,
+	// since clients that do not follow a redirect take its body for the file. A client resolves
+	// the relative links of a page against the requested path, so that must end in a slash.
 	if leadsAbove(asked) || strings.HasSuffix(clean, "/") && !strings.HasSuffix(asked, "/") {
 		redirect(w, r, clean)
 		return true
@@ -102,7 +103,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, wait bool) bool
 	return h.serve(w, r, clean, wait)
 }
 
-// leadsAbove reports whether a path has a ".." that would lead out of the root.
+// leadsAbove reports whether a path has a ".." that would lead above the root.
 func leadsAbove(p string) bool {
 	depth := 0
 	for name := range strings.SplitSeq(p, "/") {
@@ -119,13 +120,14 @@ func leadsAbove(p string) bool {
 	return false
 }
 
-// endsInFolder reports whether a path can only mean a folder.
+// endsInFolder reports whether a path can only mean a directory.
 func endsInFolder(p string) bool {
 	return strings.HasSuffix(p, "/") || strings.HasSuffix(p, "/.") || strings.HasSuffix(p, "/..")
 }
 
-// serve answers with what is at clean, which starts with one slash, and ends in
-// one to mean a folder.
+// serve answers with the file or directory at clean, a path that starts with one slash, and
+// ends in a slash for a directory. It returns false if it would have to wait for storage and
+// wait is false.
 func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string, wait bool) bool {
 	name := strings.Trim(clean, "/")
 	if name == "" {
@@ -159,7 +161,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string, wa
 	return true
 }
 
-// serveFolder answers with the folder's index.html, or else its listing.
+// serveFolder answers with the directory's index.html, or else its listing.
 func (h *handler) serveFolder(w http.ResponseWriter, r *http.Request, name string, folder *os.File, wait bool) bool {
 	index, other, err := h.open(r, path.Join(name, "index.html"), wait)
 	if other != nil {
@@ -185,8 +187,8 @@ func (h *handler) serveFolder(w http.ResponseWriter, r *http.Request, name strin
 	return true
 }
 
-// redirect sends the client to clean on this host, which starts with one slash:
-// with two it would be another host.
+// redirect sends the client to the path clean on this host. The path starts with one slash:
+// with two it would name another host.
 func redirect(w http.ResponseWriter, r *http.Request, clean string) {
 	target := (&url.URL{Path: clean}).EscapedPath()
 	if query := r.URL.RawQuery; query != "" && !strings.ContainsFunc(query, isNotQuery) {
@@ -204,8 +206,8 @@ func fail(w http.ResponseWriter, r *http.Request, status int, text string) {
 	respond(w, r, status, text+"\n")
 }
 
-// failWith answers with what err means to a client, and has it logged if it is the
-// server's trouble.
+// failWith answers with the status that statusOf assigns to err, and logs err if it is a
+// fault of the server.
 func (h *handler) failWith(w http.ResponseWriter, r *http.Request, err error) {
 	status := statusOf(err)
 	switch status {
@@ -228,7 +230,7 @@ func (h *handler) failWith(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
-// statusOf returns the status for an error of open.
+// statusOf returns the HTTP status for an error of open.
 func statusOf(err error) int {
 	var errno syscall.Errno
 	switch {
@@ -239,11 +241,11 @@ func statusOf(err error) int {
 	case errors.Is(err, fs.ErrClosed):
 		return http.StatusInternalServerError
 	case !errors.As(err, &errno):
-		return http.StatusNotFound // os.Root refuses by itself what leads outside
+		return http.StatusNotFound // os.Root rejects a path that leads outside without a system error
 	}
 	switch errno {
 	case syscall.ENOENT, syscall.ENOTDIR, syscall.ELOOP, syscall.ENAMETOOLONG, syscall.EINVAL,
-		syscall.ENXIO, syscall.ENODEV: // the last two: a socket, a device without a driver
+		syscall.ENXIO, syscall.ENODEV: // ENXIO: a socket; ENODEV: a device without a driver
 		return http.StatusNotFound
 	case syscall.EACCES, syscall.EPERM:
 		return http.StatusForbidden
@@ -254,7 +256,7 @@ func statusOf(err error) int {
 	}
 }
 
-// respond answers with a body from memory, and its length also to HEAD.
+// respond answers with a body from memory; a HEAD gets its length, too.
 func respond(w http.ResponseWriter, r *http.Request, status int, body string) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))

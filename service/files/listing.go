@@ -19,23 +19,23 @@ import (
 )
 
 const (
-	// maxListing bounds the body of a listing, in bytes.
+	// maxListing is the largest size of a listing's body, in bytes.
 	maxListing = 60 << 10
 
-	// maxEntries is how many names a listing starts from: more do not fit.
+	// maxEntries is the largest number of names that a listing is made from: more do not fit.
 	maxEntries = 1024
 
-	// maxNames is how many names of a folder are read. A listing that starts
-	// from fewer than all is cut anyway.
+	// maxNames is the largest number of names that are read from a directory. A listing made
+	// from fewer than all names is truncated anyway.
 	maxNames = 100_000
 
 	batch = 256 // names read at a time
 
-	// headerTruncated is set to true for a listing that is cut.
+	// headerTruncated is a response header field, set to true for a truncated listing.
 	headerTruncated = "Listing-Truncated"
 )
 
-// listed is one line of a listing, and its JSON.
+// listed is an entry of a listing, with its JSON form.
 type listed struct {
 	Name     string `json:"name"`
 	Size     int64  `json:"size"`     // bytes; 0 for a directory
@@ -46,7 +46,7 @@ type listed struct {
 
 func (l listed) isFolder() bool { return l.Type == "directory" }
 
-// list answers with the listing of folder, which is at name below the root.
+// list answers with the listing of the directory folder, at the path name below the root.
 func (h *handler) list(w http.ResponseWriter, r *http.Request, name string, folder *os.File) {
 	names, truncated, err := readNames(folder)
 	if err != nil {
@@ -73,12 +73,12 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request, name string, fold
 	respond(w, r, http.StatusOK, body)
 }
 
-// readNames returns the names to list, sorted. Of a large folder it returns the
-// first by name, in bounded memory, and that it is truncated.
+// readNames returns the names to list, sorted. For a large directory it returns the first
+// names in sort order, in bounded memory, and truncated is true.
 func readNames(folder *os.File) (names []string, truncated bool, err error) {
 	for read := 0; read < maxNames; {
-		// Readdirnames rather than ReadDir, which may look at the names by a path
-		// that does not go through os.Root.
+		// Readdirnames, since ReadDir may call lstat with a path that does not go
+		// through os.Root.
 		more, err := folder.Readdirnames(batch)
 		read += len(more)
 		for _, name := range more {
@@ -109,16 +109,16 @@ func first(names []string) []string {
 	return names[:min(len(names), maxEntries)]
 }
 
-// isListed reports whether a name appears in listings: not if it is hidden, and
-// not if ServeHTTP would refuse it.
+// isListed reports whether a name appears in listings: hidden names, and names that ServeHTTP
+// would reject, do not.
 func isListed(name string) bool {
 	return name != "" && name[0] != '.' && utf8.ValidString(name) && !strings.Contains(name, `\`) &&
 		!strings.ContainsFunc(name, unicode.IsControl)
 }
 
-// examine looks at the names in folder and keeps files and folders. A link
-// counts as what it leads to; one that leads outside the root or nowhere, and a
-// name that is gone by now, is left out.
+// examine returns the entries of names in folder that are files and directories. A symbolic
+// link is listed as its target; a link that leads outside the root or nowhere, and a name that
+// no longer exists, is omitted.
 func (h *handler) examine(name string, folder *os.File, names []string) []listed {
 	entries := make([]listed, 0, len(names))
 	fd := int(folder.Fd())
@@ -140,7 +140,8 @@ func (h *handler) examine(name string, folder *os.File, names []string) []listed
 	return entries
 }
 
-// follow returns what the link at name leads to, inside the root.
+// follow returns the identity of the target, inside the root, of the link at name. Only size,
+// modified and mode are set.
 func (h *handler) follow(name string) (identity, error) {
 	info, err := h.root.Stat(name)
 	if err != nil {
@@ -156,14 +157,14 @@ func (h *handler) follow(name string) (identity, error) {
 	return stat, nil
 }
 
-// listJSON returns an array of entries, as many as fit.
+// listJSON returns a JSON array of as many entries as fit into maxListing.
 func listJSON(entries []listed) (body string, truncated bool) {
 	var b strings.Builder
 	b.WriteByte('[')
 	for i, entry := range entries {
 		line, err := json.Marshal(entry)
 		if err != nil {
-			panic("files: " + err.Error()) // text and numbers
+			panic("files: " + err.Error()) // listed has only strings and numbers
 		}
 		if b.Len()+len(line)+len(",\n\n]\n") > maxListing {
 			truncated = true
@@ -205,7 +206,8 @@ time { flex: 0 0 11em; font-variant-numeric: tabular-nums }
 	listingNote = "<p><strong>This listing is cut: the folder has more entries than fit.</strong> They can still be downloaded by name.</p>\n"
 )
 
-// listHTML returns a page of entries, as many as fit, that says if some do not.
+// listHTML returns a page of as many entries as fit into maxListing, with a note if some do
+// not, and reports whether it is truncated.
 func listHTML(name string, entries []listed, truncated bool) (string, bool) {
 	var b strings.Builder
 	fmt.Fprintf(&b, listingHead, html.EscapeString(title(name)))
@@ -242,7 +244,7 @@ func lineHTML(entry listed) string {
 		html.EscapeString(target), html.EscapeString(name), size, entry.Modified, entry.modified.Format("2006-01-02 15:04 UTC"))
 }
 
-// title returns the path for people, its beginning left out if it is long.
+// title returns the path as a heading, without its beginning if it is long.
 func title(name string) string {
 	if name == "." {
 		return "/"
@@ -254,7 +256,7 @@ func title(name string) string {
 	return "/" + name + "/"
 }
 
-// humanSize returns a number of bytes in the largest unit that keeps it above 1.
+// humanSize formats a number of bytes in the largest unit in which it is at least 1.
 func humanSize(n int64) string {
 	if n < 1<<10 {
 		return fmt.Sprintf("%d B", n)

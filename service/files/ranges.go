@@ -8,13 +8,12 @@ import (
 	"strings"
 )
 
-// maxSpans bounds how many ranges one response has. A request for more gets the
-// whole file, as RFC 9110, section 14.2, allows. Update clients ask for many at a time, and
-// some do not go on after a 200: SWUpdate's delta handler for 150 by default, zchunk for 255,
-// dnf for 256.
+// maxSpans is the largest number of ranges in one response. A request for more gets the whole
+// file, as RFC 9110, section 14.2, allows. Update clients request many ranges at a time, and
+// some fail on a 200: SWUpdate's delta handler requests 150 by default, zchunk 255, dnf 256.
 //
-// The part headers of so many are below 52 KiB (TestPartHeaders), and so below the 64 KiB of
-// memory that package service has for a response.
+// The part headers of 256 ranges are below 52 KiB (TestPartHeaders), and so below the 64 KiB
+// of memory that package service has for a response.
 const maxSpans = 256
 
 // span is a part of a file, in bytes; its length is above 0.
@@ -27,24 +26,24 @@ func (s span) contentRange(size int64) string {
 	return fmt.Sprintf("bytes %d-%d/%d", s.start, s.start+s.length-1, size)
 }
 
-// errRange is the error for a Range that RFC 9110, section 14.1, has no meaning
-// for.
+// errRange is the error for a Range that is malformed by RFC 9110, section 14.1.
 var errRange = errors.New("files: malformed Range")
 
-// isByteRange reports whether the value of a Range header counts in bytes. Any
-// other unit is to be ignored, RFC 9110, section 14.2.
+// isByteRange reports whether the unit of a Range header is bytes. Any other unit must be
+// ignored, RFC 9110, section 14.2.
 func isByteRange(value string) bool {
 	unit, _, ok := strings.Cut(value, "=")
 	return ok && strings.EqualFold(unit, "bytes")
 }
 
-// rangesOf returns the spans that the Range of a request asks of a file of size bytes, nil if
-// it has none that counts, and an empty list if all lie behind the end. The error is errRange.
+// rangesOf returns the spans that the Range of a request selects from a file of size bytes:
+// nil if the request has no Range that applies, and an empty list if all ranges start beyond
+// the end of the file. The error is errRange.
 //
-// Several lines are one list, RFC 9110, section 5.3, which is right for one range set that was
-// split at its commas. Where each line is a whole Range, the second "bytes=" is malformed in
-// the list. That was most likely put together by something between the client and here, and
-// all of it is ignored, which section 14.2 allows, while one malformed line is an error.
+// Several header lines are one list, RFC 9110, section 5.3, which is correct for one range set
+// that was split at its commas. If each line is a complete Range, the second "bytes=" is
+// malformed in the list. Most likely an intermediary combined such a request, and the Range is
+// ignored, which section 14.2 allows, while a single malformed line is an error.
 func rangesOf(header http.Header, size int64) ([]span, error) {
 	value, _ := fieldValue(header, "Range")
 	if !isByteRange(value) {
@@ -60,9 +59,9 @@ func rangesOf(header http.Header, size int64) ([]span, error) {
 	return spans, err
 }
 
-// parseRange returns the spans that a byte range asks of a file of size bytes, in
-// the order asked for. What lies behind the file's end is left out; if that is
-// all, there are none. Its one error is errRange.
+// parseRange returns the spans that a byte range selects from a file of size bytes, in the
+// requested order. Parts beyond the end of the file are omitted; if nothing is left, the list
+// is nil. The only error is errRange.
 func parseRange(value string, size int64) ([]span, error) {
 	_, list, _ := strings.Cut(value, "=")
 	var spans []span
@@ -70,7 +69,7 @@ func parseRange(value string, size int64) ([]span, error) {
 	for item := range strings.SplitSeq(list, ",") {
 		item = strings.Trim(item, " \t")
 		if item == "" {
-			continue // RFC 9110, section 5.6.1.2: empty elements do not count
+			continue // RFC 9110, section 5.6.1.2: empty elements are ignored
 		}
 		given = true
 		first, last, ok := strings.Cut(item, "-")
@@ -91,8 +90,8 @@ func parseRange(value string, size int64) ([]span, error) {
 	return spans, nil
 }
 
-// parseSpan returns what "first-last" means, of length 0 if nothing of it is in
-// the file.
+// parseSpan returns the span that "first-last" selects, with length 0 if no byte of it is in
+// the file, and reports whether the range is well-formed.
 func parseSpan(first, last string, size int64) (span, bool) {
 	if first == "" {
 		n, ok := position(last)
@@ -117,16 +116,17 @@ func parseSpan(first, last string, size int64) (span, bool) {
 	return span{start, end - start + 1}, true
 }
 
-// position reads digits. What does not fit lies behind the end of every file.
+// position parses a decimal number. A number that overflows is the largest int64, beyond the
+// end of every file.
 func position(s string) (int64, bool) {
 	if s == "" || strings.Trim(s, "0123456789") != "" {
 		return 0, false
 	}
-	n, _ := strconv.ParseInt(s, 10, 64) // the one error left is ErrRange, with the largest int64
+	n, _ := strconv.ParseInt(s, 10, 64) // the only possible error is ErrRange, with the largest int64
 	return n, true
 }
 
-// worthwhile reports whether sending spans costs no more than the whole file.
+// worthwhile reports whether spans are at most maxSpans and together no longer than the file.
 func worthwhile(spans []span, size int64) bool {
 	if len(spans) > maxSpans {
 		return false

@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// headerETag is spelled as RFC 9110 has it. It is set in the map itself, since the methods of
-// http.Header would make it "Etag", which scripts that look for the field do not find.
+// headerETag is spelled as in RFC 9110. It is set in the map directly, since the methods of
+// http.Header would spell it "Etag", which scripts that search for the field do not find.
 const headerETag = "ETag"
 
-// serveFile answers with file, which stays the caller's.
+// serveFile answers with file. The caller still has to release the file.
 func serveFile(w http.ResponseWriter, r *http.Request, file *File) {
 	header := w.Header()
 	header.Set("Content-Type", contentType(file.name))
@@ -31,7 +31,7 @@ func serveFile(w http.ResponseWriter, r *http.Request, file *File) {
 		fail(w, r, http.StatusPreconditionFailed, "precondition failed: the file is another than the condition names")
 		return
 	case http.StatusNotModified:
-		// RFC 9110, section 15.4.5: only what guides caches, and the tag does.
+		// RFC 9110, section 15.4.5: only the fields that guide caches; the entity tag suffices.
 		header.Del("Content-Type")
 		header.Del("Last-Modified")
 		w.WriteHeader(http.StatusNotModified)
@@ -39,7 +39,7 @@ func serveFile(w http.ResponseWriter, r *http.Request, file *File) {
 	}
 	header.Set("Accept-Ranges", "bytes")
 	whole := span{0, file.Size()}
-	// An empty file has no byte that a range could name.
+	// An empty file has no byte that a range could select.
 	if r.Method != http.MethodGet || file.Size() == 0 || !resumes(r.Header, tag, modified, now, file.origin) {
 		serveSpan(w, r, file, whole)
 		return
@@ -74,8 +74,8 @@ func serveSpan(w http.ResponseWriter, r *http.Request, file *File, s span) {
 	}
 }
 
-// send writes a part of content, and stays short of what was announced if the client is gone
-// or the file cannot be read, which the client can tell.
+// send writes a part of content. If the client has closed the connection or the file cannot be
+// read, it writes fewer bytes than the Content-Length, so that the client detects the failure.
 func send(w http.ResponseWriter, content *io.SectionReader, s span) error {
 	if _, err := content.Seek(s.start, io.SeekStart); err != nil {
 		panic("files: " + err.Error()) // start is within the file
@@ -84,13 +84,13 @@ func send(w http.ResponseWriter, content *io.SectionReader, s span) error {
 	return err
 }
 
-// section returns the whole file in the shape that a ResponseWriter can see
-// through.
+// section returns the whole file as an *io.SectionReader, from which a ResponseWriter can
+// obtain the *File: see the package comment, Bodies.
 func section(file *File) *io.SectionReader { return io.NewSectionReader(file, 0, file.Size()) }
 
-// lastModified returns the time to give to clients. On a board without a clock
-// of its own files can come from the future, and RFC 9110, section 8.8.2.1, has
-// no Last-Modified later than Date.
+// lastModified returns the time to send to clients. On a board without a battery-backed clock
+// a file's mtime can be in the future, and RFC 9110, section 8.8.2.1, forbids a Last-Modified
+// later than Date.
 func lastModified(modified, now time.Time) time.Time {
 	if modified.After(now) {
 		return now
@@ -98,7 +98,7 @@ func lastModified(modified, now time.Time) time.Time {
 	return modified
 }
 
-// dropFile takes back what belongs to a file but not to an error about it.
+// dropFile removes the header fields that describe a file, for a response with an error.
 func dropFile(header http.Header) {
 	delete(header, headerETag)
 	header.Del("Last-Modified")
@@ -111,12 +111,12 @@ func unsatisfiable(w http.ResponseWriter, r *http.Request, file *File, text stri
 	fail(w, r, http.StatusRequestedRangeNotSatisfiable, text)
 }
 
-// preamble comes before the first boundary of a response with several parts. RFC 2046,
-// section 5.1.1, allows it; nginx and Apache send this empty line, and zsync drops the first
-// line of the body without a look at it.
+// preamble precedes the first boundary of a response with several parts. RFC 2046,
+// section 5.1.1, allows it; nginx and Apache send this empty line, and zsync discards the
+// first line of the body unread.
 const preamble = "\r\n"
 
-// serveParts answers with several spans, as RFC 9110, section 14.6, has it.
+// serveParts answers with several spans as multipart/byteranges, RFC 9110, section 14.6.
 func serveParts(w http.ResponseWriter, file *File, spans []span) {
 	header := w.Header()
 	partType := header.Get("Content-Type")
@@ -128,14 +128,14 @@ func serveParts(w http.ResponseWriter, file *File, spans []span) {
 	w.WriteHeader(http.StatusPartialContent)
 
 	if _, err := io.WriteString(w, preamble); err != nil {
-		return // the client is gone
+		return // the client has closed the connection
 	}
 	content := section(file)
 	for _, s := range spans {
 		if _, err := parts.CreatePart(partHeader(s, file.Size(), partType)); err != nil {
-			return // the client is gone
+			return // the client has closed the connection
 		}
-		// Into w, not into the part: w can see through content.
+		// Into w, not into the part: w can obtain the *File from content.
 		if err := send(w, content, s); err != nil {
 			return
 		}
@@ -148,7 +148,7 @@ func serveParts(w http.ResponseWriter, file *File, spans []span) {
 func partsLength(spans []span, size int64, partType, boundary string) int64 {
 	length := counter(len(preamble))
 	parts := multipart.NewWriter(&length)
-	parts.SetBoundary(boundary) // is one that a Writer made
+	parts.SetBoundary(boundary) // never fails: a Writer has generated the boundary
 	for _, s := range spans {
 		parts.CreatePart(partHeader(s, size, partType))
 		length += counter(s.length)

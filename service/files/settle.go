@@ -10,40 +10,40 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A kernel stamps a file with a clock that stands still for a tick. Two changes
-// within one tick leave the same stamps, so an identity with a stamp of the tick
-// that is not over yet may come to name two contents. (Git has the same trouble
-// with its index, and calls such entries racily clean.)
+// The kernel takes the timestamps of a file from a clock that advances once per tick. Two
+// changes within one tick leave the same timestamps, so an identity with a timestamp in the
+// current tick may come to name two contents. (Git has the same problem with its index, and
+// calls such entries racily clean.)
 const (
-	// tick is the longest that the clock of stamps stands still: CONFIG_HZ=100.
+	// tick is the longest period of the clock of the timestamps: CONFIG_HZ=100.
 	tick = 10 * time.Millisecond
 
-	// longTick is the same for file systems that keep no fractions: FAT
+	// longTick is the same for file systems whose timestamps have no fractions: FAT
 	// counts in 2 s, ext4 with inodes of 128 bytes and JFFS2 in 1 s.
 	longTick = 2 * time.Second
 
-	// maxSettles bounds how often a file is waited for.
+	// maxSettles is the largest number of waits for one file.
 	maxSettles = 3
 
-	// maxSlow bounds how many requests wait for whole seconds, or once more, at a
-	// time. Each has a goroutine of the server, of which there may be few.
+	// maxSlow is the largest number of requests that wait for whole seconds, or wait again, at
+	// a time. Each occupies a goroutine of the server, which may have few.
 	maxSlow = 2
 )
 
-// errUnsettled is the error for a file that is being changed all the time.
+// errUnsettled is the error for a file that keeps changing.
 var errUnsettled = errors.New("files: the file is being changed")
 
-// A system is what the kernel is asked about an open file. Tests have their own.
+// A system is the set of kernel interfaces for an open file. Tests substitute their own.
 type system struct {
-	// now reads the clock that the kernel stamps files with.
+	// now reads the clock that the kernel takes file timestamps from.
 	now func() time.Time
 	// identify returns the identity of a descriptor.
 	identify func(fd int) (identity, error)
-	// identifyNow is identify of what is in the kernel's memory, and never waits.
+	// identifyNow is identify with the attributes in the kernel's memory, and never waits.
 	identifyNow func(fd int) (identity, error)
 	// path returns the path of an open file, or "" if it is not known.
 	path func(fd int) string
-	// origin returns where an open file comes from.
+	// origin returns the origin of an open file.
 	origin func(fd int, stat identity) origin
 	// wait returns after d, or with an error when ctx ends.
 	wait func(ctx context.Context, d time.Duration) error
@@ -62,8 +62,7 @@ func kernel() system {
 	}
 }
 
-// coarseTime reads CLOCK_REALTIME_COARSE, which current_time in fs/inode.c is
-// taken from.
+// coarseTime reads CLOCK_REALTIME_COARSE, the source of current_time in fs/inode.c.
 func coarseTime() time.Time {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &ts); err != nil {
@@ -83,16 +82,17 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// errPostponed is the error for a file that is looked at again when the server calls the handler
-// again. There is no answer until then.
+// errPostponed is the error for a file that is checked again when the server calls the handler
+// again. The handler sends no response until then.
 var errPostponed = errors.New("files: postponed")
 
-// settled returns the identity of a descriptor once another change of the file
-// could not have the same. The error is errUnsettled if that does not come, errPostponed if it
-// may come later, that of the request's context if it ends before, or that of identify.
+// settled returns the identity of a descriptor as soon as another change of the file could not
+// lead to the same identity. The error is errUnsettled if the file keeps changing, errPostponed
+// if the handler is to be called again, the error of the request's context if that ends first,
+// or an error of identify.
 func (h *handler) settled(r *http.Request, fd int) (identity, error) {
 	for try := 0; ; try++ {
-		// The clock comes first, so that a change between the two is young.
+		// The clock is read first, so that a change between the two calls counts as recent.
 		now := h.system.now()
 		stat, err := h.system.identify(fd)
 		if err != nil || !stat.isRegular() {
@@ -115,9 +115,10 @@ func (h *handler) settled(r *http.Request, fd int) (identity, error) {
 	}
 }
 
-// pause waits until the clock of stamps has gone on by d. Waits for seconds, and
-// those for a file that has changed again, are for few at a time: who asks for a
-// log that is written all the time must not hold up all others.
+// pause waits until the clock of the timestamps has advanced by d. Waits for seconds, and
+// waits for a file that has changed again, are limited to maxSlow requests at a time: requests
+// for a log file that is always being written must not block all other requests. If the limit
+// is reached, the error is errUnsettled.
 func (h *handler) pause(ctx context.Context, d time.Duration, again bool) error {
 	if d > 2*tick || again {
 		select {
@@ -127,24 +128,25 @@ func (h *handler) pause(ctx context.Context, d time.Duration, again bool) error 
 			return errUnsettled
 		}
 	}
-	// That clock may be behind by a tick when the wait begins or ends.
+	// The clock may lag by a tick when the wait begins or ends.
 	return h.system.wait(ctx, d+tick)
 }
 
-// unsettled returns for how long after now the identity must not be trusted.
+// unsettled returns how long after now the identity must not be trusted.
 func (was identity) unsettled(now time.Time) time.Duration {
 	granule := tick
-	// Of mtime that says nothing: tools set it, and many to whole seconds.
+	// mtime does not show the granularity: tools set it, and many to whole seconds.
 	if was.changed.nanoseconds == 0 {
 		granule = longTick
 	}
 	return max(was.modified.youth(now, granule), was.changed.youth(now, granule))
 }
 
-// youth returns for how long after now a stamp is younger than granule. One from
-// the future is not: a board without a clock starts in the past, and what is
-// written there has other stamps. Only up to a granule ahead it is: since Linux
-// 6.13 a stamp may be ahead of the coarse clock, within the same tick.
+// youth returns how long after now the timestamp m stays younger than granule. A timestamp in
+// the future counts as old: a board without a battery-backed clock starts in the past, and
+// files that are written there get other timestamps. A timestamp less than one granule ahead
+// counts as young: since Linux 6.13 a timestamp may be ahead of the coarse clock, within the
+// same tick.
 func (m moment) youth(now time.Time, granule time.Duration) time.Duration {
 	age := now.Sub(m.time())
 	if age >= granule || age <= -granule {

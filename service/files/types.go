@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// contentType returns the media type for a file's name. It is the same on every
+// contentType returns the media type for a file name. The result is the same on every
 // board, unlike that of the mime package, which reads the system's tables, and
-// never depends on content. Firmware formats have no registered type, and are
-// application/octet-stream like everything unknown.
+// never depends on the content. Firmware formats have no registered type, and are
+// application/octet-stream like every unknown extension.
 func contentType(name string) string {
 	switch strings.ToLower(path.Ext(name)) {
-	// Text that a browser is to show.
+	// Text that a browser should display.
 	case ".txt", ".text", ".log", ".md", ".sha1", ".sha256", ".sha512", ".md5", ".asc", ".pem", ".pub",
 		".conf", ".cfg", ".ini", ".sh", ".py", ".c", ".h", ".go", ".dts", ".dtsi", ".patch", ".diff",
 		".manifest", ".list", ".hex", ".srec":
@@ -101,7 +101,7 @@ func contentType(name string) string {
 	case ".crl":
 		return "application/pkix-crl"
 
-	// Named here to say that it is meant: bundles of RAUC, SWUpdate and Mender,
+	// Listed to show that the type is intended: bundles of RAUC, SWUpdate and Mender,
 	// images, device trees, packages of opkg, binary signatures.
 	case ".raucb", ".swu", ".mender", ".bin", ".img", ".wic", ".ext4", ".squashfs", ".erofs", ".ubi",
 		".ubifs", ".dtb", ".dtbo", ".itb", ".fit", ".elf", ".ipk", ".sig":

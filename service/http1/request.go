@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	MaxHead   = 16 << 10 // bytes of a request's head
-	MaxLine   = 8 << 10  // bytes of its first line; RFC 9112 section 3 asks for 8000 at least
+	MaxHead   = 16 << 10 // bytes of a request head
+	MaxLine   = 8 << 10  // bytes of a request line; RFC 9112 section 3 recommends at least 8000
 	MaxFields = 100      // header fields of a request
 )
 
-// A RequestError is a request that is refused before any handler sees it. What
-// follows it on the connection is not looked at: after a malformed request
-// nobody can tell where the next one starts.
+// A RequestError is the error for a request that is rejected before any handler is called.
+// The bytes after it on the connection are ignored, since the start of the next request cannot
+// be determined after a malformed request.
 type RequestError struct {
-	Status int    // of the response
+	Status int    // HTTP status of the response
 	Text   string // for the client and the log
 }
 
@@ -28,7 +28,7 @@ func (e *RequestError) Error() string { return e.Text }
 
 func badRequest(text string) *RequestError { return &RequestError{http.StatusBadRequest, text} }
 
-// TrimBlankLines drops empty lines before a request line: RFC 9112 section 2.2.
+// TrimBlankLines returns b without empty lines before the request line: RFC 9112 section 2.2.
 func TrimBlankLines(b []byte) []byte {
 	for {
 		switch {
@@ -42,9 +42,9 @@ func TrimBlankLines(b []byte) []byte {
 	}
 }
 
-// headEnd returns the length of the request head at the start of b, with the
-// empty line that ends it, or -1 when that line is not there yet. The first
-// from bytes are known not to hold its end.
+// headEnd returns the length of the request head at the start of b, including the
+// empty line that ends it, or -1 if that line has not been received yet. The first
+// from bytes are known not to contain the end.
 func headEnd(b []byte, from int) int {
 	for i := max(from-3, 0); ; {
 		n := bytes.IndexByte(b[i:], '\n')
@@ -62,11 +62,11 @@ func headEnd(b []byte, from int) int {
 	}
 }
 
-// FindHead returns the length of the request head at the start of b, with the
-// empty line that ends it, or 0 when that line is not there yet. The first from
-// bytes have been looked at before. What can be refused already is: a client
-// that speaks something else than HTTP may never send an empty line, and the
-// refusal must not depend on how the bytes came in pieces.
+// FindHead returns the length of the request head at the start of b, including the
+// empty line that ends it, or 0 if that line has not been received yet. The first from
+// bytes were examined by an earlier call. FindHead rejects an incomplete head as early as
+// possible: a client of another protocol may never send an empty line. The result does not
+// depend on how the bytes were split into reads.
 func FindHead(b []byte, from int) (int, *RequestError) {
 	if len(b) == 0 {
 		return 0, nil
@@ -84,9 +84,9 @@ func FindHead(b []byte, from int) (int, *RequestError) {
 	return n, nil
 }
 
-// checkLine refuses what b starts with if it cannot become a request line.
+// checkLine rejects b if its start cannot become a valid request line.
 func checkLine(b []byte, from int) *RequestError {
-	if !isToken(b[:1]) && b[0] != '\r' { // \r: of an empty line that is not complete
+	if !isToken(b[:1]) && b[0] != '\r' { // \r: the start of an empty line
 		return badRequest("this is not HTTP; is it TLS, on a port without?")
 	}
 	end := bytes.IndexByte(b, '\n')
@@ -95,7 +95,7 @@ func checkLine(b []byte, from int) *RequestError {
 		line = bytes.TrimSuffix(b, []byte("\r"))
 	}
 	switch {
-	case end >= 0 && end < from: // seen before
+	case end >= 0 && end < from: // checked by an earlier call
 		return nil
 	case len(line) > MaxLine:
 		return tooLong(line[:MaxLine])
@@ -105,8 +105,8 @@ func checkLine(b []byte, from int) *RequestError {
 	return checkRequestLine(line)
 }
 
-// tooLong says what is too long about a request line that starts with these
-// bytes: RFC 9112 section 3.
+// tooLong returns the error for a request line longer than MaxLine, by its first bytes:
+// RFC 9112 section 3.
 func tooLong(start []byte) *RequestError {
 	method, _, ended := bytes.Cut(start, []byte(" "))
 	switch {
@@ -118,8 +118,9 @@ func tooLong(start []byte) *RequestError {
 	return &RequestError{http.StatusRequestURITooLong, "the request line is longer than 8 KiB"}
 }
 
-// checkRequestLine looks at what stands before and behind the target: RFC 9112
-// section 3. The target itself is left to http.ReadRequest, and checkTarget.
+// checkRequestLine checks the method and the version of a request line: RFC 9112
+// section 3. It leaves the target to http.ReadRequest and validTarget, except that a target must
+// not be empty or contain control characters.
 func checkRequestLine(line []byte) *RequestError {
 	method, rest, _ := bytes.Cut(line, []byte(" "))
 	target, version, complete := bytes.Cut(rest, []byte(" "))
@@ -140,16 +141,16 @@ func checkRequestLine(line []byte) *RequestError {
 	case len(target) == 0 || bytes.ContainsFunc(target, isControl):
 		return badRequest("malformed target")
 	case string(method) == http.MethodConnect:
-		// Not for handlers: what they take for success makes a tunnel, and what
-		// follows is not a request (RFC 9110 section 9.3.6).
+		// CONNECT is not passed to handlers: a 2xx response to it opens a tunnel, and the
+		// bytes after it are not a request (RFC 9110 section 9.3.6).
 		return &RequestError{http.StatusNotImplemented, "this server is no proxy, and makes no tunnels"}
 	}
 	return nil
 }
 
-// ParseRequest makes a request of a whole head. The error is a *RequestError.
-// http.ReadRequest does the parsing; what net/http's server checks besides, and
-// what a server without request bodies can refuse, is checked here.
+// ParseRequest returns the request of a complete head. The error is a *RequestError.
+// http.ReadRequest does the parsing; ParseRequest adds the checks of net/http's server, and
+// rejects requests that a server without request bodies may reject.
 func ParseRequest(head []byte) (*http.Request, error) {
 	fields, bad := checkHead(head)
 	if bad != nil {
@@ -166,18 +167,18 @@ func ParseRequest(head []byte) (*http.Request, error) {
 	switch {
 	case fields.hosts == 0 && req.ProtoAtLeast(1, 1):
 		return nil, badRequest("no Host field")
-	case !validHost(fields.host) || !validHost(req.Host): // the target's host comes first, but both must be valid
+	case !validHost(fields.host) || !validHost(req.Host): // the target's host has precedence, but both must be valid
 		return nil, badRequest("malformed Host field, or host in the target")
 	case !validTarget(req):
 		return nil, badRequest("malformed target; a path, a URL with http or https, or * with OPTIONS")
 	case !validExpectations(req.Header["Expect"]):
 		return nil, &RequestError{http.StatusExpectationFailed, "only 100-continue can be expected"}
 	}
-	// A body is never read: the answer goes out, and the lingering close
-	// discards what the client sends. So no byte of a body is ever taken for
-	// the next request, and nobody who expects 100-continue waits for it: RFC
-	// 9110 section 10.1.1 has a final status instead. (net/http forgets a
-	// Transfer-Encoding of HTTP/1.0.)
+	// A request body is never read: the response is sent, and the lingering close
+	// discards the body. Therefore no byte of a body is parsed as the next request, and a
+	// client that expects 100-continue does not wait for it: RFC 9110 section 10.1.1 allows a
+	// final status instead. (net/http drops a Transfer-Encoding of HTTP/1.0, hence
+	// fields.encoded.)
 	if req.ContentLength != 0 || fields.encoded {
 		req.Close = true
 	}
@@ -185,15 +186,15 @@ func ParseRequest(head []byte) (*http.Request, error) {
 	return req, nil
 }
 
-// headFields is what a head says in fields that net/http does not show.
+// headFields holds the header fields of a head that net/http does not expose.
 type headFields struct {
-	hosts    int
-	host     string // of the last
+	hosts    int    // number of Host fields
+	host     string // value of the last Host field
 	encoded  bool   // there is a Transfer-Encoding
-	encoding string // all of them, as a list
+	encoding string // all Transfer-Encoding fields, as one list
 }
 
-// checkHead looks at the bytes of a head, line by line: RFC 9112 sections 3, 5
+// checkHead checks the bytes of a head line by line: RFC 9112 sections 3, 5
 // and 6.
 func checkHead(head []byte) (fields headFields, bad *RequestError) {
 	line, rest, _ := bytes.Cut(head, []byte("\n"))
@@ -218,16 +219,16 @@ func checkHead(head []byte) (fields headFields, bad *RequestError) {
 	switch {
 	case fields.hosts > 1:
 		return fields, badRequest("more than one Host field")
-	case fields.encoded && !old: // in HTTP/1.0 it means nothing but a broken client: RFC 9112 section 6.1
+	case fields.encoded && !old: // HTTP/1.0 does not define Transfer-Encoding: RFC 9112 section 6.1
 		return fields, checkEncoding(fields.encoding)
 	}
 	return fields, nil
 }
 
-// add takes one line of a head.
+// add checks and adds one line of a head.
 func (f *headFields) add(line []byte) *RequestError {
 	name, value, ok := bytes.Cut(line, []byte(":"))
-	if !ok || !isToken(name) { // a folded line fails here too, as RFC 9112 section 5.2 allows
+	if !ok || !isToken(name) { // a folded line is rejected here too, as RFC 9112 section 5.2 allows
 		return badRequest("malformed header field")
 	}
 	value = bytes.Trim(value, " \t")
@@ -239,8 +240,8 @@ func (f *headFields) add(line []byte) *RequestError {
 		f.hosts++
 		f.host = string(value)
 	case "content-length":
-		// http.ReadRequest compares several, and bounds them. GODEBUG can make
-		// it take an empty one.
+		// http.ReadRequest compares repeated fields and checks the range. With a GODEBUG
+		// setting it accepts an empty value.
 		if !isDigits(value) {
 			return badRequest("malformed Content-Length")
 		}
@@ -254,7 +255,7 @@ func (f *headFields) add(line []byte) *RequestError {
 	return nil
 }
 
-// checkEncoding looks at the transfer codings of a request: RFC 9112 sections
+// checkEncoding checks the transfer codings of a request: RFC 9112 sections
 // 6.1 and 6.3.
 func checkEncoding(list string) *RequestError {
 	chunked, last := 0, false
@@ -276,8 +277,8 @@ func checkEncoding(list string) *RequestError {
 	return nil
 }
 
-// validTarget: RFC 9112 section 3.2, and of RFC 9110 sections 4.2.1 (an empty
-// host is invalid) and 4.2.4 (so is user information).
+// validTarget reports whether the target of a request is valid: RFC 9112 section 3.2, and
+// RFC 9110 sections 4.2.1 (an empty host is invalid) and 4.2.4 (user information is invalid).
 func validTarget(req *http.Request) bool {
 	u := req.URL
 	switch {
@@ -289,7 +290,8 @@ func validTarget(req *http.Request) bool {
 	return (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.Opaque == "" && u.User == nil
 }
 
-// validExpectations: RFC 9110 section 10.1.1.
+// validExpectations reports whether the Expect fields of a request contain only 100-continue:
+// RFC 9110 section 10.1.1.
 func validExpectations(values []string) bool {
 	for _, value := range values {
 		for item := range strings.SplitSeq(value, ",") {
@@ -301,11 +303,11 @@ func validExpectations(values []string) bool {
 	return true
 }
 
-// IsHead tells whether a request that may be malformed has the method HEAD, and
-// so gets no body: RFC 9110 section 9.3.2.
+// IsHead reports whether a request head, which may be malformed, has the method HEAD, so that
+// its response has no body: RFC 9110 section 9.3.2.
 func IsHead(head []byte) bool { return bytes.HasPrefix(head, []byte("HEAD ")) }
 
-// isToken: RFC 9110 section 5.6.2.
+// isToken reports whether b is a token: RFC 9110 section 5.6.2.
 func isToken(b []byte) bool {
 	for _, c := range b {
 		if !isAlphanumeric(c) && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
@@ -315,16 +317,16 @@ func isToken(b []byte) bool {
 	return len(b) > 0
 }
 
-// dropZone returns head without the zone of an IPv6 address in its target, if there is one,
-// and whether the target's authority was valid then. The zone says something to the client
-// alone (RFC 6874 section 1), and which names of interfaces http.ReadRequest takes depends on
-// whether they look like percent-encoding.
+// dropZone returns head without the zone of an IPv6 address in its target, and reports whether
+// the target's authority, with its zone, is valid; without a zone it returns head and true. The
+// zone has a meaning only for the client (RFC 6874 section 1), and it depends on the interface
+// name's resemblance to percent-encoding whether http.ReadRequest accepts it.
 func dropZone(head []byte) ([]byte, bool) {
 	line, _, _ := bytes.Cut(head, []byte("\n"))
 	scheme, rest, ok := bytes.Cut(line, []byte("://["))
 	_, target, _ := bytes.Cut(scheme, []byte(" "))
 	if !ok || len(target) == 0 || bytes.ContainsAny(target, "/?# ") {
-		return head, true // that is not the target's authority
+		return head, true // not the authority of the target
 	}
 	authority := rest
 	if end := bytes.IndexAny(rest, "/?# "); end >= 0 {
@@ -338,8 +340,9 @@ func dropZone(head []byte) ([]byte, bool) {
 	return slices.Concat(head[:start+from], head[start+to:]), validHost("[" + string(authority))
 }
 
-// validHost: RFC 9110 section 7.2 and RFC 3986 section 3.2.2, a name or an
-// address, and a port. Empty, if the target has no host. An IPv6 address may have a zone.
+// validHost reports whether host is valid: a name or an address, and an optional port, RFC 9110
+// section 7.2 and RFC 3986 section 3.2.2. It is empty if the target has no host. An IPv6
+// address may have a zone.
 func validHost(host string) bool {
 	name, port, _ := strings.Cut(host, ":")
 	if literal, bracketed := strings.CutPrefix(host, "["); bracketed {
@@ -354,8 +357,8 @@ func validHost(host string) bool {
 			if err != nil || !ip.Is6() {
 				return false
 			}
-			// RFC 6874 has "%25" before the zone. Python's urllib, aiohttp and .NET send what
-			// the user wrote, with "%" alone, and may mean interface 25.
+			// RFC 6874 requires "%25" before the zone. Python's urllib, aiohttp and .NET send
+			// the user's text, with "%" alone, so "%25" may mean interface 25.
 			if rest, escaped := strings.CutPrefix(zone, "25"); escaped && rest != "" {
 				zone = rest
 			}
@@ -391,5 +394,6 @@ func isAlphanumeric(c byte) bool {
 	return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'z'
 }
 
-// isControl: what may stand neither in a target nor in a field's value.
+// isControl reports whether c is a control character that is invalid in a target and in a
+// field value.
 func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
