@@ -4,8 +4,8 @@
 //
 // The life of a request, and the files that implement it (http1 is a package of its own):
 //
-//	accept     loop.go            the ring's thread accepts the connection
-//	handshake  conn.go            crypto/tls computes on a worker; then the kernel gets the keys
+//	accept     accept.go          the ring's thread accepts the connection
+//	handshake  handshake.go       crypto/tls computes on a worker; then the kernel gets the keys
 //	request    http1/request.go   the head is received, checked and parsed
 //	handler    http1/response.go  an http.Handler runs on a worker, and records segments (read.go)
 //	transfer   transfer.go        memory is sent and files are spliced, as the meter allows (gate.go)

@@ -3,13 +3,11 @@ package server
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"uringhttpd/ktls"
 	"uringhttpd/service/pool"
 	"uringhttpd/uring"
 )
@@ -271,86 +269,6 @@ func (l *loop) stop() {
 	}
 }
 
-// accept queues an accept on each listener while the connection limit allows it. While many
-// handshakes are queued, further TLS clients wait in the listen backlog, where they cost
-// nothing. The limit may be exceeded by one for each listener, because an accept in the ring
-// is not cancelled. At the limit, a client is also accepted if a connection can end in its
-// favor.
-func (l *loop) accept() {
-	if l.state.stopping || l.now.Before(l.resumeAt) {
-		return
-	}
-	for i, ln := range l.listeners {
-		room := l.gen.connections - (l.live - l.yielding)
-		if l.spare > 0 {
-			room = max(room, 1)
-		}
-		if ln.Metrics {
-			room += scrapers
-		}
-		if room > 0 && l.accepts[i] == 0 && !(ln.TLS && l.handshakes >= maxHandshakes) {
-			l.accepts[i] = l.started(l.sys.accept(ln.fd, tokenBase+uint64(i)))
-		}
-	}
-}
-
-func (l *loop) accepted(listener int, c uring.Completion) {
-	l.accepts[listener] = 0
-	ln := l.listeners[listener]
-	if l.state.stopping { // from now on, new clients are refused, or served by another process that holds the socket
-		ln.Close()
-	}
-	switch errno := c.Errno(); {
-	case errno == 0:
-		l.open(int(c.Result), ln)
-	case l.state.stopping:
-	case errno == unix.EMFILE || errno == unix.ENFILE || errno == unix.ENOBUFS || errno == unix.ENOMEM:
-		l.proc.counters.acceptFailures.Add(1)
-		l.state.logLimited(l.gen.log, lineAccept, slog.LevelWarn, "no connection can be accepted", slog.Any("reason", errno))
-		l.yield()
-		l.pauseAccept()
-	case errno == unix.EINVAL || errno == unix.EBADF || errno == unix.ENOTSOCK || errno == unix.EOPNOTSUPP:
-		l.fatal = fmt.Errorf("server: accept on %s: %w", ln.Addr, errno)
-	default: // network errors of the client: accept(2), "Error handling"
-		l.gen.log.Debug("accept failed", "listener", ln.Addr, "reason", errno)
-	}
-}
-
-// pauseAccept delays the next accept by acceptPause.
-func (l *loop) pauseAccept() {
-	l.resumeAt = l.now.Add(acceptPause)
-	l.deadlines.set(&slot{place: -1}, l.resumeAt) // a slot without a connection only wakes the loop
-}
-
-// open creates a connection for an accepted socket.
-func (l *loop) open(fd int, ln *Listener) {
-	sock, peer, own, err := l.sys.take(fd)
-	var session *ktls.Session
-	if err == nil && ln.TLS {
-		session, err = l.gen.sessions.Session()
-	}
-	if err != nil {
-		l.gen.log.Debug("connection lost at accept", "reason", err)
-		l.sys.close(fd)
-		return
-	}
-	s := &slot{fd: fd, place: -1, conn: newConn(l.environment(), sock, endpoint{peer, own, ln.Metrics}, session)}
-	i := len(l.slots)
-	if n := len(l.free); n > 0 {
-		i, l.free = l.free[n-1], l.free[:n-1]
-		l.slots[i] = s
-	} else {
-		l.slots = append(l.slots, s)
-	}
-	s.token = uint64(i)
-	l.count(1)
-	// A limit for each client address would select the connection here, too.
-	if !ln.Metrics && l.live-l.yielding > l.gen.connections {
-		l.yield()
-	}
-	l.perform(s, s.conn.start(l.now))
-}
-
 // environment returns the environment of the loop's connections.
 func (l *loop) environment() environment { return environment{l.gen, l.proc, l.state} }
 
@@ -394,66 +312,6 @@ func (l *loop) closed(s *slot) {
 	}
 	*s = slot{place: -1, token: s.token}
 	l.free = append(l.free, i)
-}
-
-// count adds n to the number of connections, and updates the share of each.
-func (l *loop) count(n int) {
-	l.live += n
-	l.state.share = l.state.memory / int64(max(1, l.live))
-}
-
-// uncount removes a connection from the counts of spare and yielding ones.
-func (l *loop) uncount(s *slot) {
-	if s.spare {
-		l.spare--
-	}
-	if s.yields {
-		l.yielding--
-	}
-	s.spare, s.yields = false, false
-}
-
-// countSpare updates whether the connection could end in favor of another.
-func (l *loop) countSpare(s *slot) {
-	spare := !s.yields && !s.conn.client.metrics && (s.conn.idle() || s.conn.arrived())
-	switch {
-	case spare && !s.spare:
-		l.spare++
-	case !spare && s.spare:
-		l.spare--
-	}
-	s.spare = spare
-}
-
-// yield ends a connection in favor of a waiting client: a connection whose client has
-// acknowledged everything, or else the connection that has been idle longest.
-// It closes in order, and does not count meanwhile; so there are never more than twice as
-// many connections as the limit.
-func (l *loop) yield() {
-	var found *slot
-	for _, s := range l.slots {
-		if s.conn == nil || !s.spare || !s.inRing {
-			continue
-		}
-		if found == nil || yieldsBefore(s.conn, found.conn) {
-			found = s
-		}
-	}
-	if found == nil {
-		return
-	}
-	l.spare--
-	l.yielding++
-	found.spare, found.yields, found.conn.yields = false, true, true
-	l.cancel(found.handle)
-}
-
-// yieldsBefore reports whether a should end rather than b.
-func yieldsBefore(a, b *conn) bool {
-	if a.arrived() || b.arrived() {
-		return a.arrived() && (!b.arrived() || a.ending.linger.until.Before(b.ending.linger.until))
-	}
-	return a.input.since.Before(b.input.since)
 }
 
 // perform starts the operation that a connection returned.

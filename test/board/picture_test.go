@@ -32,8 +32,8 @@ var telling = []wrong.Edit{
 	},
 	{
 		File: "service/server/gate.go",
-		Old:  "\tc.pendingMax = max(",
-		New:  "\tc.log.Info(\"told\", \"pending\", r.Pending)\n\tc.flow.pendingMax = max(",
+		Old:  "\tc.flow.pendingMax = max(",
+		New:  "\tc.gen.log.Info(\"told\", \"pending\", r.Pending)\n\tc.flow.pendingMax = max(",
 	},
 }
 
@@ -46,6 +46,15 @@ var pictured = []wrong.Variant{
 		New:  "\tif !t.refused {\n\t\treturn c.awaitRoom(now)\n\t}\n\treturn c.push(n)\n",
 	}})},
 	{Name: "meter", Edits: telling},
+}
+
+// TestPicturePassages: the mutants of TestPicture, which runs on request only, follow the source.
+func TestPicturePassages(t *testing.T) {
+	for _, v := range pictured {
+		if _, err := v.Overlay("../..", t.TempDir()); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // TestPicture measures what is inside kernel TLS over time while a client downloads

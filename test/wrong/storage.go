@@ -53,7 +53,7 @@ var EndsShort = Variant{"FIN when a read fails", []Edit{{
 	Old:  "case err != nil:\n\t\treturn c.reset(causeFile, err.Error())",
 	New:  "case err != nil:\n\t\treturn c.shutdown(ev.now)",
 }, {
-	File: "service/server/transfer.go",
+	File: "service/server/fill.go",
 	Old:  "case ev.err != 0:\n\t\treturn c.reset(causeFile, fmt.Sprintf(\"reading %s: %v\", p.file.Name(), ev.err))",
 	New:  "case ev.err != 0:\n\t\treturn c.shutdown(ev.now)",
 }}}

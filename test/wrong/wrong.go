@@ -71,7 +71,7 @@ var Unbounded = Variant{"no bound on TCP's buffer", []Edit{{
 
 // NoShare gives each connection what one alone might have of the memory there is.
 var NoShare = Variant{"no share of memory", []Edit{{
-	File: "service/server/loop.go",
+	File: "service/server/accept.go",
 	Old:  "l.state.memory / int64(max(1, l.live))",
 	New:  "l.state.memory",
 }}}
@@ -166,7 +166,7 @@ var NotAsked = Variant{"the socket's error is not asked for", []Edit{{
 
 // NoLateLook ends a connection whose time is over, whatever has come.
 var NoLateLook = Variant{"no look when it is late", []Edit{{
-	File: "service/server/conn.go",
+	File: "service/server/exchange.go",
 	Old:  "if ev.n = c.sock.Received(c.requestBuffer()); ev.n == 0 {",
 	New:  "if true {",
 }}}
@@ -185,7 +185,7 @@ var NoSeal = Variant{"no seal", []Edit{{
 // ShortSplice takes a splice into the pipe that brought less than was asked for
 // as if it had brought all.
 var ShortSplice = Variant{"a short splice is lost", []Edit{{
-	File: "service/server/transfer.go",
+	File: "service/server/fill.go",
 	Old:  "t.held = ev.n\n\tc.taken(ev.n)\n\tp.off += int64(ev.n)\n\tp.n -= int64(ev.n)",
 	New:  "t.held = ev.n\n\tev.n = int(min(p.n, chunk))\n\tp.off += int64(ev.n)\n\tp.n -= int64(ev.n)",
 }}}
@@ -203,7 +203,7 @@ var DirtyPipe = Variant{"a dirty pipe is reused", []Edit{
 		New:  "c.loop.oldPipes, c.loop.last = append(c.loop.oldPipes, p), c.sock\n",
 	},
 	{
-		File: "service/server/transfer.go",
+		File: "service/server/fill.go",
 		Old:  "\tif t.pipe == nil {\n\t\tvar err error\n",
 		New:  "\tif n := len(c.loop.oldPipes); t.pipe == nil && n > 0 {\n\t\tt.pipe, c.loop.oldPipes = c.loop.oldPipes[n-1], c.loop.oldPipes[:n-1]\n\t}\n\tif t.pipe == nil {\n\t\tvar err error\n",
 	},
@@ -232,7 +232,7 @@ var DoubleClose = Variant{"double close", []Edit{{
 
 // SharedWorkers computes handshakes on the workers that run handlers.
 var SharedWorkers = Variant{"shared workers", []Edit{{
-	File: "service/server/conn.go",
+	File: "service/server/handshake.go",
 	Old:  "kind: opHandshake, job",
 	New:  "kind: opJob, job",
 }}}
@@ -344,7 +344,7 @@ var Unwatched = Variant{"drivers that come are not noticed", []Edit{{
 
 // LookedOnce does not look who has got the keys.
 var LookedOnce = Variant{"a driver that comes meanwhile is not noticed", []Edit{{
-	File: "service/server/conn.go",
+	File: "service/server/handshake.go",
 	Old:  "c.driver, err = c.proc.drivers.find(suite)",
 	New:  "c.driver = offload.Driver{Suite: suite}",
 }}}
