@@ -5,6 +5,8 @@ package ktls
 import (
 	"bytes"
 	"crypto"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -14,6 +16,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"slices"
 	"testing"
 	"time"
 )
@@ -306,6 +309,40 @@ func TestCountRecordsCutShort(t *testing.T) {
 	for _, flight := range [][]byte{{23}, {23, 3, 3, 0, 20, 1}, {22, 3, 3, 255, 255}} {
 		if _, err := k.countRecords(flight); err == nil {
 			t.Errorf("countRecords(%v): no error", flight)
+		}
+	}
+}
+
+// TestCountRecordsTickets: each session ticket that the handshake sends is counted. crypto/tls sends
+// one today, and may send more.
+func TestCountRecordsTickets(t *testing.T) {
+	k, err := deriveKeys(tls.TLS_AES_128_GCM_SHA256, make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := aes.NewCipher(k.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := func(seq uint64, inner ...byte) []byte {
+		header := []byte{recordApplicationData, 3, 3, 0, byte(len(inner) + tagSize)}
+		nonce := k.nonce(seq)
+		return aead.Seal(header, nonce[:], inner, header)
+	}
+	ticket := []byte{handshakeNewSessionTicket, 0, 0, 2, 7, 7, recordHandshake}
+	finished := []byte{recordApplicationData, 3, 3, 0, 20, 19: 0, 24: 0} // of other keys
+	changeCipherSpec := []byte{20, 3, 3, 0, 1, 1}
+	for n := range uint64(4) {
+		flight := slices.Concat(changeCipherSpec, finished)
+		for seq := range n {
+			flight = append(flight, record(seq, ticket...)...)
+		}
+		if got, err := k.countRecords(flight); got != n || err != nil {
+			t.Errorf("%d tickets: %d records, %v", n, got, err)
 		}
 	}
 }

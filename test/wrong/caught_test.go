@@ -65,6 +65,14 @@ func TestCaught(t *testing.T) {
 		{WithdrawnTwice, []string{"TestSimulation"}},
 		{EndsShort, []string{"TestSimulation"}},
 		{SharedWorkers, []string{"TestHandshakesApart"}},
+		{WrongIV, []string{"TestDeriveKeys", "TestHandOver"}},
+		{OneTicket, []string{"TestCountRecordsTickets"}},
+		{FixedNonce, []string{"TestHandOver"}},
+		{PartsIgnored, []string{"TestMarkHardware"}},
+		{PriorityKept, []string{"TestPrefer"}},
+		{MarkPrefers, []string{"TestChoose"}},
+		{EndlessKeys, []string{"TestRecordLimit"}},
+		{FixesIgnored, []string{"TestKernelFixes"}},
 	} {
 		t.Run(tc.variant.Name, func(t *testing.T) {
 			t.Parallel()
@@ -77,9 +85,11 @@ func TestCaught(t *testing.T) {
 			switch tc.variant.Name {
 			case NoSettle.Name:
 				args[len(args)-1] = "./service/files"
-			case RacyBase.Name:
+			case RacyBase.Name, WrongIV.Name, OneTicket.Name, FixedNonce.Name:
 				args[len(args)-1] = "./ktls"
-			case Untested.Name, MarkTrusted.Name:
+			case MarkPrefers.Name:
+				args[len(args)-1] = "./offload"
+			case Untested.Name, MarkTrusted.Name, PartsIgnored.Name, PriorityKept.Name, FixesIgnored.Name:
 				args[len(args)-1] = "./platform"
 			case FullIsEmpty.Name:
 				args[len(args)-1] = "./uring"

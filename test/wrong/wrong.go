@@ -296,6 +296,7 @@ func Variants() []Variant {
 		StopsAtOnce, SecondIgnored, FullIsEmpty, NotAsked, NoLateLook,
 		ReadsOnLoop, FreesOnLoop, OnePool, ColdHandlers, NeverWithdrawn, WithdrawnTwice, EndsShort,
 		EngineOnLoop, MarkTrusted, EngineUnbounded, EngineTrusted, Untested, Unwatched, LookedOnce, EngineBlind, EngineHurried, StillOffloads, ClosesDead, ClosesInRing,
+		WrongIV, OneTicket, FixedNonce, PartsIgnored, PriorityKept, MarkPrefers, EndlessKeys, FixesIgnored,
 	}
 }
 

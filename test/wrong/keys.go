@@ -1,0 +1,57 @@
+package wrong
+
+// WrongIV derives the initialization vector by another label.
+var WrongIV = Variant{"another label derives the IV", []Edit{{
+	File: "ktls/keys.go",
+	Old:  `expandLabel(s.hash, secret, "iv", len(k.iv))`,
+	New:  `expandLabel(s.hash, secret, "key", len(k.iv))`,
+}}}
+
+// OneTicket counts one record of session tickets, however many there are.
+var OneTicket = Variant{"one ticket is counted", []Edit{{
+	File: "ktls/keys.go",
+	Old:  "seq++ // after the first",
+	New:  "// seq++ after the first",
+}}}
+
+// FixedNonce opens each record with the nonce of the first.
+var FixedNonce = Variant{"the nonce does not count", []Edit{{
+	File: "ktls/keys.go",
+	Old:  "nonce[4+i] ^= b",
+	New:  "nonce[4+i] ^= 0 & b",
+}}}
+
+// PartsIgnored does not look up the parts of a template driver.
+var PartsIgnored = Variant{"parts of a template are not hardware", []Edit{{
+	File: "platform/netlink_linux.go",
+	Old:  "a.Hardware = a.Hardware || hardware[part]",
+	New:  "_ = hardware[part]",
+}}}
+
+// PriorityKept leaves a driver's priority as the service has set it.
+var PriorityKept = Variant{"a priority is kept", []Edit{{
+	File: "platform/prefer_linux.go",
+	Old:  "p.kernel.setPriority(r.Driver, r.Before)",
+	New:  "p.kernel.setPriority(r.Driver, r.After)",
+}}}
+
+// MarkPrefers prefers AES-GCM for any driver that the kernel marks asynchronous.
+var MarkPrefers = Variant{"the kernel's mark decides the cipher", []Edit{{
+	File: "offload/choose.go",
+	Old:  "case gcm && picked && engine.Engine():",
+	New:  "case gcm && picked && engine.Async:",
+}}}
+
+// EndlessKeys never ends a connection for the number of its records.
+var EndlessKeys = Variant{"keys are used without a limit", []Edit{{
+	File: "service/server/gate.go",
+	Old:  "c.flow.records += int64((n + maxRecord - 1) / maxRecord)",
+	New:  "c.flow.records += int64(0 * n)",
+}}}
+
+// FixesIgnored believes no kernel with a known defect, whatever the configuration says.
+var FixesIgnored = Variant{"kernel_fixes is ignored", []Edit{{
+	File: "platform/defects.go",
+	Old:  `return d.cve != "" && slices.Contains(f, d.cve)`,
+	New:  `return d.cve != "" && slices.Contains(f[:0], d.cve)`,
+}}}
