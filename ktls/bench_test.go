@@ -20,7 +20,7 @@ func TestBench(t *testing.T) {
 			if kernel && errors.Is(err, errors.ErrUnsupported) && !kernelTLS(t) {
 				t.Skip("this kernel has no TLS, or has not loaded it")
 			}
-			if err != nil || bytes == 0 || bytes%maxPlain != 0 || took < 200*time.Millisecond {
+			if err != nil || bytes == 0 || bytes%maxPlain != 0 || took <= 0 {
 				t.Errorf("%d at a time: %d bytes, %v, %v", n, bytes, took, err)
 			}
 		}
