@@ -347,7 +347,7 @@ var Unwatched = Variant{"drivers that come are not noticed", []Edit{{
 var LookedOnce = Variant{"a driver that comes meanwhile is not noticed", []Edit{{
 	File: "service/server/handshake.go",
 	Old:  "c.driver, err = c.proc.drivers.find(suite)",
-	New:  "c.driver = offload.Driver{Suite: suite}",
+	New:  "c.driver.Suite = suite",
 }}}
 
 // EngineBlind knows nothing of the engine but what the loop itself has waited for.
