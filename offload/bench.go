@@ -120,7 +120,7 @@ func (t *Tester) MeasureOther(ctx context.Context, p *platform.Preference, hardw
 		return nil, errors.New("it is the one that was measured")
 	}
 	defer func() { err = errors.Join(err, p.Undo()) }()
-	if err := worse(verdicts, t.Verdicts(ctx)); err != nil {
+	if err := t.objection(ctx, verdicts, t.Verdicts(ctx), raised.Driver); err != nil {
 		return nil, err
 	}
 	return t.Measure(ctx, "kernel", raised.Driver, hardware)

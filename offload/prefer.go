@@ -86,7 +86,7 @@ func (t *Tester) Prefer(ctx context.Context, want config.Prefer, p *platform.Pre
 	if ctx.Err() != nil {
 		return now
 	}
-	if err := worse(verdicts, now); err != nil {
+	if err := t.objection(ctx, verdicts, now, raised.Driver); err != nil {
 		refused(want, errors.Join(fmt.Errorf("%s: %w", raised.Driver, err), p.Undo()), log)
 		if p.Changed() {
 			return now
@@ -105,6 +105,40 @@ func (t *Tester) certain(ctx context.Context, p *platform.Preference, verdicts p
 		return t.Verdicts(ctx)
 	}
 	return verdicts
+}
+
+// objection returns why a driver that was raised must not stay so: it is worse than the driver
+// before, this kernel has a defect with it, or its answer over AF_ALG is wrong. It returns nil if
+// there is no reason.
+func (t *Tester) objection(ctx context.Context, before, after platform.Verdicts, driver string) error {
+	if err := worse(before, after); err != nil {
+		return err
+	}
+	report, err := t.Probe(ctx, after)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUntested, err)
+	}
+	if err := defective(report); err != nil {
+		return err
+	}
+	if a := t.KnownAnswers(ctx, driver, report, "-brief"); a.Wrong {
+		return fmt.Errorf("%w: over AF_ALG: %s", errWrong, a.Reason)
+	}
+	return nil
+}
+
+// errDefective is wrapped by the error of a driver with which this kernel has a known defect.
+var errDefective = errors.New("kernel TLS is not used with it")
+
+// defective returns an error that wraps errDefective if the kernel has a known defect with the
+// selected driver of gcm(aes).
+func defective(report *platform.Report) error {
+	for _, c := range report.Ciphers {
+		if c.Suite == BenchSuite && c.Defective {
+			return fmt.Errorf("%w: %s", errDefective, c.Reason)
+		}
+	}
+	return nil
 }
 
 // worse says why the driver with the verdicts after must not replace the driver with the verdicts
@@ -201,7 +235,7 @@ func (t *Tester) measuredFaster(ctx context.Context, path string, p *platform.Pr
 		return false, wrongAES(verdicts)
 	case wrongAES(verdicts) != nil:
 		return !picked.Hardware, nil
-	case slices.ContainsFunc(r.Ciphers, func(c platform.Cipher) bool { return c.Suite == BenchSuite && c.Defective }):
+	case defective(r) != nil:
 		return false, nil // kernel TLS is not used with the selected driver, and measuring it could corrupt memory
 	}
 	b, err := platform.ReadBoard(r.Kernel)

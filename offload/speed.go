@@ -57,7 +57,21 @@ func (n *speedNote) remembered(path string) ([]platform.Speed, bool) {
 			}
 		}
 	}
-	return m.Speeds, len(m.Speeds) > 0
+	return m.Speeds, true
+}
+
+// complete reports whether speeds has user space and each suite that kernel TLS supports now. A suite
+// may have been unusable, for a transient reason, when the others were measured.
+func complete(speeds []platform.Speed, report *platform.Report) bool {
+	has := func(kernel bool, suite uint16) bool {
+		return slices.ContainsFunc(speeds, func(s platform.Speed) bool { return s.Kernel == kernel && s.Suite == suite })
+	}
+	for _, suite := range []uint16{BenchSuite, tls.TLS_CHACHA20_POLY1305_SHA256} {
+		if report.Takes(suite) && !has(true, suite) {
+			return false
+		}
+	}
+	return has(false, BenchSuite)
 }
 
 func (n *speedNote) write(path string) error {
@@ -77,7 +91,7 @@ func (n *speedNote) write(path string) error {
 // true.
 func (t *Tester) Speeds(ctx context.Context, keep bool, report *platform.Report, log *slog.Logger) []platform.Speed {
 	n := newSpeedNote(t.program, report)
-	if all, ok := n.remembered(speedsPath); ok {
+	if all, ok := n.remembered(speedsPath); ok && complete(all, report) {
 		return all
 	}
 	err := n.measure(ctx, t, report)

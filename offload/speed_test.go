@@ -41,3 +41,28 @@ func TestSpeedNote(t *testing.T) {
 		t.Error("half a file counts")
 	}
 }
+
+// TestSpeedsComplete: measurements without a suite that kernel TLS supports now are not used.
+func TestSpeedsComplete(t *testing.T) {
+	plain := platform.Algorithm{Name: "gcm(aes)", Driver: "plain", Type: "aead", SelfTest: "passed"}
+	chacha := platform.Algorithm{Name: "rfc7539(chacha20,poly1305)", Driver: "neon", Type: "aead", SelfTest: "passed"}
+	gcm, other := platform.Speed{Suite: BenchSuite, Kernel: true}, platform.Speed{Suite: suiteChaCha, Kernel: true}
+	user := platform.Speed{Suite: BenchSuite}
+	for _, tt := range []struct {
+		name   string
+		speeds []platform.Speed
+		report *platform.Report
+		want   bool
+	}{
+		{"all", []platform.Speed{gcm, other, user}, report(true, plain, chacha), true},
+		{"more than there is now", []platform.Speed{gcm, other, user}, report(true, plain), true},
+		{"without ChaCha20", []platform.Speed{gcm, user}, report(true, plain, chacha), false},
+		{"a kernel without ChaCha20", []platform.Speed{gcm, user}, report(true, plain), true},
+		{"without user space", []platform.Speed{gcm, other}, report(true, plain, chacha), false},
+		{"none", nil, report(true, plain), false},
+	} {
+		if got := complete(tt.speeds, tt.report); got != tt.want {
+			t.Errorf("%s: %t, want %t", tt.name, got, tt.want)
+		}
+	}
+}

@@ -25,7 +25,7 @@ type starting struct {
 
 func newStarting(signals <-chan os.Signal, notifier *systemd.Notifier, log *slog.Logger) *starting {
 	// limit is above the sum of the time limits of all steps.
-	return &starting{signals, notifier, log, 5 * time.Second, 5 * time.Minute, 2 * time.Second}
+	return &starting{signals, notifier, log, 5 * time.Second, 10 * time.Minute, 2 * time.Second}
 }
 
 var (

@@ -181,13 +181,14 @@ func (l *loop) examined() {
 		known = known || e.Name == name && (e.Verified || e.Err != nil) || tls.CipherSuiteName(e.Suite) == name
 		switch {
 		case e.Name == "":
-		case e.Err != nil && !n.refused[e.Name]:
+		case e.Err != nil && n.refused[e.Name]:
+		case e.Err != nil:
 			n.refused[e.Name] = true
 			l.proc.drivers.remove(e.Name) // it may have passed an earlier test
 			text := "a driver was tested, and is wrong: where the kernel picks it, kernel TLS is not used, until a restart finds it right"
 			l.gen.log.Error(text, "driver", e.Name, "reason", e.Err)
 			l.tell(fmt.Sprintf("%s (%s: %v)", text, e.Name, e.Err))
-		case e.Err == nil && e.Verified && !slices.Contains(l.proc.drivers.list(), e.Driver):
+		case e.Verified && !n.refused[e.Name] && !slices.Contains(l.proc.drivers.list(), e.Driver):
 			right = append(right, e.Driver)
 		}
 	}

@@ -113,6 +113,27 @@ func TestNewcomerShows(t *testing.T) {
 	}
 }
 
+// TestNewcomerRefused: a driver that was refused at the start, by its answer over AF_ALG for instance,
+// stays so when the test of another driver finds it right.
+func TestNewcomerRefused(t *testing.T) {
+	n := newNewcomerLoop(t)
+	n.pick.Driver = "another"
+	n.found = []offload.TestResult{
+		{Driver: offload.Driver{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "bad", Verified: true}},
+		{Driver: offload.Driver{Suite: tls.TLS_CHACHA20_POLY1305_SHA256, Name: "another", Verified: true}},
+	}
+	n.connect()
+	n.tester.work()
+	n.woken()
+	n.pick.Driver = "bad"
+	if n.connect() {
+		t.Error("it is used")
+	}
+	if _, err := n.proc.drivers.find(tls.TLS_AES_128_GCM_SHA256); err == nil {
+		t.Error("it is among the drivers that may be used")
+	}
+}
+
 // TestNewcomerUnseen: what cannot be seen is not used, and not tested; nor is anything once an
 // engine is dead, or while the service stops.
 func TestNewcomerUnseen(t *testing.T) {
