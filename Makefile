@@ -84,7 +84,9 @@ test-debian:
 packages:
 	test/packages
 
+# The grep finds comments without a noun: see CONTRIBUTING.md.
 lint:
+	@! grep -rnE '^[[:space:]]*//.*\b([Ww]hat|[Ww]ho|[Ww]hom)\b' --include='*.go' --exclude='*_test.go' --exclude-dir=test --exclude-dir=picture . || { echo 'name the thing in these comments'; exit 1; }
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
 	go vet ./...
 	GOARCH=arm64 go vet ./...

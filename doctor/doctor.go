@@ -1,4 +1,4 @@
-// Package doctor tells a person at the board what the machine can do for HTTPS, and what the
+// Package doctor reports to a person at the board how well the machine can serve HTTPS, and how the
 // service would choose. It changes nothing, except that a benchmark sets driver priorities while it
 // runs.
 package doctor
@@ -30,7 +30,7 @@ const (
 	Unusable Status = 2 // it cannot serve, or the configuration is wrong
 )
 
-// Options say what to report.
+// Options select the parts of the report.
 type Options struct {
 	Config string // path of the configuration
 	JSON   bool   // print one JSON object
@@ -38,7 +38,7 @@ type Options struct {
 	Driver string // driver of gcm(aes) to ask for known answers; "" for none
 }
 
-// A Report is what is printed as JSON.
+// A Report is the JSON object that Run prints.
 type Report struct {
 	Board platform.Board `json:"board"`
 	*platform.Report
@@ -124,7 +124,7 @@ func (r *Report) judge(ctx context.Context, t *offload.Tester, c *configuration,
 type configuration struct {
 	*config.Config
 	unread string // why a normal user cannot read the file; "" if it was read
-	err    error  // what is wrong with it
+	err    error  // in the file; nil if there is none
 }
 
 func readConfig(path string) *configuration {

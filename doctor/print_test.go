@@ -6,7 +6,7 @@ import (
 	"uringhttpd/platform"
 )
 
-// TestPrintBoard: what a person at a board reads of its engines.
+// TestPrintBoard: the lines on the board and its engines.
 func TestPrintBoard(t *testing.T) {
 	const node = "/soc@0/crypto@1"
 	ring := func(driver, reason string) platform.Device {

@@ -10,7 +10,7 @@ import (
 )
 
 // TestMeasuredChoice: where the kernel computes AES-GCM without the processor's instructions, the
-// fastest of what may be used is used, as it was measured.
+// fastest of the allowed ciphers is used, as measured.
 func TestMeasuredChoice(t *testing.T) {
 	passed := func(name, driver string) platform.Algorithm {
 		return platform.Algorithm{Name: name, Driver: driver, Type: "aead", SelfTest: "passed", Priority: 100}

@@ -1,4 +1,4 @@
-// Package offload decides who encrypts: whether kernel TLS is used, with which cipher suites and
+// Package offload decides whether kernel TLS is used, with which cipher suites and
 // crypto drivers.
 package offload
 

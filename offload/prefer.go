@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -273,7 +271,7 @@ func (t *Tester) measuredFaster(ctx context.Context, path string, p *platform.Pr
 	for _, a := range r.GCM {
 		m.Drivers = append(m.Drivers, a.Driver)
 	}
-	if err := m.write(path); err != nil {
+	if err := writeState(path, m); err != nil {
 		log.Warn("what was measured is not remembered, and will be measured at each start", "reason", err)
 	}
 	return winner.Hardware, nil
@@ -286,15 +284,4 @@ func readMeasured(path string) (*measured, error) {
 	}
 	var m measured
 	return &m, json.Unmarshal(data, &m)
-}
-
-func (m *measured) write(path string) error {
-	data, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return platform.WriteNote(path, data)
 }

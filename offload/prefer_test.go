@@ -29,7 +29,7 @@ func TestMeasured(t *testing.T) {
 		Bench: []selftest.Measurement{{Driver: "caam", Streams: 4}},
 	}
 	path := filepath.Join(t.TempDir(), "state", "measured.json")
-	if err := m.write(path); err != nil {
+	if err := writeState(path, m); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := readMeasured(path); err != nil || !reflect.DeepEqual(got, m) {

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 
@@ -74,17 +72,6 @@ func complete(speeds []platform.Speed, report *platform.Report) bool {
 	return has(false, BenchSuite)
 }
 
-func (n *speedNote) write(path string) error {
-	data, err := json.MarshalIndent(n, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return platform.WriteNote(path, data)
-}
-
 // Speeds returns the speeds of kernel TLS with each of its ciphers and of user space with AES-GCM:
 // from speedsPath if the file is valid, or measured now, in about a second. It returns nil, and
 // logs why, if they could not be measured. It writes new measurements to speedsPath only if keep is
@@ -103,7 +90,7 @@ func (t *Tester) Speeds(ctx context.Context, keep bool, report *platform.Report,
 		log.Info("measured encryption", "cipher", s.Cipher, "kernel", s.Kernel, "mib_per_second", int(s.MiBPerSecond))
 	}
 	if keep {
-		if err := n.write(speedsPath); err != nil {
+		if err := writeState(speedsPath, n); err != nil {
 			log.Info("what was measured is not remembered, and will be measured at each start", "reason", err)
 		}
 	}

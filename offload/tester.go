@@ -38,7 +38,7 @@ type Tester struct {
 	run     func(ctx context.Context, args ...string) (output string, err error)
 }
 
-// NewTester returns a Tester. rings tells what this process may do with io_uring; version is that
+// NewTester returns a Tester. rings tells whether this process may use io_uring; version is that
 // of this program, since measurements of another one are not used.
 func NewTester(rings *platform.Rings, version string) *Tester {
 	return &Tester{rings: rings, program: version + " " + runtime.Version(), run: func(ctx context.Context, args ...string) (string, error) {
@@ -46,7 +46,7 @@ func NewTester(rings *platform.Rings, version string) *Tester {
 	}}
 }
 
-// Probe reports what the machine can do. Suites that verdicts found wrong are not usable.
+// Probe reports the features of the machine. Suites that verdicts found wrong are not usable.
 func (t *Tester) Probe(ctx context.Context, verdicts platform.Verdicts) (*platform.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

@@ -31,7 +31,7 @@ type Daemon struct {
 	notifier *systemd.Notifier
 }
 
-// A decision is what the start has found out and opened.
+// A decision is the result of the start: how to serve, and the objects opened for that.
 type decision struct {
 	preference *platform.Preference // nil if driver priorities cannot be changed here
 	choice     offload.Choice
@@ -86,8 +86,8 @@ func (d *Daemon) Run() error {
 	return err
 }
 
-// prepare decides how to serve, and opens the listeners. Also with an error, the decision has what
-// was opened.
+// prepare decides how to serve, and opens the listeners. Also with an error, the decision holds the
+// objects that were opened.
 func (d *Daemon) prepare(ctx context.Context) (found decision, err error) {
 	cfg, t := d.Config, d.Tester
 	found.preference = offload.OpenPreference(cfg.Crypto.Prefer, d.log)
@@ -150,7 +150,7 @@ func (d *Daemon) newServer(found *decision, picks *platform.Picks, notices chan<
 		Offload:    found.choice.Offload,
 		Require:    cfg.TLS.Kernel == config.KernelRequire,
 		Prefer:     found.choice.Prefer,
-		Encryptors: found.choice.By,
+		Drivers:    found.choice.By,
 		TestCipher: d.Tester.Test,
 		Picked:     picks.Driver,
 		Examine:    d.Tester.Examine,
@@ -166,7 +166,7 @@ func (d *Daemon) newServer(found *decision, picks *platform.Picks, notices chan<
 		IdleTimeout:   cfg.Limits.IdleTimeout,
 		StallTimeout:  cfg.Limits.StallTimeout,
 		Buffer:        cfg.Limits.Buffer,
-		Memory:        platform.TCPMemory() / 2, // the rest is for what is in flight, and for others
+		Memory:        platform.TCPMemory() / 2, // the rest is for data in flight and for other programs
 		Log:           d.log,
 		Access:        cfg.Log.Access,
 	}, found.listeners)

@@ -39,7 +39,7 @@ type File interface {
 	Release()
 	// Check returns an error if the content has changed since the file was opened. decided is
 	// false if that cannot be told yet, and can be some milliseconds later. With wait false it
-	// does not wait for the file system, and reports what the kernel has cached.
+	// does not wait for the file system, and uses the attributes that the kernel has cached.
 	Check(wait bool) (decided bool, err error)
 	// Deleted reports whether the file has no name any more: closing it then frees its blocks,
 	// which may wait for storage.
@@ -74,7 +74,7 @@ type Response struct {
 	err        error       // of a Write: the response is not complete
 }
 
-// Options say what a handler may ask of the server.
+// Options are the rights of a handler in a call.
 type Options struct {
 	MayBlock    bool // wait for storage
 	MayPostpone bool // be called again later

@@ -15,7 +15,7 @@ import (
 func TestMetrics(t *testing.T) {
 	ts := startServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "file") }), func(o *Options) {
 		o.Connections = 1
-		o.Encryptors = []offload.Driver{{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "gcm-aes-caam", Async: true, Hardware: true}}
+		o.Drivers = []offload.Driver{{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "gcm-aes-caam", Async: true, Hardware: true}}
 	})
 	read := func(path string) (int, string) {
 		t.Helper()

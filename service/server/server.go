@@ -28,10 +28,10 @@ type Options struct {
 	Offload bool        // use kernel TLS for connections that the kernel accepts
 	Require bool        // reset connections that the kernel does not accept
 	Prefer  ktls.Cipher // preferred cipher, for the whole process; see ktls.PreferTLS13
-	// Encryptors are the tested kernel drivers, by the TLS 1.3 cipher suites that the kernel
+	// Drivers are the tested kernel drivers, by the TLS 1.3 cipher suites that the kernel
 	// supports; no others are used. Operations that may wait for an asynchronous driver run
 	// off the loop.
-	Encryptors []offload.Driver
+	Drivers []offload.Driver
 	// TestCipher tests some cipher suites: it makes the kernel encrypt, and verifies the result.
 	// It must return soon after its context ends, even if the kernel hangs. An error that wraps
 	// offload.ErrInconclusive is no verdict on the driver. It is required with Offload, because
@@ -157,7 +157,7 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 		notice:     opts.Notice,
 	}
 	s.proc.offloads.Store(opts.Offload)
-	s.proc.drivers.add(opts.Encryptors)
+	s.proc.drivers.add(opts.Drivers)
 	s.proc.counters.drivers = &s.proc.drivers
 	s.proc.lifetime, s.endRequests = context.WithCancel(context.Background())
 	if opts.TLS != nil {

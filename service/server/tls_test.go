@@ -66,7 +66,7 @@ func answer(t *testing.T, c *rawtls.Client) (updated bool) {
 func TestLogTLS(t *testing.T) {
 	preferAES(t)
 	all := []offload.Driver{{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "gcm-aes-caam", Async: true, Hardware: true}}
-	ts := startServer(t, hello, func(o *Options) { o.Encryptors = all })
+	ts := startServer(t, hello, func(o *Options) { o.Drivers = all })
 	client, base := ts.client(t, true)
 	res, err := client.Get(base + "/")
 	if err != nil {
