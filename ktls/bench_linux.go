@@ -2,8 +2,6 @@ package ktls
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -83,17 +81,13 @@ func newBenchStream(ctx context.Context, cipherSuite uint16, kernel bool) (*benc
 	if err != nil {
 		return nil, err
 	}
-	s := &benchStream{record: maxPlain + k.suite.overhead}
+	s := &benchStream{record: maxPlain + k.overhead()}
 	s.room = sync.NewCond(&s.mu)
 	if s.in, s.out, err = loopback(ctx); err != nil {
 		return nil, fmt.Errorf("ktls: a connection to itself, to measure: %w", err)
 	}
 	if !kernel {
-		block, err := aes.NewCipher(k.key)
-		if err != nil {
-			return s, fmt.Errorf("ktls: %w", err)
-		}
-		aead, err := cipher.NewGCM(block)
+		aead, err := newGCM(k.key)
 		if err != nil {
 			return s, fmt.Errorf("ktls: %w", err)
 		}

@@ -195,7 +195,7 @@ func TestGetConfigForClient(t *testing.T) {
 					if state.DidResume != resumed {
 						t.Errorf("resumed: got %v, want %v", state.DidResume, resumed)
 					}
-					if version == tls.VersionTLS12 && prefer != AnyCipher && suites12[state.CipherSuite] != prefer.suites13()[0] {
+					if version == tls.VersionTLS12 && prefer != AnyCipher && l.sess.Suite() != prefer.suites13()[0] {
 						t.Errorf("got %s", tls.CipherSuiteName(state.CipherSuite))
 					}
 					// A resumed session of TLS 1.2 has no secret in the log.

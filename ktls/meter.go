@@ -63,7 +63,7 @@ func newTLSMeter(kernel Kernel, k *txKeys) (*Meter, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.infoSize, m.overhead = len(k.suite.info(k)), k.suite.overhead
+	m.infoSize, m.overhead = k.suite.infoSize(), k.overhead()
 	m.seqBase, err = kernel.TXSequence(m.infoSize)
 	return m, err
 }

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/tls"
 	"encoding/binary"
 	"testing"
 
@@ -24,7 +23,7 @@ func sealPadded(t *testing.T, k *txKeys, contentType byte, data []byte, n int) [
 	t.Helper()
 	nonce := k.nonce(k.seq)
 	k.seq++
-	if k.suite.version == tls12Version {
+	if k.version == tls12Version {
 		return seal12(t, k, nonce, contentType, data)
 	}
 	inner := append(bytes.Clone(data), contentType)
@@ -38,7 +37,7 @@ func sealAEAD(t *testing.T, k *txKeys, nonce [12]byte, plaintext, additional []b
 	t.Helper()
 	var aead cipher.AEAD
 	var err error
-	if !k.suite.gcm {
+	if k.suite.Cipher == ChaCha20Poly1305 {
 		aead, err = chacha20poly1305.New(k.key)
 	} else if block, berr := aes.NewCipher(k.key); berr != nil {
 		err = berr
@@ -59,15 +58,15 @@ func seal12(t *testing.T, k *txKeys, nonce [12]byte, contentType byte, data []by
 	additional := append(binary.BigEndian.AppendUint64(nil, k.seq-1), head...)
 	additional = binary.BigEndian.AppendUint16(additional, uint16(len(data)))
 	var explicit []byte
-	if k.suite.gcm {
+	if k.suite.Cipher == AESGCM {
 		nonce = k.iv
 		explicit = bytes.Clone(nonce[4:])
 		binary.BigEndian.PutUint64(k.iv[4:], binary.BigEndian.Uint64(explicit)+1)
 	}
 	sealed := append(explicit, sealAEAD(t, k, nonce, data, additional)...)
 	record := append(binary.BigEndian.AppendUint16(head, uint16(len(sealed))), sealed...)
-	if got := int64(len(record) - len(data)); got != k.suite.overhead {
-		t.Errorf("a record adds %d bytes, want %d", got, k.suite.overhead)
+	if got := int64(len(record) - len(data)); got != k.overhead() {
+		t.Errorf("a record adds %d bytes, want %d", got, k.overhead())
 	}
 	return record
 }
@@ -75,9 +74,9 @@ func seal12(t *testing.T, k *txKeys, nonce [12]byte, contentType byte, data []by
 // TestOpenOwn: records sealed under a key are read back, padded or not, and a
 // record under another key or number is not opened.
 func TestOpenOwn(t *testing.T) {
-	for _, id := range []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384, tls.TLS_CHACHA20_POLY1305_SHA256} {
-		t.Run(tls.CipherSuiteName(id), func(t *testing.T) {
-			k, err := deriveKeys(id, bytes.Repeat([]byte{7}, 32))
+	for _, s := range Suites() {
+		t.Run(s.Name(), func(t *testing.T) {
+			k, err := deriveKeys(s.ID, bytes.Repeat([]byte{7}, 32))
 			if err != nil {
 				t.Fatal(err)
 			}

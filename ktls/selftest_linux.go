@@ -76,7 +76,7 @@ func selfTest(ctx context.Context, cipherSuite uint16, encrypted func(k *txKeys,
 	length := 0
 	for _, n := range selfTestSizes {
 		want = append(want, plain[:n]...)
-		length += n + (n+maxPlain-1)/maxPlain*int(k.suite.overhead)
+		length += n + (n+maxPlain-1)/maxPlain*int(k.overhead())
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		in.SetDeadline(deadline)

@@ -16,8 +16,8 @@ import (
 
 // eachSuite runs f for every cipher suite that the kernel may be given.
 func eachSuite(t *testing.T, f func(t *testing.T, id uint16)) {
-	for _, id := range []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384, tls.TLS_CHACHA20_POLY1305_SHA256} {
-		t.Run(tls.CipherSuiteName(id), func(t *testing.T) { f(t, id) })
+	for _, s := range Suites() {
+		t.Run(s.Name(), func(t *testing.T) { f(t, s.ID) })
 	}
 }
 

@@ -191,14 +191,12 @@ func (s *Session) sendingKeys() (*txKeys, error) {
 // for a connection of TLS 1.2. It returns 0 if Offload does not support the cipher.
 func (s *Session) Suite() uint16 {
 	state := s.State()
-	id := state.CipherSuite
+	find := SuiteOf
 	if state.Version == tls.VersionTLS12 {
-		id = suites12[id]
+		find = suiteOf12
 	}
-	if _, ok := suiteOf(id); !ok {
-		return 0
-	}
-	return id
+	suite, _ := find(state.CipherSuite)
+	return suite.ID
 }
 
 // Output returns the bytes that must be sent to the client, each byte once.
@@ -364,7 +362,7 @@ func (k *txKeys) handOver(kernel Kernel) error {
 	if err := kernel.SetULP(); err != nil {
 		return &OffloadError{"TCP_ULP", err}
 	}
-	if err := kernel.SetTX(k.suite.info(k)); err != nil {
+	if err := kernel.SetTX(k.info()); err != nil {
 		return &OffloadError{"TLS_TX", err}
 	}
 	return nil
