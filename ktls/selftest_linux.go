@@ -140,6 +140,11 @@ func loopback(ctx context.Context) (in, out *net.TCPConn, err error) {
 		return nil, nil, err
 	}
 	defer l.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := l.(*net.TCPListener).SetDeadline(deadline); err != nil {
+			return nil, nil, err
+		}
+	}
 	var d net.Dialer
 	d.SetMultipathTCP(false)
 	c, err := d.DialContext(ctx, "tcp", l.Addr().String())

@@ -360,10 +360,10 @@ func (s *Session) Offload(k Kernel) (*Meter, error) {
 // handOver installs the keys in the kernel. Its error is an *OffloadError.
 func (k *txKeys) handOver(kernel Kernel) error {
 	if err := kernel.SetULP(); err != nil {
-		return &OffloadError{"TCP_ULP", err}
+		return &OffloadError{OptionULP, err}
 	}
 	if err := kernel.SetTX(k.info()); err != nil {
-		return &OffloadError{"TLS_TX", err}
+		return &OffloadError{OptionTX, err}
 	}
 	return nil
 }
@@ -377,9 +377,15 @@ func (s *Session) sealOff() {
 // An OffloadError is the kernel's refusal to offload a connection.
 // errors.Is(err, errors.ErrUnsupported) holds.
 type OffloadError struct {
-	Option string // socket option that failed: TCP_ULP or TLS_TX
+	Option string // socket option that failed: OptionULP or OptionTX
 	Err    error  // a unix.Errno
 }
+
+// Socket options that an OffloadError names.
+const (
+	OptionULP = "TCP_ULP" // the upper layer protocol: the tls module
+	OptionTX  = "TLS_TX"  // the key: the cipher
+)
 
 func (e *OffloadError) Error() string {
 	return fmt.Sprintf("ktls: %v", os.NewSyscallError("setsockopt "+e.Option, e.Err))

@@ -3,31 +3,6 @@ package platform
 // This file holds the whole kernel ABI that this package uses. Sizes and offsets
 // are checked by abi_linux_test.go on every architecture.
 
-// include/uapi/linux/tls.h, include/linux/socket.h
-const (
-	solTLS                 = 282    // SOL_TLS
-	tlsTX                  = 1      // TLS_TX
-	tls13Version           = 0x0304 // TLS_1_3_VERSION
-	cipherAESGCM128        = 51     // TLS_CIPHER_AES_GCM_128
-	cipherAESGCM256        = 52     // TLS_CIPHER_AES_GCM_256
-	cipherChaCha20Poly1305 = 54     // TLS_CIPHER_CHACHA20_POLY1305
-	ulpTLS                 = "tls"
-)
-
-// cryptoInfo is struct tls_crypto_info, the start of the argument of TLS_TX. The
-// rest are byte arrays: initialization vector, key, salt and sequence number.
-type cryptoInfo struct {
-	version    uint16 // host byte order
-	cipherType uint16 // host byte order
-}
-
-// Sizes of the arguments of TLS_TX.
-const (
-	sizeofAESGCM128        = 4 + 8 + 16 + 4 + 8  // struct tls12_crypto_info_aes_gcm_128
-	sizeofAESGCM256        = 4 + 8 + 32 + 4 + 8  // struct tls12_crypto_info_aes_gcm_256
-	sizeofChaCha20Poly1305 = 4 + 12 + 32 + 0 + 8 // struct tls12_crypto_info_chacha20_poly1305
-)
-
 // include/uapi/linux/cryptouser.h, include/uapi/linux/netlink.h
 const (
 	netlinkCrypto   = 21   // NETLINK_CRYPTO

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"uringhttpd/ktls"
 )
 
 // Algorithm is an entry of /proc/crypto (crypto/proc.c).
@@ -132,9 +134,9 @@ func (a *Algorithm) set(line string) {
 
 // Algorithm names of the kernel's crypto API.
 const (
-	gcmAES           = "gcm(aes)"
+	gcmAES           = ktls.AlgorithmGCM
 	ctrAES           = "ctr(aes)"
-	chaCha20Poly1305 = "rfc7539(chacha20,poly1305)"
+	chaCha20Poly1305 = ktls.AlgorithmChaCha20
 )
 
 // named returns the entries for name, in the order that [Report] promises. The

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"uringhttpd/ktls"
 )
 
 const (
@@ -74,12 +76,8 @@ func (p *Picks) Driver(suite uint16) Pick {
 		p.readAll()
 		p.read = now
 	}
-	for _, c := range kernelCiphers {
-		if c.suite == suite {
-			return p.picks[c.algorithm]
-		}
-	}
-	return Pick{}
+	c, _ := ktls.SuiteOf(suite)
+	return p.picks[c.Algorithm]
 }
 
 // first reads the first entry of the list and returns its identity.

@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/sys/cpu"
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/ktls"
 )
 
 // Report describes the features of this machine and its kernel.
@@ -158,9 +160,9 @@ type Verdict struct {
 
 // wrong returns the error of a failed test of any suite with c's algorithm: a driver found wrong
 // for one key length is not trusted with another.
-func (v Verdicts) wrong(c kernelCipher) error {
-	for _, other := range kernelCiphers {
-		if err := v[other.suite].Err; err != nil && other.algorithm == c.algorithm {
+func (v Verdicts) wrong(c ktls.Suite) error {
+	for _, other := range ktls.Suites() {
+		if err := v[other.ID].Err; err != nil && other.Algorithm == c.Algorithm {
 			return err
 		}
 	}
@@ -232,11 +234,11 @@ func Untestable(ctx context.Context, suite uint16, fixes KernelFixes) string {
 		return ""
 	}
 	r.fixes = fixes
-	i := slices.IndexFunc(kernelCiphers, func(c kernelCipher) bool { return c.suite == suite })
-	if i < 0 || r.untestable(suite) == "" { // r has only the kernel version yet
+	c, ok := ktls.SuiteOf(suite)
+	if !ok || r.untestable(suite) == "" { // r has only the kernel version yet
 		return ""
 	}
-	if a := tlsSetupWith(ctx, kernelCiphers[i]); a.step == stepULP || a.step == stepKey {
+	if a := tlsSetupWith(ctx, c); a.step == stepULP || a.step == stepKey {
 		return "" // the kernel does not accept the cipher
 	}
 	if r.readCrypto() != nil {
@@ -274,10 +276,10 @@ func (r *Report) readCrypto() error {
 // setCiphers explains the answers of tlsSetup. If the kernel accepts no cipher, the
 // reason of the first cipher is the reason of kernel TLS.
 func (r *Report) setCiphers(answers []tlsAnswer, facts tlsFacts, verdicts Verdicts) {
-	for i, c := range kernelCiphers {
-		verdict, tested := verdicts[c.suite]
+	for i, c := range ktls.Suites() {
+		verdict, tested := verdicts[c.ID]
 		f := tlsFeature(answers[i], c, facts)
-		picked, _ := r.Picked(c.suite)
+		picked, _ := r.Picked(c.ID)
 		switch {
 		case answers[i].step == stepTest:
 			f = r.quarantine(c, answers[i].err)
@@ -289,7 +291,7 @@ func (r *Report) setCiphers(answers []tlsAnswer, facts tlsFacts, verdicts Verdic
 			}
 		}
 		r.Ciphers = append(r.Ciphers, Cipher{
-			Suite: c.suite, Name: tls.CipherSuiteName(c.suite), Feature: f,
+			Suite: c.ID, Name: c.Name(), Feature: f,
 			Verified: f.Usable && tested && verdict.Err == nil, Quarantined: answers[i].step == stepTest,
 		})
 		if i == 0 || f.Usable && !r.KernelTLS.Usable {
@@ -299,9 +301,9 @@ func (r *Report) setCiphers(answers []tlsAnswer, facts tlsFacts, verdicts Verdic
 }
 
 // quarantine explains why a cipher whose test has failed is not used.
-func (r *Report) quarantine(c kernelCipher, why error) Feature {
-	who := "the kernel's " + c.algorithm
-	if a, ok := r.Picked(c.suite); ok {
+func (r *Report) quarantine(c ktls.Suite, why error) Feature {
+	who := "the kernel's " + c.Algorithm
+	if a, ok := r.Picked(c.ID); ok {
 		who = a.Driver
 	}
 	f := Feature{

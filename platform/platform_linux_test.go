@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"uringhttpd/ktls"
 	"uringhttpd/uring"
 )
 
@@ -117,10 +118,10 @@ func TestTLSFeature(t *testing.T) {
 		{"no loopback", stepLoopback, errors.New("connect: network is unreachable"), tlsFacts{}, true, "network is unreachable", "lo up"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			check(t, tlsFeature(tlsAnswer{tt.step, tt.err}, kernelCiphers[0], tt.facts), tt.inconclusive, tt.reason, tt.remedy)
+			check(t, tlsFeature(tlsAnswer{tt.step, tt.err}, ktls.Suites()[0], tt.facts), tt.inconclusive, tt.reason, tt.remedy)
 		})
 	}
-	if got := tlsFeature(tlsAnswer{step: stepDone}, kernelCiphers[0], tlsFacts{}); got != (Feature{Usable: true}) {
+	if got := tlsFeature(tlsAnswer{step: stepDone}, ktls.Suites()[0], tlsFacts{}); got != (Feature{Usable: true}) {
 		t.Errorf("success: %+v, want usable and no more", got)
 	}
 }
@@ -307,7 +308,7 @@ func TestProbe(t *testing.T) {
 	if err := picks.Close(); err != nil {
 		t.Error(err)
 	}
-	if any != r.KernelTLS.Usable || len(r.Ciphers) != len(kernelCiphers) {
+	if any != r.KernelTLS.Usable || len(r.Ciphers) != len(ktls.Suites()) {
 		t.Errorf("kernel TLS: %+v, but its ciphers %+v", r.KernelTLS, r.Ciphers)
 	}
 	if after := descriptors(t); after != before {
