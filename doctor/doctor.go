@@ -18,6 +18,7 @@ import (
 	"uringhttpd/offload"
 	"uringhttpd/offload/selftest"
 	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // A Status is the outcome, which is also the exit status of the command.
@@ -42,11 +43,11 @@ type Options struct {
 type Report struct {
 	Board platform.Board `json:"board"`
 	*platform.Report
-	Bench   []selftest.Measurement `json:"bench,omitempty"`
-	Driver  *platform.DriverAnswer `json:"known_answers,omitempty"`
-	Sources string                 `json:"sources"`
-	Verdict string                 `json:"verdict"`
-	Status  Status                 `json:"status"`
+	Bench   []selftest.Measurement  `json:"bench,omitempty"`
+	Driver  *cryptoapi.DriverAnswer `json:"known_answers,omitempty"`
+	Sources string                  `json:"sources"`
+	Verdict string                  `json:"verdict"`
+	Status  Status                  `json:"status"`
 }
 
 // Run reports on this machine.

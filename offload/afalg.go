@@ -12,6 +12,7 @@ import (
 
 	"uringhttpd/offload/selftest"
 	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // afalgTime limits the time that all drivers together take to answer over AF_ALG at the start.
@@ -19,9 +20,9 @@ const afalgTime = 10 * time.Second
 
 // KnownAnswers asks a driver of gcm(aes) over AF_ALG, in a child. options are those of the command
 // selftest. The kernel must list the driver, since the question could create it otherwise.
-func (t *Tester) KnownAnswers(ctx context.Context, driver string, report *platform.Report, options ...string) platform.DriverAnswer {
-	a := platform.DriverAnswer{Driver: driver}
-	if !slices.ContainsFunc(report.GCM, func(a platform.Algorithm) bool { return a.Driver == driver }) {
+func (t *Tester) KnownAnswers(ctx context.Context, driver string, report *platform.Report, options ...string) cryptoapi.DriverAnswer {
+	a := cryptoapi.DriverAnswer{Driver: driver}
+	if !slices.ContainsFunc(report.GCM, func(a cryptoapi.Algorithm) bool { return a.Driver == driver }) {
 		a.Reason = "the kernel has no such driver of gcm(aes); the names are those above"
 		return a
 	}
@@ -74,7 +75,7 @@ func (t *Tester) Investigate(ctx context.Context, verdicts platform.Verdicts) (*
 
 // distrust sets the verdicts on AES-GCM if the selected driver gave a wrong answer over AF_ALG, and
 // reports whether it did. A failure of the self-test stays: it is nearer to the use.
-func distrust(verdicts platform.Verdicts, answers []platform.DriverAnswer, selected string) bool {
+func distrust(verdicts platform.Verdicts, answers []cryptoapi.DriverAnswer, selected string) bool {
 	if wrongAES(verdicts) != nil {
 		return false
 	}
@@ -89,13 +90,13 @@ func distrust(verdicts platform.Verdicts, answers []platform.DriverAnswer, selec
 	return false
 }
 
-func (t *Tester) askAll(ctx context.Context, report *platform.Report, drivers []string) []platform.DriverAnswer {
+func (t *Tester) askAll(ctx context.Context, report *platform.Report, drivers []string) []cryptoapi.DriverAnswer {
 	ctx, cancel := context.WithTimeout(ctx, afalgTime)
 	defer cancel()
-	var all []platform.DriverAnswer
+	var all []cryptoapi.DriverAnswer
 	for _, driver := range drivers {
 		if ctx.Err() != nil { // an earlier driver did not answer
-			all = append(all, platform.DriverAnswer{Driver: driver, Reason: "no time was left"})
+			all = append(all, cryptoapi.DriverAnswer{Driver: driver, Reason: "no time was left"})
 			continue
 		}
 		all = append(all, t.KnownAnswers(ctx, driver, report, "-brief"))

@@ -7,13 +7,14 @@ import (
 	"uringhttpd/config"
 	"uringhttpd/ktls"
 	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // TestMeasuredChoice: where the kernel computes AES-GCM without the processor's instructions, the
 // fastest of the allowed ciphers is used, as measured.
 func TestMeasuredChoice(t *testing.T) {
-	passed := func(name, driver string) platform.Algorithm {
-		return platform.Algorithm{Name: name, Driver: driver, Type: "aead", SelfTest: "passed", Priority: 100}
+	passed := func(name, driver string) cryptoapi.Algorithm {
+		return cryptoapi.Algorithm{Name: name, Driver: driver, Type: "aead", SelfTest: "passed", Priority: 100}
 	}
 	plain := passed("gcm(aes)", "gcm_base(ctr(aes-generic),ghash-generic)")
 	chacha := passed("rfc7539(chacha20,poly1305)", "rfc7539(chacha20-neon,poly1305-neon)")
@@ -28,7 +29,7 @@ func TestMeasuredChoice(t *testing.T) {
 		name    string
 		kernel  config.KernelTLS
 		cipher  config.Cipher
-		driver  platform.Algorithm
+		driver  cryptoapi.Algorithm
 		speeds  []platform.Speed
 		offload bool
 		prefer  ktls.Cipher
@@ -57,7 +58,7 @@ func TestMeasuredChoice(t *testing.T) {
 
 // TestUndecided: it is measured only where that decides something.
 func TestUndecided(t *testing.T) {
-	plain := platform.Algorithm{Name: "gcm(aes)", Driver: "gcm_base(ctr(aes-generic),ghash-generic)", Type: "aead", SelfTest: "passed"}
+	plain := cryptoapi.Algorithm{Name: "gcm(aes)", Driver: "gcm_base(ctr(aes-generic),ghash-generic)", Type: "aead", SelfTest: "passed"}
 	for _, tc := range []struct {
 		name   string
 		tls    bool

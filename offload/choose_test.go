@@ -10,10 +10,11 @@ import (
 	"uringhttpd/config"
 	"uringhttpd/ktls"
 	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // report of a kernel that takes what it has a driver for.
-func report(aes bool, all ...platform.Algorithm) *platform.Report {
+func report(aes bool, all ...cryptoapi.Algorithm) *platform.Report {
 	yes := platform.Feature{Usable: true}
 	no := platform.Feature{Reason: "no such cipher", Remedy: "build it"}
 	r := &platform.Report{IOURing: yes, KernelTLS: no, AESInstructions: aes}
@@ -36,11 +37,11 @@ func report(aes bool, all ...platform.Algorithm) *platform.Report {
 }
 
 func TestChoose(t *testing.T) {
-	gcm := platform.Algorithm{Name: "gcm(aes)", Driver: "generic", Type: "aead", SelfTest: "passed"}
-	engine := platform.Algorithm{Name: "gcm(aes)", Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true}
+	gcm := cryptoapi.Algorithm{Name: "gcm(aes)", Driver: "generic", Type: "aead", SelfTest: "passed"}
+	engine := cryptoapi.Algorithm{Name: "gcm(aes)", Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true}
 	threads := engine
 	threads.Driver, threads.Deferred = "gcm_base(ctr-aes-neonbs,cryptd(ghash-ce-sync))", true
-	chacha := platform.Algorithm{Name: "rfc7539(chacha20,poly1305)", Driver: "neon", Type: "aead", SelfTest: "passed"}
+	chacha := cryptoapi.Algorithm{Name: "rfc7539(chacha20,poly1305)", Driver: "neon", Type: "aead", SelfTest: "passed"}
 	asyncChacha := chacha
 	asyncChacha.Driver, asyncChacha.Async = "caam", true
 	for _, tc := range []struct {
@@ -103,16 +104,16 @@ func TestChoose(t *testing.T) {
 		{"armv7-neonbs", false, ktls.ChaCha20Poly1305, "gcm(aes) by gcm_base(ctr-aes-neonbs,ghash-ce) (synchronous in system calls), rfc7539(chacha20,poly1305) by rfc7539(chacha20-neon,poly1305-arm) (synchronous); ChaCha20-Poly1305 is preferred: there is neither an engine nor"},
 		{"amd64-aesni", true, ktls.AESGCM, "gcm(aes) by generic-gcm-aesni (synchronous in system calls), rfc7539(chacha20,poly1305) by rfc7539(chacha20-simd,poly1305-simd) (synchronous); AES-GCM is preferred: the processor has AES instructions"},
 	} {
-		f, err := os.Open("../platform/testdata/" + tc.file + ".crypto")
+		f, err := os.Open("../platform/cryptoapi/testdata/" + tc.file + ".crypto")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		all, err := platform.ParseCrypto(f)
+		all, err := cryptoapi.Parse(f)
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = slices.DeleteFunc(all, func(a platform.Algorithm) bool { return a.Name != "gcm(aes)" && a.Name != chacha.Name })
+		all = slices.DeleteFunc(all, func(a cryptoapi.Algorithm) bool { return a.Name != "gcm(aes)" && a.Name != chacha.Name })
 		c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, report(tc.aes, all...))
 		if err != nil || c.Prefer != tc.prefer || slices.ContainsFunc(c.By, mayWait) || !strings.Contains(c.Reason, tc.reason) || c.Warning != "" {
 			t.Errorf("%s: %+v, %v; want %v", tc.file, c, err, tc.prefer)
@@ -126,19 +127,19 @@ func TestChoose(t *testing.T) {
 		name    string
 		cipher  config.Cipher
 		aes     bool
-		drivers []platform.Algorithm
+		drivers []cryptoapi.Algorithm
 		prefer  ktls.Cipher
 		reason  string
 		warned  bool
 	}{
-		{"beside NEON", "auto", true, []platform.Algorithm{plain, chacha}, ktls.ChaCha20Poly1305, "without the processor's AES instructions", true},
-		{"both plain", "auto", true, []platform.Algorithm{plain, plainChaCha}, ktls.AESGCM, "nothing faster", true},
-		{"alone", "auto", true, []platform.Algorithm{plain}, ktls.AESGCM, "nothing faster", true},
-		{"as configured", "aes-gcm", true, []platform.Algorithm{plain, chacha}, ktls.AESGCM, "tls.cipher is aes-gcm", true},
-		{"not preferred by configuration", "chacha20", true, []platform.Algorithm{plain, chacha}, ktls.ChaCha20Poly1305, "tls.cipher is chacha20", false},
-		{"without AES instructions", "auto", false, []platform.Algorithm{plain, chacha}, ktls.ChaCha20Poly1305, "there is neither", false},
-		{"not picked", "auto", true, []platform.Algorithm{gcm, plain, chacha}, ktls.AESGCM, "the processor has AES instructions", false},
-		{"an engine", "auto", true, []platform.Algorithm{engine, plain, chacha}, ktls.AESGCM, "an asynchronous engine", false},
+		{"beside NEON", "auto", true, []cryptoapi.Algorithm{plain, chacha}, ktls.ChaCha20Poly1305, "without the processor's AES instructions", true},
+		{"both plain", "auto", true, []cryptoapi.Algorithm{plain, plainChaCha}, ktls.AESGCM, "nothing faster", true},
+		{"alone", "auto", true, []cryptoapi.Algorithm{plain}, ktls.AESGCM, "nothing faster", true},
+		{"as configured", "aes-gcm", true, []cryptoapi.Algorithm{plain, chacha}, ktls.AESGCM, "tls.cipher is aes-gcm", true},
+		{"not preferred by configuration", "chacha20", true, []cryptoapi.Algorithm{plain, chacha}, ktls.ChaCha20Poly1305, "tls.cipher is chacha20", false},
+		{"without AES instructions", "auto", false, []cryptoapi.Algorithm{plain, chacha}, ktls.ChaCha20Poly1305, "there is neither", false},
+		{"not picked", "auto", true, []cryptoapi.Algorithm{gcm, plain, chacha}, ktls.AESGCM, "the processor has AES instructions", false},
+		{"an engine", "auto", true, []cryptoapi.Algorithm{engine, plain, chacha}, ktls.AESGCM, "an asynchronous engine", false},
 	} {
 		r := report(tc.aes, tc.drivers...)
 		r.Machine = "aarch64"
@@ -173,20 +174,20 @@ func TestChoose(t *testing.T) {
 	for _, tc := range []struct {
 		name, kernel, build string
 		mode                config.KernelTLS
-		drivers             []platform.Algorithm
+		drivers             []cryptoapi.Algorithm
 		takes               []uint16
 		prefer              ktls.Cipher
 		defect              string // in the warning, or the error; "" if kernel TLS is used as elsewhere
 	}{
-		{"NXP", "6.6.3-gea3b1ed", "#1 SMP", "auto", []platform.Algorithm{engine, chacha}, []uint16{suiteChaCha}, ktls.ChaCha20Poly1305, "CVE-2024-26584"},
-		{"required", "6.6.3-gea3b1ed", "#1 SMP", "require", []platform.Algorithm{engine, chacha}, nil, 0, "CVE-2024-26584"},
-		{"no other cipher", "6.1.36-lts-next", "#1 SMP", "auto", []platform.Algorithm{engine}, nil, ktls.AnyCipher, "io_uring does not answer a send"},
-		{"off", "6.6.3", "", "off", []platform.Algorithm{engine}, nil, ktls.AnyCipher, ""},
-		{"repaired", "6.6.136-lts-next", "", "auto", []platform.Algorithm{engine, chacha}, []uint16{suiteGCM, suiteChaCha}, ktls.AESGCM, ""},
-		{"Debian", "6.1.0-18-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 (2024-02-01)", "auto", []platform.Algorithm{engine, chacha}, []uint16{suiteChaCha}, ktls.ChaCha20Poly1305, "Linux 6.1.76 has a defect"},
-		{"Debian, repaired", "6.1.0-50-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.176-1 (2026-08-26)", "require", []platform.Algorithm{engine, chacha}, []uint16{suiteGCM, suiteChaCha}, ktls.AESGCM, ""},
-		{"synchronous", "6.6.3", "", "require", []platform.Algorithm{gcm, chacha}, []uint16{suiteGCM, suiteChaCha}, ktls.ChaCha20Poly1305, ""},
-		{"both asynchronous", "6.6.3", "", "auto", []platform.Algorithm{engine, asyncChacha}, nil, ktls.AnyCipher, "TLS_AES_128_GCM_SHA256, TLS_CHACHA20_POLY1305_SHA256"},
+		{"NXP", "6.6.3-gea3b1ed", "#1 SMP", "auto", []cryptoapi.Algorithm{engine, chacha}, []uint16{suiteChaCha}, ktls.ChaCha20Poly1305, "CVE-2024-26584"},
+		{"required", "6.6.3-gea3b1ed", "#1 SMP", "require", []cryptoapi.Algorithm{engine, chacha}, nil, 0, "CVE-2024-26584"},
+		{"no other cipher", "6.1.36-lts-next", "#1 SMP", "auto", []cryptoapi.Algorithm{engine}, nil, ktls.AnyCipher, "io_uring does not answer a send"},
+		{"off", "6.6.3", "", "off", []cryptoapi.Algorithm{engine}, nil, ktls.AnyCipher, ""},
+		{"repaired", "6.6.136-lts-next", "", "auto", []cryptoapi.Algorithm{engine, chacha}, []uint16{suiteGCM, suiteChaCha}, ktls.AESGCM, ""},
+		{"Debian", "6.1.0-18-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 (2024-02-01)", "auto", []cryptoapi.Algorithm{engine, chacha}, []uint16{suiteChaCha}, ktls.ChaCha20Poly1305, "Linux 6.1.76 has a defect"},
+		{"Debian, repaired", "6.1.0-50-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.176-1 (2026-08-26)", "require", []cryptoapi.Algorithm{engine, chacha}, []uint16{suiteGCM, suiteChaCha}, ktls.AESGCM, ""},
+		{"synchronous", "6.6.3", "", "require", []cryptoapi.Algorithm{gcm, chacha}, []uint16{suiteGCM, suiteChaCha}, ktls.ChaCha20Poly1305, ""},
+		{"both asynchronous", "6.6.3", "", "auto", []cryptoapi.Algorithm{engine, asyncChacha}, nil, ktls.AnyCipher, "TLS_AES_128_GCM_SHA256, TLS_CHACHA20_POLY1305_SHA256"},
 	} {
 		r := report(false, tc.drivers...)
 		r.Kernel, r.Build = tc.kernel, tc.build

@@ -14,6 +14,7 @@ import (
 	"uringhttpd/config"
 	"uringhttpd/offload/selftest"
 	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // This file implements crypto.prefer, the preference for a driver of gcm(aes).
@@ -174,7 +175,7 @@ func wrongAES(v platform.Verdicts) error {
 // refused logs that the kernel's choice is kept, why, and the remedy.
 func refused(want config.Prefer, why error, log *slog.Logger) {
 	args := []any{"reason", why}
-	if errors.Is(why, platform.ErrNotAllowed) {
+	if errors.Is(why, cryptoapi.ErrNotAllowed) {
 		args = append(args, "remedy", "a drop-in for the unit: AmbientCapabilities=CAP_NET_ADMIN, CapabilityBoundingSet=CAP_NET_ADMIN")
 	}
 	log.Warn("crypto.prefer is "+string(want)+", and the kernel's choice is kept", args...)
@@ -192,7 +193,7 @@ func NotPreferred(want config.Prefer, r *platform.Report) string {
 	switch {
 	case !r.Netlink.Usable:
 		why = r.Netlink.Reason + "; " + r.Netlink.Remedy
-	case !hardware || slices.ContainsFunc(r.GCM, func(a platform.Algorithm) bool { return a.Hardware }):
+	case !hardware || slices.ContainsFunc(r.GCM, func(a cryptoapi.Algorithm) bool { return a.Hardware }):
 		why = "serve has the kernel pick another while it runs, if it has CAP_NET_ADMIN"
 	}
 	return fmt.Sprintf("crypto.prefer is %s, and the kernel picks %s: %s", want, cmp.Or(a.Driver, "nothing"), why)
@@ -213,7 +214,7 @@ type measured struct {
 // board, and no new driver of gcm(aes).
 func (m *measured) counts(r *platform.Report, b platform.Board) bool {
 	return m.Kernel == r.Kernel && m.Model == b.Model && slices.Equal(m.Compatible, b.Compatible) &&
-		!slices.ContainsFunc(r.GCM, func(a platform.Algorithm) bool { return !slices.Contains(m.Drivers, a.Driver) })
+		!slices.ContainsFunc(r.GCM, func(a cryptoapi.Algorithm) bool { return !slices.Contains(m.Drivers, a.Driver) })
 }
 
 // measuredFaster reports whether a hardware driver is the fastest for gcm(aes), as measured now or
@@ -227,7 +228,7 @@ func (t *Tester) measuredFaster(ctx context.Context, path string, p *platform.Pr
 	switch {
 	case !r.Netlink.Usable:
 		return false, fmt.Errorf("%s; %s", r.Netlink.Reason, r.Netlink.Remedy)
-	case !slices.ContainsFunc(r.GCM, func(a platform.Algorithm) bool { return a.Hardware }):
+	case !slices.ContainsFunc(r.GCM, func(a cryptoapi.Algorithm) bool { return a.Hardware }):
 		return false, errors.New("the kernel has no engine for gcm(aes), and so no choice")
 	case errors.Is(wrongAES(verdicts), errUntested):
 		return false, wrongAES(verdicts)
@@ -244,7 +245,7 @@ func (t *Tester) measuredFaster(ctx context.Context, path string, p *platform.Pr
 		return m.Hardware, nil
 	}
 	if !platform.MayPrefer() { // the result could not be used
-		return false, platform.ErrNotAllowed
+		return false, cryptoapi.ErrNotAllowed
 	}
 	first, err := t.Measure(ctx, "kernel", picked.Driver, picked.Hardware)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"uringhttpd/config"
 	"uringhttpd/offload/selftest"
 	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // TestMeasured: what was measured counts for the machine that it was measured on.
@@ -19,7 +20,7 @@ func TestMeasured(t *testing.T) {
 	report := func(kernel string, drivers ...string) *platform.Report {
 		r := &platform.Report{Kernel: kernel}
 		for _, d := range drivers {
-			r.GCM = append(r.GCM, platform.Algorithm{Driver: d})
+			r.GCM = append(r.GCM, cryptoapi.Algorithm{Driver: d})
 		}
 		return r
 	}
@@ -62,8 +63,8 @@ func TestMeasured(t *testing.T) {
 
 // TestNotPreferred: doctor says what is missing for crypto.prefer.
 func TestNotPreferred(t *testing.T) {
-	alg := func(driver string, hardware bool) platform.Algorithm {
-		return platform.Algorithm{Name: "gcm(aes)", Driver: driver, Type: "aead", SelfTest: "passed", Hardware: hardware}
+	alg := func(driver string, hardware bool) cryptoapi.Algorithm {
+		return cryptoapi.Algorithm{Name: "gcm(aes)", Driver: driver, Type: "aead", SelfTest: "passed", Hardware: hardware}
 	}
 	engine, cores := alg("gcm-aes-caam", true), alg("gcm-aes-ce", false)
 	known := platform.Feature{Usable: true}
@@ -71,18 +72,18 @@ func TestNotPreferred(t *testing.T) {
 	for _, tt := range []struct {
 		want    config.Prefer
 		netlink platform.Feature
-		gcm     []platform.Algorithm
+		gcm     []cryptoapi.Algorithm
 		text    string // part of it
 	}{
 		{config.PreferKeep, unknown, nil, ""},
 		{config.PreferAuto, unknown, nil, ""},
-		{config.PreferHardware, known, []platform.Algorithm{engine, cores}, ""},
-		{config.PreferCPU, known, []platform.Algorithm{cores, engine}, ""},
-		{config.PreferCPU, known, []platform.Algorithm{engine, cores}, "crypto.prefer is cpu, and the kernel picks gcm-aes-caam: serve has"},
-		{config.PreferHardware, known, []platform.Algorithm{cores}, "crypto.prefer is hardware, and the kernel picks gcm-aes-ce: the kernel has no such driver"},
-		{config.PreferHardware, unknown, []platform.Algorithm{cores}, "no NETLINK_CRYPTO; modprobe crypto_user"},
+		{config.PreferHardware, known, []cryptoapi.Algorithm{engine, cores}, ""},
+		{config.PreferCPU, known, []cryptoapi.Algorithm{cores, engine}, ""},
+		{config.PreferCPU, known, []cryptoapi.Algorithm{engine, cores}, "crypto.prefer is cpu, and the kernel picks gcm-aes-caam: serve has"},
+		{config.PreferHardware, known, []cryptoapi.Algorithm{cores}, "crypto.prefer is hardware, and the kernel picks gcm-aes-ce: the kernel has no such driver"},
+		{config.PreferHardware, unknown, []cryptoapi.Algorithm{cores}, "no NETLINK_CRYPTO; modprobe crypto_user"},
 		{config.PreferHardware, known, nil, "the kernel picks nothing"},
-		{config.PreferCPU, known, []platform.Algorithm{engine}, "serve has the kernel pick another"},
+		{config.PreferCPU, known, []cryptoapi.Algorithm{engine}, "serve has the kernel pick another"},
 	} {
 		r := &platform.Report{Netlink: tt.netlink, GCM: tt.gcm, Ciphers: []platform.Cipher{{Suite: tls.TLS_AES_128_GCM_SHA256}}}
 		if got := NotPreferred(tt.want, r); !strings.Contains(got, tt.text) || tt.text == "" && got != "" {

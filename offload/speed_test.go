@@ -8,13 +8,14 @@ import (
 	"testing"
 
 	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // TestSpeedNote: what was measured counts for the kernel, program and drivers that it was measured
 // with, and no others.
 func TestSpeedNote(t *testing.T) {
 	report := func(kernel, driver string) *platform.Report {
-		return &platform.Report{Kernel: kernel, GCM: []platform.Algorithm{{Name: "gcm(aes)", Driver: driver, Type: "aead", SelfTest: "passed"}}}
+		return &platform.Report{Kernel: kernel, GCM: []cryptoapi.Algorithm{{Name: "gcm(aes)", Driver: driver, Type: "aead", SelfTest: "passed"}}}
 	}
 	path := filepath.Join(t.TempDir(), "state", "speeds.json")
 	n := newSpeedNote("1.0", report("6.12.1", "plain"))
@@ -44,8 +45,8 @@ func TestSpeedNote(t *testing.T) {
 
 // TestSpeedsComplete: measurements without a suite that kernel TLS supports now are not used.
 func TestSpeedsComplete(t *testing.T) {
-	plain := platform.Algorithm{Name: "gcm(aes)", Driver: "plain", Type: "aead", SelfTest: "passed"}
-	chacha := platform.Algorithm{Name: "rfc7539(chacha20,poly1305)", Driver: "neon", Type: "aead", SelfTest: "passed"}
+	plain := cryptoapi.Algorithm{Name: "gcm(aes)", Driver: "plain", Type: "aead", SelfTest: "passed"}
+	chacha := cryptoapi.Algorithm{Name: "rfc7539(chacha20,poly1305)", Driver: "neon", Type: "aead", SelfTest: "passed"}
 	gcm, other := platform.Speed{Suite: BenchSuite, Kernel: true}, platform.Speed{Suite: suiteChaCha, Kernel: true}
 	user := platform.Speed{Suite: BenchSuite}
 	for _, tt := range []struct {

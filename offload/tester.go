@@ -14,6 +14,7 @@ import (
 
 	"uringhttpd/offload/selftest"
 	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
 var (
@@ -57,7 +58,7 @@ func (t *Tester) Probe(ctx context.Context, verdicts platform.Verdicts) (*platfo
 // whoever uses it waiting, gets a verdict that it is wrong.
 func (t *Tester) Verdicts(ctx context.Context) platform.Verdicts {
 	verdicts, err := t.test(ctx)
-	if err != nil && platform.MayWait() {
+	if err != nil && cryptoapi.MayWait() {
 		verdicts = platform.Verdicts{}
 		for _, suite := range selftest.Suites {
 			verdicts[suite] = platform.Verdict{Err: fmt.Errorf("%w: %w", errUntested, err)}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"uringhttpd/ktls"
 )
 
 // A version is a kernel version: major, minor and stable release. The last is -1 for a release
@@ -204,7 +206,7 @@ func (r *Report) defective(suite uint16, known, cves []string) Feature {
 	remedy := "use a later kernel"
 	if a, picked := r.Picked(suite); picked {
 		driver = a.Driver + ", which is asynchronous"
-		if a.Name == gcmAES && a.Hardware {
+		if a.Name == ktls.AlgorithmGCM && a.Hardware {
 			remedy += ", or write cpu for crypto.prefer"
 		}
 	}

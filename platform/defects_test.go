@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"uringhttpd/ktls"
+	"uringhttpd/platform/cryptoapi"
 )
 
 func TestKernelVersion(t *testing.T) {
@@ -77,22 +80,22 @@ func TestDefects(t *testing.T) {
 // TestRestricted: only ciphers of drivers that wait, or cannot be seen, are restricted; and
 // the report that is given stays as it is.
 func TestRestricted(t *testing.T) {
-	sync := Algorithm{Name: gcmAES, Driver: "gcm-aes-ce", Type: "aead", SelfTest: "passed"}
-	caam := Algorithm{Name: gcmAES, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
-	inline := Algorithm{Name: gcmAES, Driver: "generic-gcm-aesni", Type: "aead", SelfTest: "passed", Async: true, Inline: true}
+	sync := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-ce", Type: "aead", SelfTest: "passed"}
+	caam := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
+	inline := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "generic-gcm-aesni", Type: "aead", SelfTest: "passed", Async: true, Inline: true}
 	for _, tt := range []struct {
 		name   string
 		kernel string
-		gcm    []Algorithm
+		gcm    []cryptoapi.Algorithm
 		usable bool
 	}{
-		{"synchronous", "6.1.22", []Algorithm{sync}, true},
-		{"inline", "6.1.22", []Algorithm{inline}, true},
-		{"an engine", "6.1.22", []Algorithm{caam}, false},
-		{"an engine that is not picked", "6.1.22", []Algorithm{sync, caam}, true},
+		{"synchronous", "6.1.22", []cryptoapi.Algorithm{sync}, true},
+		{"inline", "6.1.22", []cryptoapi.Algorithm{inline}, true},
+		{"an engine", "6.1.22", []cryptoapi.Algorithm{caam}, false},
+		{"an engine that is not picked", "6.1.22", []cryptoapi.Algorithm{sync, caam}, true},
 		{"not to be seen", "6.1.22", nil, false},
-		{"repaired", "6.1.169", []Algorithm{caam}, true},
-		{"not known", "x", []Algorithm{caam}, true},
+		{"repaired", "6.1.169", []cryptoapi.Algorithm{caam}, true},
+		{"not known", "x", []cryptoapi.Algorithm{caam}, true},
 	} {
 		yes := Feature{Usable: true}
 		r := &Report{Kernel: tt.kernel, KernelTLS: yes, GCM: tt.gcm, Ciphers: []Cipher{
@@ -119,23 +122,23 @@ func TestRestricted(t *testing.T) {
 // TestRestrictedTested: the test of sends decides on its defect in place of the version, both ways.
 func TestRestrictedTested(t *testing.T) {
 	const text, vendor, tested = "io_uring does not answer a send", "crypto.kernel_fixes", "(this kernel was tested)"
-	caam := Algorithm{Name: gcmAES, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
+	caam := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
 	for _, tt := range []struct {
 		kernel string
 		sends  SendTest
-		gcm    []Algorithm
+		gcm    []cryptoapi.Algorithm
 		reason []string // parts of it; none: usable
 		remedy []string
 	}{
-		{"6.1.22", SendsUntested, []Algorithm{caam}, []string{"CVE-2024-26584", text}, []string{vendor}},
-		{"6.1.22", SendsAnswered, []Algorithm{caam}, []string{"CVE-2024-26584"}, []string{vendor}},
-		{"6.1.22", SendsUnanswered, []Algorithm{caam}, []string{"CVE-2024-26584", text, tested}, []string{vendor}},
-		{"6.12.90", SendsUntested, []Algorithm{caam}, nil, nil},
-		{"6.12.90", SendsAnswered, []Algorithm{caam}, nil, nil},
-		{"6.12.90", SendsUnanswered, []Algorithm{caam}, []string{"Linux 6.12.90 has", text, tested}, []string{"crypto.prefer"}},
+		{"6.1.22", SendsUntested, []cryptoapi.Algorithm{caam}, []string{"CVE-2024-26584", text}, []string{vendor}},
+		{"6.1.22", SendsAnswered, []cryptoapi.Algorithm{caam}, []string{"CVE-2024-26584"}, []string{vendor}},
+		{"6.1.22", SendsUnanswered, []cryptoapi.Algorithm{caam}, []string{"CVE-2024-26584", text, tested}, []string{vendor}},
+		{"6.12.90", SendsUntested, []cryptoapi.Algorithm{caam}, nil, nil},
+		{"6.12.90", SendsAnswered, []cryptoapi.Algorithm{caam}, nil, nil},
+		{"6.12.90", SendsUnanswered, []cryptoapi.Algorithm{caam}, []string{"Linux 6.12.90 has", text, tested}, []string{"crypto.prefer"}},
 		{"6.12.90", SendsUnanswered, nil, []string{text, tested}, []string{"use a later kernel"}},
-		{"vendor", SendsUnanswered, []Algorithm{caam}, []string{"Linux vendor has", text, tested}, []string{"crypto.prefer"}},
-		{"vendor", SendsUntested, []Algorithm{caam}, nil, nil},
+		{"vendor", SendsUnanswered, []cryptoapi.Algorithm{caam}, []string{"Linux vendor has", text, tested}, []string{"crypto.prefer"}},
+		{"vendor", SendsUntested, []cryptoapi.Algorithm{caam}, nil, nil},
 	} {
 		yes := Feature{Usable: true}
 		r := &Report{Kernel: tt.kernel, KernelTLS: yes, Sends: tt.sends, GCM: tt.gcm, Ciphers: []Cipher{{Suite: tls.TLS_AES_128_GCM_SHA256, Feature: yes}}}
@@ -163,7 +166,7 @@ func TestRestrictedTested(t *testing.T) {
 
 // TestKernelFixes: the operator can say that a vendor has repaired a defect; nothing else is believed.
 func TestKernelFixes(t *testing.T) {
-	caam := Algorithm{Name: gcmAES, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
+	caam := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
 	for _, tt := range []struct {
 		kernel string
 		fixes  KernelFixes
@@ -178,7 +181,7 @@ func TestKernelFixes(t *testing.T) {
 		{"6.12.49", KernelFixes{""}, "CVE-2026-31533"},
 	} {
 		yes := Feature{Usable: true}
-		r := &Report{Kernel: tt.kernel, fixes: tt.fixes, KernelTLS: yes, GCM: []Algorithm{caam}, Ciphers: []Cipher{{Suite: tls.TLS_AES_128_GCM_SHA256, Feature: yes}}}
+		r := &Report{Kernel: tt.kernel, fixes: tt.fixes, KernelTLS: yes, GCM: []cryptoapi.Algorithm{caam}, Ciphers: []Cipher{{Suite: tls.TLS_AES_128_GCM_SHA256, Feature: yes}}}
 		c := r.Restricted().Ciphers[0]
 		if c.Usable != (tt.known == "") || !strings.Contains(c.Reason, tt.known) {
 			t.Errorf("%s, %v: %+v, want %q", tt.kernel, tt.fixes, c, tt.known)
@@ -197,22 +200,22 @@ func TestKernelFixes(t *testing.T) {
 // TestUntestable: on a kernel whose memory a test could corrupt, only drivers that are seen, and
 // are synchronous, are tested.
 func TestUntestable(t *testing.T) {
-	sync := Algorithm{Name: gcmAES, Driver: "gcm-aes-ce", Type: "aead", SelfTest: "passed"}
-	caam := Algorithm{Name: gcmAES, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
-	inline := Algorithm{Name: gcmAES, Driver: "generic-gcm-aesni", Type: "aead", SelfTest: "passed", Async: true, Inline: true}
+	sync := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-ce", Type: "aead", SelfTest: "passed"}
+	caam := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
+	inline := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "generic-gcm-aesni", Type: "aead", SelfTest: "passed", Async: true, Inline: true}
 	const corrupts = "has a defect with such drivers that corrupts memory: kernel TLS frees"
 	for _, tt := range []struct {
 		kernel string
-		gcm    []Algorithm
+		gcm    []cryptoapi.Algorithm
 		want   string
 	}{
-		{"6.1.22", []Algorithm{caam}, "gcm-aes-caam is asynchronous, and Linux 6.1.22 " + corrupts},
-		{"6.5.13", []Algorithm{caam}, "gcm-aes-caam is asynchronous, and Linux 6.5.13 " + corrupts},
+		{"6.1.22", []cryptoapi.Algorithm{caam}, "gcm-aes-caam is asynchronous, and Linux 6.1.22 " + corrupts},
+		{"6.5.13", []cryptoapi.Algorithm{caam}, "gcm-aes-caam is asynchronous, and Linux 6.5.13 " + corrupts},
 		{"6.1.22", nil, "the driver, which /proc/crypto does not show, may be asynchronous, and Linux 6.1.22 " + corrupts},
-		{"6.1.22", []Algorithm{sync, caam}, ""},
-		{"6.1.22", []Algorithm{inline}, ""},
-		{"6.1.84", []Algorithm{caam}, ""},
-		{"vendor", []Algorithm{caam}, ""},
+		{"6.1.22", []cryptoapi.Algorithm{sync, caam}, ""},
+		{"6.1.22", []cryptoapi.Algorithm{inline}, ""},
+		{"6.1.84", []cryptoapi.Algorithm{caam}, ""},
+		{"vendor", []cryptoapi.Algorithm{caam}, ""},
 	} {
 		r := &Report{Kernel: tt.kernel, GCM: tt.gcm}
 		if got := r.untestable(tls.TLS_AES_256_GCM_SHA384); !strings.HasPrefix(got, tt.want) || (got == "") != (tt.want == "") {

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/ktls"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // Report describes the features of this machine and its kernel.
@@ -40,20 +40,20 @@ type Report struct {
 	// select come first, by descending priority, so GCM[0] is the selected driver
 	// (see [Report.Picked]); those that it may not select (internal, or not passed
 	// by the kernel's self-test) follow.
-	GCM []Algorithm `json:"gcm"`
+	GCM []cryptoapi.Algorithm `json:"gcm"`
 
 	// CTR is the same for ctr(aes), from which the kernel builds a gcm(aes) template if no
 	// driver implements all of gcm(aes).
-	CTR []Algorithm `json:"ctr"`
+	CTR []cryptoapi.Algorithm `json:"ctr"`
 
 	// ChaCha20 is the same for rfc7539(chacha20,poly1305).
-	ChaCha20 []Algorithm `json:"chacha20"`
+	ChaCha20 []cryptoapi.Algorithm `json:"chacha20"`
 
 	fixes KernelFixes // repairs that the kernel's version does not show
 
 	// AFALG holds the results of the tests of drivers over AF_ALG. Newer kernels expose only a
 	// few drivers to it, so a driver that it does not reach is not suspect.
-	AFALG []DriverAnswer `json:"af_alg,omitempty"`
+	AFALG []cryptoapi.DriverAnswer `json:"af_alg,omitempty"`
 
 	// Speeds are the measurements that compare kernel TLS and user space; empty if there are none.
 	Speeds []Speed `json:"speeds,omitempty"`
@@ -92,7 +92,7 @@ func (r *Report) Sources() string {
 	}
 	add("/proc/crypto", len(r.GCM)+len(r.ChaCha20) > 0)
 	add("NETLINK_CRYPTO", r.Netlink.Usable)
-	add("AF_ALG", slices.ContainsFunc(r.AFALG, func(a DriverAnswer) bool { return a.Asked }))
+	add("AF_ALG", slices.ContainsFunc(r.AFALG, func(a cryptoapi.DriverAnswer) bool { return a.Asked }))
 	add("a test of kernel TLS", slices.ContainsFunc(r.Ciphers, func(c Cipher) bool { return c.Verified || c.Quarantined }))
 	add("a measurement", len(r.Speeds) > 0)
 	if len(all) == 0 {
@@ -129,13 +129,13 @@ func (r *Report) Takes(suite uint16) bool {
 // set up now with a cipher suite would use. It returns false if the kernel has no
 // driver that it may use. If the suite is not usable, a module that is not loaded yet
 // may still provide a driver.
-func (r *Report) Picked(suite uint16) (Algorithm, bool) {
+func (r *Report) Picked(suite uint16) (cryptoapi.Algorithm, bool) {
 	list := r.GCM
 	if suite == tls.TLS_CHACHA20_POLY1305_SHA256 {
 		list = r.ChaCha20
 	}
-	if len(list) == 0 || !list[0].eligible() {
-		return Algorithm{}, false
+	if len(list) == 0 || !list[0].Selectable() {
+		return cryptoapi.Algorithm{}, false
 	}
 	return list[0], true
 }
@@ -208,20 +208,6 @@ func Probe(ctx context.Context, rings *Rings, verdicts Verdicts, fixes KernelFix
 	return r.Restricted(), nil
 }
 
-// MayWait reports whether setting up kernel TLS may wait for a crypto engine: a driver that
-// it may use, in whole or in part, is asynchronous, or the list of drivers cannot be read.
-func MayWait() bool {
-	all, err := readCrypto()
-	return err != nil || len(all) == 0 || mayWait(all)
-}
-
-func mayWait(all []Algorithm) bool {
-	return slices.ContainsFunc(all, func(a Algorithm) bool {
-		// cryptd(__D), which is internal, exists only for a driver D that computes inline.
-		return a.Waits() && !a.Internal && (strings.Contains(a.Name, "aes") || strings.Contains(a.Name, "chacha20"))
-	})
-}
-
 // Untestable says why kernel TLS must not encrypt, not even in a test, with the driver selected for
 // a cipher suite: the driver is asynchronous or not visible, and this kernel version has a defect
 // with such drivers that corrupts memory. It returns "" if a test does no harm.
@@ -261,16 +247,6 @@ func newReport() (*Report, error) {
 			cpu.ARM64.HasAES && cpu.ARM64.HasPMULL || cpu.ARM.HasAES && cpu.ARM.HasPMULL,
 	}
 	return r, nil
-}
-
-// readCrypto fills in the drivers of the ciphers.
-func (r *Report) readCrypto() error {
-	all, err := readCrypto()
-	known, nerr := readRegistered()
-	r.Netlink = netlinkFeature(nerr)
-	markHardware(all, known)
-	r.GCM, r.CTR, r.ChaCha20 = named(all, gcmAES), named(all, ctrAES), named(all, chaCha20Poly1305)
-	return err
 }
 
 // setCiphers explains the answers of tlsSetup. If the kernel accepts no cipher, the
@@ -314,18 +290,4 @@ func (r *Report) quarantine(c ktls.Suite, why error) Feature {
 		f.Remedy = "reboot, which alone revives an engine that is dead; `uringhttpd selftest` tests again"
 	}
 	return f
-}
-
-// readCrypto reads /proc/crypto. If the kernel has no such file, or hides it from the
-// process (ProcSubset=pid), the list is empty and the error nil.
-func readCrypto() ([]Algorithm, error) {
-	f, err := os.Open("/proc/crypto")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("platform: %w", err)
-	}
-	defer f.Close()
-	return ParseCrypto(f)
 }

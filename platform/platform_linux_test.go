@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/ktls"
+	"uringhttpd/platform/cryptoapi"
 	"uringhttpd/uring"
 )
 
@@ -139,6 +140,25 @@ func check(t *testing.T, got Feature, inconclusive bool, reason, remedy string) 
 	}
 }
 
+// TestPickedNone: a driver that the kernel may not select is not the selected driver.
+func TestPickedNone(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		gcm  []cryptoapi.Algorithm
+	}{
+		{"no entry", nil},
+		{"self-test failed", []cryptoapi.Algorithm{{Name: "gcm(aes)", Type: "aead", SelfTest: "unknown"}}},
+		{"internal", []cryptoapi.Algorithm{{Name: "gcm(aes)", Type: "aead", SelfTest: "passed", Internal: true}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := Report{GCM: cryptoapi.Implementations(tt.gcm, ktls.AlgorithmGCM)}
+			if a, ok := r.Picked(tls.TLS_AES_128_GCM_SHA256); ok {
+				t.Errorf("Picked() = %+v, want none", a)
+			}
+		})
+	}
+}
+
 // TestCiphers: kernel TLS is usable with any one cipher, and a missing one is named.
 func TestCiphers(t *testing.T) {
 	done, noCipher := tlsAnswer{step: stepDone}, tlsAnswer{stepKey, unix.ENOENT}
@@ -179,7 +199,7 @@ func TestCiphers(t *testing.T) {
 func TestQuarantine(t *testing.T) {
 	wrong := errors.New("record 3 is encrypted wrongly")
 	verdicts := Verdicts{tls.TLS_AES_256_GCM_SHA384: {Err: wrong}, tls.TLS_CHACHA20_POLY1305_SHA256: {}}
-	r := Report{GCM: []Algorithm{{Name: gcmAES, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed"}}}
+	r := Report{GCM: []cryptoapi.Algorithm{{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed"}}}
 	answers := tlsSetup(t.Context(), verdicts)
 	answers[2] = tlsAnswer{step: stepDone}
 	r.setCiphers(answers, tlsFacts{}, verdicts)
@@ -291,21 +311,21 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%s could not be asked: %s", name, f.Reason)
 		}
 	}
-	picks := OpenPicks()
+	watcher := cryptoapi.OpenWatcher()
 	any := false
 	for _, c := range r.Ciphers {
 		if any = any || c.Usable; c.Usable != r.Takes(c.Suite) {
 			t.Errorf("%s: usable %v, taken %v", c.Name, c.Usable, r.Takes(c.Suite))
 		}
 		a, picked := r.Picked(c.Suite)
-		if now := picks.Driver(c.Suite).Driver; now != a.Driver {
+		if now := watcher.Selected(c.Suite).Driver; now != a.Driver {
 			t.Errorf("%s: %q is picked now, and a moment ago %q", c.Name, now, a.Driver)
 		}
 		if c.Usable && !picked {
 			t.Errorf("kernel TLS took a key for %s, and /proc/crypto has nothing that it could use", c.Name)
 		}
 	}
-	if err := picks.Close(); err != nil {
+	if err := watcher.Close(); err != nil {
 		t.Error(err)
 	}
 	if any != r.KernelTLS.Usable || len(r.Ciphers) != len(ktls.Suites()) {

@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/ktls"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // The kernel selects the implementation of gcm(aes) by priority, for the whole system: kernel
@@ -25,8 +28,6 @@ const PreferenceDir = "/run/uringhttpd"
 var (
 	// ErrNoSuchDriver is the error of Prefer if the kernel has no driver of the wanted kind.
 	ErrNoSuchDriver = errors.New("the kernel has no such driver of gcm(aes)")
-	// ErrNotAllowed is wrapped by errors that mean that the process may not change priorities.
-	ErrNotAllowed = errors.New("this needs CAP_NET_ADMIN")
 	// ErrInUse is the error of an operation that requires exclusive use.
 	ErrInUse = errors.New("another process counts on what the kernel picks for gcm(aes)")
 )
@@ -46,11 +47,34 @@ type Preference struct {
 type cryptoKernel interface {
 	// algorithms lists the drivers of gcm(aes), the selected driver first. An error means that
 	// the list, or the flag that marks hardware, cannot be read.
-	algorithms() ([]Algorithm, error)
+	algorithms() ([]cryptoapi.Algorithm, error)
 	setPriority(driver string, priority int) error
 	// instantiate creates a gcm(aes) without a part computed by an engine, if there is none yet:
 	// the kernel does not create it by itself while it has another gcm(aes).
 	instantiate() error
+}
+
+// kernelCrypto is the running kernel.
+type kernelCrypto struct{}
+
+func (kernelCrypto) setPriority(driver string, priority int) error {
+	return cryptoapi.SetPriority(driver, priority)
+}
+
+func (kernelCrypto) instantiate() error { return cryptoapi.Instantiate() }
+
+func (kernelCrypto) algorithms() ([]cryptoapi.Algorithm, error) {
+	all, err := cryptoapi.Read()
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return nil, errors.New("platform: /proc/crypto is not to be seen; ProcSubset=pid in the unit would hide it")
+	}
+	if f := NetlinkFeature(cryptoapi.MarkHardware(all)); !f.Usable {
+		return nil, fmt.Errorf("platform: %s; %s", f.Reason, f.Remedy)
+	}
+	return cryptoapi.Implementations(all, ktls.AlgorithmGCM), nil
 }
 
 // A Raised is a driver whose priority was raised, as stored in the state file.
@@ -134,13 +158,13 @@ func (p *Preference) Share() error {
 // built from the raised driver, such as some of IPsec's, and recreates them at their next use.
 //
 // The error wraps ErrInUse without an exclusive lock, ErrNoSuchDriver if there is no driver of
-// that kind, and ErrNotAllowed without CAP_NET_ADMIN.
+// that kind, and cryptoapi.ErrNotAllowed without CAP_NET_ADMIN.
 func (p *Preference) Prefer(hardware bool) (*Raised, error) {
 	all, err := p.kernel.algorithms()
 	if err != nil {
 		return nil, err
 	}
-	if len(all) > 0 && all[0].eligible() && all[0].Hardware == hardware {
+	if len(all) > 0 && all[0].Selectable() && all[0].Hardware == hardware {
 		return nil, nil
 	}
 	switch {
@@ -149,7 +173,7 @@ func (p *Preference) Prefer(hardware bool) (*Raised, error) {
 	case p.left != nil:
 		return nil, p.left
 	}
-	candidate := func(a Algorithm) bool { return a.eligible() && a.Hardware == hardware }
+	candidate := func(a cryptoapi.Algorithm) bool { return a.Selectable() && a.Hardware == hardware }
 	if !hardware && len(all) > 0 && !slices.ContainsFunc(all, candidate) {
 		if err := p.kernel.instantiate(); err != nil {
 			return nil, err
@@ -225,7 +249,7 @@ func (p *Preference) takeBack(r *Raised) error {
 }
 
 // priorityOf returns the priority of a driver, or -1 if it is not in all.
-func priorityOf(all []Algorithm, driver string) int {
+func priorityOf(all []cryptoapi.Algorithm, driver string) int {
 	for _, a := range all {
 		if a.Driver == driver {
 			return a.Priority

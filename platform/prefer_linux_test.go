@@ -8,16 +8,21 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"uringhttpd/ktls"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // fakeKernel has algorithms, and changes their priorities.
 type fakeKernel struct {
-	all     []Algorithm
+	all     []cryptoapi.Algorithm
 	refuses error
 	sets    int
 }
 
-func (k *fakeKernel) algorithms() ([]Algorithm, error) { return named(k.all, gcmAES), nil }
+func (k *fakeKernel) algorithms() ([]cryptoapi.Algorithm, error) {
+	return cryptoapi.Implementations(k.all, ktls.AlgorithmGCM), nil
+}
 
 func (k *fakeKernel) setPriority(driver string, priority int) error {
 	if k.refuses != nil {
@@ -36,7 +41,7 @@ func (k *fakeKernel) instantiate() error {
 	if k.refuses != nil {
 		return k.refuses
 	}
-	k.all = append(k.all, Algorithm{Name: gcmAES, Driver: "gcm_base(made)", Type: "aead", SelfTest: "passed", Priority: 100})
+	k.all = append(k.all, cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm_base(made)", Type: "aead", SelfTest: "passed", Priority: 100})
 	return nil
 }
 
@@ -46,14 +51,14 @@ func (k *fakeKernel) picked() string {
 }
 
 func newFakeKernel(hardwareFirst bool) *fakeKernel {
-	engine := Algorithm{Name: gcmAES, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Priority: 3000, Hardware: true, Async: true}
-	cores := Algorithm{Name: gcmAES, Driver: "gcm-aes-ce", Type: "aead", SelfTest: "passed", Priority: 300}
-	slow := Algorithm{Name: gcmAES, Driver: "gcm_base(ctr-aes,ghash)", Type: "aead", SelfTest: "passed", Priority: 100}
-	broken := Algorithm{Name: gcmAES, Driver: "gcm-broken", Type: "aead", SelfTest: "unknown", Priority: 9000, Hardware: true}
+	engine := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Priority: 3000, Hardware: true, Async: true}
+	cores := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-ce", Type: "aead", SelfTest: "passed", Priority: 300}
+	slow := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm_base(ctr-aes,ghash)", Type: "aead", SelfTest: "passed", Priority: 100}
+	broken := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-broken", Type: "aead", SelfTest: "unknown", Priority: 9000, Hardware: true}
 	if !hardwareFirst {
 		engine.Priority = 50
 	}
-	return &fakeKernel{all: []Algorithm{slow, broken, cores, engine}}
+	return &fakeKernel{all: []cryptoapi.Algorithm{slow, broken, cores, engine}}
 }
 
 // open is for a process that can be alone.
@@ -177,9 +182,9 @@ func TestPreferMade(t *testing.T) {
 
 func TestPreferRefused(t *testing.T) {
 	k, dir := newFakeKernel(true), t.TempDir()
-	k.refuses = ErrNotAllowed
+	k.refuses = cryptoapi.ErrNotAllowed
 	p := open(t, k, dir)
-	if _, err := p.Prefer(false); !errors.Is(err, ErrNotAllowed) {
+	if _, err := p.Prefer(false); !errors.Is(err, cryptoapi.ErrNotAllowed) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, noteName)); err == nil {
@@ -202,15 +207,15 @@ func TestPreferRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	crash(p)
-	k.refuses = ErrNotAllowed
+	k.refuses = cryptoapi.ErrNotAllowed
 	p, err := openPreference(k, dir, 0)
-	if !errors.Is(err, ErrNotAllowed) || p == nil || !p.Alone() {
+	if !errors.Is(err, cryptoapi.ErrNotAllowed) || p == nil || !p.Alone() {
 		t.Fatalf("got %+v, %v", p, err)
 	}
-	if _, err := p.Prefer(true); !errors.Is(err, ErrNotAllowed) {
+	if _, err := p.Prefer(true); !errors.Is(err, cryptoapi.ErrNotAllowed) {
 		t.Errorf("over what is left: %v", err)
 	}
-	if err := p.Close(); !errors.Is(err, ErrNotAllowed) {
+	if err := p.Close(); !errors.Is(err, cryptoapi.ErrNotAllowed) {
 		t.Errorf("closed: %v", err)
 	}
 	k.refuses = nil

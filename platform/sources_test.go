@@ -1,19 +1,24 @@
 package platform
 
-import "testing"
+import (
+	"testing"
+
+	"uringhttpd/ktls"
+	"uringhttpd/platform/cryptoapi"
+)
 
 // TestSources: a report says what it is from, and of those that did not answer nothing.
 func TestSources(t *testing.T) {
-	gcm := []Algorithm{{Name: gcmAES, Driver: "gcm-aes-caam"}}
+	gcm := []cryptoapi.Algorithm{{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-caam"}}
 	for _, tc := range []struct {
 		report Report
 		want   string
 	}{
 		{Report{}, "the kernel's answer alone"},
 		{Report{GCM: gcm}, "/proc/crypto"},
-		{Report{GCM: gcm, AFALG: []DriverAnswer{{Driver: "gcm-aes-caam"}}}, "/proc/crypto"},
+		{Report{GCM: gcm, AFALG: []cryptoapi.DriverAnswer{{Driver: "gcm-aes-caam"}}}, "/proc/crypto"},
 		{Report{GCM: gcm, Netlink: Feature{Usable: true}}, "/proc/crypto and NETLINK_CRYPTO"},
-		{Report{GCM: gcm, Netlink: Feature{Usable: true}, AFALG: []DriverAnswer{{Asked: true}}, Ciphers: []Cipher{{Verified: true}}, Speeds: []Speed{{}}},
+		{Report{GCM: gcm, Netlink: Feature{Usable: true}, AFALG: []cryptoapi.DriverAnswer{{Asked: true}}, Ciphers: []Cipher{{Verified: true}}, Speeds: []Speed{{}}},
 			"/proc/crypto, NETLINK_CRYPTO, AF_ALG, a test of kernel TLS and a measurement"},
 	} {
 		if got := tc.report.Sources(); got != tc.want {

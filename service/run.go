@@ -12,6 +12,7 @@ import (
 	"uringhttpd/config"
 	"uringhttpd/offload"
 	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 	"uringhttpd/service/files"
 	"uringhttpd/service/journal"
 	"uringhttpd/service/server"
@@ -122,10 +123,10 @@ func (d *Daemon) prepare(ctx context.Context) (found decision, err error) {
 
 // serve runs a server until a signal ends it.
 func (d *Daemon) serve(found *decision) error {
-	picks := platform.OpenPicks()
-	defer picks.Close()
+	watcher := cryptoapi.OpenWatcher()
+	defer watcher.Close()
 	notices := make(chan string, 4)
-	srv, err := d.newServer(found, picks, notices)
+	srv, err := d.newServer(found, watcher, notices)
 	if err != nil {
 		closeAll(found.listeners)
 		return err
@@ -142,7 +143,7 @@ func (d *Daemon) serve(found *decision) error {
 	return err
 }
 
-func (d *Daemon) newServer(found *decision, picks *platform.Picks, notices chan<- string) (*server.Server, error) {
+func (d *Daemon) newServer(found *decision, watcher *cryptoapi.Watcher, notices chan<- string) (*server.Server, error) {
 	cfg := d.Config
 	return server.New(server.Options{
 		Handler:    files.New(d.Opened.Root, files.Options{Listing: cfg.Index == config.IndexHTML, Folder: d.Opened.Folder, Log: d.log}),
@@ -152,7 +153,7 @@ func (d *Daemon) newServer(found *decision, picks *platform.Picks, notices chan<
 		Prefer:     found.choice.Prefer,
 		Drivers:    found.choice.By,
 		TestCipher: d.Tester.Test,
-		Picked:     picks.Driver,
+		Picked:     watcher.Selected,
 		Examine:    d.Tester.Examine,
 		Refused:    found.choice.Refused,
 		Notice: func(text string) {

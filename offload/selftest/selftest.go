@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"uringhttpd/ktls"
-	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // Suites are the cipher suites of TLS 1.3 that are tested. One driver serves the first two.
@@ -69,13 +69,13 @@ type Tester struct {
 
 // Run tests all Suites, and calls report with each result as it comes, from one goroutine.
 func (t Tester) Run(ctx context.Context, report func(Result)) {
-	mayWait := platform.MayWait()
-	picks := platform.OpenPicks()
-	defer picks.Close()
+	mayWait := cryptoapi.MayWait()
+	watcher := cryptoapi.OpenWatcher()
+	defer watcher.Close()
 	results := make(chan Result, len(Suites))
 	test := func(suites ...uint16) {
 		for _, s := range suites {
-			results <- t.test(ctx, s, picks, mayWait)
+			results <- t.test(ctx, s, watcher, mayWait)
 		}
 	}
 	go test(Suites[:2]...)
@@ -85,7 +85,7 @@ func (t Tester) Run(ctx context.Context, report func(Result)) {
 	}
 }
 
-func (t Tester) test(ctx context.Context, suite uint16, picks *platform.Picks, mayWait bool) Result {
+func (t Tester) test(ctx context.Context, suite uint16, watcher *cryptoapi.Watcher, mayWait bool) Result {
 	r := Result{Cipher: tls.CipherSuiteName(suite)}
 	if why := t.Untestable(ctx, suite); why != "" {
 		r.Outcome, r.Reason = Untested, why
@@ -96,12 +96,12 @@ func (t Tester) test(ctx context.Context, suite uint16, picks *platform.Picks, m
 		connections = asyncConns
 	}
 	// The kernel may select another driver meanwhile. A template driver only exists after use.
-	driver := picks.Driver(suite).Driver
+	driver := watcher.Selected(suite).Driver
 	var err error
 	for range driverChanges {
 		before := driver
 		err = ktls.SelfTest(ctx, suite, connections)
-		if driver = picks.Driver(suite).Driver; err != nil || driver == before {
+		if driver = watcher.Selected(suite).Driver; err != nil || driver == before {
 			break
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"testing"
-	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 	"uringhttpd/test/leak"
 )
 
@@ -32,7 +32,7 @@ func TestMeasure(t *testing.T) {
 // TestKnownAnswersUnreachable: a driver that AF_ALG does not reach is neither right nor wrong.
 func TestKnownAnswersUnreachable(t *testing.T) {
 	var out bytes.Buffer
-	var a platform.DriverAnswer
+	var a cryptoapi.DriverAnswer
 	if err := KnownAnswers("no-such-driver", true, &out); err != nil {
 		t.Fatal(err)
 	}

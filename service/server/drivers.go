@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"uringhttpd/offload"
-	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // drivers is the set of tested drivers for kernel TLS. The kernel selects a driver for each
@@ -20,14 +20,14 @@ import (
 // Connections for which an untested driver would be selected stay in user space until it has
 // passed a test.
 type drivers struct {
-	picked func(suite uint16) platform.Pick // returns the selected driver; nil: the drivers never change
-	tested atomic.Pointer[[]offload.Driver] // drivers that passed a test, at the start or later; only the loop changes it
+	picked func(suite uint16) cryptoapi.Selection // returns the selected driver; nil: the drivers never change
+	tested atomic.Pointer[[]offload.Driver]       // drivers that passed a test, at the start or later; only the loop changes it
 }
 
 // An untestedError is the reason for not using kernel TLS, or no longer, for a connection.
 type untestedError struct {
 	suite uint16
-	pick  platform.Pick
+	pick  cryptoapi.Selection
 	taken bool // the keys are installed already
 }
 
@@ -38,7 +38,7 @@ func (e *untestedError) Error() string {
 		what = "the kernel tests a driver"
 	case e.pick.Driver != "":
 		what = "the kernel picks " + e.pick.Driver + ", which is not tested"
-	case e.pick.Seen:
+	case e.pick.Known:
 		what = "the kernel has no driver, or has not made it yet"
 	}
 	return fmt.Sprintf("%s: %s", tls.CipherSuiteName(e.suite), what)
@@ -50,7 +50,7 @@ func (e *untestedError) Is(target error) bool { return target == errors.ErrUnsup
 // for which the kernel instantiates a driver. It returns "" if a test is of no use now.
 func (e *untestedError) newcomer() string {
 	switch {
-	case !e.pick.Seen || e.pick.Testing:
+	case !e.pick.Known || e.pick.Testing:
 		return ""
 	case e.pick.Driver == "":
 		return tls.CipherSuiteName(e.suite)
@@ -70,7 +70,7 @@ func (d *drivers) find(suite uint16) (offload.Driver, error) {
 	if d.picked == nil && len(of) > 0 {
 		return of[0], nil
 	}
-	var pick platform.Pick
+	var pick cryptoapi.Selection
 	if d.picked != nil {
 		pick = d.picked(suite)
 	}

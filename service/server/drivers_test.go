@@ -10,13 +10,13 @@ import (
 
 	"uringhttpd/ktls"
 	"uringhttpd/offload"
-	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // newcomerLoop is a loop that knows one driver, of which a connection found another.
 type newcomerLoop struct {
 	*engineLoop
-	pick  platform.Pick // of the kernel
+	pick  cryptoapi.Selection // of the kernel
 	found []offload.TestResult
 	err   error
 	asked int
@@ -24,10 +24,10 @@ type newcomerLoop struct {
 }
 
 func newNewcomerLoop(t *testing.T) *newcomerLoop {
-	n := &newcomerLoop{engineLoop: newEngineLoop(t, 0), pick: platform.Pick{Seen: true, Driver: "late"}}
+	n := &newcomerLoop{engineLoop: newEngineLoop(t, 0), pick: cryptoapi.Selection{Known: true, Driver: "late"}}
 	n.newcomers = newNewcomers([]string{"bad"})
 	n.proc.drivers.add([]offload.Driver{{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "early", Verified: true}})
-	n.proc.drivers.picked = func(uint16) platform.Pick { return n.pick }
+	n.proc.drivers.picked = func(uint16) cryptoapi.Selection { return n.pick }
 	n.examine = func(context.Context) ([]offload.TestResult, error) {
 		n.asked++
 		return n.found, n.err
@@ -138,9 +138,9 @@ func TestNewcomerRefused(t *testing.T) {
 // engine is dead, or while the service stops.
 func TestNewcomerUnseen(t *testing.T) {
 	for name, change := range map[string]func(*newcomerLoop){
-		"cannot be seen":                        func(n *newcomerLoop) { n.pick = platform.Pick{} },
+		"cannot be seen":                        func(n *newcomerLoop) { n.pick = cryptoapi.Selection{} },
 		"the kernel tests":                      func(n *newcomerLoop) { n.pick.Testing = true },
-		"the kernel tests one beside the known": func(n *newcomerLoop) { n.pick = platform.Pick{Seen: true, Driver: "early", Testing: true} },
+		"the kernel tests one beside the known": func(n *newcomerLoop) { n.pick = cryptoapi.Selection{Known: true, Driver: "early", Testing: true} },
 		"wrong before":                          func(n *newcomerLoop) { n.pick.Driver = "bad" },
 		"an engine died":                        func(n *newcomerLoop) { n.engine.dead = true },
 		"another is tested":                     func(n *newcomerLoop) { n.engine.testing = true },
@@ -209,26 +209,26 @@ func TestNewcomerMeanwhile(t *testing.T) {
 	ts := startServer(t, hello, nil)
 	session, _ := handshaken(t, ts)
 	suite := session.Suite()
-	pick := platform.Pick{Seen: true, Driver: "early"}
+	pick := cryptoapi.Selection{Known: true, Driver: "early"}
 	env := driveSettings(hello)
 	env.gen.log = ts.gen.log
 	env.proc.offloads.Store(true)
-	env.proc.drivers.picked = func(uint16) platform.Pick { return pick }
+	env.proc.drivers.picked = func(uint16) cryptoapi.Selection { return pick }
 	for _, tc := range []struct {
-		comes platform.Pick
+		comes cryptoapi.Selection
 		want  opKind
 		async bool // a driver that is known
 	}{
-		{platform.Pick{Seen: true, Driver: "early"}, opRecv, false},
-		{platform.Pick{Seen: true, Driver: "known"}, opRecv, true},
-		{platform.Pick{Seen: true, Driver: "known"}, opRecv, false},
-		{platform.Pick{Seen: true, Driver: "early"}, opRecv, true},
-		{platform.Pick{Seen: true, Driver: "late"}, opClose, false},
-		{platform.Pick{Seen: true, Driver: "early", Testing: true}, opClose, false},
-		{platform.Pick{}, opClose, false},
+		{cryptoapi.Selection{Known: true, Driver: "early"}, opRecv, false},
+		{cryptoapi.Selection{Known: true, Driver: "known"}, opRecv, true},
+		{cryptoapi.Selection{Known: true, Driver: "known"}, opRecv, false},
+		{cryptoapi.Selection{Known: true, Driver: "early"}, opRecv, true},
+		{cryptoapi.Selection{Known: true, Driver: "late"}, opClose, false},
+		{cryptoapi.Selection{Known: true, Driver: "early", Testing: true}, opClose, false},
+		{cryptoapi.Selection{}, opClose, false},
 	} {
 		env.proc.drivers.tested.Store(&[]offload.Driver{{Suite: suite, Name: "early"}, {Suite: suite, Name: "known", Async: tc.async}})
-		pick.Driver, pick.Testing, pick.Seen = "early", false, true
+		pick.Driver, pick.Testing, pick.Known = "early", false, true
 		c := newConn(env, &lateSocket{come: func() { pick = tc.comes }}, endpoint{}, session)
 		c.input.wire = make([]byte, wireBuffer)
 		c.offloadSession(time.Now()).job()

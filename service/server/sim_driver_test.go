@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"uringhttpd/offload"
-	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // simDriver is who encrypts in a simulated kernel.
@@ -56,11 +56,11 @@ func (d simDriver) encryptors() (all []offload.Driver) {
 	return all
 }
 
-func (w *world) picked(uint16) platform.Pick {
+func (w *world) picked(uint16) cryptoapi.Selection {
 	if w.unmade {
-		return platform.Pick{Seen: true, Testing: w.testing}
+		return cryptoapi.Selection{Known: true, Testing: w.testing}
 	}
-	return platform.Pick{Seen: true, Driver: w.driver.name, Testing: w.testing}
+	return cryptoapi.Selection{Known: true, Driver: w.driver.name, Testing: w.testing}
 }
 
 // known tells whether the service has found the driver right.

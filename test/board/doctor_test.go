@@ -184,7 +184,7 @@ func capture(ctx context.Context, t *testing.T, m *board.Machine, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join("../../platform/testdata", name+".crypto"), text, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join("../../platform/cryptoapi/testdata", name+".crypto"), text, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 	"uringhttpd/test/board"
 	"uringhttpd/test/caamsim"
 )
@@ -222,13 +223,13 @@ func testAuto(ctx context.Context, t *testing.T, m *board.Machine, config string
 	}
 }
 
-func find(all []platform.Algorithm, driver string) (platform.Algorithm, bool) {
+func find(all []cryptoapi.Algorithm, driver string) (cryptoapi.Algorithm, bool) {
 	for _, a := range all {
 		if a.Driver == driver {
 			return a, true
 		}
 	}
-	return platform.Algorithm{}, false
+	return cryptoapi.Algorithm{}, false
 }
 
 // crash ends a daemon without a word.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 	"uringhttpd/test/board"
 	"uringhttpd/test/caamsim"
 )
@@ -82,7 +83,7 @@ type doctorReport struct {
 		Usable, Verified, Quarantined bool
 		Reason                        string
 	}
-	GCM             []platform.Algorithm
+	GCM             []cryptoapi.Algorithm
 	AESInstructions bool             `json:"aes_instructions"`
 	Netlink         platform.Feature `json:"netlink_crypto"`
 	Answers         struct {

@@ -89,8 +89,10 @@ func TestCaught(t *testing.T) {
 				args[len(args)-1] = "./ktls"
 			case MarkPrefers.Name:
 				args[len(args)-1] = "./offload"
-			case Untested.Name, MarkTrusted.Name, PartsIgnored.Name, PriorityKept.Name, FixesIgnored.Name:
+			case Untested.Name, PriorityKept.Name, FixesIgnored.Name:
 				args[len(args)-1] = "./platform"
+			case MarkTrusted.Name, PartsIgnored.Name:
+				args[len(args)-1] = "./platform/cryptoapi"
 			case FullIsEmpty.Name:
 				args[len(args)-1] = "./uring"
 			case SecondIgnored.Name, NoReset.Name:

@@ -23,7 +23,7 @@ var FixedNonce = Variant{"the nonce does not count", []Edit{{
 
 // PartsIgnored does not look up the parts of a template driver.
 var PartsIgnored = Variant{"parts of a template are not hardware", []Edit{{
-	File: "platform/netlink_linux.go",
+	File: "platform/cryptoapi/netlink_linux.go",
 	Old:  "a.Hardware = a.Hardware || hardware[part]",
 	New:  "_ = hardware[part]",
 }}}

@@ -309,7 +309,7 @@ var EngineOnLoop = Variant{"the loop waits for the engine", []Edit{{
 
 // MarkTrusted takes each driver that the kernel marks asynchronous for an engine.
 var MarkTrusted = Variant{"the kernel's mark is an engine", []Edit{{
-	File: "platform/inline.go",
+	File: "platform/cryptoapi/inline.go",
 	Old:  "return a.Async && (!a.Inline || a.Hardware)",
 	New:  "return a.Async",
 }}}

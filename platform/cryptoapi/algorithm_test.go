@@ -1,25 +1,26 @@
-package platform
+package cryptoapi
 
 import (
 	"bytes"
-	"crypto/tls"
 	"errors"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"uringhttpd/ktls"
 )
 
-// TestParseCrypto reads a list that no board has: it was put together from what
+// TestParse reads a list that no board has: it was put together from what
 // crypto/proc.c and the drivers' sources say of an i.MX6 with all it could have.
-func TestParseCrypto(t *testing.T) {
+func TestParse(t *testing.T) {
 	f, err := os.Open("testdata/composed.crypto")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	all, err := ParseCrypto(f)
+	all, err := Parse(f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,9 +39,9 @@ func TestParseCrypto(t *testing.T) {
 		t.Errorf("%s: Internal = false, want true", all[4].Driver)
 	}
 
-	r := Report{GCM: named(all, gcmAES)}
+	gcm := Implementations(all, ktls.AlgorithmGCM)
 	var drivers []string
-	for _, a := range r.GCM {
+	for _, a := range gcm {
 		drivers = append(drivers, a.Driver)
 	}
 	wantDrivers := []string{
@@ -52,8 +53,8 @@ func TestParseCrypto(t *testing.T) {
 	if !slices.Equal(drivers, wantDrivers) {
 		t.Errorf("gcm\n got %q\nwant %q", drivers, wantDrivers)
 	}
-	if a, ok := r.Picked(tls.TLS_AES_128_GCM_SHA256); !ok || a.Driver != wantDrivers[0] || !a.Async {
-		t.Errorf("Picked() = %+v, %v, want %s, async", a, ok, wantDrivers[0])
+	if a := gcm[0]; !a.Selectable() || !a.Async {
+		t.Errorf("the first is %+v, want one that can be selected, async", a)
 	}
 }
 
@@ -79,39 +80,21 @@ func TestCaptured(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all, err := ParseCrypto(bytes.NewReader(text))
+		all, err := Parse(bytes.NewReader(text))
 		if err != nil || len(all) != bytes.Count(text, []byte("\nname "))+1 {
 			t.Errorf("%s: %d algorithms, %v", name, len(all), err)
 		}
-		r := Report{GCM: named(all, gcmAES), CTR: named(all, ctrAES)}
-		if a, ok := r.Picked(tls.TLS_AES_256_GCM_SHA384); !ok || a.Driver != want.gcm || a.Async != want.async || len(r.GCM) != want.others+1 {
-			t.Errorf("%s: got %+v", name, r.GCM)
+		gcm, ctr := Implementations(all, ktls.AlgorithmGCM), Implementations(all, "ctr(aes)")
+		if len(gcm) != want.others+1 || !gcm[0].Selectable() || gcm[0].Driver != want.gcm || gcm[0].Async != want.async {
+			t.Errorf("%s: got %+v", name, gcm)
 		}
-		if len(r.CTR) == 0 || r.CTR[0].Driver != want.ctr || !r.CTR[0].eligible() {
-			t.Errorf("%s: got %+v", name, r.CTR)
+		if len(ctr) == 0 || ctr[0].Driver != want.ctr || !ctr[0].Selectable() {
+			t.Errorf("%s: got %+v", name, ctr)
 		}
 	}
 }
 
-func TestPickedNone(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		gcm  []Algorithm
-	}{
-		{"no entry", nil},
-		{"self-test failed", []Algorithm{{Name: "gcm(aes)", Type: "aead", SelfTest: "unknown"}}},
-		{"internal", []Algorithm{{Name: "gcm(aes)", Type: "aead", SelfTest: "passed", Internal: true}}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			r := Report{GCM: named(tt.gcm, gcmAES)}
-			if a, ok := r.Picked(tls.TLS_AES_128_GCM_SHA256); ok {
-				t.Errorf("Picked() = %+v, want none", a)
-			}
-		})
-	}
-}
-
-func TestParseCryptoForms(t *testing.T) {
+func TestParseForms(t *testing.T) {
 	for _, tt := range []struct {
 		name, in string
 		entries  int
@@ -138,7 +121,7 @@ func TestParseCryptoForms(t *testing.T) {
 		{"endless", strings.Repeat("name : a\n\n", maxCryptoBytes/8), 0, ErrTooLarge.Error()},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			all, err := ParseCrypto(strings.NewReader(tt.in))
+			all, err := Parse(strings.NewReader(tt.in))
 			if len(all) != tt.entries {
 				t.Errorf("%d algorithms, want %d", len(all), tt.entries)
 			}
@@ -151,17 +134,17 @@ func TestParseCryptoForms(t *testing.T) {
 		})
 	}
 	const text = "name : a\nsomething new\ndriver : d\nflags : \xff\npriority : 7\n"
-	if all, err := ParseCrypto(strings.NewReader(text)); err != nil || len(all) != 1 || all[0] != (Algorithm{Name: "a", Driver: "d", Priority: 7}) {
+	if all, err := Parse(strings.NewReader(text)); err != nil || len(all) != 1 || all[0] != (Algorithm{Name: "a", Driver: "d", Priority: 7}) {
 		t.Errorf("lines that are not understood between those that are: %+v, %v", all, err)
 	}
-	if _, err := ParseCrypto(iotest.ErrReader(os.ErrPermission)); !errors.Is(err, os.ErrPermission) {
+	if _, err := Parse(iotest.ErrReader(os.ErrPermission)); !errors.Is(err, os.ErrPermission) {
 		t.Errorf("error %v, want that of the reader", err)
 	}
 }
 
-// FuzzParseCrypto: no input panics, and what is accepted is printable, since it
+// FuzzParse: no input panics, and what is accepted is printable, since it
 // ends up on a terminal and in a log.
-func FuzzParseCrypto(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	caam, err := os.ReadFile("testdata/composed.crypto")
 	if err != nil {
 		f.Fatal(err)
@@ -170,7 +153,7 @@ func FuzzParseCrypto(f *testing.F) {
 	f.Add("name : a\npriority : -2147483648\n\nname : b\npriority : 2147483647\n")
 	f.Add("name:\n\x1b")
 	f.Fuzz(func(t *testing.T, in string) {
-		all, err := ParseCrypto(strings.NewReader(in))
+		all, err := Parse(strings.NewReader(in))
 		if err != nil && all != nil {
 			t.Fatalf("%d algorithms beside an error", len(all))
 		}
@@ -184,10 +167,10 @@ func FuzzParseCrypto(f *testing.F) {
 				}
 			}
 		}
-		sorted := named(all, gcmAES)
+		sorted := Implementations(all, ktls.AlgorithmGCM)
 		for i := 1; i < len(sorted); i++ {
 			a, b := sorted[i-1], sorted[i]
-			if !a.eligible() && b.eligible() || a.eligible() == b.eligible() && a.Priority < b.Priority {
+			if !a.Selectable() && b.Selectable() || a.Selectable() == b.Selectable() && a.Priority < b.Priority {
 				t.Fatalf("%+v stands before %+v", a, b)
 			}
 		}

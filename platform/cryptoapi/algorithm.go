@@ -1,4 +1,4 @@
-package platform
+package cryptoapi
 
 import (
 	"bufio"
@@ -6,14 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
-
-	"uringhttpd/ktls"
 )
 
-// Algorithm is an entry of /proc/crypto (crypto/proc.c).
+// An Algorithm is an entry of /proc/crypto (crypto/proc.c): one implementation of an algorithm.
 type Algorithm struct {
 	Name     string `json:"name"`     // the algorithm, gcm(aes)
 	Driver   string `json:"driver"`   // its implementation, gcm-aes-caam
@@ -23,7 +23,7 @@ type Algorithm struct {
 	Async    bool   `json:"async"`    // CRYPTO_ALG_ASYNC: the result may come later, as from an engine beside the CPU (see Waits)
 	SelfTest string `json:"selftest"` // "passed"; "unknown" while the kernel's self-test runs or after it failed
 	Internal bool   `json:"internal"` // a part of other algorithms, never selected on its own
-	Hardware bool   `json:"hardware"` // an engine beside the processor computes it or a part of it, as far as [Report.Netlink] shows
+	Hardware bool   `json:"hardware"` // an engine beside the processor computes it or a part of it; set by MarkHardware
 
 	// Inline reports that an asynchronous driver computes in its caller nevertheless, with the
 	// processor's vector registers, wherever those can be used: in every system call.
@@ -34,23 +34,51 @@ type Algorithm struct {
 	Deferred bool `json:"deferred"`
 }
 
-// eligible reports whether the kernel may select a when it looks up a's name
+// Selectable reports whether the kernel may select a when it looks up a's name
 // (crypto_alg_lookup in crypto/api.c).
-func (a *Algorithm) eligible() bool {
+func (a *Algorithm) Selectable() bool {
 	return a.SelfTest == "passed" && !a.Internal && (a.Type == "aead" || a.Type == "skcipher")
 }
 
-// Bounds of the input of ParseCrypto, far above the list of any real kernel (a board
+// Read reads /proc/crypto. If the kernel has no such file, or hides it from the
+// process (ProcSubset=pid), the list is empty and the error nil. Hardware is not set.
+func Read() ([]Algorithm, error) {
+	f, err := os.Open("/proc/crypto")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cryptoapi: %w", err)
+	}
+	defer f.Close()
+	return Parse(f)
+}
+
+// MayWait reports whether setting up kernel TLS may wait for a crypto engine: a driver that
+// it may use, in whole or in part, is asynchronous, or the list of drivers cannot be read.
+func MayWait() bool {
+	all, err := Read()
+	return err != nil || len(all) == 0 || mayWait(all)
+}
+
+func mayWait(all []Algorithm) bool {
+	return slices.ContainsFunc(all, func(a Algorithm) bool {
+		// cryptd(__D), which is internal, exists only for a driver D that computes inline.
+		return a.Waits() && !a.Internal && (strings.Contains(a.Name, "aes") || strings.Contains(a.Name, "chacha20"))
+	})
+}
+
+// Bounds of the input of Parse, far above the list of any real kernel (a board
 // with CAAM lists some two hundred algorithms in 50 KiB).
 const (
 	maxCryptoBytes = 1 << 20
 	maxCryptoLine  = 1024
 )
 
-// ErrTooLarge is the error of ParseCrypto for input larger than any kernel writes.
+// ErrTooLarge is the error of Parse for input larger than any kernel writes.
 var ErrTooLarge = errors.New("too large to be the kernel's list")
 
-// ParseCrypto reads a list in the format of /proc/crypto: entries of
+// Parse reads a list in the format of /proc/crypto: entries of
 // "key : value" lines, separated by blank lines. It keeps the kernel's order, which
 // breaks ties of priority. It ignores unknown keys and malformed lines: lines without a
 // colon, with bytes other than printable ASCII, of more than 1024 bytes, or with a
@@ -59,7 +87,7 @@ var ErrTooLarge = errors.New("too large to be the kernel's list")
 //
 // The kernel writes the file in pieces: an algorithm that is registered or unregistered
 // meanwhile may make an entry be missing or appear twice.
-func ParseCrypto(r io.Reader) ([]Algorithm, error) {
+func Parse(r io.Reader) ([]Algorithm, error) {
 	limited := &io.LimitedReader{R: r, N: maxCryptoBytes + 1}
 	lines := bufio.NewReaderSize(limited, maxCryptoLine)
 
@@ -75,12 +103,12 @@ func ParseCrypto(r io.Reader) ([]Algorithm, error) {
 		piece, err := lines.ReadSlice('\n')
 		switch {
 		case limited.N <= 0:
-			return nil, fmt.Errorf("platform: list of algorithms: %w", ErrTooLarge)
+			return nil, fmt.Errorf("cryptoapi: list of algorithms: %w", ErrTooLarge)
 		case err == bufio.ErrBufferFull: // the line continues in the next piece
 			overlong = true
 			continue
 		case err != nil && err != io.EOF:
-			return nil, fmt.Errorf("platform: list of algorithms: %w", err)
+			return nil, fmt.Errorf("cryptoapi: list of algorithms: %w", err)
 		}
 		switch line := strings.TrimRight(string(piece), "\n"); {
 		case overlong: // piece is the end of the line
@@ -132,16 +160,11 @@ func (a *Algorithm) set(line string) {
 	}
 }
 
-// Algorithm names of the kernel's crypto API.
-const (
-	gcmAES           = ktls.AlgorithmGCM
-	ctrAES           = "ctr(aes)"
-	chaCha20Poly1305 = ktls.AlgorithmChaCha20
-)
-
-// named returns the entries for name, in the order that [Report] promises. The
-// sort is stable because the kernel selects the first of equal priority.
-func named(all []Algorithm, name string) []Algorithm {
+// Implementations returns the entries for an algorithm name. The drivers that the kernel may select
+// come first, by descending priority, so the first entry is the selected driver if it is
+// Selectable. Of equal priority the kernel selects the driver that is first in all, so the sort is
+// stable.
+func Implementations(all []Algorithm, name string) []Algorithm {
 	var found []Algorithm
 	for _, a := range all {
 		if a.Name == name && a.Type != "larval" {
@@ -149,8 +172,8 @@ func named(all []Algorithm, name string) []Algorithm {
 		}
 	}
 	slices.SortStableFunc(found, func(a, b Algorithm) int {
-		if a.eligible() != b.eligible() {
-			if a.eligible() {
+		if a.Selectable() != b.Selectable() {
+			if a.Selectable() {
 				return -1
 			}
 			return 1

@@ -1,4 +1,4 @@
-package platform
+package cryptoapi
 
 import (
 	"encoding/binary"
@@ -93,16 +93,14 @@ func TestMarkHardware(t *testing.T) {
 	}
 }
 
-// TestReadRegistered: this kernel's list, or why there is none.
-func TestReadRegistered(t *testing.T) {
-	all, err := readRegistered()
-	f := netlinkFeature(err)
-	if f.Usable != (len(all) > 0) || !f.Usable && (f.Reason == "" || f.Remedy == "") {
-		t.Errorf("%d algorithms, %v: %+v", len(all), err, f)
+// TestMarkHardwareOfThisKernel: NETLINK_CRYPTO lists drivers, or MarkHardware says why it cannot.
+func TestMarkHardwareOfThisKernel(t *testing.T) {
+	listed, err := readRegistered()
+	if (err == nil) != (len(listed) > 0) {
+		t.Errorf("%d algorithms, %v", len(listed), err)
 	}
-	for _, e := range []error{unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.EPERM, unix.ENOBUFS, errNetlink} {
-		if f := netlinkFeature(e); f.Usable || f.Reason == "" || f.Remedy == "" {
-			t.Errorf("%v: %+v", e, f)
-		}
+	all := []Algorithm{{Driver: "no-such-driver"}}
+	if got := MarkHardware(all); (got == nil) != (err == nil) || all[0].Hardware {
+		t.Errorf("got %v, hardware %t; the list has %v", got, all[0].Hardware, err)
 	}
 }

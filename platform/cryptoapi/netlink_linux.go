@@ -1,4 +1,4 @@
-package platform
+package cryptoapi
 
 import (
 	"encoding/binary"
@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/ktls"
 )
 
 // NETLINK_CRYPTO (crypto/crypto_user.c) lists the same algorithms as /proc/crypto with their
@@ -29,17 +31,25 @@ const (
 	maxRegistered      = 10_000   // algorithms; a board has some two hundred
 )
 
-var errNetlink = errors.New("what came is no list of algorithms")
+var (
+	// ErrNotAllowed is wrapped by the error of a change for which this process lacks CAP_NET_ADMIN.
+	ErrNotAllowed = errors.New("this needs CAP_NET_ADMIN")
+
+	errNetlink = errors.New("the answer of NETLINK_CRYPTO is not a list of algorithms")
+	errTimeout = errors.New("no answer in time")
+)
 
 // readRegistered returns all algorithms of the kernel.
 func readRegistered() ([]registered, error) {
 	return askNetlink(netlinkTimeout, cryptoGetAlg, unix.NLM_F_DUMP, make([]byte, unsafe.Sizeof(cryptoUserAlg{})))
 }
 
-// setPriority sets the priority of a driver for the whole system.
-func setPriority(driver string, priority int) error {
+// SetPriority sets the priority of a driver for the whole system. The kernel also unregisters the
+// algorithms that are built from the driver, such as some of IPsec's, and recreates them at their
+// next use. The error wraps ErrNotAllowed without CAP_NET_ADMIN.
+func SetPriority(driver string, priority int) error {
 	if len(driver) >= cryptoName {
-		return fmt.Errorf("platform: %s: %w", driver, unix.ENAMETOOLONG)
+		return fmt.Errorf("cryptoapi: %s: %w", driver, unix.ENAMETOOLONG)
 	}
 	payload := make([]byte, unsafe.Sizeof(cryptoUserAlg{}))
 	copy(payload[unsafe.Offsetof(cryptoUserAlg{}.driver):], driver)
@@ -47,20 +57,20 @@ func setPriority(driver string, priority int) error {
 	payload = binary.NativeEndian.AppendUint16(payload, cryptoPriority)
 	payload = binary.NativeEndian.AppendUint32(payload, uint32(int32(priority)))
 	if err := change(netlinkTimeout, cryptoUpdateAlg, payload); err != nil {
-		return fmt.Errorf("platform: the priority of %s cannot be set: %w", driver, err)
+		return fmt.Errorf("cryptoapi: could not set the priority of %s: %w", driver, err)
 	}
 	return nil
 }
 
-// instantiate has the kernel create a gcm(aes) from synchronous parts. It is no error if there
-// is such a driver already.
-func (kernelCrypto) instantiate() error {
+// Instantiate makes the kernel create a gcm(aes) from synchronous parts. It does nothing if there
+// is such a driver already. The error wraps ErrNotAllowed without CAP_NET_ADMIN.
+func Instantiate() error {
 	payload := make([]byte, unsafe.Sizeof(cryptoUserAlg{}))
-	copy(payload[unsafe.Offsetof(cryptoUserAlg{}.name):], gcmAES)
+	copy(payload[unsafe.Offsetof(cryptoUserAlg{}.name):], ktls.AlgorithmGCM)
 	binary.NativeEndian.PutUint32(payload[unsafe.Offsetof(cryptoUserAlg{}.typ):], algTypeAEAD)
 	binary.NativeEndian.PutUint32(payload[unsafe.Offsetof(cryptoUserAlg{}.mask):], algTypeMask|algAsync)
 	if err := change(instantiateTimeout, cryptoNewAlg, payload); err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("platform: a synchronous %s cannot be had: %w", gcmAES, err)
+		return fmt.Errorf("cryptoapi: could not create a synchronous %s: %w", ktls.AlgorithmGCM, err)
 	}
 	return nil
 }
@@ -73,29 +83,6 @@ func change(timeout time.Duration, kind uint16, payload []byte) error {
 		return ErrNotAllowed
 	}
 	return err
-}
-
-// kernelCrypto is the running kernel.
-type kernelCrypto struct{}
-
-func (kernelCrypto) setPriority(driver string, priority int) error {
-	return setPriority(driver, priority)
-}
-
-func (kernelCrypto) algorithms() ([]Algorithm, error) {
-	all, err := readCrypto()
-	if err != nil {
-		return nil, err
-	}
-	if len(all) == 0 {
-		return nil, errors.New("platform: /proc/crypto is not to be seen; ProcSubset=pid in the unit would hide it")
-	}
-	known, err := readRegistered() // after /proc/crypto, so that it contains all of its entries
-	if f := netlinkFeature(err); !f.Usable {
-		return nil, fmt.Errorf("platform: %s; %s", f.Reason, f.Remedy)
-	}
-	markHardware(all, known)
-	return named(all, gcmAES), nil
 }
 
 // askNetlink sends a message to NETLINK_CRYPTO and returns the algorithms in the answer. The
@@ -118,7 +105,7 @@ func askNetlink(timeout time.Duration, kind, flags uint16, payload []byte) ([]re
 	case a := <-answers:
 		return a.all, a.err
 	case <-late.C:
-		return nil, fmt.Errorf("NETLINK_CRYPTO: %w", ErrNoAnswer)
+		return nil, fmt.Errorf("NETLINK_CRYPTO: %w", errTimeout)
 	}
 }
 
@@ -204,7 +191,20 @@ func parseAlgorithm(payload []byte) (r registered, err error) {
 
 func align4(n int) int { return (n + 3) &^ 3 }
 
-// markHardware sets Hardware for each algorithm that, or a part of which, is computed by
+// MarkHardware sets Hardware for each algorithm, by the flags that NETLINK_CRYPTO reports now. all
+// must have been read before, so that each of its entries is in the newer list. If NETLINK_CRYPTO
+// cannot be used, MarkHardware changes nothing; the error then wraps the errno, or says that the
+// kernel did not answer within five seconds.
+func MarkHardware(all []Algorithm) error {
+	known, err := readRegistered()
+	if err != nil {
+		return err
+	}
+	markHardware(all, known)
+	return nil
+}
+
+// markHardware sets Hardware for each algorithm that is computed, in whole or in part, by
 // hardware that programs cannot use directly. A template does not inherit the flag of its
 // parts, so they are looked up by the names in parentheses in its driver's name, as in
 // gcm_base(ctr-aes-caam,ghash-neon).
@@ -220,26 +220,4 @@ func markHardware(all []Algorithm, known []registered) {
 			a.Hardware = a.Hardware || hardware[part]
 		}
 	}
-}
-
-// netlinkFeature explains why the kernel's flags cannot be read. The errnos are those of
-// netlink_create in net/netlink/af_netlink.c.
-func netlinkFeature(err error) Feature {
-	var errno unix.Errno
-	errors.As(err, &errno)
-	switch {
-	case err == nil:
-		return Feature{Usable: true}
-	case errno == unix.EPROTONOSUPPORT:
-		return Feature{
-			Reason: "the kernel has no NETLINK_CRYPTO, or none in this network namespace",
-			Remedy: "modprobe crypto_user; if there is no such module, build the kernel with CONFIG_CRYPTO_USER=m or y",
-		}
-	case errno == unix.EAFNOSUPPORT || errno == unix.EPERM || errno == unix.EACCES:
-		return Feature{
-			Reason: fmt.Sprintf("this process may not use AF_NETLINK: %v", errno),
-			Remedy: "allow AF_NETLINK in RestrictAddressFamilies= of the unit",
-		}
-	}
-	return Feature{Inconclusive: true, Reason: err.Error(), Remedy: "ask again"}
 }

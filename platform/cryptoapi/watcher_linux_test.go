@@ -1,4 +1,4 @@
-package platform
+package cryptoapi
 
 import (
 	"crypto/tls"
@@ -34,24 +34,24 @@ func entry(name, driver, priority, selftest string) string {
 		"\nrefcnt       : 1\nselftest     : " + selftest + "\ninternal     : no\ntype         : aead\n"
 }
 
-// TestPicks: a driver that is registered is known at once, for little; one that goes, or whose
+// TestWatcher: a driver that is registered is known at once, for little; one that goes, or whose
 // priority is set, soon; one that the kernel is still testing as soon as it has passed.
-func TestPicks(t *testing.T) {
+func TestWatcher(t *testing.T) {
 	clock := time.Unix(1e9, 0)
 	list := &fakeList{}
 	for range 100 {
 		list.entries = append(list.entries, entry("sha256", "sha256-generic", "100", "passed"))
 	}
 	list.entries = append(list.entries, entry("gcm(aes)", "cpu", "100", "passed"))
-	p := &Picks{list: list, now: func() time.Time { return clock }}
+	w := &Watcher{list: list, now: func() time.Time { return clock }}
 	want := func(when, driver string) {
 		t.Helper()
-		want := Pick{Seen: driver != "unseen", Driver: driver}
+		want := Selection{Known: driver != "unseen", Driver: driver}
 		if driver == "unseen" || driver == "none" {
 			want.Driver = ""
 		}
 		want.Driver, want.Testing = strings.CutSuffix(want.Driver, " for now")
-		if got := p.Driver(tls.TLS_AES_128_GCM_SHA256); got != want {
+		if got := w.Selected(tls.TLS_AES_128_GCM_SHA256); got != want {
 			t.Errorf("%s: %+v, want %+v", when, got, want)
 		}
 	}
@@ -75,16 +75,16 @@ func TestPicks(t *testing.T) {
 	list.entries = append([]string{entry("sha1", "sha1-generic", "1", "passed")}, list.entries...)
 	want("something else has come", "cpu")
 	list.entries[1] = entry("gcm(aes)", "engine", "3000", "passed")
-	clock = clock.Add(picksAge)
+	clock = clock.Add(maxAge)
 	want("its priority has changed, and it is not the first, and a second later", "engine")
 	list.entries = list.entries[2:]
 	want("it has gone", "cpu")
 	all := list.entries
 	list.entries = list.entries[:len(all)-1]
-	clock = clock.Add(picksAge)
+	clock = clock.Add(maxAge)
 	want("all have gone", "none")
 	list.entries = all
-	clock = clock.Add(picksAge)
+	clock = clock.Add(maxAge)
 	want("one is back", "cpu")
 
 	larva := func(driver, priority string) string {
@@ -100,19 +100,19 @@ func TestPicks(t *testing.T) {
 	list.entries[2] = entry("gcm(aes)", "slow", "3000", "passed")
 	want("it has passed", "slow")
 	list.entries[2] = entry("gcm(aes)", "slow", "3000", "unknown")
-	clock = clock.Add(picksAge)
+	clock = clock.Add(maxAge)
 	want("it has failed", "cpu")
 	list.bytes = 0
 	if want("again", "cpu"); list.bytes > maxCryptoLine {
 		t.Errorf("%d bytes were read, since a driver has failed", list.bytes)
 	}
-	if got := p.Driver(tls.TLS_CHACHA20_POLY1305_SHA256); got != (Pick{Seen: true}) {
+	if got := w.Selected(tls.TLS_CHACHA20_POLY1305_SHA256); got != (Selection{Known: true}) {
 		t.Errorf("of another cipher: %+v", got)
 	}
-	clock = clock.Add(picksAge)
+	clock = clock.Add(maxAge)
 	list.torn = func() { list.entries[1] = strings.Replace(list.entries[1], "sha1-ce", "sha1-x", 1); list.torn = nil }
 	want("the list changes while it is read", "cpu")
-	clock = clock.Add(picksAge)
+	clock = clock.Add(maxAge)
 	n := 0
 	list.torn = func() { n++; list.entries[1] = entry("sha1", fmt.Sprint(n), "1", "passed") }
 	want("it never ends to change", "unseen")
@@ -122,26 +122,26 @@ func TestPicks(t *testing.T) {
 	want("no list any more", "unseen")
 	list.err = nil
 	want("and again", "cpu")
-	p = &Picks{now: time.Now}
+	w = &Watcher{now: time.Now}
 	want("no list at all", "unseen")
-	if err := p.Close(); err != nil {
+	if err := w.Close(); err != nil {
 		t.Error(err)
 	}
 }
 
-// BenchmarkPicks is what is done twice for each handshake, and what that would be if the whole
+// BenchmarkWatcher is what is done twice for each handshake, and what that would be if the whole
 // list were read.
-func BenchmarkPicks(b *testing.B) {
+func BenchmarkWatcher(b *testing.B) {
 	for _, whole := range []bool{false, true} {
 		b.Run(fmt.Sprintf("whole=%t", whole), func(b *testing.B) {
-			p := OpenPicks()
-			defer p.Close()
+			w := OpenWatcher()
+			defer w.Close()
 			b.ReportAllocs()
 			for b.Loop() {
 				if whole {
-					p.picks = nil
+					w.selected = nil
 				}
-				p.Driver(tls.TLS_AES_128_GCM_SHA256)
+				w.Selected(tls.TLS_AES_128_GCM_SHA256)
 			}
 		})
 	}

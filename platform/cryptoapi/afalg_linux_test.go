@@ -1,4 +1,4 @@
-package platform
+package cryptoapi
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"crypto/cipher"
 	"encoding/hex"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 )
@@ -45,4 +46,14 @@ func TestUnreachable(t *testing.T) {
 	if after := descriptors(t); after != before {
 		t.Errorf("%d file descriptors open, want %d as before", after, before)
 	}
+}
+
+// descriptors returns the number of open file descriptors of this process.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
 }

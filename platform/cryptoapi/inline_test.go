@@ -1,11 +1,12 @@
-package platform
+package cryptoapi
 
 import (
 	"bytes"
-	"crypto/tls"
 	"os"
 	"strings"
 	"testing"
+
+	"uringhttpd/ktls"
 )
 
 // parseFile reads a list of testdata.
@@ -15,7 +16,7 @@ func parseFile(t *testing.T, name string) []Algorithm {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := ParseCrypto(bytes.NewReader(text))
+	all, err := Parse(bytes.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,9 +47,13 @@ func TestInlineBoards(t *testing.T) {
 		{"composed.crypto", "gcm_base(ctr-aes-caam,ghash-neon)", true, true},
 	} {
 		all := parseFile(t, tt.file)
-		r := Report{GCM: named(all, gcmAES)}
-		a, ok := r.Picked(tls.TLS_AES_128_GCM_SHA256)
-		if !ok || a.Driver != tt.driver || !a.Async || a.Waits() != tt.waits || a.Inline == tt.waits || a.Engine() != tt.engine || a.Deferred != (tt.waits && !tt.engine) {
+		gcm := Implementations(all, ktls.AlgorithmGCM)
+		if len(gcm) == 0 {
+			t.Errorf("%s: no gcm(aes)", tt.file)
+			continue
+		}
+		a := gcm[0]
+		if !a.Selectable() || a.Driver != tt.driver || !a.Async || a.Waits() != tt.waits || a.Inline == tt.waits || a.Engine() != tt.engine || a.Deferred != (tt.waits && !tt.engine) {
 			t.Errorf("%s: %+v, want %s, asynchronous, that waits: %v, for an engine: %v", tt.file, a, tt.driver, tt.waits, tt.engine)
 		}
 		if mayWait(all) != tt.waits {
@@ -137,7 +142,7 @@ async : no
 		{"gcm-aes-caam", false, false},
 	} {
 		text := lists + "\nname : gcm(aes)\ndriver : " + tt.driver + "\ntype : aead\nasync : yes\n"
-		all, err := ParseCrypto(strings.NewReader(text))
+		all, err := Parse(strings.NewReader(text))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package platform
+package cryptoapi
 
 import (
 	"bytes"
@@ -18,9 +18,9 @@ import (
 
 var (
 	// ErrNoAFALG is wrapped by the error for a driver that AF_ALG does not reach.
-	ErrNoAFALG = errors.New("platform: AF_ALG does not reach it")
+	ErrNoAFALG = errors.New("cryptoapi: AF_ALG does not reach it")
 	// ErrWrong is wrapped by the error for a driver whose output differs from the known answer.
-	ErrWrong = errors.New("platform: the answer is wrong")
+	ErrWrong = errors.New("cryptoapi: the answer is wrong")
 )
 
 // A DriverAnswer is the result of a known-answer test of a gcm(aes) driver over AF_ALG.
@@ -88,7 +88,7 @@ func KnownAnswers(driver string) error {
 		for j, text := range []string{v.key, v.iv, v.additional, v.plain, v.sealed} {
 			b, err := hex.DecodeString(text)
 			if err != nil {
-				return fmt.Errorf("platform: %w", err)
+				return fmt.Errorf("cryptoapi: %w", err)
 			}
 			parts[j] = b
 		}
@@ -157,7 +157,7 @@ func openAEAD(driver string, key []byte) (*aead, error) {
 	}
 	if err != nil {
 		a.close()
-		return nil, fmt.Errorf("platform: %s: %w", driver, err)
+		return nil, fmt.Errorf("cryptoapi: %s: %w", driver, err)
 	}
 	return a, nil
 }
@@ -185,7 +185,7 @@ func (a *aead) seal(iv, additional, plain, buf []byte) ([]byte, error) {
 	}
 	all := append(append(buf[:0], additional...), plain...)
 	if _, err := unix.SendmsgN(a.key, all, control, nil, 0); err != nil {
-		return nil, fmt.Errorf("platform: %w", os.NewSyscallError("sendmsg", err))
+		return nil, fmt.Errorf("cryptoapi: %w", os.NewSyscallError("sendmsg", err))
 	}
 	size := len(all) + gcmTag
 	if cap(all) < size {
@@ -193,7 +193,7 @@ func (a *aead) seal(iv, additional, plain, buf []byte) ([]byte, error) {
 	}
 	n, err := unix.Read(a.key, all[:size])
 	if err != nil {
-		return nil, fmt.Errorf("platform: %w", os.NewSyscallError("read", err))
+		return nil, fmt.Errorf("cryptoapi: %w", os.NewSyscallError("read", err))
 	}
 	return all[min(n, len(additional)):n], nil
 }
