@@ -33,7 +33,7 @@ func (t *Tester) KnownAnswers(ctx context.Context, driver string, report *platfo
 		err = json.Unmarshal([]byte(output), &a)
 	}
 	if err != nil {
-		a.Asked = errors.Is(err, platform.ErrNoAnswer)
+		a.Asked = errors.Is(err, platform.ErrTimeout)
 		a.Reason = strings.TrimSpace(err.Error() + " " + output)
 	}
 	return a
@@ -44,7 +44,7 @@ func (t *Tester) KnownAnswers(ctx context.Context, driver string, report *platfo
 func candidates(report *platform.Report, verdicts platform.Verdicts) []string {
 	var all []string
 	for i, a := range report.GCM {
-		first := i == 0 && !errors.Is(wrongAES(verdicts), platform.ErrNoAnswer)
+		first := i == 0 && !errors.Is(wrongAES(verdicts), platform.ErrTimeout)
 		if (first || i > 0 && a.Hardware) && a.SelfTest == "passed" && !a.Internal && a.Type == "aead" && !slices.Contains(all, a.Driver) {
 			all = append(all, a.Driver)
 		}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"uringhttpd/offload/priority"
 	"uringhttpd/offload/selftest"
 	"uringhttpd/platform"
 )
@@ -26,7 +27,7 @@ const BenchSuite = tls.TLS_AES_128_GCM_SHA256
 type Benchmark struct {
 	signals    chan os.Signal
 	tester     *Tester
-	preference *platform.Preference
+	preference *priority.Lock
 	refused    error // why there is no preference
 }
 
@@ -36,14 +37,14 @@ func NewBenchmark(t *Tester) *Benchmark {
 	b := &Benchmark{signals: make(chan os.Signal, 4), tester: t}
 	signal.Notify(b.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	signal.Ignore(syscall.SIGTSTP)
-	b.preference, b.refused = platform.OpenPreference(restorePatience)
+	b.preference, b.refused = priority.Acquire(restorePatience)
 	return b
 }
 
 // Close reverts a changed priority and stops holding signals back. It writes an error to stderr.
 func (b *Benchmark) Close(stderr io.Writer) {
 	if b.preference != nil {
-		if err := b.preference.Close(); err != nil {
+		if err := b.preference.Release(); err != nil {
 			fmt.Fprintln(stderr, "the kernel goes on to prefer another driver of gcm(aes):", err)
 		}
 	}
@@ -111,15 +112,15 @@ func (b *Benchmark) other(hardware bool, verdicts platform.Verdicts) ([]selftest
 
 // MeasureOther measures kernel TLS with another driver, whose priority it raises meanwhile. If
 // p.Changed is false afterwards, the priority is restored.
-func (t *Tester) MeasureOther(ctx context.Context, p *platform.Preference, hardware bool, verdicts platform.Verdicts) (all []selftest.Measurement, err error) {
-	raised, err := p.Prefer(hardware)
+func (t *Tester) MeasureOther(ctx context.Context, p *priority.Lock, hardware bool, verdicts platform.Verdicts) (all []selftest.Measurement, err error) {
+	raised, err := p.Raise(hardware)
 	if err != nil {
 		return nil, err
 	}
 	if raised == nil {
 		return nil, errors.New("it is the one that was measured")
 	}
-	defer func() { err = errors.Join(err, p.Undo()) }()
+	defer func() { err = errors.Join(err, p.Revert()) }()
 	if err := t.objection(ctx, verdicts, t.Verdicts(ctx), raised.Driver); err != nil {
 		return nil, err
 	}

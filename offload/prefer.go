@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,7 +11,9 @@ import (
 	"time"
 
 	"uringhttpd/config"
+	"uringhttpd/offload/priority"
 	"uringhttpd/offload/selftest"
+	"uringhttpd/offload/statefile"
 	"uringhttpd/platform"
 	"uringhttpd/platform/cryptoapi"
 )
@@ -28,18 +29,18 @@ const (
 // measuredPath is the state file with the measurements of crypto.prefer: auto.
 const measuredPath = "/var/lib/uringhttpd/measured.json"
 
-// OpenPreference locks the selected driver of gcm(aes) (platform.OpenPreference), which also
+// OpenPreference locks the selected driver of gcm(aes) (priority.Acquire), which also
 // reverts a priority change that an earlier run has left behind. It logs failures. It returns nil
 // if the lock cannot be taken.
-func OpenPreference(want config.Prefer, log *slog.Logger) *platform.Preference {
-	p, err := platform.OpenPreference(preferencePatience)
+func OpenPreference(want config.Prefer, log *slog.Logger) *priority.Lock {
+	p, err := priority.Acquire(preferencePatience)
 	switch {
 	case err == nil:
 	case p != nil:
 		log.Warn("what an earlier run has the kernel prefer for gcm(aes) stays so", "reason", err)
 	case want != config.PreferKeep:
 		refused(want, err, log)
-	case errors.Is(err, platform.ErrInUse):
+	case errors.Is(err, priority.ErrInUse):
 		log.Warn("what the kernel picks for gcm(aes) may change while this runs", "reason", err)
 	default: // for example, a user other than root runs the program
 		log.Debug("others may change what the kernel picks for gcm(aes) while this runs", "reason", err)
@@ -49,18 +50,18 @@ func OpenPreference(want config.Prefer, log *slog.Logger) *platform.Preference {
 
 // RestorePreference reverts the priority change of a run that was killed.
 func RestorePreference() error {
-	p, err := platform.OpenPreference(restorePatience)
+	p, err := priority.Acquire(restorePatience)
 	if p == nil {
 		return err
 	}
-	return p.Close() // a revert that failed just now fails again here, and Close returns its error
+	return p.Release() // a revert that failed just now fails again here, and Release returns its error
 }
 
 // Prefer makes the kernel select the driver of gcm(aes) that the configuration wants. verdicts must
 // come from a test of the ciphers before the call, since the kernel builds template drivers only at
 // their first use. Prefer returns the verdicts on the driver that is selected afterwards. If ctx
-// ends meanwhile, the verdicts are not valid, and the caller must close p.
-func (t *Tester) Prefer(ctx context.Context, want config.Prefer, p *platform.Preference, verdicts platform.Verdicts, log *slog.Logger) platform.Verdicts {
+// ends meanwhile, the verdicts are not valid, and the caller must release p.
+func (t *Tester) Prefer(ctx context.Context, want config.Prefer, p *priority.Lock, verdicts platform.Verdicts, log *slog.Logger) platform.Verdicts {
 	if want == config.PreferKeep || p == nil || ctx.Err() != nil {
 		return verdicts
 	}
@@ -74,7 +75,7 @@ func (t *Tester) Prefer(ctx context.Context, want config.Prefer, p *platform.Pre
 			return t.certain(ctx, p, verdicts)
 		}
 	}
-	raised, err := p.Prefer(hardware)
+	raised, err := p.Raise(hardware)
 	if err != nil {
 		refused(want, err, log)
 	}
@@ -86,7 +87,7 @@ func (t *Tester) Prefer(ctx context.Context, want config.Prefer, p *platform.Pre
 		return now
 	}
 	if err := t.objection(ctx, verdicts, now, raised.Driver); err != nil {
-		refused(want, errors.Join(fmt.Errorf("%s: %w", raised.Driver, err), p.Undo()), log)
+		refused(want, errors.Join(fmt.Errorf("%s: %w", raised.Driver, err), p.Revert()), log)
 		if p.Changed() {
 			return now
 		}
@@ -99,7 +100,7 @@ func (t *Tester) Prefer(ctx context.Context, want config.Prefer, p *platform.Pre
 
 // certain returns the verdicts on the selected driver. It tests again if a priority change could
 // not be reverted, since then another driver is selected.
-func (t *Tester) certain(ctx context.Context, p *platform.Preference, verdicts platform.Verdicts) platform.Verdicts {
+func (t *Tester) certain(ctx context.Context, p *priority.Lock, verdicts platform.Verdicts) platform.Verdicts {
 	if p.Changed() {
 		return t.Verdicts(ctx)
 	}
@@ -219,7 +220,7 @@ func (m *measured) counts(r *platform.Report, b platform.Board) bool {
 
 // measuredFaster reports whether a hardware driver is the fastest for gcm(aes), as measured now or
 // before. A driver that is wrong or dead does not count as fast.
-func (t *Tester) measuredFaster(ctx context.Context, path string, p *platform.Preference, verdicts platform.Verdicts, log *slog.Logger) (hardware bool, err error) {
+func (t *Tester) measuredFaster(ctx context.Context, path string, p *priority.Lock, verdicts platform.Verdicts, log *slog.Logger) (hardware bool, err error) {
 	r, err := t.Probe(ctx, verdicts)
 	if err != nil {
 		return false, err
@@ -244,7 +245,7 @@ func (t *Tester) measuredFaster(ctx context.Context, path string, p *platform.Pr
 	if m, err := readMeasured(path); err == nil && m.counts(r, b) {
 		return m.Hardware, nil
 	}
-	if !platform.MayPrefer() { // the result could not be used
+	if !platform.HasNetAdmin() { // the result could not be used
 		return false, cryptoapi.ErrNotAllowed
 	}
 	first, err := t.Measure(ctx, "kernel", picked.Driver, picked.Hardware)
@@ -252,7 +253,7 @@ func (t *Tester) measuredFaster(ctx context.Context, path string, p *platform.Pr
 		return false, fmt.Errorf("kernel TLS with %s: not measured: %w", picked.Driver, err)
 	}
 	second, err := t.MeasureOther(ctx, p, !picked.Hardware, verdicts)
-	if err != nil && !errors.Is(err, platform.ErrNoSuchDriver) && !errors.Is(err, errWrong) || p.Changed() {
+	if err != nil && !errors.Is(err, priority.ErrNoDriver) && !errors.Is(err, errWrong) || p.Changed() {
 		return false, err // a transient failure: do not store the result
 	}
 	if ctx.Err() != nil {
@@ -272,17 +273,13 @@ func (t *Tester) measuredFaster(ctx context.Context, path string, p *platform.Pr
 	for _, a := range r.GCM {
 		m.Drivers = append(m.Drivers, a.Driver)
 	}
-	if err := writeState(path, m); err != nil {
+	if err := statefile.Store(path, m); err != nil {
 		log.Warn("what was measured is not remembered, and will be measured at each start", "reason", err)
 	}
 	return winner.Hardware, nil
 }
 
 func readMeasured(path string) (*measured, error) {
-	data, err := platform.ReadNote(path)
-	if err != nil {
-		return nil, err
-	}
 	var m measured
-	return &m, json.Unmarshal(data, &m)
+	return &m, statefile.Load(path, &m)
 }

@@ -11,6 +11,7 @@ import (
 
 	"uringhttpd/config"
 	"uringhttpd/offload/selftest"
+	"uringhttpd/offload/statefile"
 	"uringhttpd/platform"
 	"uringhttpd/platform/cryptoapi"
 )
@@ -30,7 +31,7 @@ func TestMeasured(t *testing.T) {
 		Bench: []selftest.Measurement{{Driver: "caam", Streams: 4}},
 	}
 	path := filepath.Join(t.TempDir(), "state", "measured.json")
-	if err := writeState(path, m); err != nil {
+	if err := statefile.Store(path, m); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := readMeasured(path); err != nil || !reflect.DeepEqual(got, m) {

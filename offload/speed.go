@@ -3,7 +3,6 @@ package offload
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +11,7 @@ import (
 
 	"uringhttpd/ktls"
 	"uringhttpd/offload/selftest"
+	"uringhttpd/offload/statefile"
 	"uringhttpd/platform"
 )
 
@@ -40,12 +40,8 @@ func newSpeedNote(program string, report *platform.Report) *speedNote {
 
 // remembered returns the speeds in a state file, if its conditions are those of n.
 func (n *speedNote) remembered(path string) ([]platform.Speed, bool) {
-	data, err := platform.ReadNote(path)
-	if err != nil {
-		return nil, false
-	}
 	var m speedNote
-	if json.Unmarshal(data, &m) != nil || m.Kernel != n.Kernel || m.Program != n.Program || m.CPUs != n.CPUs || !slices.Equal(m.Drivers, n.Drivers) {
+	if statefile.Load(path, &m) != nil || m.Kernel != n.Kernel || m.Program != n.Program || m.CPUs != n.CPUs || !slices.Equal(m.Drivers, n.Drivers) {
 		return nil, false
 	}
 	for i := range m.Speeds {
@@ -90,7 +86,7 @@ func (t *Tester) Speeds(ctx context.Context, keep bool, report *platform.Report,
 		log.Info("measured encryption", "cipher", s.Cipher, "kernel", s.Kernel, "mib_per_second", int(s.MiBPerSecond))
 	}
 	if keep {
-		if err := writeState(speedsPath, n); err != nil {
+		if err := statefile.Store(speedsPath, n); err != nil {
 			log.Info("what was measured is not remembered, and will be measured at each start", "reason", err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"testing"
 
+	"uringhttpd/offload/statefile"
 	"uringhttpd/platform"
 	"uringhttpd/platform/cryptoapi"
 )
@@ -20,7 +21,7 @@ func TestSpeedNote(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state", "speeds.json")
 	n := newSpeedNote("1.0", report("6.12.1", "plain"))
 	n.Speeds = []platform.Speed{{Suite: tls.TLS_CHACHA20_POLY1305_SHA256, Cipher: "TLS_CHACHA20_POLY1305_SHA256", Kernel: true, MiBPerSecond: 120.5, SecondsPerGiB: 2}}
-	if err := writeState(path, n); err != nil {
+	if err := statefile.Store(path, n); err != nil {
 		t.Fatal(err)
 	}
 	if got, ok := newSpeedNote("1.0", report("6.12.1", "plain")).remembered(path); !ok || !reflect.DeepEqual(got, n.Speeds) {

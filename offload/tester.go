@@ -43,7 +43,7 @@ type Tester struct {
 // of this program, since measurements of another one are not used.
 func NewTester(rings *platform.Rings, version string) *Tester {
 	return &Tester{rings: rings, program: version + " " + runtime.Version(), run: func(ctx context.Context, args ...string) (string, error) {
-		return platform.Ask(ctx, "/proc/self/exe", append([]string{"selftest"}, args...)...)
+		return runAbandonable(ctx, "/proc/self/exe", append([]string{"selftest"}, args...)...)
 	}}
 }
 
@@ -76,8 +76,8 @@ func (t *Tester) test(ctx context.Context) (platform.Verdicts, error) {
 		args = append(args, "-fixes", strings.Join(t.Fixes, ","))
 	}
 	output, err := t.run(ctx, args...)
-	var failed *platform.AnswerError
-	if err != nil && !errors.As(err, &failed) && !errors.Is(err, platform.ErrNoAnswer) {
+	var failed *exitError
+	if err != nil && !errors.As(err, &failed) && !errors.Is(err, platform.ErrTimeout) {
 		return platform.Verdicts{}, err
 	}
 	return readVerdicts(output, err)
@@ -98,7 +98,7 @@ func readVerdicts(output string, ended error) (platform.Verdicts, error) {
 	for _, suite := range selftest.Suites {
 		r, ok := results[tls.CipherSuiteName(suite)]
 		switch {
-		case !ok && errors.Is(ended, platform.ErrNoAnswer):
+		case !ok && errors.Is(ended, platform.ErrTimeout):
 			verdicts[suite] = platform.Verdict{Err: ended}
 		case !ok:
 			continue

@@ -32,11 +32,11 @@ func TestReadVerdicts(t *testing.T) {
 		{"wrong", line(a128, selftest.Wrong, "ktls: record 3") + line(a256, selftest.Right, "") + line(chacha, selftest.NotTaken, "why"), failed, "ktls: record 3, right, none", false},
 		{"none taken", line(a128, selftest.NotTaken, "x") + line(a256, selftest.NotTaken, "x") + line(chacha, selftest.NotTaken, "x"), failed, "none, none, none", false},
 		{"not tested", line(a128, selftest.Untested, "x: y") + line(a256, selftest.Untested, "x: y") + line(chacha, selftest.Right, "c"), failed, "none, none, right c", false},
-		{"no answer", "", platform.ErrNoAnswer, "no answer in time, no answer in time, no answer in time", false},
-		{"an answer in part", line(chacha, selftest.Right, "") + line(a128, selftest.Right, ""), platform.ErrNoAnswer, "right, no answer in time, right", false},
+		{"no answer", "", platform.ErrTimeout, "no answer in time, no answer in time, no answer in time", false},
+		{"an answer in part", line(chacha, selftest.Right, "") + line(a128, selftest.Right, ""), platform.ErrTimeout, "right, no answer in time, right", false},
 		{"a crash", "panic: x\n", failed, "none, none, none", true},
 		{"a crash in the midst", line(a128, selftest.Right, "") + "panic: x\n", failed, "right, none, none", true},
-		{"a line that is cut off", `{"cipher":"TLS_AES_128_GCM_SHA256","outcome":"wr`, platform.ErrNoAnswer, "no answer in time, no answer in time, no answer in time", false},
+		{"a line that is cut off", `{"cipher":"TLS_AES_128_GCM_SHA256","outcome":"wr`, platform.ErrTimeout, "no answer in time, no answer in time, no answer in time", false},
 		{"nothing said", "", nil, "none, none, none", true},
 	} {
 		verdicts, err := readVerdicts(tt.said, tt.ended)

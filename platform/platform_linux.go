@@ -158,6 +158,10 @@ type Verdict struct {
 	Err    error  // why the test failed; nil if it passed
 }
 
+// ErrTimeout is wrapped by the error of a Verdict if the driver did not complete the test in time: its
+// engine may be dead.
+var ErrTimeout = errors.New("no answer in time")
+
 // wrong returns the error of a failed test of any suite with c's algorithm: a driver found wrong
 // for one key length is not trusted with another.
 func (v Verdicts) wrong(c ktls.Suite) error {
@@ -286,7 +290,7 @@ func (r *Report) quarantine(c ktls.Suite, why error) Feature {
 		Reason: fmt.Sprintf("the test of what %s encrypts has failed: %v", who, why),
 		Remedy: "keep that driver from loading, or have it mended; `uringhttpd selftest` tests again",
 	}
-	if errors.Is(why, ErrNoAnswer) {
+	if errors.Is(why, ErrTimeout) {
 		f.Remedy = "reboot, which alone revives an engine that is dead; `uringhttpd selftest` tests again"
 	}
 	return f

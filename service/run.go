@@ -11,6 +11,7 @@ import (
 
 	"uringhttpd/config"
 	"uringhttpd/offload"
+	"uringhttpd/offload/priority"
 	"uringhttpd/platform"
 	"uringhttpd/platform/cryptoapi"
 	"uringhttpd/service/files"
@@ -34,7 +35,7 @@ type Daemon struct {
 
 // A decision is the result of the start: how to serve, and the objects opened for that.
 type decision struct {
-	preference *platform.Preference // nil if driver priorities cannot be changed here
+	preference *priority.Lock // nil if driver priorities cannot be changed here
 	choice     offload.Choice
 	listeners  []*server.Listener
 }
@@ -69,7 +70,7 @@ func (d *Daemon) Run() error {
 	})
 	if ended && found.preference != nil { // else ExecStopPost= of the unit restores the priorities
 		defer func() {
-			if err := found.preference.Close(); err != nil {
+			if err := found.preference.Release(); err != nil {
 				d.log.Warn("the kernel goes on to prefer another driver of gcm(aes)", "reason", err)
 			}
 		}()
@@ -98,7 +99,7 @@ func (d *Daemon) prepare(ctx context.Context) (found decision, err error) {
 		return found, err
 	}
 	if found.preference != nil {
-		if err := found.preference.Share(); err != nil {
+		if err := found.preference.Downgrade(); err != nil {
 			return found, err
 		}
 	}

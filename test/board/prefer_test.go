@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"uringhttpd/platform"
+	"uringhttpd/offload/priority"
 	"uringhttpd/platform/cryptoapi"
 	"uringhttpd/test/board"
 	"uringhttpd/test/caamsim"
@@ -85,7 +85,7 @@ func testPrefer(ctx context.Context, t *testing.T, m *board.Machine, effort effo
 	crash(ctx, t, d.p)
 	run("keep, after a crash", "keep", true)
 	restored("keep, after a crash")
-	if e, err := m.Run(ctx, nil, board.ProgramPath, "doctor", "-bench"); err != nil || !strings.Contains(string(e.Stderr), platform.ErrInUse.Error()) {
+	if e, err := m.Run(ctx, nil, board.ProgramPath, "doctor", "-bench"); err != nil || !strings.Contains(string(e.Stderr), priority.ErrInUse.Error()) {
 		t.Errorf("doctor -bench beside a daemon: %v, %s", err, e.Stderr)
 	}
 	stop()

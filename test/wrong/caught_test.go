@@ -69,7 +69,7 @@ func TestCaught(t *testing.T) {
 		{OneTicket, []string{"TestCountRecordsTickets"}},
 		{FixedNonce, []string{"TestHandOver"}},
 		{PartsIgnored, []string{"TestMarkHardware"}},
-		{PriorityKept, []string{"TestPrefer"}},
+		{PriorityKept, []string{"TestRaiseIsRevertedAtTheEnd"}},
 		{MarkPrefers, []string{"TestChoose"}},
 		{EndlessKeys, []string{"TestRecordLimit"}},
 		{FixesIgnored, []string{"TestKernelFixes"}},
@@ -89,7 +89,9 @@ func TestCaught(t *testing.T) {
 				args[len(args)-1] = "./ktls"
 			case MarkPrefers.Name:
 				args[len(args)-1] = "./offload"
-			case Untested.Name, PriorityKept.Name, FixesIgnored.Name:
+			case PriorityKept.Name:
+				args[len(args)-1] = "./offload/priority"
+			case Untested.Name, FixesIgnored.Name:
 				args[len(args)-1] = "./platform"
 			case MarkTrusted.Name, PartsIgnored.Name:
 				args[len(args)-1] = "./platform/cryptoapi"

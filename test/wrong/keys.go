@@ -30,9 +30,9 @@ var PartsIgnored = Variant{"parts of a template are not hardware", []Edit{{
 
 // PriorityKept leaves a driver's priority as the service has set it.
 var PriorityKept = Variant{"a priority is kept", []Edit{{
-	File: "platform/prefer_linux.go",
-	Old:  "p.kernel.setPriority(r.Driver, r.Before)",
-	New:  "p.kernel.setPriority(r.Driver, r.After)",
+	File: "offload/priority/priority_linux.go",
+	Old:  "l.kernel.setPriority(c.Driver, c.Before)",
+	New:  "l.kernel.setPriority(c.Driver, c.After)",
 }}}
 
 // MarkPrefers prefers AES-GCM for any driver that the kernel marks asynchronous.
