@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+
 	"uringhttpd/offload"
 	"uringhttpd/platform"
 )

@@ -74,13 +74,12 @@ func (s *Server) PreferTLS12(c Cipher) { s.prefer12 = c }
 
 // suites12 returns the cipher suites of TLS 1.2 with c for the type of a certificate's key.
 func (c Cipher) suites12(key crypto.PublicKey) []uint16 {
+	_, isRSA := key.(*rsa.PublicKey)
 	var all []uint16
-	for _, s := range suites {
-		switch _, isRSA := key.(*rsa.PublicKey); {
-		case s.Cipher != c:
-		case isRSA:
+	for _, s := range c.Suites() {
+		if isRSA {
 			all = append(all, s.rsa12)
-		default:
+		} else {
 			all = append(all, s.ecdsa12)
 		}
 	}

@@ -81,6 +81,17 @@ func suiteOf12(id uint16) (Suite, bool) {
 	return suiteWhere(func(s *Suite) bool { return s.rsa12 == id || s.ecdsa12 == id })
 }
 
+// Suites returns the suites with c.
+func (c Cipher) Suites() []Suite {
+	return slices.DeleteFunc(Suites(), func(s Suite) bool { return s.Cipher != c })
+}
+
+// Suite returns the number in TLS 1.3 of the first suite with c; 0 for AnyCipher.
+func (c Cipher) Suite() uint16 {
+	s, _ := suiteWhere(func(s *Suite) bool { return s.Cipher == c })
+	return s.ID
+}
+
 func suiteWhere(match func(s *Suite) bool) (Suite, bool) {
 	for i := range suites {
 		if match(&suites[i]) {

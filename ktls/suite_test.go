@@ -50,3 +50,19 @@ func TestSuiteOfUnknown(t *testing.T) {
 		t.Errorf("got %x, %t", s.ID, ok)
 	}
 }
+
+// TestSuitesOfCipher: the suites of both ciphers are all suites, and the first stands for the cipher.
+func TestSuitesOfCipher(t *testing.T) {
+	gcm, chacha := AESGCM.Suites(), ChaCha20Poly1305.Suites()
+	if len(gcm)+len(chacha) != len(Suites()) {
+		t.Errorf("%d and %d suites, want %d altogether", len(gcm), len(chacha), len(Suites()))
+	}
+	for _, c := range []Cipher{AESGCM, ChaCha20Poly1305} {
+		if c.Suite() != c.Suites()[0].ID {
+			t.Errorf("%v: the first suite is %x, want %x", c, c.Suite(), c.Suites()[0].ID)
+		}
+	}
+	if AnyCipher.Suite() != 0 || len(AnyCipher.Suites()) != 0 {
+		t.Errorf("AnyCipher has the suites %v", AnyCipher.Suites())
+	}
+}

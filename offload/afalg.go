@@ -2,7 +2,6 @@ package offload
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"uringhttpd/offload/selftest"
+	"uringhttpd/ktls"
 	"uringhttpd/platform"
 	"uringhttpd/platform/cryptoapi"
 )
@@ -63,7 +62,7 @@ func (t *Tester) Investigate(ctx context.Context, verdicts platform.Verdicts) (*
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	selected, _ := report.Picked(tls.TLS_AES_128_GCM_SHA256)
+	selected, _ := report.Picked(ktls.AESGCM.Suite())
 	if distrust(verdicts, answers, selected.Driver) {
 		if report, err = t.Probe(ctx, verdicts); err != nil {
 			return nil, err
@@ -81,8 +80,8 @@ func distrust(verdicts platform.Verdicts, answers []cryptoapi.DriverAnswer, sele
 	}
 	for _, a := range answers {
 		if a.Wrong && a.Driver == selected {
-			for _, suite := range selftest.Suites[:2] {
-				verdicts[suite] = platform.Verdict{Driver: a.Driver, Err: fmt.Errorf("over AF_ALG: %s", a.Reason)}
+			for _, suite := range ktls.AESGCM.Suites() {
+				verdicts[suite.ID] = platform.Verdict{Driver: a.Driver, Err: fmt.Errorf("over AF_ALG: %s", a.Reason)}
 			}
 			return true
 		}

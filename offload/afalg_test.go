@@ -6,7 +6,7 @@ import (
 	"reflect"
 	"testing"
 
-	"uringhttpd/offload/selftest"
+	"uringhttpd/ktls"
 	"uringhttpd/platform"
 	"uringhttpd/platform/cryptoapi"
 )
@@ -49,13 +49,13 @@ func TestDistrust(t *testing.T) {
 		{"the self-test failed", failed, wrong, "caam", failed.Error()},
 	} {
 		verdicts := platform.Verdicts{}
-		for _, suite := range selftest.Suites[:2] {
-			verdicts[suite] = platform.Verdict{Driver: "caam", Err: tt.before}
+		for _, suite := range ktls.AESGCM.Suites() {
+			verdicts[suite.ID] = platform.Verdict{Driver: "caam", Err: tt.before}
 		}
 		again := distrust(verdicts, []cryptoapi.DriverAnswer{tt.answer}, tt.selected)
-		for _, suite := range selftest.Suites[:2] {
+		for _, suite := range ktls.AESGCM.Suites() {
 			got := ""
-			if err := verdicts[suite].Err; err != nil {
+			if err := verdicts[suite.ID].Err; err != nil {
 				got = err.Error()
 			}
 			if got != tt.want || again != (tt.before == nil && tt.want != "") {

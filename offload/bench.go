@@ -3,7 +3,6 @@ package offload
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -13,13 +12,11 @@ import (
 	"strings"
 	"syscall"
 
+	"uringhttpd/ktls"
 	"uringhttpd/offload/priority"
 	"uringhttpd/offload/selftest"
 	"uringhttpd/platform"
 )
-
-// BenchSuite is the cipher suite with which drivers are compared.
-const BenchSuite = tls.TLS_AES_128_GCM_SHA256
 
 // A Benchmark runs the measurements of doctor -bench, with the right to change the selected driver
 // if this process can get it. It holds signals back until Close, since a changed priority must be
@@ -59,12 +56,12 @@ func (b *Benchmark) interrupted() bool { return len(b.signals) > 0 }
 // driver of the other kind, hardware or not, if there is such a driver and its priority can be
 // raised. The error has one line for each measurement that is missing.
 func (b *Benchmark) Run(r *platform.Report, verdicts platform.Verdicts) ([]selftest.Measurement, error) {
-	all, err := b.tester.Measure(context.Background(), "user space", "crypto/tls", false)
+	all, err := b.tester.Measure(context.Background(), selftest.UserSpace, "crypto/tls", false)
 	if err != nil {
 		err = fmt.Errorf("TLS in user space: not measured: %w", err)
 	}
 	picked, perr := b.picked(r)
-	known, _ := r.Picked(BenchSuite)
+	known, _ := r.Picked(ktls.AESGCM.Suite())
 	other, oerr := b.other(!known.Hardware, verdicts)
 	if oerr != nil {
 		who := "an engine"
@@ -77,7 +74,7 @@ func (b *Benchmark) Run(r *platform.Report, verdicts platform.Verdicts) ([]selft
 }
 
 func (b *Benchmark) picked(r *platform.Report) ([]selftest.Measurement, error) {
-	picked, ok := r.Picked(BenchSuite)
+	picked, ok := r.Picked(ktls.AESGCM.Suite())
 	why := ""
 	switch {
 	case b.interrupted():
@@ -86,14 +83,14 @@ func (b *Benchmark) picked(r *platform.Report) ([]selftest.Measurement, error) {
 		why = "its driver is not known"
 	}
 	for _, c := range r.Ciphers {
-		if c.Suite == BenchSuite && !c.Usable {
+		if c.Suite == ktls.AESGCM.Suite() && !c.Usable {
 			why = c.Reason
 		}
 	}
 	if why != "" {
 		return nil, fmt.Errorf("kernel TLS with %s: not measured: %s", cmp.Or(picked.Driver, "AES-GCM"), why)
 	}
-	all, err := b.tester.Measure(context.Background(), "kernel", picked.Driver, picked.Hardware)
+	all, err := b.tester.Measure(context.Background(), selftest.Kernel, picked.Driver, picked.Hardware)
 	if err != nil {
 		return nil, fmt.Errorf("kernel TLS with %s: not measured: %w", picked.Driver, err)
 	}
@@ -124,7 +121,7 @@ func (t *Tester) MeasureOther(ctx context.Context, p *priority.Lock, hardware bo
 	if err := t.objection(ctx, verdicts, t.Verdicts(ctx), raised.Driver); err != nil {
 		return nil, err
 	}
-	return t.Measure(ctx, "kernel", raised.Driver, hardware)
+	return t.Measure(ctx, selftest.Kernel, raised.Driver, hardware)
 }
 
 // Fastest returns the best and the second best of the measurements with the most streams. The best

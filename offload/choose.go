@@ -2,7 +2,6 @@ package offload
 
 import (
 	"crypto/fips140"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,12 +10,6 @@ import (
 	"uringhttpd/config"
 	"uringhttpd/ktls"
 	"uringhttpd/platform"
-)
-
-const (
-	suiteGCM    = tls.TLS_AES_128_GCM_SHA256
-	suiteGCM256 = tls.TLS_AES_256_GCM_SHA384
-	suiteChaCha = tls.TLS_CHACHA20_POLY1305_SHA256
 )
 
 // preferredCipher returns the cipher that the server prefers, and the reason. offload reports
@@ -34,13 +27,13 @@ func preferredCipher(cfg *config.Config, report *platform.Report, offload bool) 
 	}
 	if best, _, ok := fastestSpeeds(cfg, report); ok && Undecided(cfg, report) {
 		c, why = ktls.AESGCM, fmt.Sprintf("it is the fastest here, with %.0f MiB/s", best.MiBPerSecond)
-		if best.Suite == suiteChaCha {
+		if best.Suite == ktls.ChaCha20Poly1305.Suite() {
 			c = ktls.ChaCha20Poly1305
 		}
 		return c, why
 	}
-	gcm, chacha := report.Takes(suiteGCM), report.Takes(suiteChaCha)
-	engine, picked := report.Picked(suiteGCM)
+	gcm, chacha := report.Takes(ktls.AESGCM.Suite()), report.Takes(ktls.ChaCha20Poly1305.Suite())
+	engine, picked := report.Picked(ktls.AESGCM.Suite())
 	switch {
 	case gcm && picked && engine.Engine():
 		return ktls.AESGCM, "the kernel has an asynchronous engine for it"
@@ -75,7 +68,7 @@ func fastestSpeeds(cfg *config.Config, report *platform.Report) (inKernel, inUse
 		if s.Kernel {
 			best = &inKernel
 		}
-		if cfg.TLS.Cipher == config.CipherAESGCM && s.Suite == suiteChaCha || s.Kernel && !report.Takes(s.Suite) {
+		if cfg.TLS.Cipher == config.CipherAESGCM && s.Suite == ktls.ChaCha20Poly1305.Suite() || s.Kernel && !report.Takes(s.Suite) {
 			continue
 		}
 		if best.MiBPerSecond == 0 || s.Better(*best) {
@@ -87,13 +80,13 @@ func fastestSpeeds(cfg *config.Config, report *platform.Report) (inKernel, inUse
 
 // unused reports whether the kernel computes AES-GCM without the AES instructions of the processor.
 func unused(report *platform.Report) bool {
-	a, picked := report.Picked(suiteGCM)
-	return report.Takes(suiteGCM) && report.AESInstructions && picked && a.Plain()
+	a, picked := report.Picked(ktls.AESGCM.Suite())
+	return report.Takes(ktls.AESGCM.Suite()) && report.AESInstructions && picked && a.Plain()
 }
 
 // accelerated reports whether the kernel's ChaCha20-Poly1305 uses vector registers.
 func accelerated(report *platform.Report) bool {
-	a, picked := report.Picked(suiteChaCha)
+	a, picked := report.Picked(ktls.ChaCha20Poly1305.Suite())
 	return picked && !a.PlainChaCha20()
 }
 
@@ -103,7 +96,7 @@ func slow(report *platform.Report) string {
 	if !unused(report) {
 		return ""
 	}
-	a, _ := report.Picked(suiteGCM)
+	a, _ := report.Picked(ktls.AESGCM.Suite())
 	return fmt.Sprintf("the kernel computes AES-GCM without the processor's AES instructions, by %s: %s", a.Driver, report.Acceleration())
 }
 
@@ -167,9 +160,9 @@ func quarantined(report *platform.Report) string {
 // missing returns an error if kernel TLS does not accept the cipher of the configuration, and nil
 // otherwise.
 func missing(cfg *config.Config, report *platform.Report) error {
-	suite := map[config.Cipher]uint16{config.CipherAESGCM: suiteGCM, config.CipherChaCha20: suiteChaCha}[cfg.TLS.Cipher]
+	cipher := map[config.Cipher]ktls.Cipher{config.CipherAESGCM: ktls.AESGCM, config.CipherChaCha20: ktls.ChaCha20Poly1305}[cfg.TLS.Cipher]
 	for _, c := range report.Ciphers {
-		if c.Suite == suite && !c.Usable {
+		if c.Suite == cipher.Suite() && !c.Usable {
 			return fmt.Errorf("tls.kernel is require, and it does not take tls.cipher %s: %s; %s", cfg.TLS.Cipher, c.Reason, c.Remedy)
 		}
 	}

@@ -13,6 +13,12 @@ import (
 	"uringhttpd/platform/cryptoapi"
 )
 
+// The suites that these tests use most.
+const (
+	suiteGCM    = tls.TLS_AES_128_GCM_SHA256
+	suiteChaCha = tls.TLS_CHACHA20_POLY1305_SHA256
+)
+
 // report of a kernel that takes what it has a driver for.
 func report(aes bool, all ...cryptoapi.Algorithm) *platform.Report {
 	yes := platform.Feature{Usable: true}

@@ -3,7 +3,6 @@ package offload
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"uringhttpd/config"
+	"uringhttpd/ktls"
 	"uringhttpd/offload/priority"
 	"uringhttpd/offload/selftest"
 	"uringhttpd/offload/statefile"
@@ -134,7 +134,7 @@ var errDefective = errors.New("kernel TLS is not used with it")
 // selected driver of gcm(aes).
 func defective(report *platform.Report) error {
 	for _, c := range report.Ciphers {
-		if c.Suite == BenchSuite && c.Defective {
+		if c.Suite == ktls.AESGCM.Suite() && c.Defective {
 			return fmt.Errorf("%w: %s", errDefective, c.Reason)
 		}
 	}
@@ -149,11 +149,11 @@ func worse(before, after platform.Verdicts) error {
 		return fmt.Errorf("%w: %w", errWrong, err)
 	}
 	right := 0
-	for _, suite := range []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384} {
-		verdict, was := before[suite]
-		_, is := after[suite]
+	for _, suite := range ktls.AESGCM.Suites() {
+		verdict, was := before[suite.ID]
+		_, is := after[suite.ID]
 		if was && verdict.Err == nil && !is {
-			return fmt.Errorf("%w with %s", errUntested, tls.CipherSuiteName(suite))
+			return fmt.Errorf("%w with %s", errUntested, suite.Name())
 		}
 		if is {
 			right++
@@ -170,7 +170,11 @@ var errWrong = errors.New("what it encrypts is wrong, or does not come")
 
 // wrongAES returns the errors of the tests of gcm(aes).
 func wrongAES(v platform.Verdicts) error {
-	return errors.Join(v[tls.TLS_AES_128_GCM_SHA256].Err, v[tls.TLS_AES_256_GCM_SHA384].Err)
+	var all []error
+	for _, suite := range ktls.AESGCM.Suites() {
+		all = append(all, v[suite.ID].Err)
+	}
+	return errors.Join(all...)
 }
 
 // refused logs that the kernel's choice is kept, why, and the remedy.
@@ -185,7 +189,7 @@ func refused(want config.Prefer, why error, log *slog.Logger) {
 // NotPreferred says why the driver that the configuration prefers is not selected; "" if it is, or
 // the configuration prefers none.
 func NotPreferred(want config.Prefer, r *platform.Report) string {
-	a, ok := r.Picked(tls.TLS_AES_128_GCM_SHA256)
+	a, ok := r.Picked(ktls.AESGCM.Suite())
 	hardware := want == config.PreferHardware
 	if want == config.PreferKeep || want == config.PreferAuto || ok && a.Hardware == hardware {
 		return ""
@@ -225,7 +229,7 @@ func (t *Tester) measuredFaster(ctx context.Context, path string, p *priority.Lo
 	if err != nil {
 		return false, err
 	}
-	picked, _ := r.Picked(BenchSuite)
+	picked, _ := r.Picked(ktls.AESGCM.Suite())
 	switch {
 	case !r.Netlink.Usable:
 		return false, fmt.Errorf("%s; %s", r.Netlink.Reason, r.Netlink.Remedy)
@@ -248,7 +252,7 @@ func (t *Tester) measuredFaster(ctx context.Context, path string, p *priority.Lo
 	if !platform.HasNetAdmin() { // the result could not be used
 		return false, cryptoapi.ErrNotAllowed
 	}
-	first, err := t.Measure(ctx, "kernel", picked.Driver, picked.Hardware)
+	first, err := t.Measure(ctx, selftest.Kernel, picked.Driver, picked.Hardware)
 	if err != nil {
 		return false, fmt.Errorf("kernel TLS with %s: not measured: %w", picked.Driver, err)
 	}

@@ -121,11 +121,11 @@ func TestWorse(t *testing.T) {
 
 // TestDefective: a driver with which the kernel has a defect is not preferred, and says why.
 func TestDefective(t *testing.T) {
-	ok := &platform.Report{Ciphers: []platform.Cipher{{Suite: BenchSuite, Feature: platform.Feature{Usable: true}}, {Suite: suiteChaCha, Defective: true}}}
+	ok := &platform.Report{Ciphers: []platform.Cipher{{Suite: suiteGCM, Feature: platform.Feature{Usable: true}}, {Suite: suiteChaCha, Defective: true}}}
 	if err := defective(ok); err != nil {
 		t.Errorf("a sound driver: %v", err)
 	}
-	bad := &platform.Report{Ciphers: []platform.Cipher{{Suite: BenchSuite, Defective: true, Feature: platform.Feature{Reason: "Linux has a defect"}}}}
+	bad := &platform.Report{Ciphers: []platform.Cipher{{Suite: suiteGCM, Defective: true, Feature: platform.Feature{Reason: "Linux has a defect"}}}}
 	err := defective(bad)
 	if !errors.Is(err, errDefective) || errors.Is(err, errWrong) || !strings.Contains(err.Error(), "Linux has a defect") {
 		t.Errorf("a defect: %v", err)

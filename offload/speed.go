@@ -31,8 +31,8 @@ type speedNote struct {
 // newSpeedNote returns the conditions on this machine, without speeds.
 func newSpeedNote(program string, report *platform.Report) *speedNote {
 	n := &speedNote{Kernel: report.Kernel + " " + report.Build, Program: program, CPUs: runtime.NumCPU()}
-	for _, suite := range selftest.Suites {
-		a, _ := report.Picked(suite)
+	for _, suite := range ktls.Suites() {
+		a, _ := report.Picked(suite.ID)
 		n.Drivers = append(n.Drivers, a.Driver)
 	}
 	return n
@@ -45,9 +45,9 @@ func (n *speedNote) remembered(path string) ([]platform.Speed, bool) {
 		return nil, false
 	}
 	for i := range m.Speeds {
-		for _, suite := range selftest.Suites {
-			if tls.CipherSuiteName(suite) == m.Speeds[i].Cipher {
-				m.Speeds[i].Suite = suite
+		for _, suite := range ktls.Suites() {
+			if suite.Name() == m.Speeds[i].Cipher {
+				m.Speeds[i].Suite = suite.ID
 			}
 		}
 	}
@@ -60,12 +60,12 @@ func complete(speeds []platform.Speed, report *platform.Report) bool {
 	has := func(kernel bool, suite uint16) bool {
 		return slices.ContainsFunc(speeds, func(s platform.Speed) bool { return s.Kernel == kernel && s.Suite == suite })
 	}
-	for _, suite := range []uint16{BenchSuite, tls.TLS_CHACHA20_POLY1305_SHA256} {
-		if report.Takes(suite) && !has(true, suite) {
+	for _, c := range []ktls.Cipher{ktls.AESGCM, ktls.ChaCha20Poly1305} {
+		if report.Takes(c.Suite()) && !has(true, c.Suite()) {
 			return false
 		}
 	}
-	return has(false, BenchSuite)
+	return has(false, ktls.AESGCM.Suite())
 }
 
 // Speeds returns the speeds of kernel TLS with each of its ciphers and of user space with AES-GCM:
@@ -96,25 +96,25 @@ func (t *Tester) Speeds(ctx context.Context, keep bool, report *platform.Report,
 func (n *speedNote) measure(ctx context.Context, t *Tester, report *platform.Report) error {
 	for _, m := range []struct {
 		where  string
-		suite  uint16
 		cipher ktls.Cipher
 	}{
-		{"kernel", BenchSuite, ktls.AESGCM},
-		{"kernel", tls.TLS_CHACHA20_POLY1305_SHA256, ktls.ChaCha20Poly1305},
-		{"user space", BenchSuite, ktls.AESGCM},
+		{selftest.Kernel, ktls.AESGCM},
+		{selftest.Kernel, ktls.ChaCha20Poly1305},
+		{selftest.UserSpace, ktls.AESGCM},
 	} {
-		if m.where == "kernel" && !report.Takes(m.suite) {
+		suite := m.cipher.Suite()
+		if m.where == selftest.Kernel && !report.Takes(suite) {
 			continue
 		}
 		all, err := t.Measure(ctx, m.where, "", false, "-brief", "-cipher", m.cipher.String())
 		if err == nil && len(all) == 0 {
-			err = errors.New("it said nothing")
+			err = errors.New("the child reported no measurement")
 		}
 		if err != nil {
 			return fmt.Errorf("%s with %s: %w", m.where, m.cipher, err)
 		}
 		s := all[len(all)-1].Speed()
-		s.Suite, s.Cipher = m.suite, tls.CipherSuiteName(m.suite)
+		s.Suite, s.Cipher = suite, tls.CipherSuiteName(suite)
 		n.Speeds = append(n.Speeds, s)
 	}
 	return nil

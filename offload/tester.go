@@ -3,7 +3,6 @@ package offload
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"uringhttpd/ktls"
 	"uringhttpd/offload/selftest"
 	"uringhttpd/platform"
 	"uringhttpd/platform/cryptoapi"
@@ -54,14 +54,14 @@ func (t *Tester) Probe(ctx context.Context, verdicts platform.Verdicts) (*platfo
 	return platform.Probe(ctx, t.rings, verdicts, t.Fixes)
 }
 
-// Verdicts tests all suites of selftest.Suites. A driver that was not tested, though it may keep
+// Verdicts tests all suites of ktls.Suites. A driver that was not tested, though it may keep
 // whoever uses it waiting, gets a verdict that it is wrong.
 func (t *Tester) Verdicts(ctx context.Context) platform.Verdicts {
 	verdicts, err := t.test(ctx)
 	if err != nil && cryptoapi.MayWait() {
 		verdicts = platform.Verdicts{}
-		for _, suite := range selftest.Suites {
-			verdicts[suite] = platform.Verdict{Err: fmt.Errorf("%w: %w", errUntested, err)}
+		for _, suite := range ktls.Suites() {
+			verdicts[suite.ID] = platform.Verdict{Err: fmt.Errorf("%w: %w", errUntested, err)}
 		}
 	}
 	return verdicts
@@ -94,24 +94,24 @@ func readVerdicts(output string, ended error) (platform.Verdicts, error) {
 		}
 	}
 	verdicts := platform.Verdicts{}
-	known := 0
-	for _, suite := range selftest.Suites {
-		r, ok := results[tls.CipherSuiteName(suite)]
+	suites, known := ktls.Suites(), 0
+	for _, suite := range suites {
+		r, ok := results[suite.Name()]
 		switch {
 		case !ok && errors.Is(ended, platform.ErrTimeout):
-			verdicts[suite] = platform.Verdict{Err: ended}
+			verdicts[suite.ID] = platform.Verdict{Err: ended}
 		case !ok:
 			continue
 		case r.Outcome == selftest.Right:
-			verdicts[suite] = platform.Verdict{Driver: r.Driver}
+			verdicts[suite.ID] = platform.Verdict{Driver: r.Driver}
 		case r.Outcome == selftest.Wrong:
-			verdicts[suite] = platform.Verdict{Err: errors.New(r.Reason)}
+			verdicts[suite.ID] = platform.Verdict{Err: errors.New(r.Reason)}
 		case r.Outcome != selftest.NotTaken && r.Outcome != selftest.Untested:
 			continue
 		}
 		known++
 	}
-	if known < len(selftest.Suites) {
+	if known < len(suites) {
 		return verdicts, fmt.Errorf("selftest: %w: %q", cmp.Or(ended, errors.New("not all results came")), output)
 	}
 	return verdicts, nil

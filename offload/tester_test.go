@@ -1,10 +1,10 @@
 package offload
 
 import (
-	"crypto/tls"
 	"errors"
 	"strings"
 	"testing"
+	"uringhttpd/ktls"
 	"uringhttpd/offload/selftest"
 	"uringhttpd/platform"
 )
@@ -41,8 +41,8 @@ func TestReadVerdicts(t *testing.T) {
 	} {
 		verdicts, err := readVerdicts(tt.said, tt.ended)
 		got := ""
-		for _, suite := range selftest.Suites {
-			v, ok := verdicts[suite]
+		for _, suite := range ktls.Suites() {
+			v, ok := verdicts[suite.ID]
 			switch {
 			case !ok:
 				got += "none, "
@@ -61,8 +61,8 @@ func TestReadVerdicts(t *testing.T) {
 // TestUntestedIsNoVerdict: a suite that must not be tested is neither right nor wrong.
 func TestUntestedIsNoVerdict(t *testing.T) {
 	var out strings.Builder
-	for _, suite := range selftest.Suites {
-		selftest.WriteJSON(&out)(selftest.Result{Cipher: tls.CipherSuiteName(suite), Outcome: selftest.Untested, Reason: "it corrupts memory"})
+	for _, suite := range ktls.Suites() {
+		selftest.WriteJSON(&out)(selftest.Result{Cipher: suite.Name(), Outcome: selftest.Untested, Reason: "it corrupts memory"})
 	}
 	verdicts, err := readVerdicts(out.String(), errors.New("status 1"))
 	if err != nil || wrongAES(verdicts) != nil || !errors.Is(worse(verdicts, verdicts), errUntested) {

@@ -3,7 +3,6 @@ package platform
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -131,7 +130,7 @@ func (r *Report) Takes(suite uint16) bool {
 // may still provide a driver.
 func (r *Report) Picked(suite uint16) (cryptoapi.Algorithm, bool) {
 	list := r.GCM
-	if suite == tls.TLS_CHACHA20_POLY1305_SHA256 {
+	if s, _ := ktls.SuiteOf(suite); s.Cipher == ktls.ChaCha20Poly1305 {
 		list = r.ChaCha20
 	}
 	if len(list) == 0 || !list[0].Selectable() {
