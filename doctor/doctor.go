@@ -81,7 +81,7 @@ func Run(t *offload.Tester, o Options, stdout, stderr io.Writer) Status {
 		a := t.KnownAnswers(ctx, o.Driver, report)
 		r.Driver = &a
 		if a.Asked && !a.Right && r.Status != Unusable {
-			r.Status, r.Verdict = Degraded, fmt.Sprintf("%s; %s is wrong", r.Verdict, o.Driver)
+			r.Status, r.Verdict = Degraded, fmt.Sprintf("%s; the known-answer test of %s failed", r.Verdict, o.Driver)
 		}
 	}
 	r.Sources = report.Sources()
@@ -101,7 +101,7 @@ func (r *Report) judge(ctx context.Context, t *offload.Tester, c *configuration,
 		r.Speeds = t.Speeds(ctx, false, r.Report, slog.New(slog.DiscardHandler))
 	}
 	choice, err := offload.Choose(c.Config, r.Report)
-	switch r.Verdict = choice.Reason; {
+	switch r.Verdict = choice.String(); {
 	case c.err != nil:
 		fmt.Fprintln(stderr, c.err)
 		r.Status, r.Verdict = Unusable, "the configuration is wrong: "+strings.ReplaceAll(c.err.Error(), "\n", ". ")

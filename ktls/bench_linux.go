@@ -84,7 +84,7 @@ func newBenchStream(ctx context.Context, cipherSuite uint16, kernel bool) (*benc
 	s := &benchStream{record: maxPlain + k.overhead()}
 	s.room = sync.NewCond(&s.mu)
 	if s.in, s.out, err = loopback(ctx); err != nil {
-		return nil, fmt.Errorf("ktls: a connection to itself, to measure: %w", err)
+		return nil, fmt.Errorf("ktls: could not connect over the loopback interface: %w", err)
 	}
 	if !kernel {
 		aead, err := newGCM(k.key)

@@ -103,7 +103,7 @@ func (k *txKeys) countRecords(flight []byte) (uint64, error) {
 	for len(flight) > 0 {
 		var record []byte
 		if record, flight = cutRecord(flight); record == nil {
-			return 0, errors.New("ktls: the handshake's last record is not whole")
+			return 0, errors.New("ktls: the last record of the handshake is incomplete")
 		}
 		if record[0] != recordApplicationData {
 			continue // ServerHello, or a change_cipher_spec, which has no meaning in TLS 1.3

@@ -64,7 +64,7 @@ func selfTest(ctx context.Context, cipherSuite uint16, encrypted func(k *txKeys,
 	}
 	in, out, err := loopback(ctx)
 	if err != nil {
-		return fmt.Errorf("ktls: a connection to itself, for a test: %w (%w)", err, errors.ErrUnsupported)
+		return fmt.Errorf("ktls: could not connect over the loopback interface: %w (%w)", err, errors.ErrUnsupported)
 	}
 	defer in.Close()
 	defer out.Close()
@@ -96,13 +96,13 @@ func selfTest(ctx context.Context, cipherSuite uint16, encrypted func(k *txKeys,
 	stream := make([]byte, length)
 	n, err := io.ReadFull(in, stream)
 	if err = errors.Join(<-sent, err); err != nil {
-		return fmt.Errorf("ktls: %d of %d encrypted bytes came: %w", n, length, err)
+		return fmt.Errorf("ktls: %d of %d encrypted bytes arrived: %w", n, length, err)
 	}
 	var got []byte
 	for len(stream) > 0 {
 		var record []byte
 		if record, stream = cutRecord(stream); record == nil {
-			return errors.New("ktls: what the kernel sends is no whole record")
+			return errors.New("ktls: the kernel sent an incomplete record")
 		}
 		m, ok := k.message(k.seq, record)
 		if !ok || m.Type != recordApplicationData {
@@ -112,7 +112,7 @@ func selfTest(ctx context.Context, cipherSuite uint16, encrypted func(k *txKeys,
 		got = append(got, m.Payload...)
 	}
 	if !bytes.Equal(got, want) {
-		return errors.New("ktls: what was encrypted is not what was sent")
+		return errors.New("ktls: the decrypted data differs from the data sent")
 	}
 	return nil
 }

@@ -338,13 +338,13 @@ func (s *Session) Offload(k Kernel) (*Meter, error) {
 	if s.keys == nil {
 		state := s.State()
 		if state.DidResume {
-			return nil, fmt.Errorf("ktls: a resumed session of %s is not handed to the kernel: %w", tls.VersionName(state.Version), errors.ErrUnsupported)
+			return nil, fmt.Errorf("ktls: a resumed session of %s cannot be offloaded: %w", tls.VersionName(state.Version), errors.ErrUnsupported)
 		}
-		return nil, fmt.Errorf("ktls: %s with %s is not handed to the kernel: %w", tls.VersionName(state.Version),
+		return nil, fmt.Errorf("ktls: %s with %s cannot be offloaded: %w", tls.VersionName(state.Version),
 			tls.CipherSuiteName(state.CipherSuite), errors.ErrUnsupported)
 	}
 	if len(s.wire.out) > 0 || s.wire.written {
-		return nil, fmt.Errorf("ktls: sealed records are waiting or were made since the handshake: %w", errors.ErrUnsupported)
+		return nil, fmt.Errorf("ktls: records were sealed in user space after the handshake, or wait in Output: %w", errors.ErrUnsupported)
 	}
 	if err := s.keys.handOver(k); err != nil {
 		return nil, err

@@ -22,7 +22,7 @@ const afalgTime = 10 * time.Second
 func (t *Tester) KnownAnswers(ctx context.Context, driver string, report *platform.Report, options ...string) cryptoapi.DriverAnswer {
 	a := cryptoapi.DriverAnswer{Driver: driver}
 	if !slices.ContainsFunc(report.GCM, func(a cryptoapi.Algorithm) bool { return a.Driver == driver }) {
-		a.Reason = "the kernel has no such driver of gcm(aes); the names are those above"
+		a.Reason = "the kernel has no driver of gcm(aes) with this name. The report lists the names"
 		return a
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
@@ -95,7 +95,7 @@ func (t *Tester) askAll(ctx context.Context, report *platform.Report, drivers []
 	var all []cryptoapi.DriverAnswer
 	for _, driver := range drivers {
 		if ctx.Err() != nil { // an earlier driver did not answer
-			all = append(all, cryptoapi.DriverAnswer{Driver: driver, Reason: "no time was left"})
+			all = append(all, cryptoapi.DriverAnswer{Driver: driver, Reason: "earlier drivers used up the time"})
 			continue
 		}
 		all = append(all, t.KnownAnswers(ctx, driver, report, "-brief"))

@@ -42,7 +42,7 @@ func NewBenchmark(t *Tester) *Benchmark {
 func (b *Benchmark) Close(stderr io.Writer) {
 	if b.preference != nil {
 		if err := b.preference.Release(); err != nil {
-			fmt.Fprintln(stderr, "the kernel goes on to prefer another driver of gcm(aes):", err)
+			fmt.Fprintln(stderr, "could not restore the priority of the driver of gcm(aes):", err)
 		}
 	}
 	signal.Stop(b.signals)
@@ -115,7 +115,7 @@ func (t *Tester) MeasureOther(ctx context.Context, p *priority.Lock, hardware bo
 		return nil, err
 	}
 	if raised == nil {
-		return nil, errors.New("it is the one that was measured")
+		return nil, errors.New("it is the driver that was measured first")
 	}
 	defer func() { err = errors.Join(err, p.Revert()) }()
 	if err := t.objection(ctx, verdicts, t.Verdicts(ctx), raised.Driver); err != nil {
@@ -144,7 +144,7 @@ func Fastest(all []selftest.Measurement) (winner, second selftest.Measurement) {
 func BenchText(all []selftest.Measurement) string {
 	var b strings.Builder
 	for _, m := range all {
-		fmt.Fprintf(&b, "bench: %s, %d at a time: %.1f MiB/s, %.2f s of processor time per GiB\n", m.Name(), m.Streams, m.MiBPerSecond, m.SecondsPerGiB)
+		fmt.Fprintf(&b, "bench: %s, %d connections: %.1f MiB/s, %.2f s of processor time per GiB\n", m.Name(), m.Streams, m.MiBPerSecond, m.SecondsPerGiB)
 	}
 	if winner, second := Fastest(all); second.Streams > 0 {
 		fmt.Fprintf(&b, "bench: the fastest is %s: %.2f times the throughput of %s, at %.2f times its processor time\n",

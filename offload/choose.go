@@ -4,6 +4,7 @@ import (
 	"crypto/fips140"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -21,12 +22,12 @@ func preferredCipher(cfg *config.Config, report *platform.Report, offload bool) 
 	case cfg.TLS.Cipher == config.CipherChaCha20:
 		return ktls.ChaCha20Poly1305, "tls.cipher is chacha20"
 	case fips140.Enabled():
-		return ktls.AESGCM, "FIPS 140-3 mode has no other"
+		return ktls.AESGCM, "FIPS 140-3 mode allows no other cipher"
 	case !offload:
 		return ktls.AnyCipher, "" // crypto/tls encrypts, and knows its own fastest cipher
 	}
 	if best, _, ok := fastestSpeeds(cfg, report); ok && Undecided(cfg, report) {
-		c, why = ktls.AESGCM, fmt.Sprintf("it is the fastest here, with %.0f MiB/s", best.MiBPerSecond)
+		c, why = ktls.AESGCM, fmt.Sprintf("it was measured to be the fastest, with %.0f MiB/s", best.MiBPerSecond)
 		if best.Suite == ktls.ChaCha20Poly1305.Suite() {
 			c = ktls.ChaCha20Poly1305
 		}
@@ -38,17 +39,17 @@ func preferredCipher(cfg *config.Config, report *platform.Report, offload bool) 
 	case gcm && picked && engine.Engine():
 		return ktls.AESGCM, "the kernel has an asynchronous engine for it"
 	case gcm && chacha && unused(report) && accelerated(report):
-		return ktls.ChaCha20Poly1305, "the kernel computes the other without the processor's AES instructions"
+		return ktls.ChaCha20Poly1305, "the kernel would compute AES-GCM without the processor's AES instructions"
 	case gcm && unused(report):
-		return ktls.AESGCM, "the kernel has nothing faster, and does not use the processor's AES instructions"
+		return ktls.AESGCM, "the kernel has no faster cipher, although it does not use the processor's AES instructions"
 	case gcm && report.AESInstructions:
 		return ktls.AESGCM, "the processor has AES instructions"
 	case gcm && !chacha:
-		return ktls.AESGCM, "the kernel takes no other"
+		return ktls.AESGCM, "the kernel supports no other cipher"
 	case chacha && !gcm:
-		return ktls.ChaCha20Poly1305, "the kernel takes no other"
+		return ktls.ChaCha20Poly1305, "the kernel supports no other cipher"
 	}
-	return ktls.ChaCha20Poly1305, "there is neither an engine nor an AES instruction for the other"
+	return ktls.ChaCha20Poly1305, "neither an engine nor AES instructions would compute AES-GCM"
 }
 
 // Undecided reports whether a measurement (platform.Report.Speeds) must decide between kernel TLS
@@ -97,13 +98,13 @@ func slow(report *platform.Report) string {
 		return ""
 	}
 	a, _ := report.Picked(ktls.AESGCM.Suite())
-	return fmt.Sprintf("the kernel computes AES-GCM without the processor's AES instructions, by %s: %s", a.Driver, report.Acceleration())
+	return fmt.Sprintf("the kernel computes AES-GCM without the processor's AES instructions, with the driver %s: %s", a.Driver, report.Acceleration())
 }
 
-// encryptors returns the drivers of the suites that kernel TLS accepts. A driver that /proc/crypto
+// driversOf returns the drivers of the suites that kernel TLS accepts. A driver that /proc/crypto
 // does not show counts as asynchronous: a send that leaves the loop without need costs little, but
 // a send that waits in the loop delays all connections.
-func encryptors(report *platform.Report) []Driver {
+func driversOf(report *platform.Report) []Driver {
 	var all []Driver
 	for _, c := range report.Ciphers {
 		if !c.Usable {
@@ -121,7 +122,7 @@ func encryptors(report *platform.Report) []Driver {
 // Results returns the outcome for each suite of a report that was made after a self-test.
 func Results(report *platform.Report) []TestResult {
 	var all []TestResult
-	right := encryptors(report)
+	right := driversOf(report)
 	for _, c := range report.Ciphers {
 		if i := slices.IndexFunc(right, func(e Driver) bool { return e.Suite == c.Suite }); i >= 0 {
 			all = append(all, TestResult{Driver: right[i]})
@@ -163,7 +164,7 @@ func missing(cfg *config.Config, report *platform.Report) error {
 	cipher := map[config.Cipher]ktls.Cipher{config.CipherAESGCM: ktls.AESGCM, config.CipherChaCha20: ktls.ChaCha20Poly1305}[cfg.TLS.Cipher]
 	for _, c := range report.Ciphers {
 		if c.Suite == cipher.Suite() && !c.Usable {
-			return fmt.Errorf("tls.kernel is require, and it does not take tls.cipher %s: %s; %s", cfg.TLS.Cipher, c.Reason, c.Remedy)
+			return fmt.Errorf("tls.kernel is require, but kernel TLS does not support tls.cipher %s: %s; %s", cfg.TLS.Cipher, c.Reason, c.Remedy)
 		}
 	}
 	return nil
@@ -174,9 +175,59 @@ type Choice struct {
 	Offload bool        // use kernel TLS
 	By      []Driver    // cipher drivers of kernel TLS, by cipher suite
 	Prefer  ktls.Cipher // preferred cipher
-	Reason  string      // one line, for a person
 	Refused []string    // drivers whose self-test failed
 	Warning string      // one line about drivers that are not trusted, or slow; "" if there is none
+
+	plain        bool   // no listener has TLS
+	notOffloaded string // why kernel TLS is not used; "" if it is
+	preferredBy  string // why Prefer is preferred; "" for ktls.AnyCipher
+	sources      string // of the report; "" if kernel TLS is switched off
+}
+
+// String returns the choice and its reasons in one line, for a person.
+func (c Choice) String() string {
+	if c.plain {
+		return "no listener has TLS"
+	}
+	text := "kernel TLS is used, with " + Names(c.By)
+	if !c.Offload {
+		text = "kernel TLS is not used: " + c.notOffloaded
+	}
+	if c.preferredBy != "" {
+		text += fmt.Sprintf("; %v is preferred: %s", c.Prefer, c.preferredBy)
+	}
+	if c.sources != "" {
+		text += "; known from " + c.sources
+	}
+	return text
+}
+
+// Log logs the choice, and its warning.
+func (c Choice) Log(log *slog.Logger) {
+	var args []any
+	add := func(key, value string) {
+		if value != "" {
+			args = append(args, key, value)
+		}
+	}
+	message := "kernel TLS is not used"
+	switch {
+	case c.plain:
+		message = "no listener has TLS"
+	case c.Offload:
+		message = "kernel TLS is used"
+		add("drivers", Names(c.By))
+	}
+	add("reason", c.notOffloaded)
+	if c.preferredBy != "" {
+		add("preferred_cipher", c.Prefer.String())
+		add("preferred_because", c.preferredBy)
+	}
+	add("sources", c.sources)
+	log.Info(message, args...)
+	if c.Warning != "" {
+		log.Warn("kernel TLS is limited", "reason", c.Warning)
+	}
 }
 
 // Choose decides by the configuration and the report on the machine. The error names the missing
@@ -186,12 +237,8 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 	if f := report.IOURing; !f.Usable {
 		return Choice{}, fmt.Errorf("io_uring cannot be used: %s; %s", f.Reason, f.Remedy)
 	}
-	withTLS := false
-	for _, l := range cfg.Listen {
-		withTLS = withTLS || l.TLS
-	}
-	if !withTLS {
-		return Choice{Reason: "no listener has TLS"}, nil
+	if !slices.ContainsFunc(cfg.Listen, func(l config.Listen) bool { return l.TLS }) {
+		return Choice{plain: true}, nil
 	}
 	var c Choice
 	distrusted := quarantined(report)
@@ -199,21 +246,20 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 	switch {
 	case cfg.TLS.Kernel == config.KernelOff:
 		distrusted = ""
-		c.Reason = "kernel TLS is not used: tls.kernel is off"
+		c.notOffloaded = "tls.kernel is off"
 	case cfg.TLS.Kernel == config.KernelRequire && distrusted != "":
-		return Choice{}, fmt.Errorf("tls.kernel is require, and %s", distrusted)
+		return Choice{}, fmt.Errorf("tls.kernel is require, but %s", distrusted)
 	case f.Usable && slower(cfg, report) != "":
-		c.Reason = "kernel TLS is not used: " + slower(cfg, report)
+		c.notOffloaded = slower(cfg, report)
 	case f.Usable:
-		c = Choice{Offload: true, By: encryptors(report)}
-		c.Reason = "kernel TLS is used, with " + Names(c.By)
+		c.Offload, c.By = true, driversOf(report)
 		if err := missing(cfg, report); err != nil && cfg.TLS.Kernel == config.KernelRequire {
 			return Choice{}, err
 		}
 	case cfg.TLS.Kernel == config.KernelRequire:
-		return Choice{}, fmt.Errorf("kernel TLS cannot be used, and tls.kernel is require: %s; %s", f.Reason, f.Remedy)
+		return Choice{}, fmt.Errorf("tls.kernel is require, but kernel TLS cannot be used: %s; %s", f.Reason, f.Remedy)
 	default:
-		c.Reason = fmt.Sprintf("kernel TLS is not used: %s; %s", f.Reason, f.Remedy)
+		c.notOffloaded = f.Reason + "; " + f.Remedy
 	}
 	warnings := []string{distrusted}
 	if cfg.TLS.Kernel != config.KernelOff && f.Usable && cfg.TLS.Cipher != config.CipherChaCha20 {
@@ -225,12 +271,9 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 			c.Refused = append(c.Refused, e.Name)
 		}
 	}
-	var why string
-	if c.Prefer, why = preferredCipher(cfg, report, c.Offload); c.Prefer != ktls.AnyCipher {
-		c.Reason += fmt.Sprintf("; %v is preferred: %s", c.Prefer, why)
-	}
+	c.Prefer, c.preferredBy = preferredCipher(cfg, report, c.Offload)
 	if cfg.TLS.Kernel != config.KernelOff {
-		c.Reason += "; known from " + report.Sources()
+		c.sources = report.Sources()
 	}
 	return c, nil
 }
@@ -246,7 +289,7 @@ func slower(cfg *config.Config, report *platform.Report) string {
 	if !ok || !Undecided(cfg, report) || inUser.MiBPerSecond < clearly*inKernel.MiBPerSecond {
 		return ""
 	}
-	return fmt.Sprintf("it is slower than user space here, with %.0f against %.0f MiB/s", inKernel.MiBPerSecond, inUser.MiBPerSecond)
+	return fmt.Sprintf("it is slower than user space on this machine, with %.0f against %.0f MiB/s", inKernel.MiBPerSecond, inUser.MiBPerSecond)
 }
 
 // joined joins the texts that are not empty, on one line.

@@ -2,6 +2,7 @@ package offload
 
 import (
 	"crypto/tls"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -62,11 +63,11 @@ func TestChoose(t *testing.T) {
 		err    bool
 	}{
 		{"an engine", "auto", "auto", report(false, engine, chacha), ktls.AESGCM, []uint16{suiteGCM, suiteChaCha}, true, "AES-GCM is preferred: the kernel has an asynchronous engine", false},
-		{"other threads", "auto", "auto", report(false, threads, chacha), ktls.ChaCha20Poly1305, []uint16{suiteGCM, suiteChaCha}, true, "cryptd(ghash-ce-sync)) (asynchronous), rfc7539(chacha20,poly1305) by neon (synchronous); ChaCha20-Poly1305 is preferred: there is neither", false},
+		{"other threads", "auto", "auto", report(false, threads, chacha), ktls.ChaCha20Poly1305, []uint16{suiteGCM, suiteChaCha}, true, "cryptd(ghash-ce-sync)) (asynchronous), rfc7539(chacha20,poly1305) by neon (synchronous); ChaCha20-Poly1305 is preferred: neither an engine", false},
 		{"AES instructions", "auto", "auto", report(true, gcm, chacha), ktls.AESGCM, []uint16{suiteGCM, suiteChaCha}, false, "gcm(aes) by generic (synchronous), rfc7539(chacha20,poly1305) by neon (synchronous)", false},
-		{"neither", "auto", "auto", report(false, gcm, chacha), ktls.ChaCha20Poly1305, []uint16{suiteGCM, suiteChaCha}, false, "ChaCha20-Poly1305 is preferred: there is neither", false},
-		{"neither, and ChaCha20 not in the kernel", "auto", "auto", report(false, gcm), ktls.AESGCM, []uint16{suiteGCM}, false, "the kernel takes no other", false},
-		{"the same, required", "require", "auto", report(false, gcm), ktls.AESGCM, []uint16{suiteGCM}, false, "the kernel takes no other", false},
+		{"neither", "auto", "auto", report(false, gcm, chacha), ktls.ChaCha20Poly1305, []uint16{suiteGCM, suiteChaCha}, false, "ChaCha20-Poly1305 is preferred: neither an engine", false},
+		{"neither, and ChaCha20 not in the kernel", "auto", "auto", report(false, gcm), ktls.AESGCM, []uint16{suiteGCM}, false, "the kernel supports no other cipher", false},
+		{"the same, required", "require", "auto", report(false, gcm), ktls.AESGCM, []uint16{suiteGCM}, false, "the kernel supports no other cipher", false},
 		{"ChaCha20 alone in the kernel", "auto", "auto", report(true, chacha), ktls.ChaCha20Poly1305, []uint16{suiteChaCha}, false, "", false},
 		{"an engine for ChaCha20", "auto", "auto", report(false, gcm, asyncChacha), ktls.ChaCha20Poly1305, []uint16{suiteGCM, suiteChaCha}, true, "caam (asynchronous)", false},
 		{"no kernel TLS", "auto", "auto", report(false), ktls.AnyCipher, nil, false, "no such cipher; build it", false},
@@ -74,13 +75,13 @@ func TestChoose(t *testing.T) {
 		{"switched off", "off", "aes-gcm", report(true, gcm), ktls.AESGCM, nil, false, "tls.kernel is off; AES-GCM is preferred: tls.cipher is aes-gcm", false},
 		{"as configured", "auto", "chacha20", report(true, engine, chacha), ktls.ChaCha20Poly1305, []uint16{suiteGCM, suiteChaCha}, true, "", false},
 		{"as configured, not in the kernel", "auto", "chacha20", report(true, gcm), ktls.ChaCha20Poly1305, []uint16{suiteGCM}, false, "", false},
-		{"the same, required", "require", "chacha20", report(true, gcm), 0, nil, false, "does not take tls.cipher chacha20: no such cipher; build it", true},
-		{"required, none", "require", "auto", report(true), 0, nil, false, "tls.kernel is require: no such cipher", true},
+		{"the same, required", "require", "chacha20", report(true, gcm), 0, nil, false, "does not support tls.cipher chacha20: no such cipher; build it", true},
+		{"required, none", "require", "auto", report(true), 0, nil, false, "tls.kernel is require, but kernel TLS cannot be used: no such cipher", true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cfg := &config.Config{Listen: []config.Listen{{TLS: true}}, TLS: config.TLS{Kernel: tc.kernel, Cipher: tc.cipher}}
 			c, err := Choose(cfg, tc.report)
-			text := c.Reason
+			text := c.String()
 			if err != nil {
 				text = err.Error()
 			}
@@ -98,7 +99,7 @@ func TestChoose(t *testing.T) {
 		t.Errorf("an engine that was tested: %+v, %v", c, err)
 	}
 	want := []Driver{{Suite: suiteGCM, Algorithm: "gcm(aes)", Name: "gcm-aes-caam", Async: true, Hardware: true, Verified: true}}
-	if got := encryptors(tested); !slices.Equal(got, want) {
+	if got := driversOf(tested); !slices.Equal(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	for _, tc := range []struct {
@@ -107,7 +108,7 @@ func TestChoose(t *testing.T) {
 		prefer ktls.Cipher
 		reason string
 	}{
-		{"armv7-neonbs", false, ktls.ChaCha20Poly1305, "gcm(aes) by gcm_base(ctr-aes-neonbs,ghash-ce) (synchronous in system calls), rfc7539(chacha20,poly1305) by rfc7539(chacha20-neon,poly1305-arm) (synchronous); ChaCha20-Poly1305 is preferred: there is neither an engine nor"},
+		{"armv7-neonbs", false, ktls.ChaCha20Poly1305, "gcm(aes) by gcm_base(ctr-aes-neonbs,ghash-ce) (synchronous in system calls), rfc7539(chacha20,poly1305) by rfc7539(chacha20-neon,poly1305-arm) (synchronous); ChaCha20-Poly1305 is preferred: neither an engine"},
 		{"amd64-aesni", true, ktls.AESGCM, "gcm(aes) by generic-gcm-aesni (synchronous in system calls), rfc7539(chacha20,poly1305) by rfc7539(chacha20-simd,poly1305-simd) (synchronous); AES-GCM is preferred: the processor has AES instructions"},
 	} {
 		f, err := os.Open("../platform/cryptoapi/testdata/" + tc.file + ".crypto")
@@ -121,7 +122,7 @@ func TestChoose(t *testing.T) {
 		}
 		all = slices.DeleteFunc(all, func(a cryptoapi.Algorithm) bool { return a.Name != "gcm(aes)" && a.Name != chacha.Name })
 		c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, report(tc.aes, all...))
-		if err != nil || c.Prefer != tc.prefer || slices.ContainsFunc(c.By, mayWait) || !strings.Contains(c.Reason, tc.reason) || c.Warning != "" {
+		if err != nil || c.Prefer != tc.prefer || slices.ContainsFunc(c.By, mayWait) || !strings.Contains(c.String(), tc.reason) || c.Warning != "" {
 			t.Errorf("%s: %+v, %v; want %v", tc.file, c, err, tc.prefer)
 		}
 	}
@@ -139,11 +140,11 @@ func TestChoose(t *testing.T) {
 		warned  bool
 	}{
 		{"beside NEON", "auto", true, []cryptoapi.Algorithm{plain, chacha}, ktls.ChaCha20Poly1305, "without the processor's AES instructions", true},
-		{"both plain", "auto", true, []cryptoapi.Algorithm{plain, plainChaCha}, ktls.AESGCM, "nothing faster", true},
-		{"alone", "auto", true, []cryptoapi.Algorithm{plain}, ktls.AESGCM, "nothing faster", true},
+		{"both plain", "auto", true, []cryptoapi.Algorithm{plain, plainChaCha}, ktls.AESGCM, "no faster cipher", true},
+		{"alone", "auto", true, []cryptoapi.Algorithm{plain}, ktls.AESGCM, "no faster cipher", true},
 		{"as configured", "aes-gcm", true, []cryptoapi.Algorithm{plain, chacha}, ktls.AESGCM, "tls.cipher is aes-gcm", true},
 		{"not preferred by configuration", "chacha20", true, []cryptoapi.Algorithm{plain, chacha}, ktls.ChaCha20Poly1305, "tls.cipher is chacha20", false},
-		{"without AES instructions", "auto", false, []cryptoapi.Algorithm{plain, chacha}, ktls.ChaCha20Poly1305, "there is neither", false},
+		{"without AES instructions", "auto", false, []cryptoapi.Algorithm{plain, chacha}, ktls.ChaCha20Poly1305, "neither an engine", false},
 		{"not picked", "auto", true, []cryptoapi.Algorithm{gcm, plain, chacha}, ktls.AESGCM, "the processor has AES instructions", false},
 		{"an engine", "auto", true, []cryptoapi.Algorithm{engine, plain, chacha}, ktls.AESGCM, "an asynchronous engine", false},
 	} {
@@ -152,7 +153,7 @@ func TestChoose(t *testing.T) {
 		c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}, TLS: config.TLS{Kernel: "auto", Cipher: tc.cipher}}, r)
 		warned := strings.Contains(c.Warning, plain.Driver) && strings.Contains(c.Warning, "CONFIG_CRYPTO_AES_ARM64_CE_BLK and CONFIG_CRYPTO_GHASH_ARM64_CE") &&
 			strings.Contains(c.Warning, "kernel-module-aes-ce-blk and kernel-module-ghash-ce")
-		if err != nil || c.Prefer != tc.prefer || !strings.Contains(c.Reason, tc.reason) || warned != tc.warned || !warned && c.Warning != "" {
+		if err != nil || c.Prefer != tc.prefer || !strings.Contains(c.String(), tc.reason) || warned != tc.warned || !warned && c.Warning != "" {
 			t.Errorf("plain code, %s: %+v, %v; want %v", tc.name, c, err, tc.prefer)
 		}
 	}
@@ -187,7 +188,7 @@ func TestChoose(t *testing.T) {
 	}{
 		{"NXP", "6.6.3-gea3b1ed", "#1 SMP", "auto", []cryptoapi.Algorithm{engine, chacha}, []uint16{suiteChaCha}, ktls.ChaCha20Poly1305, "CVE-2024-26584"},
 		{"required", "6.6.3-gea3b1ed", "#1 SMP", "require", []cryptoapi.Algorithm{engine, chacha}, nil, 0, "CVE-2024-26584"},
-		{"no other cipher", "6.1.36-lts-next", "#1 SMP", "auto", []cryptoapi.Algorithm{engine}, nil, ktls.AnyCipher, "io_uring does not answer a send"},
+		{"no other cipher", "6.1.36-lts-next", "#1 SMP", "auto", []cryptoapi.Algorithm{engine}, nil, ktls.AnyCipher, "io_uring never completes"},
 		{"off", "6.6.3", "", "off", []cryptoapi.Algorithm{engine}, nil, ktls.AnyCipher, ""},
 		{"repaired", "6.6.136-lts-next", "", "auto", []cryptoapi.Algorithm{engine, chacha}, []uint16{suiteGCM, suiteChaCha}, ktls.AESGCM, ""},
 		{"Debian", "6.1.0-18-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 (2024-02-01)", "auto", []cryptoapi.Algorithm{engine, chacha}, []uint16{suiteChaCha}, ktls.ChaCha20Poly1305, "Linux 6.1.76 has a defect"},
@@ -206,11 +207,11 @@ func TestChoose(t *testing.T) {
 		if (err != nil) != (tc.mode == config.KernelRequire && tc.defect != "") || !slices.Equal(takes(c), tc.takes) || c.Offload != (tc.takes != nil) || c.Prefer != tc.prefer {
 			t.Errorf("a kernel with defects, %s: %+v, %v", tc.name, c, err)
 		}
-		if !strings.Contains(text, tc.defect) || (text == "") != (tc.defect == "") || text != "" && !strings.Contains(text, "if your vendor has repaired this one") {
+		if !strings.Contains(text, tc.defect) || (text == "") != (tc.defect == "") || text != "" && !strings.Contains(text, "if your vendor has fixed this kernel") {
 			t.Errorf("a kernel with defects, %s: %q, want %q in it", tc.name, text, tc.defect)
 		}
-		if tc.defect != "" && err == nil && tc.takes == nil && !strings.Contains(c.Reason, "kernel TLS is not used: the kernel encrypts with gcm-aes-caam") {
-			t.Errorf("a kernel with defects, %s: %q", tc.name, c.Reason)
+		if tc.defect != "" && err == nil && tc.takes == nil && !strings.Contains(c.String(), "kernel TLS is not used: the kernel encrypts with gcm-aes-caam") {
+			t.Errorf("a kernel with defects, %s: %q", tc.name, c.String())
 		}
 	}
 	// A test of sends decides on its defect in place of the version. All versions with that defect have
@@ -223,7 +224,7 @@ func TestChoose(t *testing.T) {
 	}{
 		{"not tested", "7.0", platform.SendsUntested, true, ""},
 		{"right", "7.0", platform.SendsAnswered, true, ""},
-		{"a defect that the version does not tell", "7.0", platform.SendsUnanswered, false, "a send off the loop that finds no room, repaired in 6.1.42, 6.4.7, 6.5 (this kernel was tested); use a later kernel"},
+		{"a defect that the version does not tell", "7.0", platform.SendsUnanswered, false, "if the socket's buffer is full, fixed in 6.1.42, 6.4.7, 6.5 (this kernel was tested); use a later kernel"},
 		{"repaired, which the version does not tell", "6.1.22", platform.SendsAnswered, false, "CVE-2024-26584"},
 	} {
 		r := report(false, engine)
@@ -232,7 +233,7 @@ func TestChoose(t *testing.T) {
 		if err != nil || c.Offload != tc.offload || !strings.Contains(c.Warning, tc.warning) || (c.Warning == "") != tc.offload {
 			t.Errorf("sends, %s: %+v, %v", tc.name, c, err)
 		}
-		if tc.sends == platform.SendsAnswered && strings.Contains(c.Warning, "a send off the loop") {
+		if tc.sends == platform.SendsAnswered && strings.Contains(c.Warning, "io_uring never completes") {
 			t.Errorf("sends, %s: %q", tc.name, c.Warning)
 		}
 	}
@@ -261,5 +262,32 @@ func takes(c Choice) (suites []uint16) {
 func TestKnownFixes(t *testing.T) {
 	if got, want := config.KnownFixes(), platform.KnownDefects(); !slices.Equal(got, want) {
 		t.Errorf("the configuration knows %v, platform knows %v", got, want)
+	}
+}
+
+// TestChoiceLogHasConstantMessages: the log's messages do not depend on the machine, which stands in
+// the attributes.
+func TestChoiceLogHasConstantMessages(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		choice Choice
+		want   string
+	}{
+		{"no TLS", Choice{plain: true}, "level=INFO msg=\"no listener has TLS\"\n"},
+		{"kernel TLS", Choice{Offload: true, By: []Driver{{Algorithm: "gcm(aes)", Name: "caam"}}, Prefer: ktls.AESGCM, preferredBy: "of an engine", sources: "/proc/crypto"},
+			"level=INFO msg=\"kernel TLS is used\" drivers=\"gcm(aes) by caam (synchronous)\" preferred_cipher=AES-GCM preferred_because=\"of an engine\" sources=/proc/crypto\n"},
+		{"user space", Choice{notOffloaded: "no module; load it", sources: "/proc/crypto", Warning: "a driver is wrong"},
+			"level=INFO msg=\"kernel TLS is not used\" reason=\"no module; load it\" sources=/proc/crypto\nlevel=WARN msg=\"kernel TLS is limited\" reason=\"a driver is wrong\"\n"},
+	} {
+		var out strings.Builder
+		tc.choice.Log(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}})))
+		if out.String() != tc.want {
+			t.Errorf("%s:\n got %q\nwant %q", tc.name, out.String(), tc.want)
+		}
 	}
 }

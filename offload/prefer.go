@@ -37,13 +37,13 @@ func OpenPreference(want config.Prefer, log *slog.Logger) *priority.Lock {
 	switch {
 	case err == nil:
 	case p != nil:
-		log.Warn("what an earlier run has the kernel prefer for gcm(aes) stays so", "reason", err)
+		log.Warn("could not undo a previous run's priority change", "reason", err)
 	case want != config.PreferKeep:
 		refused(want, err, log)
 	case errors.Is(err, priority.ErrInUse):
-		log.Warn("what the kernel picks for gcm(aes) may change while this runs", "reason", err)
+		log.Warn("the selected driver of gcm(aes) may change while this service runs", "reason", err)
 	default: // for example, a user other than root runs the program
-		log.Debug("others may change what the kernel picks for gcm(aes) while this runs", "reason", err)
+		log.Debug("no lock on the selected driver of gcm(aes), so it may change while this service runs", "reason", err)
 	}
 	return p
 }
@@ -93,7 +93,7 @@ func (t *Tester) Prefer(ctx context.Context, want config.Prefer, p *priority.Loc
 		}
 		return verdicts
 	}
-	log.Info("the kernel prefers another driver of gcm(aes), for the whole system, until this service stops",
+	log.Info("raised the priority of a driver of gcm(aes), for the whole system, until this service stops",
 		"driver", raised.Driver, "priority", raised.After, "before", raised.Before)
 	return now
 }
@@ -166,7 +166,7 @@ func worse(before, after platform.Verdicts) error {
 }
 
 // errWrong is wrapped by the error of a driver whose test failed.
-var errWrong = errors.New("what it encrypts is wrong, or does not come")
+var errWrong = errors.New("the test failed")
 
 // wrongAES returns the errors of the tests of gcm(aes).
 func wrongAES(v platform.Verdicts) error {
@@ -181,7 +181,7 @@ func wrongAES(v platform.Verdicts) error {
 func refused(want config.Prefer, why error, log *slog.Logger) {
 	args := []any{"reason", why}
 	if errors.Is(why, cryptoapi.ErrNotAllowed) {
-		args = append(args, "remedy", "a drop-in for the unit: AmbientCapabilities=CAP_NET_ADMIN, CapabilityBoundingSet=CAP_NET_ADMIN")
+		args = append(args, "remedy", "add a drop-in to the unit with AmbientCapabilities=CAP_NET_ADMIN and CapabilityBoundingSet=CAP_NET_ADMIN")
 	}
 	log.Warn("crypto.prefer is "+string(want)+", and the kernel's choice is kept", args...)
 }
@@ -199,9 +199,9 @@ func NotPreferred(want config.Prefer, r *platform.Report) string {
 	case !r.Netlink.Usable:
 		why = r.Netlink.Reason + "; " + r.Netlink.Remedy
 	case !hardware || slices.ContainsFunc(r.GCM, func(a cryptoapi.Algorithm) bool { return a.Hardware }):
-		why = "serve has the kernel pick another while it runs, if it has CAP_NET_ADMIN"
+		why = "serve changes this while it runs, if it has CAP_NET_ADMIN"
 	}
-	return fmt.Sprintf("crypto.prefer is %s, and the kernel picks %s: %s", want, cmp.Or(a.Driver, "nothing"), why)
+	return fmt.Sprintf("crypto.prefer is %s, but the kernel selects %s: %s", want, cmp.Or(a.Driver, "no driver"), why)
 }
 
 // A measured is the state file of a measurement and of its conditions. It is valid while all
@@ -234,7 +234,7 @@ func (t *Tester) measuredFaster(ctx context.Context, path string, p *priority.Lo
 	case !r.Netlink.Usable:
 		return false, fmt.Errorf("%s; %s", r.Netlink.Reason, r.Netlink.Remedy)
 	case !slices.ContainsFunc(r.GCM, func(a cryptoapi.Algorithm) bool { return a.Hardware }):
-		return false, errors.New("the kernel has no engine for gcm(aes), and so no choice")
+		return false, errors.New("the kernel has no engine for gcm(aes), so there is no choice")
 	case errors.Is(wrongAES(verdicts), errUntested):
 		return false, wrongAES(verdicts)
 	case wrongAES(verdicts) != nil:
@@ -265,9 +265,9 @@ func (t *Tester) measuredFaster(ctx context.Context, path string, p *priority.Lo
 	}
 	winner, other := Fastest(append(first, second...))
 	if err != nil {
-		log.Warn("gcm(aes) is left to the driver that the kernel picks, since the other could not be measured", "driver", picked.Driver, "reason", err)
+		log.Warn("kept the selected driver of gcm(aes), since the other could not be measured", "driver", picked.Driver, "reason", err)
 	} else {
-		log.Info("measured who is the fastest for gcm(aes)", "driver", winner.Driver, "mib_per_second", int(winner.MiBPerSecond),
+		log.Info("measured the drivers of gcm(aes)", "driver", winner.Driver, "mib_per_second", int(winner.MiBPerSecond),
 			"second", other.Driver, "second_mib_per_second", int(other.MiBPerSecond))
 	}
 	if r, err = t.Probe(ctx, verdicts); err != nil { // measuring may have created drivers
@@ -278,7 +278,7 @@ func (t *Tester) measuredFaster(ctx context.Context, path string, p *priority.Lo
 		m.Drivers = append(m.Drivers, a.Driver)
 	}
 	if err := statefile.Store(path, m); err != nil {
-		log.Warn("what was measured is not remembered, and will be measured at each start", "reason", err)
+		log.Warn("could not store the measurement, so it is repeated at each start", "reason", err)
 	}
 	return winner.Hardware, nil
 }

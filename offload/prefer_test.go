@@ -80,11 +80,11 @@ func TestNotPreferred(t *testing.T) {
 		{config.PreferAuto, unknown, nil, ""},
 		{config.PreferHardware, known, []cryptoapi.Algorithm{engine, cores}, ""},
 		{config.PreferCPU, known, []cryptoapi.Algorithm{cores, engine}, ""},
-		{config.PreferCPU, known, []cryptoapi.Algorithm{engine, cores}, "crypto.prefer is cpu, and the kernel picks gcm-aes-caam: serve has"},
-		{config.PreferHardware, known, []cryptoapi.Algorithm{cores}, "crypto.prefer is hardware, and the kernel picks gcm-aes-ce: the kernel has no such driver"},
+		{config.PreferCPU, known, []cryptoapi.Algorithm{engine, cores}, "crypto.prefer is cpu, but the kernel selects gcm-aes-caam: serve changes"},
+		{config.PreferHardware, known, []cryptoapi.Algorithm{cores}, "crypto.prefer is hardware, but the kernel selects gcm-aes-ce: the kernel has no such driver"},
 		{config.PreferHardware, unknown, []cryptoapi.Algorithm{cores}, "no NETLINK_CRYPTO; modprobe crypto_user"},
-		{config.PreferHardware, known, nil, "the kernel picks nothing"},
-		{config.PreferCPU, known, []cryptoapi.Algorithm{engine}, "serve has the kernel pick another"},
+		{config.PreferHardware, known, nil, "the kernel selects no driver"},
+		{config.PreferCPU, known, []cryptoapi.Algorithm{engine}, "serve changes this"},
 	} {
 		r := &platform.Report{Netlink: tt.netlink, GCM: tt.gcm, Ciphers: []platform.Cipher{{Suite: tls.TLS_AES_128_GCM_SHA256}}}
 		if got := NotPreferred(tt.want, r); !strings.Contains(got, tt.text) || tt.text == "" && got != "" {

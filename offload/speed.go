@@ -79,7 +79,7 @@ func (t *Tester) Speeds(ctx context.Context, keep bool, report *platform.Report,
 	}
 	err := n.measure(ctx, t, report)
 	if err != nil {
-		log.Warn("it is not known whether kernel TLS or user space is faster, and kernel TLS is used", "reason", err)
+		log.Warn("could not compare kernel TLS with user space, so kernel TLS is used", "reason", err)
 		return nil
 	}
 	for _, s := range n.Speeds {
@@ -87,7 +87,7 @@ func (t *Tester) Speeds(ctx context.Context, keep bool, report *platform.Report,
 	}
 	if keep {
 		if err := statefile.Store(speedsPath, n); err != nil {
-			log.Info("what was measured is not remembered, and will be measured at each start", "reason", err)
+			log.Info("could not store the measurement, so it is repeated at each start", "reason", err)
 		}
 	}
 	return n.Speeds

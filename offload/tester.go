@@ -21,7 +21,7 @@ var (
 	// ErrInconclusive is wrapped by the error of a test that does not tell whether a driver is right.
 	ErrInconclusive = errors.New("offload: the crypto driver could not be tested")
 	// errUntested is wrapped by verdicts of suites that could not be tested.
-	errUntested = errors.New("it could not be tested")
+	errUntested = errors.New("the test could not run")
 )
 
 // answerTime limits a child that tests, its start and end included.
@@ -112,7 +112,7 @@ func readVerdicts(output string, ended error) (platform.Verdicts, error) {
 		known++
 	}
 	if known < len(suites) {
-		return verdicts, fmt.Errorf("selftest: %w: %q", cmp.Or(ended, errors.New("not all results came")), output)
+		return verdicts, fmt.Errorf("selftest: %w: %q", cmp.Or(ended, errors.New("results are missing")), output)
 	}
 	return verdicts, nil
 }

@@ -82,8 +82,8 @@ func (d *devices) bound(n *devicetree.Node, kind deviceKind) Device {
 	dev := Device{Node: n.Path}
 	folder, ok := d.folders[n.Path]
 	if !ok {
-		dev.Reason = "the kernel has made no device of it"
-		dev.Remedy = "see to what it is a part of: a bus, or a CAAM, that has a driver makes devices of its parts"
+		dev.Reason = "the kernel has created no device for it"
+		dev.Remedy = "load the driver of its parent node (the bus, or the CAAM); it creates this device"
 		return dev
 	}
 	// Read the link before any attribute: a probe that hangs has created the link already, and
@@ -99,33 +99,33 @@ func (d *devices) bound(n *devicetree.Node, kind deviceKind) Device {
 	name := filepath.Base(folder)
 	switch why, deferred := d.deferred(name); {
 	case deferred && why != "":
-		dev.Reason = "its driver was put off: " + why
-		dev.Remedy = "have the kernel build, and load, the driver of what it waits for"
+		dev.Reason = "the probe of its driver is deferred: " + why
+		dev.Remedy = "enable and load the driver of the device that it waits for"
 	case deferred || readLine(filepath.Join(folder, "waiting_for_supplier")) == "1":
-		dev.Reason = "it waits for another device: a clock, a power domain, or what else the device tree has it need"
-		dev.Remedy = "as root, read /sys/kernel/debug/devices_deferred, which says for which; then load the driver of that"
+		dev.Reason = "the probe of its driver is deferred: it waits for a clock, power domain or other supplier"
+		dev.Remedy = "as root, read /sys/kernel/debug/devices_deferred, which names the supplier, and load the driver of the supplier"
 	default:
-		dev.Reason = "the driver " + kind.driver + " has not taken it"
-		dev.Remedy = "look for " + name + " in the kernel's log (dmesg), and, as root, in /sys/kernel/debug/devices_deferred: it may wait for another device"
+		dev.Reason = "the driver " + kind.driver + " is not bound to it"
+		dev.Remedy = "search the kernel's log (dmesg) for " + name + ", and, as root, /sys/kernel/debug/devices_deferred: the probe of its driver may be deferred"
 	}
 	return dev
 }
 
 // noDriver explains why the kernel does not have a driver now.
 func (d *devices) noDriver(kind deviceKind) (reason, remedy string) {
-	load := "modprobe " + kind.module + ", and the word " + kind.module + " in a file of /etc/modules-load.d/ for the next start"
+	load := "run modprobe " + kind.module + ", and add " + kind.module + " to a file in /etc/modules-load.d/ so that it is loaded at each boot"
 	build := "build the kernel with " + kind.option + "=m or y"
 	option := d.option(kind.option)
 	switch where := onDisk(d.modules, kind.module); {
 	case where == moduleOnDisk:
 		return "its driver, the module " + kind.module + ", is not loaded", load
 	case where == moduleAbsent && option == optionModule:
-		return "its driver was built with the kernel (" + kind.option + "=m), and is not installed",
+		return "its driver was built as a module (" + kind.option + "=m), but is not installed",
 			"install the kernel's modules; with the Yocto Project, the package kernel-module-" + strings.ReplaceAll(kind.module, "_", "-")
 	case where == moduleAbsent || option == optionNo:
 		return "the kernel was built without its driver, " + kind.option, build
 	}
-	return "the kernel does not have its driver, " + kind.module + ", and the kernel's modules are not to be seen from here",
+	return "the kernel does not have its driver, " + kind.module + ", and the kernel's modules are not visible to this process",
 		load + "; if there is no such module, " + build
 }
 

@@ -127,7 +127,7 @@ func TestNoDriver(t *testing.T) {
 		lay            func(*machine)
 		reason, remedy string // parts of them
 	}{
-		{"no device", func(*machine) {}, "made no device", "a bus"},
+		{"no device", func(*machine) {}, "created no device", "the bus"},
 		{"a disabled bus", func(m *machine) { m.file("firmware/devicetree/base/soc@0/status", "disabled\x00") }, "disables /soc@0", `"okay"`},
 		{"a module that is not loaded", func(m *machine) { device(m); m.module("kernel/drivers/crypto/caam/caam.ko.xz") }, "module caam, is not loaded", "modprobe caam"},
 		{"no module", func(m *machine) { device(m); m.module("kernel/drivers/crypto/caam/caam_jr.ko") }, "without its driver", "CONFIG_CRYPTO_DEV_FSL_CAAM=m"},
@@ -135,14 +135,14 @@ func TestNoDriver(t *testing.T) {
 			device(m)
 			m.module("kernel/drivers/crypto/caam/caam_jr.ko")
 			m.option = optionModule
-		}, "CONFIG_CRYPTO_DEV_FSL_CAAM=m), and is not installed", "kernel-module-caam"},
+		}, "CONFIG_CRYPTO_DEV_FSL_CAAM=m), but is not installed", "kernel-module-caam"},
 		{"no modules to be seen, and none built", func(m *machine) { device(m); m.option = optionNo }, "without its driver", "CONFIG_CRYPTO_DEV_FSL_CAAM=m"},
-		{"no modules to be seen", device, "not to be seen", "modprobe caam"},
+		{"no modules to be seen", device, "not visible", "modprobe caam"},
 		{"put off", func(m *machine) {
 			device(m)
 			m.folder("bus/platform/drivers/caam")
 			m.file("devices/platform/"+name+"/waiting_for_supplier", "1\n")
-		}, "waits for another device", "devices_deferred"},
+		}, "is deferred: it waits for", "devices_deferred"},
 		{"put off, and root asks", func(m *machine) {
 			device(m)
 			m.folder("bus/platform/drivers/caam")
@@ -153,7 +153,7 @@ func TestNoDriver(t *testing.T) {
 			m.folder("bus/platform/drivers/caam")
 			m.file("devices/platform/"+name+"/waiting_for_supplier", "0\n")
 			m.file("kernel/debug/devices_deferred", "30890000.serial\n")
-		}, "the driver caam has not taken it", "look for " + name},
+		}, "the driver caam is not bound to it", "(dmesg) for " + name},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(t)

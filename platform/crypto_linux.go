@@ -31,7 +31,7 @@ func NetlinkFeature(err error) Feature {
 	case errno == unix.EPROTONOSUPPORT:
 		return Feature{
 			Reason: "the kernel has no NETLINK_CRYPTO, or none in this network namespace",
-			Remedy: "modprobe crypto_user; if there is no such module, build the kernel with CONFIG_CRYPTO_USER=m or y",
+			Remedy: "run modprobe crypto_user; if there is no such module, build the kernel with CONFIG_CRYPTO_USER=m or y",
 		}
 	case errno == unix.EAFNOSUPPORT || errno == unix.EPERM || errno == unix.EACCES:
 		return Feature{
@@ -39,5 +39,5 @@ func NetlinkFeature(err error) Feature {
 			Remedy: "allow AF_NETLINK in RestrictAddressFamilies= of the unit",
 		}
 	}
-	return Feature{Inconclusive: true, Reason: err.Error(), Remedy: "ask again"}
+	return Feature{Inconclusive: true, Reason: err.Error(), Remedy: "try again"}
 }

@@ -93,7 +93,7 @@ func TestRestricted(t *testing.T) {
 		{"inline", "6.1.22", []cryptoapi.Algorithm{inline}, true},
 		{"an engine", "6.1.22", []cryptoapi.Algorithm{caam}, false},
 		{"an engine that is not picked", "6.1.22", []cryptoapi.Algorithm{sync, caam}, true},
-		{"not to be seen", "6.1.22", nil, false},
+		{"not visible", "6.1.22", nil, false},
 		{"repaired", "6.1.169", []cryptoapi.Algorithm{caam}, true},
 		{"not known", "x", []cryptoapi.Algorithm{caam}, true},
 	} {
@@ -107,7 +107,7 @@ func TestRestricted(t *testing.T) {
 		if c.Usable != tt.usable || c.Defective == tt.usable || c.Verified != tt.usable || got.KernelTLS.Usable != tt.usable || got.Ciphers[1].Defective {
 			t.Errorf("%s: %+v", tt.name, got)
 		}
-		if !tt.usable && (!strings.Contains(c.Reason, "Linux 6.1.22") || !strings.Contains(c.Reason, "6.1.84, 6.6.18, 6.7.6, 6.8") || !strings.Contains(c.Remedy, "if your vendor has repaired this one, which its version does not tell, write crypto.kernel_fixes: [CVE-2024-26584, CVE-2026-31533]")) {
+		if !tt.usable && (!strings.Contains(c.Reason, "Linux 6.1.22") || !strings.Contains(c.Reason, "6.1.84, 6.6.18, 6.7.6, 6.8") || !strings.Contains(c.Remedy, "if your vendor has fixed this kernel without a change of its version, set crypto.kernel_fixes: [CVE-2024-26584, CVE-2026-31533]")) {
 			t.Errorf("%s: %+v", tt.name, c)
 		}
 		if fmt.Sprintf("%+v", *r) != before {
@@ -121,7 +121,7 @@ func TestRestricted(t *testing.T) {
 
 // TestRestrictedTested: the test of sends decides on its defect in place of the version, both ways.
 func TestRestrictedTested(t *testing.T) {
-	const text, vendor, tested = "io_uring does not answer a send", "crypto.kernel_fixes", "(this kernel was tested)"
+	const text, vendor, tested = "io_uring never completes", "crypto.kernel_fixes", "(this kernel was tested)"
 	caam := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
 	for _, tt := range []struct {
 		kernel string
@@ -177,7 +177,7 @@ func TestKernelFixes(t *testing.T) {
 		{"6.12.49", KernelFixes{"CVE-2026-31533"}, ""},
 		{"6.6.3", KernelFixes{"CVE-2026-31533"}, "CVE-2024-26584"},
 		{"6.6.3", KnownDefects(), ""},
-		{"6.1.22", KnownDefects(), "io_uring does not answer"},
+		{"6.1.22", KnownDefects(), "io_uring never completes"},
 		{"6.12.49", KernelFixes{""}, "CVE-2026-31533"},
 	} {
 		yes := Feature{Usable: true}

@@ -141,13 +141,13 @@ func tlsFeature(a tlsAnswer, c ktls.Suite, f tlsFacts) Feature {
 	}
 	return Feature{
 		Inconclusive: true,
-		Reason:       fmt.Sprintf("no TCP connection over the loopback interface to try it on: %v", a.err),
+		Reason:       fmt.Sprintf("could not connect over the loopback interface to test it: %v", a.err),
 		Remedy:       "bring the interface lo up, and allow AF_INET in RestrictAddressFamilies= of the unit",
 	}
 }
 
 const (
-	loadRemedy  = "modprobe tls, and the word tls in a file of /etc/modules-load.d/ for the next start"
+	loadRemedy  = "run modprobe tls, and add tls to a file in /etc/modules-load.d/ so that it is loaded at each boot"
 	buildRemedy = "build the kernel with CONFIG_TLS=m or y"
 )
 
@@ -157,14 +157,14 @@ func ulpFeature(errno unix.Errno, f tlsFacts) Feature {
 		return moduleMissing(f)
 	case unix.ENOPROTOOPT:
 		return Feature{
-			Reason: "the kernel knows no TCP_ULP: it is older than Linux 4.13, or something emulates it",
+			Reason: "the kernel does not support TCP_ULP: it is older than Linux 4.13, or emulated",
 			Remedy: "use Linux 6.1 or later, built with CONFIG_TLS=m or y",
 		}
 	}
 	return Feature{
 		Inconclusive: true,
-		Reason:       fmt.Sprintf("setsockopt(TCP_ULP, \"tls\") answered %v (%s)", errno, unix.ErrnoName(errno)),
-		Remedy:       "look at the kernel's log (dmesg) for what refused it",
+		Reason:       fmt.Sprintf("setsockopt(TCP_ULP, \"tls\") failed with %v (%s)", errno, unix.ErrnoName(errno)),
+		Remedy:       "search the kernel's log (dmesg) for the cause",
 	}
 }
 
@@ -176,39 +176,39 @@ func moduleMissing(f tlsFacts) Feature {
 		return Feature{Reason: "the kernel was built without CONFIG_TLS", Remedy: buildRemedy}
 	case f.option == optionModule && f.module == moduleAbsent:
 		return Feature{
-			Reason: "the tls module was built with the kernel (CONFIG_TLS=m), and is not installed",
+			Reason: "the tls module was built (CONFIG_TLS=m), but is not installed",
 			Remedy: "install the kernel's modules; with the Yocto Project, the package kernel-module-tls",
 		}
 	}
 	switch f.module {
 	case moduleAbsent:
-		return Feature{Reason: "the kernel was built without CONFIG_TLS: it has no tls module, built in or to load", Remedy: buildRemedy}
+		return Feature{Reason: "the kernel was built without CONFIG_TLS: the tls module is neither built in nor installed", Remedy: buildRemedy}
 	case moduleOnDisk:
 		if f.loadDisabled {
 			return Feature{
-				Reason: "the tls module is not loaded, and the sysctl kernel.modules_disabled forbids loading any until the next start",
-				Remedy: "the word tls in a file of /etc/modules-load.d/, and restart the machine",
+				Reason: "the tls module is not loaded, and the sysctl kernel.modules_disabled forbids loading modules until the next boot",
+				Remedy: "add tls to a file in /etc/modules-load.d/, and reboot",
 			}
 		}
 		if f.process.has(capNetAdmin) {
 			return Feature{
-				Reason: "the tls module is there, but the kernel failed to load it",
-				Remedy: "modprobe tls and read its complaint (in a container, on the host), and the kernel's log",
+				Reason: "the tls module is installed, but the kernel failed to load it",
+				Remedy: "run modprobe tls (in a container, on the host), and read its error and the kernel's log",
 			}
 		}
 		return Feature{
-			Reason: "the tls module is not loaded, and the kernel loads it by itself only for a process with CAP_NET_ADMIN",
+			Reason: "the tls module is not loaded, and the kernel loads it automatically only for a process with CAP_NET_ADMIN",
 			Remedy: loadRemedy,
 		}
 	case moduleLoaded:
 		return Feature{
 			Inconclusive: true,
-			Reason:       "the tls module was not loaded a moment ago, and now is",
-			Remedy:       "ask again",
+			Reason:       "the tls module was loaded during the probe",
+			Remedy:       "try again",
 		}
 	}
 	return Feature{
-		Reason: "the tls module is not loaded, and the kernel's modules are not to be seen from here",
+		Reason: "the tls module is not loaded, and the kernel's modules are not visible to this process",
 		Remedy: loadRemedy + "; if there is no such module, " + buildRemedy,
 	}
 }
@@ -225,23 +225,23 @@ func keyFeature(errno unix.Errno, c ktls.Suite) Feature {
 	switch errno {
 	case unix.ENOENT:
 		return Feature{
-			Reason: "the kernel has no " + c.Algorithm + ", the cipher of the records",
+			Reason: "the kernel has no " + c.Algorithm + ", which encrypts the records",
 			Remedy: "build the kernel with " + cipherOptions(c) + " (m or y), and install the modules with it",
 		}
 	case unix.ELIBBAD:
 		return Feature{
 			Reason: "every " + c.Algorithm + " of the kernel failed the kernel's self-test",
-			Remedy: "see \"alg: \" lines in the kernel's log for the driver at fault, and keep it from loading",
+			Remedy: "find the driver that failed in the \"alg: \" lines of the kernel's log, and blacklist its module",
 		}
 	case unix.EINVAL, unix.ENOTSUP:
 		return Feature{
-			Reason: "the kernel's TLS does not take " + c.Name() + ": it is older than Linux 5.11",
+			Reason: "kernel TLS does not support " + c.Name() + ": the kernel is older than Linux 5.11",
 			Remedy: "use Linux 6.1 or later",
 		}
 	}
 	return Feature{
 		Inconclusive: true,
-		Reason:       fmt.Sprintf("setsockopt(SOL_TLS, TLS_TX) answered %v (%s)", errno, unix.ErrnoName(errno)),
-		Remedy:       "look at the kernel's log (dmesg) for what refused it",
+		Reason:       fmt.Sprintf("setsockopt(SOL_TLS, TLS_TX) failed with %v (%s)", errno, unix.ErrnoName(errno)),
+		Remedy:       "search the kernel's log (dmesg) for the cause",
 	}
 }

@@ -95,7 +95,7 @@ func (r *Report) Sources() string {
 	add("a test of kernel TLS", slices.ContainsFunc(r.Ciphers, func(c Cipher) bool { return c.Verified || c.Quarantined }))
 	add("a measurement", len(r.Speeds) > 0)
 	if len(all) == 0 {
-		return "the kernel's answer alone"
+		return "the probe of kernel TLS alone"
 	}
 	last := len(all) - 1
 	if last == 0 {
@@ -198,7 +198,7 @@ func Probe(ctx context.Context, rings *Rings, verdicts Verdicts, fixes KernelFix
 	select {
 	case answers = <-answer:
 	case <-ctx.Done():
-		return nil, fmt.Errorf("platform: kernel TLS did not answer: %w", ctx.Err())
+		return nil, fmt.Errorf("platform: the probe of kernel TLS did not end: %w", ctx.Err())
 	}
 	// Invariant: kernel TLS was tried, so the templates it uses exist.
 	if err := r.readCrypto(); err != nil {
@@ -265,8 +265,8 @@ func (r *Report) setCiphers(answers []tlsAnswer, facts tlsFacts, verdicts Verdic
 		case f.Usable && tested && verdict.Driver != picked.Driver:
 			f = Feature{
 				Inconclusive: true,
-				Reason:       fmt.Sprintf("the kernel picks %s now, which has come while %s was tested", cmp.Or(picked.Driver, "none"), cmp.Or(verdict.Driver, "none")),
-				Remedy:       "ask again",
+				Reason:       fmt.Sprintf("the kernel selects %s now, which was registered while %s was tested", cmp.Or(picked.Driver, "none"), cmp.Or(verdict.Driver, "none")),
+				Remedy:       "try again",
 			}
 		}
 		r.Ciphers = append(r.Ciphers, Cipher{
@@ -286,11 +286,11 @@ func (r *Report) quarantine(c ktls.Suite, why error) Feature {
 		who = a.Driver
 	}
 	f := Feature{
-		Reason: fmt.Sprintf("the test of what %s encrypts has failed: %v", who, why),
-		Remedy: "keep that driver from loading, or have it mended; `uringhttpd selftest` tests again",
+		Reason: fmt.Sprintf("the self-test of %s failed: %v", who, why),
+		Remedy: "blacklist its module, or update the kernel; run `uringhttpd selftest` to test again",
 	}
 	if errors.Is(why, ErrTimeout) {
-		f.Remedy = "reboot, which alone revives an engine that is dead; `uringhttpd selftest` tests again"
+		f.Remedy = "reboot, since nothing else restarts a dead engine; run `uringhttpd selftest` to test again"
 	}
 	return f
 }

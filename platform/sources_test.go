@@ -14,7 +14,7 @@ func TestSources(t *testing.T) {
 		report Report
 		want   string
 	}{
-		{Report{}, "the kernel's answer alone"},
+		{Report{}, "the probe of kernel TLS alone"},
 		{Report{GCM: gcm}, "/proc/crypto"},
 		{Report{GCM: gcm, AFALG: []cryptoapi.DriverAnswer{{Driver: "gcm-aes-caam"}}}, "/proc/crypto"},
 		{Report{GCM: gcm, Netlink: Feature{Usable: true}}, "/proc/crypto and NETLINK_CRYPTO"},

@@ -71,7 +71,7 @@ func (d *Daemon) Run() error {
 	if ended && found.preference != nil { // else ExecStopPost= of the unit restores the priorities
 		defer func() {
 			if err := found.preference.Release(); err != nil {
-				d.log.Warn("the kernel goes on to prefer another driver of gcm(aes)", "reason", err)
+				d.log.Warn("could not restore the priority of the driver of gcm(aes)", "reason", err)
 			}
 		}()
 	}
@@ -179,10 +179,7 @@ func (d *Daemon) ready(found *decision) {
 	if err := confine(); err != nil {
 		d.log.Warn("this process could still open AF_ALG, which it does not need any more", "reason", err)
 	}
-	d.log.Info(found.choice.Reason)
-	if found.choice.Warning != "" {
-		d.log.Warn(found.choice.Warning)
-	}
+	found.choice.Log(d.log)
 	for _, l := range found.listeners {
 		if l.Metrics {
 			d.log.Info("listening for metrics", "address", l.Addr)
@@ -191,7 +188,7 @@ func (d *Daemon) ready(found *decision) {
 		d.log.Info("listening", "address", l.Addr, "tls", l.TLS, "root", d.Config.Root)
 	}
 	d.notifier.Ready()
-	d.notifier.Status(found.choice.Reason)
+	d.notifier.Status(found.choice.String())
 }
 
 // control hands signals to the server, and its notices to systemd, until done is closed. The first

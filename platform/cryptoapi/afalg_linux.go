@@ -18,9 +18,9 @@ import (
 
 var (
 	// ErrNoAFALG is wrapped by the error for a driver that AF_ALG does not reach.
-	ErrNoAFALG = errors.New("cryptoapi: AF_ALG does not reach it")
+	ErrNoAFALG = errors.New("cryptoapi: the driver is not reachable over AF_ALG")
 	// ErrWrong is wrapped by the error for a driver whose output differs from the known answer.
-	ErrWrong = errors.New("cryptoapi: the answer is wrong")
+	ErrWrong = errors.New("cryptoapi: the output is wrong")
 )
 
 // A DriverAnswer is the result of a known-answer test of a gcm(aes) driver over AF_ALG.
@@ -39,7 +39,7 @@ type DriverAnswer struct {
 func (a *DriverAnswer) String() string {
 	switch {
 	case !a.Asked:
-		return fmt.Sprintf("%s: not asked: %s", a.Driver, a.Reason)
+		return fmt.Sprintf("%s: not tested: %s", a.Driver, a.Reason)
 	case a.Wrong:
 		return fmt.Sprintf("%s: wrong: %s", a.Driver, a.Reason)
 	case !a.Right:

@@ -26,7 +26,7 @@ func testQuarantine(ctx context.Context, t *testing.T, m *board.Machine, effort 
 	}{
 		{"corrupts", true, "corrupt_every=1", "is encrypted wrongly"},
 		{"corrupts now and then", false, "corrupt_every=13", "is encrypted wrongly"},
-		{"fails", false, "fail_every=5", "encrypted bytes came"},
+		{"fails", false, "fail_every=5", "encrypted bytes arrived"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -37,7 +37,7 @@ func testQuarantine(ctx context.Context, t *testing.T, m *board.Machine, effort 
 			tune(ctx, t, m, tt.parameter)
 			testDoctorQuarantine(ctx, t, m, tt.reason)
 			if tt.brief {
-				if r := runDoctor(ctx, t, m, autoConfig, "-driver", caamsim.Driver); r.Status != 1 || !r.Answers.Asked || r.Answers.Right || !strings.Contains(r.Answers.Reason, "the answer is wrong") {
+				if r := runDoctor(ctx, t, m, autoConfig, "-driver", caamsim.Driver); r.Status != 1 || !r.Answers.Asked || r.Answers.Right || !strings.Contains(r.Answers.Reason, "the output is wrong") {
 					t.Errorf("known answers: %+v", r)
 				}
 			}
