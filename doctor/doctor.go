@@ -97,7 +97,7 @@ func Run(t *offload.Tester, o Options, stdout, stderr io.Writer) Status {
 
 // judge sets the verdict and the status.
 func (r *Report) judge(ctx context.Context, t *offload.Tester, c *configuration, stderr io.Writer) {
-	if offload.Undecided(c.Config, r.Report) { // as the service does, but nothing is kept
+	if offload.NeedsMeasurement(c.Config, r.Report) { // as the service does, but nothing is kept
 		r.Speeds = t.Speeds(ctx, false, r.Report, slog.New(slog.DiscardHandler))
 	}
 	choice, err := offload.Choose(c.Config, r.Report)

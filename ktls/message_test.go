@@ -52,7 +52,7 @@ func handedOver(t *testing.T) (*Session, *rawtls.Client) {
 	if r.err != nil {
 		t.Fatal(r.err)
 	}
-	sess.sealOff()
+	sess.captureOwn()
 	return sess, r.c
 }
 

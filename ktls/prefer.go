@@ -86,9 +86,9 @@ func (c Cipher) suites12(key crypto.PublicKey) []uint16 {
 	return all
 }
 
-// limit returns the suites of TLS 1.2 to which c limits a connection with cfg; nil if
+// restrict returns the suites of TLS 1.2 to which c restricts a connection with cfg; nil if
 // the client offers none of them. They do not affect TLS 1.3.
-func (c Cipher) limit(cfg *tls.Config, hello *tls.ClientHelloInfo) []uint16 {
+func (c Cipher) restrict(cfg *tls.Config, hello *tls.ClientHelloInfo) []uint16 {
 	var suites []uint16
 	for _, cert := range cfg.Certificates {
 		if key, ok := cert.PrivateKey.(crypto.Signer); ok {

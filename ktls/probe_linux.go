@@ -33,6 +33,6 @@ func Probe(ctx context.Context, suite Suite) error {
 	if err != nil {
 		return fmt.Errorf("ktls: %w", err)
 	}
-	cerr := raw.Control(func(fd uintptr) { err = k.handOver(FD(fd)) })
+	cerr := raw.Control(func(fd uintptr) { err = k.install(FD(fd)) })
 	return errors.Join(cerr, err)
 }

@@ -47,7 +47,7 @@ func offloaded(k *txKeys, out *net.TCPConn) (io.Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ktls: %w", err)
 	}
-	cerr := raw.Control(func(fd uintptr) { err = k.handOver(FD(fd)) })
+	cerr := raw.Control(func(fd uintptr) { err = k.install(FD(fd)) })
 	return out, errors.Join(cerr, err)
 }
 

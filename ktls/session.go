@@ -19,9 +19,9 @@ import (
 // call Feed and read again.
 var ErrWouldBlock = errors.New("ktls: more input is needed")
 
-// errSealed is the error of a write after Offload, and of a record that crypto/tls must
+// errOffloaded is the error of a write after Offload, and of a record that crypto/tls must
 // not make once the kernel has the sending keys.
-var errSealed = errors.New("ktls: the kernel has the sending keys")
+var errOffloaded = errors.New("ktls: the kernel has the sending keys")
 
 // errHandshake is the error of methods that need a complete handshake.
 var errHandshake = errors.New("ktls: the handshake is not complete")
@@ -90,7 +90,7 @@ func (s *Server) configFor(hello *tls.ClientHelloInfo, log *secretLog) (*tls.Con
 	}
 	cfg := from.Clone()
 	log.next, cfg.KeyLogWriter = cfg.KeyLogWriter, log
-	if suites := s.prefer12.limit(cfg, hello); len(suites) > 0 {
+	if suites := s.prefer12.restrict(cfg, hello); len(suites) > 0 {
 		cfg.CipherSuites = suites
 	}
 	return cfg, nil
@@ -114,16 +114,16 @@ func (s *Server) ticketKeys(now time.Time) ([][32]byte, error) {
 // A Session is the server side of a TLS connection. It does no I/O. Its methods must
 // not be called concurrently.
 type Session struct {
-	wire    wire
-	tls     *tls.Conn
-	secrets secretLog
-	result  chan error // result of the handshake's goroutine; nil before it starts
-	ended   bool       // the handshake is complete, or has failed, or Close was called
-	done    bool       // the handshake is complete
-	err     error      // error of the handshake, once it has ended
-	keys    *txKeys    // keys for Offload; nil if the connection cannot be offloaded
-	own     *txKeys    // after Offload: the keys with which crypto/tls still seals
-	wants   []Message  // see Message
+	wire     wire
+	tls      *tls.Conn
+	secrets  secretLog
+	result   chan error // result of the handshake's goroutine; nil before it starts
+	ended    bool       // the handshake is complete, or has failed, or Close was called
+	done     bool       // the handshake is complete
+	err      error      // error of the handshake, once it has ended
+	keys     *txKeys    // keys for Offload; nil if the connection cannot be offloaded
+	own      *txKeys    // after Offload: the keys with which crypto/tls still seals
+	messages []Message  // see Message
 }
 
 // Handshake processes bytes received from the client (none at first) as far as possible.
@@ -160,7 +160,7 @@ func (s *Session) Handshake(input []byte) (done bool, err error) {
 		return false, s.err
 	}
 	s.done = true
-	s.wire.mode = wireFed
+	s.wire.mode = wireBuffered
 	s.keys, s.err = s.sendingKeys()
 	s.wire.flight, s.secrets = nil, secretLog{}
 	return true, s.err
@@ -217,8 +217,8 @@ func (s *Session) Read(p []byte) (int, error) {
 		return 0, s.notDone()
 	}
 	n, err := s.tls.Read(p)
-	if len(s.wire.sealed) > 0 {
-		if err := s.openSealed(); err != nil {
+	if len(s.wire.captured) > 0 {
+		if err := s.openCaptured(); err != nil {
 			return 0, err
 		}
 	}
@@ -237,27 +237,27 @@ func (s *Session) Read(p []byte) (int, error) {
 // change the keys (before Linux 6.14, net/tls/tls_main.c) the caller must send no more
 // data, and close.
 func (s *Session) Message() (m Message, ok bool) {
-	if len(s.wants) == 0 {
+	if len(s.messages) == 0 {
 		return Message{}, false
 	}
-	m, s.wants = s.wants[0], s.wants[1:]
+	m, s.messages = s.messages[0], s.messages[1:]
 	return m, true
 }
 
-// openSealed opens the records that crypto/tls made on its own after Offload. Their
+// openCaptured opens the records that crypto/tls made on its own after Offload. Their
 // sequence numbers continue from those before Offload, which the kernel uses too, so
 // these records must never leave this program.
-func (s *Session) openSealed() error {
-	stream := s.wire.sealed
-	s.wire.sealed = nil
+func (s *Session) openCaptured() error {
+	stream := s.wire.captured
+	s.wire.captured = nil
 	for len(stream) > 0 {
 		var record []byte
 		if record, stream = cutRecord(stream); record == nil {
-			return errSealed
+			return errOffloaded
 		}
 		m, ok := s.own.message(s.own.seq, record)
 		if !ok || !m.IsAlert() && !m.IsKeyUpdate() {
-			return errSealed
+			return errOffloaded
 		}
 		s.own.seq++
 		if m.IsKeyUpdate() {
@@ -266,7 +266,7 @@ func (s *Session) openSealed() error {
 				return err
 			}
 		}
-		s.wants = append(s.wants, m)
+		s.messages = append(s.messages, m)
 	}
 	return nil
 }
@@ -277,8 +277,8 @@ func (s *Session) Write(p []byte) (int, error) {
 	if !s.done {
 		return 0, s.notDone()
 	}
-	if s.wire.mode == wireSealed {
-		return 0, errSealed
+	if s.wire.mode == wireCapture {
+		return 0, errOffloaded
 	}
 	return s.tls.Write(p)
 }
@@ -289,8 +289,8 @@ func (s *Session) CloseNotify() error {
 	if !s.done {
 		return s.notDone()
 	}
-	if s.wire.mode == wireSealed {
-		return errSealed
+	if s.wire.mode == wireCapture {
+		return errOffloaded
 	}
 	return s.tls.CloseWrite()
 }
@@ -346,10 +346,10 @@ func (s *Session) Offload(k Kernel) (*Meter, error) {
 	if len(s.wire.out) > 0 || s.wire.written {
 		return nil, fmt.Errorf("ktls: records were sealed in user space after the handshake, or wait in Output: %w", errors.ErrUnsupported)
 	}
-	if err := s.keys.handOver(k); err != nil {
+	if err := s.keys.install(k); err != nil {
 		return nil, err
 	}
-	s.sealOff()
+	s.captureOwn()
 	m, err := newTLSMeter(k, s.own)
 	if err != nil {
 		return nil, err // not ErrUnsupported, since nothing may be sent any more
@@ -357,8 +357,8 @@ func (s *Session) Offload(k Kernel) (*Meter, error) {
 	return m, nil
 }
 
-// handOver installs the keys in the kernel. Its error is an *OffloadError.
-func (k *txKeys) handOver(kernel Kernel) error {
+// install installs the keys in the kernel. Its error is an *OffloadError.
+func (k *txKeys) install(kernel Kernel) error {
 	if err := kernel.SetULP(); err != nil {
 		return &OffloadError{OptionULP, err}
 	}
@@ -368,9 +368,9 @@ func (k *txKeys) handOver(kernel Kernel) error {
 	return nil
 }
 
-// sealOff holds back all records that crypto/tls makes from here on.
-func (s *Session) sealOff() {
-	s.wire.mode = wireSealed
+// captureOwn holds back all records that crypto/tls makes from here on.
+func (s *Session) captureOwn() {
+	s.wire.mode = wireCapture
 	s.keys, s.own = nil, s.keys
 }
 

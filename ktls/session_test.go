@@ -255,7 +255,7 @@ func TestSealedOff(t *testing.T) {
 	if err := l.handshake(4096); err != nil {
 		t.Fatal(err)
 	}
-	l.sess.sealOff()
+	l.sess.captureOwn()
 	if _, err := l.sess.Write([]byte("x")); err == nil {
 		t.Error("Write: no error")
 	}

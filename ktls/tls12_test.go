@@ -57,7 +57,7 @@ func TestHandOver12(t *testing.T) {
 						continue
 					}
 					far := *k // the kernel's
-					l.sess.sealOff()
+					l.sess.captureOwn()
 					l.sess.Feed([]byte{rawtls.ApplicationData, 3, 3, 0xff, 0xff})
 					_, wants, err := readAll(l.sess)
 					if err == nil || err == ErrWouldBlock || len(wants) != 1 || wants[0].String() != tls.AlertError(rawtls.RecordOverflow).Error() {

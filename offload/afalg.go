@@ -25,7 +25,7 @@ func (t *Tester) KnownAnswers(ctx context.Context, driver string, report *platfo
 		a.Reason = "the kernel has no driver of gcm(aes) with this name. The report lists the names"
 		return a
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := context.WithTimeout(ctx, childTime)
 	defer cancel()
 	output, err := t.run(ctx, append([]string{"-driver", driver}, options...)...)
 	if err == nil {
@@ -43,7 +43,7 @@ func (t *Tester) KnownAnswers(ctx context.Context, driver string, report *platfo
 func candidates(report *platform.Report, verdicts platform.Verdicts) []string {
 	var all []string
 	for i, a := range report.GCM {
-		first := i == 0 && !errors.Is(wrongAES(verdicts), platform.ErrTimeout)
+		first := i == 0 && !errors.Is(gcmFailure(verdicts), platform.ErrTimeout)
 		if (first || i > 0 && a.Hardware) && a.SelfTest == "passed" && !a.Internal && a.Type == "aead" && !slices.Contains(all, a.Driver) {
 			all = append(all, a.Driver)
 		}
@@ -58,11 +58,11 @@ func (t *Tester) Investigate(ctx context.Context, verdicts platform.Verdicts) (*
 	if err != nil {
 		return nil, err
 	}
-	answers := t.askAll(ctx, report, candidates(report, verdicts))
+	answers := t.testAll(ctx, report, candidates(report, verdicts))
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	selected, _ := report.Picked(ktls.AESGCM.Suite())
+	selected, _ := report.Selected(ktls.AESGCM.Suite())
 	if distrust(verdicts, answers, selected.Driver) {
 		if report, err = t.Probe(ctx, verdicts); err != nil {
 			return nil, err
@@ -75,7 +75,7 @@ func (t *Tester) Investigate(ctx context.Context, verdicts platform.Verdicts) (*
 // distrust sets the verdicts on AES-GCM if the selected driver gave a wrong answer over AF_ALG, and
 // reports whether it did. A failure of the self-test stays: it is nearer to the use.
 func distrust(verdicts platform.Verdicts, answers []cryptoapi.DriverAnswer, selected string) bool {
-	if wrongAES(verdicts) != nil {
+	if gcmFailure(verdicts) != nil {
 		return false
 	}
 	for _, a := range answers {
@@ -89,7 +89,7 @@ func distrust(verdicts platform.Verdicts, answers []cryptoapi.DriverAnswer, sele
 	return false
 }
 
-func (t *Tester) askAll(ctx context.Context, report *platform.Report, drivers []string) []cryptoapi.DriverAnswer {
+func (t *Tester) testAll(ctx context.Context, report *platform.Report, drivers []string) []cryptoapi.DriverAnswer {
 	ctx, cancel := context.WithTimeout(ctx, afalgTime)
 	defer cancel()
 	var all []cryptoapi.DriverAnswer

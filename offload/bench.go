@@ -60,9 +60,9 @@ func (b *Benchmark) Run(r *platform.Report, verdicts platform.Verdicts) ([]selft
 	if err != nil {
 		err = fmt.Errorf("TLS in user space: not measured: %w", err)
 	}
-	picked, perr := b.picked(r)
-	known, _ := r.Picked(ktls.AESGCM.Suite())
-	other, oerr := b.other(!known.Hardware, verdicts)
+	selected, perr := b.measureSelected(r)
+	known, _ := r.Selected(ktls.AESGCM.Suite())
+	other, oerr := b.measureOther(!known.Hardware, verdicts)
 	if oerr != nil {
 		who := "an engine"
 		if known.Hardware {
@@ -70,11 +70,11 @@ func (b *Benchmark) Run(r *platform.Report, verdicts platform.Verdicts) ([]selft
 		}
 		oerr = fmt.Errorf("kernel TLS with %s: not measured: %w", who, oerr)
 	}
-	return slices.Concat(all, picked, other), errors.Join(err, perr, oerr)
+	return slices.Concat(all, selected, other), errors.Join(err, perr, oerr)
 }
 
-func (b *Benchmark) picked(r *platform.Report) ([]selftest.Measurement, error) {
-	picked, ok := r.Picked(ktls.AESGCM.Suite())
+func (b *Benchmark) measureSelected(r *platform.Report) ([]selftest.Measurement, error) {
+	selected, ok := r.Selected(ktls.AESGCM.Suite())
 	why := ""
 	switch {
 	case b.interrupted():
@@ -88,16 +88,16 @@ func (b *Benchmark) picked(r *platform.Report) ([]selftest.Measurement, error) {
 		}
 	}
 	if why != "" {
-		return nil, fmt.Errorf("kernel TLS with %s: not measured: %s", cmp.Or(picked.Driver, "AES-GCM"), why)
+		return nil, fmt.Errorf("kernel TLS with %s: not measured: %s", cmp.Or(selected.Driver, "AES-GCM"), why)
 	}
-	all, err := b.tester.Measure(context.Background(), selftest.Kernel, picked.Driver, picked.Hardware)
+	all, err := b.tester.Measure(context.Background(), selftest.Kernel, selected.Driver, selected.Hardware)
 	if err != nil {
-		return nil, fmt.Errorf("kernel TLS with %s: not measured: %w", picked.Driver, err)
+		return nil, fmt.Errorf("kernel TLS with %s: not measured: %w", selected.Driver, err)
 	}
 	return all, nil
 }
 
-func (b *Benchmark) other(hardware bool, verdicts platform.Verdicts) ([]selftest.Measurement, error) {
+func (b *Benchmark) measureOther(hardware bool, verdicts platform.Verdicts) ([]selftest.Measurement, error) {
 	switch {
 	case b.preference == nil:
 		return nil, b.refused
@@ -118,7 +118,7 @@ func (t *Tester) MeasureOther(ctx context.Context, p *priority.Lock, hardware bo
 		return nil, errors.New("it is the driver that was measured first")
 	}
 	defer func() { err = errors.Join(err, p.Revert()) }()
-	if err := t.objection(ctx, verdicts, t.Verdicts(ctx), raised.Driver); err != nil {
+	if err := t.reasonToRevert(ctx, verdicts, t.Verdicts(ctx), raised.Driver); err != nil {
 		return nil, err
 	}
 	return t.Measure(ctx, selftest.Kernel, raised.Driver, hardware)

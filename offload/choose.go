@@ -26,21 +26,21 @@ func preferredCipher(cfg *config.Config, report *platform.Report, offload bool) 
 	case !offload:
 		return ktls.AnyCipher, "" // crypto/tls encrypts, and knows its own fastest cipher
 	}
-	if best, _, ok := fastestSpeeds(cfg, report); ok && Undecided(cfg, report) {
+	if best, _, ok := fastestSpeeds(cfg, report); ok && NeedsMeasurement(cfg, report) {
 		c, why = ktls.AESGCM, fmt.Sprintf("it was measured to be the fastest, with %.0f MiB/s", best.MiBPerSecond)
 		if best.Suite == ktls.ChaCha20Poly1305.Suite() {
 			c = ktls.ChaCha20Poly1305
 		}
 		return c, why
 	}
-	gcm, chacha := report.Takes(ktls.AESGCM.Suite()), report.Takes(ktls.ChaCha20Poly1305.Suite())
-	engine, picked := report.Picked(ktls.AESGCM.Suite())
+	gcm, chacha := report.Supports(ktls.AESGCM.Suite()), report.Supports(ktls.ChaCha20Poly1305.Suite())
+	engine, found := report.Selected(ktls.AESGCM.Suite())
 	switch {
-	case gcm && picked && engine.Engine():
+	case gcm && found && engine.Engine():
 		return ktls.AESGCM, "the kernel has an asynchronous engine for it"
-	case gcm && chacha && unused(report) && accelerated(report):
+	case gcm && chacha && ignoresAESInstructions(report) && vectorChaCha20(report):
 		return ktls.ChaCha20Poly1305, "the kernel would compute AES-GCM without the processor's AES instructions"
-	case gcm && unused(report):
+	case gcm && ignoresAESInstructions(report):
 		return ktls.AESGCM, "the kernel has no faster cipher, although it does not use the processor's AES instructions"
 	case gcm && report.AESInstructions:
 		return ktls.AESGCM, "the processor has AES instructions"
@@ -52,13 +52,13 @@ func preferredCipher(cfg *config.Config, report *platform.Report, offload bool) 
 	return ktls.ChaCha20Poly1305, "neither an engine nor AES instructions would compute AES-GCM"
 }
 
-// Undecided reports whether a measurement (platform.Report.Speeds) must decide between kernel TLS
+// NeedsMeasurement reports whether a measurement (platform.Report.Speeds) must decide between kernel TLS
 // and user space: kernel TLS is usable but not required, and would compute AES-GCM without the AES
 // instructions that this program uses.
-func Undecided(cfg *config.Config, report *platform.Report) bool {
+func NeedsMeasurement(cfg *config.Config, report *platform.Report) bool {
 	report = report.Restricted()
 	withTLS := slices.ContainsFunc(cfg.Listen, func(l config.Listen) bool { return l.TLS })
-	return withTLS && cfg.TLS.Kernel == config.KernelAuto && cfg.TLS.Cipher != config.CipherChaCha20 && report.KernelTLS.Usable && unused(report)
+	return withTLS && cfg.TLS.Kernel == config.KernelAuto && cfg.TLS.Cipher != config.CipherChaCha20 && report.KernelTLS.Usable && ignoresAESInstructions(report)
 }
 
 // fastestSpeeds returns the fastest measured speed in the kernel and in user space, among the ciphers
@@ -69,7 +69,7 @@ func fastestSpeeds(cfg *config.Config, report *platform.Report) (inKernel, inUse
 		if s.Kernel {
 			best = &inKernel
 		}
-		if cfg.TLS.Cipher == config.CipherAESGCM && s.Suite == ktls.ChaCha20Poly1305.Suite() || s.Kernel && !report.Takes(s.Suite) {
+		if cfg.TLS.Cipher == config.CipherAESGCM && s.Suite == ktls.ChaCha20Poly1305.Suite() || s.Kernel && !report.Supports(s.Suite) {
 			continue
 		}
 		if best.MiBPerSecond == 0 || s.Better(*best) {
@@ -79,25 +79,26 @@ func fastestSpeeds(cfg *config.Config, report *platform.Report) (inKernel, inUse
 	return inKernel, inUser, inKernel.MiBPerSecond > 0 && inUser.MiBPerSecond > 0
 }
 
-// unused reports whether the kernel computes AES-GCM without the AES instructions of the processor.
-func unused(report *platform.Report) bool {
-	a, picked := report.Picked(ktls.AESGCM.Suite())
-	return report.Takes(ktls.AESGCM.Suite()) && report.AESInstructions && picked && a.Plain()
+// ignoresAESInstructions reports whether the kernel computes AES-GCM without the AES instructions of
+// the processor.
+func ignoresAESInstructions(report *platform.Report) bool {
+	a, found := report.Selected(ktls.AESGCM.Suite())
+	return report.Supports(ktls.AESGCM.Suite()) && report.AESInstructions && found && a.Plain()
 }
 
-// accelerated reports whether the kernel's ChaCha20-Poly1305 uses vector registers.
-func accelerated(report *platform.Report) bool {
-	a, picked := report.Picked(ktls.ChaCha20Poly1305.Suite())
-	return picked && !a.PlainChaCha20()
+// vectorChaCha20 reports whether the kernel's ChaCha20-Poly1305 uses vector registers.
+func vectorChaCha20(report *platform.Report) bool {
+	a, found := report.Selected(ktls.ChaCha20Poly1305.Suite())
+	return found && !a.PlainChaCha20()
 }
 
-// slow returns a warning that the kernel computes AES-GCM without the processor's AES instructions;
+// slowWarning returns a warning that the kernel computes AES-GCM without the processor's AES instructions;
 // "" if it uses them.
-func slow(report *platform.Report) string {
-	if !unused(report) {
+func slowWarning(report *platform.Report) string {
+	if !ignoresAESInstructions(report) {
 		return ""
 	}
-	a, _ := report.Picked(ktls.AESGCM.Suite())
+	a, _ := report.Selected(ktls.AESGCM.Suite())
 	return fmt.Sprintf("the kernel computes AES-GCM without the processor's AES instructions, with the driver %s: %s", a.Driver, report.Acceleration())
 }
 
@@ -110,7 +111,7 @@ func driversOf(report *platform.Report) []Driver {
 		if !c.Usable {
 			continue
 		}
-		a, ok := report.Picked(c.Suite)
+		a, ok := report.Selected(c.Suite)
 		all = append(all, Driver{
 			Suite: c.Suite, Algorithm: a.Name, Name: a.Driver, Async: a.Waits() || !ok,
 			Hardware: a.Hardware, Verified: c.Verified, Inline: a.Async && !a.Waits(),
@@ -128,7 +129,7 @@ func Results(report *platform.Report) []TestResult {
 			all = append(all, TestResult{Driver: right[i]})
 			continue
 		}
-		a, _ := report.Picked(c.Suite)
+		a, _ := report.Selected(c.Suite)
 		e := TestResult{Driver: Driver{Suite: c.Suite, Name: a.Driver}}
 		if !c.Inconclusive {
 			e.Err = errors.New(c.Reason)
@@ -158,9 +159,9 @@ func quarantined(report *platform.Report) string {
 	return fmt.Sprintf("kernel TLS is not used with %s: %s; %s", strings.Join(names, ", "), f.Reason, f.Remedy)
 }
 
-// missing returns an error if kernel TLS does not accept the cipher of the configuration, and nil
+// unsupportedCipher returns an error if kernel TLS does not accept the cipher of the configuration, and nil
 // otherwise.
-func missing(cfg *config.Config, report *platform.Report) error {
+func unsupportedCipher(cfg *config.Config, report *platform.Report) error {
 	cipher := map[config.Cipher]ktls.Cipher{config.CipherAESGCM: ktls.AESGCM, config.CipherChaCha20: ktls.ChaCha20Poly1305}[cfg.TLS.Cipher]
 	for _, c := range report.Ciphers {
 		if c.Suite == cipher.Suite() && !c.Usable {
@@ -173,7 +174,7 @@ func missing(cfg *config.Config, report *platform.Report) error {
 // A Choice says how this machine serves TLS connections, and why.
 type Choice struct {
 	Offload bool        // use kernel TLS
-	By      []Driver    // cipher drivers of kernel TLS, by cipher suite
+	Drivers []Driver    // cipher drivers of kernel TLS, by cipher suite
 	Prefer  ktls.Cipher // preferred cipher
 	Refused []string    // drivers whose self-test failed
 	Warning string      // one line about drivers that are not trusted, or slow; "" if there is none
@@ -189,7 +190,7 @@ func (c Choice) String() string {
 	if c.plain {
 		return "no listener has TLS"
 	}
-	text := "kernel TLS is used, with " + Names(c.By)
+	text := "kernel TLS is used, with " + Names(c.Drivers)
 	if !c.Offload {
 		text = "kernel TLS is not used: " + c.notOffloaded
 	}
@@ -216,7 +217,7 @@ func (c Choice) Log(log *slog.Logger) {
 		message = "no listener has TLS"
 	case c.Offload:
 		message = "kernel TLS is used"
-		add("drivers", Names(c.By))
+		add("drivers", Names(c.Drivers))
 	}
 	add("reason", c.notOffloaded)
 	if c.preferredBy != "" {
@@ -249,11 +250,11 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 		c.notOffloaded = "tls.kernel is off"
 	case cfg.TLS.Kernel == config.KernelRequire && distrusted != "":
 		return Choice{}, fmt.Errorf("tls.kernel is require, but %s", distrusted)
-	case f.Usable && slower(cfg, report) != "":
-		c.notOffloaded = slower(cfg, report)
+	case f.Usable && slowerThanUserSpace(cfg, report) != "":
+		c.notOffloaded = slowerThanUserSpace(cfg, report)
 	case f.Usable:
-		c.Offload, c.By = true, driversOf(report)
-		if err := missing(cfg, report); err != nil && cfg.TLS.Kernel == config.KernelRequire {
+		c.Offload, c.Drivers = true, driversOf(report)
+		if err := unsupportedCipher(cfg, report); err != nil && cfg.TLS.Kernel == config.KernelRequire {
 			return Choice{}, err
 		}
 	case cfg.TLS.Kernel == config.KernelRequire:
@@ -263,9 +264,9 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 	}
 	warnings := []string{distrusted}
 	if cfg.TLS.Kernel != config.KernelOff && f.Usable && cfg.TLS.Cipher != config.CipherChaCha20 {
-		warnings = append(warnings, slow(report))
+		warnings = append(warnings, slowWarning(report))
 	}
-	c.Warning = joined(warnings)
+	c.Warning = joinNonEmpty(warnings)
 	for _, e := range Results(report) {
 		if e.Err != nil && e.Name != "" {
 			c.Refused = append(c.Refused, e.Name)
@@ -278,21 +279,21 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 	return c, nil
 }
 
-// clearly is the factor by which user space must be faster to be chosen, since kernel TLS saves a
+// userSpaceMargin is the factor by which user space must be faster to be chosen, since kernel TLS saves a
 // copy that the measurement does not cover.
-const clearly = 1.1
+const userSpaceMargin = 1.1
 
-// slower says by how much kernel TLS was measured to be slower than user space; "" if it is not
-// slower, or was not measured.
-func slower(cfg *config.Config, report *platform.Report) string {
+// slowerThanUserSpace returns a comparison of the measured speeds if kernel TLS is the slower of both.
+// It returns "" if kernel TLS is not slower, or was not measured.
+func slowerThanUserSpace(cfg *config.Config, report *platform.Report) string {
 	inKernel, inUser, ok := fastestSpeeds(cfg, report)
-	if !ok || !Undecided(cfg, report) || inUser.MiBPerSecond < clearly*inKernel.MiBPerSecond {
+	if !ok || !NeedsMeasurement(cfg, report) || inUser.MiBPerSecond < userSpaceMargin*inKernel.MiBPerSecond {
 		return ""
 	}
 	return fmt.Sprintf("it is slower than user space on this machine, with %.0f against %.0f MiB/s", inKernel.MiBPerSecond, inUser.MiBPerSecond)
 }
 
-// joined joins the texts that are not empty, on one line.
-func joined(texts []string) string {
+// joinNonEmpty joins the texts that are not empty, on one line.
+func joinNonEmpty(texts []string) string {
 	return strings.Join(slices.DeleteFunc(texts, func(s string) bool { return s == "" }), "; ")
 }

@@ -56,8 +56,8 @@ func TestMeasuredChoice(t *testing.T) {
 	}
 }
 
-// TestUndecided: it is measured only where that decides something.
-func TestUndecided(t *testing.T) {
+// TestNeedsMeasurement: it is measured only where that decides something.
+func TestNeedsMeasurement(t *testing.T) {
 	plain := cryptoapi.Algorithm{Name: "gcm(aes)", Driver: "gcm_base(ctr(aes-generic),ghash-generic)", Type: "aead", SelfTest: "passed"}
 	for _, tc := range []struct {
 		name   string
@@ -80,7 +80,7 @@ func TestUndecided(t *testing.T) {
 		a := plain
 		a.Driver = tc.driver
 		cfg := &config.Config{Listen: []config.Listen{{TLS: tc.tls}}, TLS: config.TLS{Kernel: tc.kernel, Cipher: tc.cipher}}
-		if got := Undecided(cfg, report(tc.aes, a)); got != tc.want {
+		if got := NeedsMeasurement(cfg, report(tc.aes, a)); got != tc.want {
 			t.Errorf("%s: %t, want %t", tc.name, got, tc.want)
 		}
 	}

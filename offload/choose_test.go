@@ -35,7 +35,7 @@ func report(aes bool, all ...cryptoapi.Algorithm) *platform.Report {
 	}
 	for _, suite := range []uint16{suiteGCM, suiteChaCha} {
 		c := platform.Cipher{Suite: suite, Name: tls.CipherSuiteName(suite), Feature: no}
-		if _, ok := r.Picked(suite); ok {
+		if _, ok := r.Selected(suite); ok {
 			c.Feature = yes
 		}
 		r.Ciphers = append(r.Ciphers, c)
@@ -88,14 +88,14 @@ func TestChoose(t *testing.T) {
 			if (err != nil) != tc.err || !strings.Contains(text, tc.reason) || strings.Contains(text, "\n") {
 				t.Errorf("got %q, error %v; want %q in it", text, err != nil, tc.reason)
 			}
-			if c.Prefer != tc.prefer || slices.ContainsFunc(c.By, mayWait) != tc.async || c.Offload != (tc.takes != nil) || !slices.Equal(takes(c), tc.takes) {
+			if c.Prefer != tc.prefer || slices.ContainsFunc(c.Drivers, mayWait) != tc.async || c.Offload != (tc.takes != nil) || !slices.Equal(takes(c), tc.takes) {
 				t.Errorf("got %+v", c)
 			}
 		})
 	}
 	tested := report(false, engine)
 	tested.GCM[0].Hardware, tested.Ciphers[0].Verified = true, true
-	if c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, tested); err != nil || !strings.Contains(Names(c.By), "gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)") {
+	if c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, tested); err != nil || !strings.Contains(Names(c.Drivers), "gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)") {
 		t.Errorf("an engine that was tested: %+v, %v", c, err)
 	}
 	want := []Driver{{Suite: suiteGCM, Algorithm: "gcm(aes)", Name: "gcm-aes-caam", Async: true, Hardware: true, Verified: true}}
@@ -122,7 +122,7 @@ func TestChoose(t *testing.T) {
 		}
 		all = slices.DeleteFunc(all, func(a cryptoapi.Algorithm) bool { return a.Name != "gcm(aes)" && a.Name != chacha.Name })
 		c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, report(tc.aes, all...))
-		if err != nil || c.Prefer != tc.prefer || slices.ContainsFunc(c.By, mayWait) || !strings.Contains(c.String(), tc.reason) || c.Warning != "" {
+		if err != nil || c.Prefer != tc.prefer || slices.ContainsFunc(c.Drivers, mayWait) || !strings.Contains(c.String(), tc.reason) || c.Warning != "" {
 			t.Errorf("%s: %+v, %v; want %v", tc.file, c, err, tc.prefer)
 		}
 	}
@@ -174,7 +174,7 @@ func TestChoose(t *testing.T) {
 		if (err != nil) != tc.err || c.Warning != tc.warning || slices.Contains(takes(c), suiteGCM) || err != nil && !strings.Contains(err.Error(), "the test has failed; reboot") {
 			t.Errorf("an engine that is wrong, %s: %+v, %v", tc.kernel, c, err)
 		}
-		if tc.kernel == config.KernelAuto && (c.Prefer != ktls.ChaCha20Poly1305 || slices.ContainsFunc(c.By, mayWait)) {
+		if tc.kernel == config.KernelAuto && (c.Prefer != ktls.ChaCha20Poly1305 || slices.ContainsFunc(c.Drivers, mayWait)) {
 			t.Errorf("an engine that is wrong: %+v; want what the kernel takes", c)
 		}
 	}
@@ -239,7 +239,7 @@ func TestChoose(t *testing.T) {
 	}
 	hidden := report(true, gcm)
 	hidden.GCM = nil // /proc/crypto cannot be read, as with ProcSubset=pid
-	if c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, hidden); err != nil || !c.Offload || !slices.ContainsFunc(c.By, mayWait) {
+	if c, err := Choose(&config.Config{Listen: []config.Listen{{TLS: true}}}, hidden); err != nil || !c.Offload || !slices.ContainsFunc(c.Drivers, mayWait) {
 		t.Errorf("a driver that is not shown: %+v, %v; want it to be taken for asynchronous", c, err)
 	}
 	noTLS := &config.Config{Listen: []config.Listen{{}}}
@@ -252,7 +252,7 @@ func mayWait(e Driver) bool { return e.Async }
 
 // takes are the cipher suites that kernel TLS would be used with.
 func takes(c Choice) (suites []uint16) {
-	for _, e := range c.By {
+	for _, e := range c.Drivers {
 		suites = append(suites, e.Suite)
 	}
 	return suites
@@ -274,7 +274,7 @@ func TestChoiceLogHasConstantMessages(t *testing.T) {
 		want   string
 	}{
 		{"no TLS", Choice{plain: true}, "level=INFO msg=\"no listener has TLS\"\n"},
-		{"kernel TLS", Choice{Offload: true, By: []Driver{{Algorithm: "gcm(aes)", Name: "caam"}}, Prefer: ktls.AESGCM, preferredBy: "of an engine", sources: "/proc/crypto"},
+		{"kernel TLS", Choice{Offload: true, Drivers: []Driver{{Algorithm: "gcm(aes)", Name: "caam"}}, Prefer: ktls.AESGCM, preferredBy: "of an engine", sources: "/proc/crypto"},
 			"level=INFO msg=\"kernel TLS is used\" drivers=\"gcm(aes) by caam (synchronous)\" preferred_cipher=AES-GCM preferred_because=\"of an engine\" sources=/proc/crypto\n"},
 		{"user space", Choice{notOffloaded: "no module; load it", sources: "/proc/crypto", Warning: "a driver is wrong"},
 			"level=INFO msg=\"kernel TLS is not used\" reason=\"no module; load it\" sources=/proc/crypto\nlevel=WARN msg=\"kernel TLS is limited\" reason=\"a driver is wrong\"\n"},

@@ -26,7 +26,7 @@ func TestMeasured(t *testing.T) {
 		return r
 	}
 	board := platform.Board{Model: "EVK", Compatible: []string{"fsl,imx8mp-evk", "fsl,imx8mp"}}
-	m := &measured{
+	m := &preferState{
 		Kernel: "6.12.1", Model: "EVK", Compatible: board.Compatible, Drivers: []string{"caam", "ce", "made"}, Hardware: true,
 		Bench: []selftest.Measurement{{Driver: "caam", Streams: 4}},
 	}
@@ -50,7 +50,7 @@ func TestMeasured(t *testing.T) {
 		{"another tree", report("6.12.1", "ce", "caam"), platform.Board{Model: "EVK", Compatible: []string{"fsl,imx8mp"}}, false},
 		{"another board", report("6.12.1", "ce", "caam"), platform.Board{Model: "EVK 2", Compatible: board.Compatible}, false},
 	} {
-		if got := m.counts(tt.report, tt.board); got != tt.want {
+		if got := m.valid(tt.report, tt.board); got != tt.want {
 			t.Errorf("%s: %t, want %t", tt.name, got, tt.want)
 		}
 	}
@@ -113,7 +113,7 @@ func TestWorse(t *testing.T) {
 		{"not tested, ever", platform.Verdicts{}, platform.Verdicts{}, errUntested},
 		{"ChaCha20 alone", right, platform.Verdicts{tls.TLS_CHACHA20_POLY1305_SHA256: {}}, errUntested},
 	} {
-		if err := worse(tt.before, tt.after); !errors.Is(err, tt.want) || tt.want == nil && err != nil {
+		if err := regression(tt.before, tt.after); !errors.Is(err, tt.want) || tt.want == nil && err != nil {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
 	}
@@ -122,11 +122,11 @@ func TestWorse(t *testing.T) {
 // TestDefective: a driver with which the kernel has a defect is not preferred, and says why.
 func TestDefective(t *testing.T) {
 	ok := &platform.Report{Ciphers: []platform.Cipher{{Suite: suiteGCM, Feature: platform.Feature{Usable: true}}, {Suite: suiteChaCha, Defective: true}}}
-	if err := defective(ok); err != nil {
+	if err := gcmDefect(ok); err != nil {
 		t.Errorf("a sound driver: %v", err)
 	}
 	bad := &platform.Report{Ciphers: []platform.Cipher{{Suite: suiteGCM, Defective: true, Feature: platform.Feature{Reason: "Linux has a defect"}}}}
-	err := defective(bad)
+	err := gcmDefect(bad)
 	if !errors.Is(err, errDefective) || errors.Is(err, errWrong) || !strings.Contains(err.Error(), "Linux has a defect") {
 		t.Errorf("a defect: %v", err)
 	}

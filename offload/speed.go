@@ -18,9 +18,9 @@ import (
 // speedsPath is the state file with the measurements that decide between kernel TLS and user space.
 const speedsPath = "/var/lib/uringhttpd/speeds.json"
 
-// A speedNote is the state file of measured speeds and of their conditions. It is valid while all
+// A speedState is the state file of measured speeds and of their conditions. It is valid while all
 // conditions are unchanged.
-type speedNote struct {
+type speedState struct {
 	Kernel  string           `json:"kernel"`  // release and build
 	Program string           `json:"program"` // versions of this program and of Go
 	CPUs    int              `json:"cpus"`
@@ -28,19 +28,19 @@ type speedNote struct {
 	Speeds  []platform.Speed `json:"speeds"`
 }
 
-// newSpeedNote returns the conditions on this machine, without speeds.
-func newSpeedNote(program string, report *platform.Report) *speedNote {
-	n := &speedNote{Kernel: report.Kernel + " " + report.Build, Program: program, CPUs: runtime.NumCPU()}
+// newSpeedState returns the conditions on this machine, without speeds.
+func newSpeedState(program string, report *platform.Report) *speedState {
+	n := &speedState{Kernel: report.Kernel + " " + report.Build, Program: program, CPUs: runtime.NumCPU()}
 	for _, suite := range ktls.Suites() {
-		a, _ := report.Picked(suite.ID)
+		a, _ := report.Selected(suite.ID)
 		n.Drivers = append(n.Drivers, a.Driver)
 	}
 	return n
 }
 
-// remembered returns the speeds in a state file, if its conditions are those of n.
-func (n *speedNote) remembered(path string) ([]platform.Speed, bool) {
-	var m speedNote
+// load returns the speeds in a state file, if its conditions are those of n.
+func (n *speedState) load(path string) ([]platform.Speed, bool) {
+	var m speedState
 	if statefile.Load(path, &m) != nil || m.Kernel != n.Kernel || m.Program != n.Program || m.CPUs != n.CPUs || !slices.Equal(m.Drivers, n.Drivers) {
 		return nil, false
 	}
@@ -61,7 +61,7 @@ func complete(speeds []platform.Speed, report *platform.Report) bool {
 		return slices.ContainsFunc(speeds, func(s platform.Speed) bool { return s.Kernel == kernel && s.Suite == suite })
 	}
 	for _, c := range []ktls.Cipher{ktls.AESGCM, ktls.ChaCha20Poly1305} {
-		if report.Takes(c.Suite()) && !has(true, c.Suite()) {
+		if report.Supports(c.Suite()) && !has(true, c.Suite()) {
 			return false
 		}
 	}
@@ -73,8 +73,8 @@ func complete(speeds []platform.Speed, report *platform.Report) bool {
 // logs why, if they could not be measured. It writes new measurements to speedsPath only if keep is
 // true.
 func (t *Tester) Speeds(ctx context.Context, keep bool, report *platform.Report, log *slog.Logger) []platform.Speed {
-	n := newSpeedNote(t.program, report)
-	if all, ok := n.remembered(speedsPath); ok && complete(all, report) {
+	n := newSpeedState(t.program, report)
+	if all, ok := n.load(speedsPath); ok && complete(all, report) {
 		return all
 	}
 	err := n.measure(ctx, t, report)
@@ -93,7 +93,7 @@ func (t *Tester) Speeds(ctx context.Context, keep bool, report *platform.Report,
 	return n.Speeds
 }
 
-func (n *speedNote) measure(ctx context.Context, t *Tester, report *platform.Report) error {
+func (n *speedState) measure(ctx context.Context, t *Tester, report *platform.Report) error {
 	for _, m := range []struct {
 		where  string
 		cipher ktls.Cipher
@@ -103,7 +103,7 @@ func (n *speedNote) measure(ctx context.Context, t *Tester, report *platform.Rep
 		{selftest.UserSpace, ktls.AESGCM},
 	} {
 		suite := m.cipher.Suite()
-		if m.where == selftest.Kernel && !report.Takes(suite) {
+		if m.where == selftest.Kernel && !report.Supports(suite) {
 			continue
 		}
 		all, err := t.Measure(ctx, m.where, "", false, "-brief", "-cipher", m.cipher.String())

@@ -24,8 +24,8 @@ var (
 	errUntested = errors.New("the test could not run")
 )
 
-// answerTime limits a child that tests, its start and end included.
-const answerTime = selftest.Time + 5*time.Second
+// childTime limits a child that tests, its start and end included.
+const childTime = selftest.Time + 5*time.Second
 
 // A Tester tests crypto drivers in child processes of this program, which run the command selftest,
 // and probes the machine. Its methods may be called from several goroutines.
@@ -69,7 +69,7 @@ func (t *Tester) Verdicts(ctx context.Context) platform.Verdicts {
 
 // test returns the verdicts of a child, and an error if they are not complete.
 func (t *Tester) test(ctx context.Context) (platform.Verdicts, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := context.WithTimeout(ctx, childTime)
 	defer cancel()
 	args := []string{"-json"}
 	if len(t.Fixes) > 0 {
@@ -106,7 +106,7 @@ func readVerdicts(output string, ended error) (platform.Verdicts, error) {
 			verdicts[suite.ID] = platform.Verdict{Driver: r.Driver}
 		case r.Outcome == selftest.Wrong:
 			verdicts[suite.ID] = platform.Verdict{Err: errors.New(r.Reason)}
-		case r.Outcome != selftest.NotTaken && r.Outcome != selftest.Untested:
+		case r.Outcome != selftest.Unsupported && r.Outcome != selftest.Untested:
 			continue
 		}
 		known++
@@ -137,9 +137,9 @@ func firstFailure(suites []uint16, verdicts platform.Verdicts, err error) error 
 	return untested
 }
 
-// Examine tests all suites, and returns the drivers that the kernel selects for them. The error is
+// TestDrivers tests all suites, and returns the drivers that the kernel selects for them. The error is
 // the reason why a result is missing.
-func (t *Tester) Examine(ctx context.Context) ([]TestResult, error) {
+func (t *Tester) TestDrivers(ctx context.Context) ([]TestResult, error) {
 	verdicts, err := t.test(ctx)
 	if err != nil && len(verdicts) == 0 {
 		return nil, err
@@ -156,7 +156,7 @@ func (t *Tester) Examine(ctx context.Context) ([]TestResult, error) {
 // Measure measures encryption in a child. options are those of the command selftest. driver and
 // hardware are copied into the measurements.
 func (t *Tester) Measure(ctx context.Context, where, driver string, hardware bool, options ...string) ([]selftest.Measurement, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := context.WithTimeout(ctx, childTime)
 	defer cancel()
 	output, err := t.run(ctx, append([]string{"-bench", where}, options...)...)
 	if err != nil {

@@ -29,8 +29,8 @@ func TestReadVerdicts(t *testing.T) {
 		err        bool
 	}{
 		{"right", line(a128, selftest.Right, "aes") + line(chacha, selftest.Right, "gcm_base(x,y)") + line(a256, selftest.Right, ""), nil, "right aes, right, right gcm_base(x,y)", false},
-		{"wrong", line(a128, selftest.Wrong, "ktls: record 3") + line(a256, selftest.Right, "") + line(chacha, selftest.NotTaken, "why"), failed, "ktls: record 3, right, none", false},
-		{"none taken", line(a128, selftest.NotTaken, "x") + line(a256, selftest.NotTaken, "x") + line(chacha, selftest.NotTaken, "x"), failed, "none, none, none", false},
+		{"wrong", line(a128, selftest.Wrong, "ktls: record 3") + line(a256, selftest.Right, "") + line(chacha, selftest.Unsupported, "why"), failed, "ktls: record 3, right, none", false},
+		{"none taken", line(a128, selftest.Unsupported, "x") + line(a256, selftest.Unsupported, "x") + line(chacha, selftest.Unsupported, "x"), failed, "none, none, none", false},
 		{"not tested", line(a128, selftest.Untested, "x: y") + line(a256, selftest.Untested, "x: y") + line(chacha, selftest.Right, "c"), failed, "none, none, right c", false},
 		{"no answer", "", platform.ErrTimeout, "no answer in time, no answer in time, no answer in time", false},
 		{"an answer in part", line(chacha, selftest.Right, "") + line(a128, selftest.Right, ""), platform.ErrTimeout, "right, no answer in time, right", false},
@@ -65,7 +65,7 @@ func TestUntestedIsNoVerdict(t *testing.T) {
 		selftest.WriteJSON(&out)(selftest.Result{Cipher: suite.Name(), Outcome: selftest.Untested, Reason: "it corrupts memory"})
 	}
 	verdicts, err := readVerdicts(out.String(), errors.New("status 1"))
-	if err != nil || wrongAES(verdicts) != nil || !errors.Is(worse(verdicts, verdicts), errUntested) {
+	if err != nil || gcmFailure(verdicts) != nil || !errors.Is(regression(verdicts, verdicts), errUntested) {
 		t.Errorf("verdicts %v, %v", verdicts, err)
 	}
 }

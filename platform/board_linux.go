@@ -35,7 +35,7 @@ func readBoard(sys, modules string, option func(string) kernelOption) (Board, er
 	if err != nil {
 		return Board{}, fmt.Errorf("platform: %w", err)
 	}
-	d := devices{sys: sys, modules: modules, option: option, folders: map[string]string{}}
+	d := devices{sys: sys, modules: modules, option: option, dirs: map[string]string{}}
 	d.find(base)
 	b := boardOf(tree, d.bound)
 	soc := filepath.Join(sys, "bus/soc/devices/soc0")
@@ -53,7 +53,7 @@ func readBoard(sys, modules string, option func(string) kernelOption) (Board, er
 type devices struct {
 	sys, modules string
 	option       func(string) kernelOption
-	folders      map[string]string // sysfs directory of a device, by its node's path
+	dirs         map[string]string // sysfs directory of a device, by its node's path
 }
 
 // find lists the devices that the kernel created from nodes of the tree at base.
@@ -66,13 +66,13 @@ func (d *devices) find(base string) {
 	if err != nil {
 		return
 	}
-	for _, folder := range all {
-		node, err := filepath.EvalSymlinks(filepath.Join(folder, "of_node"))
+	for _, dir := range all {
+		node, err := filepath.EvalSymlinks(filepath.Join(dir, "of_node"))
 		if err != nil {
 			continue // not a device of the tree
 		}
 		if path, ok := strings.CutPrefix(node, base); ok {
-			d.folders[path] = folder
+			d.dirs[path] = dir
 		}
 	}
 }
@@ -80,7 +80,7 @@ func (d *devices) find(base string) {
 // bound returns the device of a node with its driver, or why it has none.
 func (d *devices) bound(n *devicetree.Node, kind deviceKind) Device {
 	dev := Device{Node: n.Path}
-	folder, ok := d.folders[n.Path]
+	dir, ok := d.dirs[n.Path]
 	if !ok {
 		dev.Reason = "the kernel has created no device for it"
 		dev.Remedy = "load the driver of its parent node (the bus, or the CAAM); it creates this device"
@@ -88,7 +88,7 @@ func (d *devices) bound(n *devicetree.Node, kind deviceKind) Device {
 	}
 	// Read the link before any attribute: a probe that hangs has created the link already, and
 	// holds the lock of the attributes.
-	if driver, err := os.Readlink(filepath.Join(folder, "driver")); err == nil {
+	if driver, err := os.Readlink(filepath.Join(dir, "driver")); err == nil {
 		dev.Driver = filepath.Base(driver)
 		return dev
 	}
@@ -96,12 +96,12 @@ func (d *devices) bound(n *devicetree.Node, kind deviceKind) Device {
 		dev.Reason, dev.Remedy = d.noDriver(kind)
 		return dev
 	}
-	name := filepath.Base(folder)
+	name := filepath.Base(dir)
 	switch why, deferred := d.deferred(name); {
 	case deferred && why != "":
 		dev.Reason = "the probe of its driver is deferred: " + why
 		dev.Remedy = "enable and load the driver of the device that it waits for"
-	case deferred || readLine(filepath.Join(folder, "waiting_for_supplier")) == "1":
+	case deferred || readLine(filepath.Join(dir, "waiting_for_supplier")) == "1":
 		dev.Reason = "the probe of its driver is deferred: it waits for a clock, power domain or other supplier"
 		dev.Remedy = "as root, read /sys/kernel/debug/devices_deferred, which names the supplier, and load the driver of the supplier"
 	default:

@@ -169,14 +169,14 @@ func (r *Report) Restricted() *Report {
 			cves = append(cves, d.cve)
 		}
 	}
-	if known == nil || !slices.ContainsFunc(r.Ciphers, r.mayDefer) {
+	if known == nil || !slices.ContainsFunc(r.Ciphers, r.mayBeAsync) {
 		return r
 	}
 	s := *r
 	s.Ciphers = slices.Clone(r.Ciphers)
 	usable := false
 	for i := range s.Ciphers {
-		if c := &s.Ciphers[i]; r.mayDefer(*c) {
+		if c := &s.Ciphers[i]; r.mayBeAsync(*c) {
 			c.Feature = r.defective(c.Suite, known, cves)
 			c.Defective, c.Verified = true, false
 		}
@@ -189,10 +189,10 @@ func (r *Report) Restricted() *Report {
 	return &s
 }
 
-// mayDefer reports whether c is usable and its driver is asynchronous or not visible.
-func (r *Report) mayDefer(c Cipher) bool {
-	a, picked := r.Picked(c.Suite)
-	return c.Usable && (!picked || a.Waits())
+// mayBeAsync reports whether c is usable and its driver is asynchronous or not visible.
+func (r *Report) mayBeAsync(c Cipher) bool {
+	a, found := r.Selected(c.Suite)
+	return c.Usable && (!found || a.Waits())
 }
 
 // defective explains why a cipher that the kernel accepts is not used. cves are those of the
@@ -204,7 +204,7 @@ func (r *Report) defective(suite uint16, known, cves []string) Feature {
 	}
 	driver := "a driver that /proc/crypto does not show"
 	remedy := "use a later kernel"
-	if a, picked := r.Picked(suite); picked {
+	if a, found := r.Selected(suite); found {
 		driver = a.Driver + ", which is asynchronous"
 		if a.Name == ktls.AlgorithmGCM && a.Hardware {
 			remedy += ", or set crypto.prefer: cpu"
@@ -224,12 +224,12 @@ func (r *Report) defective(suite uint16, known, cves []string) Feature {
 // suite; "" if it may be tested.
 func (r *Report) untestable(suite uint16) string {
 	v, ok := kernelVersion(r.Kernel, r.Build)
-	a, picked := r.Picked(suite)
-	if !ok || picked && !a.Waits() {
+	a, found := r.Selected(suite)
+	if !ok || found && !a.Waits() {
 		return ""
 	}
 	driver := "the driver, which /proc/crypto does not show, may be asynchronous"
-	if picked {
+	if found {
 		driver = a.Driver + " is asynchronous"
 	}
 	for _, d := range defects {

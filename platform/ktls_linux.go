@@ -30,23 +30,23 @@ type tlsAnswer struct {
 	err  error
 }
 
-// tlsSetup switches kernel TLS on, with each of ktls.Suites, for one end of a connection over
+// probeSuites switches kernel TLS on, with each of ktls.Suites, for one end of a connection over
 // the loopback interface. It sends no byte, and the key is random and discarded. The
 // answers are in the order of ktls.Suites.
-func tlsSetup(ctx context.Context, verdicts Verdicts) []tlsAnswer {
+func probeSuites(ctx context.Context, verdicts Verdicts) []tlsAnswer {
 	suites := ktls.Suites()
 	answers := make([]tlsAnswer, len(suites))
 	for i, c := range suites {
-		if err := verdicts.wrong(c); err != nil {
+		if err := verdicts.failure(c); err != nil {
 			answers[i] = tlsAnswer{stepTest, err} // with a dead engine even the setup could wait forever
 			continue
 		}
-		answers[i] = tlsSetupWith(ctx, c)
+		answers[i] = probeSuite(ctx, c)
 	}
 	return answers
 }
 
-func tlsSetupWith(ctx context.Context, c ktls.Suite) tlsAnswer {
+func probeSuite(ctx context.Context, c ktls.Suite) tlsAnswer {
 	err := ktls.Probe(ctx, c)
 	var refused *ktls.OffloadError
 	switch {

@@ -114,8 +114,8 @@ type Cipher struct {
 	Defective   bool `json:"defective"`   // the kernel has a known defect with its driver (see Restricted); Usable is false
 }
 
-// Takes reports whether kernel TLS accepts a cipher suite.
-func (r *Report) Takes(suite uint16) bool {
+// Supports reports whether kernel TLS accepts a cipher suite.
+func (r *Report) Supports(suite uint16) bool {
 	for _, c := range r.Ciphers {
 		if c.Suite == suite {
 			return c.Usable
@@ -124,11 +124,11 @@ func (r *Report) Takes(suite uint16) bool {
 	return false
 }
 
-// Picked returns the selected driver: the implementation that a kernel TLS connection
+// Selected returns the selected driver: the implementation that a kernel TLS connection
 // set up now with a cipher suite would use. It returns false if the kernel has no
 // driver that it may use. If the suite is not usable, a module that is not loaded yet
 // may still provide a driver.
-func (r *Report) Picked(suite uint16) (cryptoapi.Algorithm, bool) {
+func (r *Report) Selected(suite uint16) (cryptoapi.Algorithm, bool) {
 	list := r.GCM
 	if s, _ := ktls.SuiteOf(suite); s.Cipher == ktls.ChaCha20Poly1305 {
 		list = r.ChaCha20
@@ -161,9 +161,9 @@ type Verdict struct {
 // engine may be dead.
 var ErrTimeout = errors.New("no answer in time")
 
-// wrong returns the error of a failed test of any suite with c's algorithm: a driver found wrong
+// failure returns the error of a failed test of any suite with c's algorithm: a driver found wrong
 // for one key length is not trusted with another.
-func (v Verdicts) wrong(c ktls.Suite) error {
+func (v Verdicts) failure(c ktls.Suite) error {
 	for _, other := range ktls.Suites() {
 		if err := v[other.ID].Err; err != nil && other.Algorithm == c.Algorithm {
 			return err
@@ -193,7 +193,7 @@ func Probe(ctx context.Context, rings *Rings, verdicts Verdicts, fixes KernelFix
 	r.fixes = fixes
 	r.IOURing = rings.Feature()
 	answer := make(chan []tlsAnswer, 1)
-	go func() { answer <- tlsSetup(ctx, verdicts) }()
+	go func() { answer <- probeSuites(ctx, verdicts) }()
 	var answers []tlsAnswer
 	select {
 	case answers = <-answer:
@@ -205,7 +205,7 @@ func Probe(ctx context.Context, rings *Rings, verdicts Verdicts, fixes KernelFix
 		return nil, err
 	}
 	r.setCiphers(answers, readTLSFacts(r.Kernel), verdicts)
-	if r.IOURing.Usable && slices.ContainsFunc(r.Ciphers, r.mayDefer) {
+	if r.IOURing.Usable && slices.ContainsFunc(r.Ciphers, r.mayBeAsync) {
 		r.Sends = rings.Sends()
 	}
 	return r.Restricted(), nil
@@ -227,7 +227,7 @@ func Untestable(ctx context.Context, suite uint16, fixes KernelFixes) string {
 	if !ok || r.untestable(suite) == "" { // r has only the kernel version yet
 		return ""
 	}
-	if a := tlsSetupWith(ctx, c); a.step == stepULP || a.step == stepKey {
+	if a := probeSuite(ctx, c); a.step == stepULP || a.step == stepKey {
 		return "" // the kernel does not accept the cipher
 	}
 	if r.readCrypto() != nil {
@@ -252,20 +252,20 @@ func newReport() (*Report, error) {
 	return r, nil
 }
 
-// setCiphers explains the answers of tlsSetup. If the kernel accepts no cipher, the
+// setCiphers explains the answers of probeSuites. If the kernel accepts no cipher, the
 // reason of the first cipher is the reason of kernel TLS.
 func (r *Report) setCiphers(answers []tlsAnswer, facts tlsFacts, verdicts Verdicts) {
 	for i, c := range ktls.Suites() {
 		verdict, tested := verdicts[c.ID]
 		f := tlsFeature(answers[i], c, facts)
-		picked, _ := r.Picked(c.ID)
+		selected, _ := r.Selected(c.ID)
 		switch {
 		case answers[i].step == stepTest:
 			f = r.quarantine(c, answers[i].err)
-		case f.Usable && tested && verdict.Driver != picked.Driver:
+		case f.Usable && tested && verdict.Driver != selected.Driver:
 			f = Feature{
 				Inconclusive: true,
-				Reason:       fmt.Sprintf("the kernel selects %s now, which was registered while %s was tested", cmp.Or(picked.Driver, "none"), cmp.Or(verdict.Driver, "none")),
+				Reason:       fmt.Sprintf("the kernel selects %s now, which was registered while %s was tested", cmp.Or(selected.Driver, "none"), cmp.Or(verdict.Driver, "none")),
 				Remedy:       "try again",
 			}
 		}
@@ -282,7 +282,7 @@ func (r *Report) setCiphers(answers []tlsAnswer, facts tlsFacts, verdicts Verdic
 // quarantine explains why a cipher whose test has failed is not used.
 func (r *Report) quarantine(c ktls.Suite, why error) Feature {
 	who := "the kernel's " + c.Algorithm
-	if a, ok := r.Picked(c.ID); ok {
+	if a, ok := r.Selected(c.ID); ok {
 		who = a.Driver
 	}
 	f := Feature{

@@ -152,7 +152,7 @@ func TestPickedNone(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := Report{GCM: cryptoapi.Implementations(tt.gcm, ktls.AlgorithmGCM)}
-			if a, ok := r.Picked(tls.TLS_AES_128_GCM_SHA256); ok {
+			if a, ok := r.Selected(tls.TLS_AES_128_GCM_SHA256); ok {
 				t.Errorf("Picked() = %+v, want none", a)
 			}
 		})
@@ -200,7 +200,7 @@ func TestQuarantine(t *testing.T) {
 	wrong := errors.New("record 3 is encrypted wrongly")
 	verdicts := Verdicts{tls.TLS_AES_256_GCM_SHA384: {Err: wrong}, tls.TLS_CHACHA20_POLY1305_SHA256: {}}
 	r := Report{GCM: []cryptoapi.Algorithm{{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed"}}}
-	answers := tlsSetup(t.Context(), verdicts)
+	answers := probeSuites(t.Context(), verdicts)
 	answers[2] = tlsAnswer{step: stepDone}
 	r.setCiphers(answers, tlsFacts{}, verdicts)
 	for i, c := range r.Ciphers[:2] {
@@ -223,7 +223,7 @@ func TestQuarantine(t *testing.T) {
 	}
 	verdicts = Verdicts{tls.TLS_AES_128_GCM_SHA256: {Err: ErrTimeout}}
 	r = Report{}
-	answers = tlsSetup(t.Context(), verdicts)
+	answers = probeSuites(t.Context(), verdicts)
 	answers[2] = tlsAnswer{stepKey, unix.ENOENT}
 	r.setCiphers(answers, tlsFacts{}, verdicts)
 	if !strings.Contains(r.KernelTLS.Reason, "gcm(aes) failed: no answer in time") || !strings.Contains(r.KernelTLS.Remedy, "reboot") {
@@ -314,10 +314,10 @@ func TestProbe(t *testing.T) {
 	watcher := cryptoapi.OpenWatcher()
 	any := false
 	for _, c := range r.Ciphers {
-		if any = any || c.Usable; c.Usable != r.Takes(c.Suite) {
-			t.Errorf("%s: usable %v, taken %v", c.Name, c.Usable, r.Takes(c.Suite))
+		if any = any || c.Usable; c.Usable != r.Supports(c.Suite) {
+			t.Errorf("%s: usable %v, taken %v", c.Name, c.Usable, r.Supports(c.Suite))
 		}
-		a, picked := r.Picked(c.Suite)
+		a, picked := r.Selected(c.Suite)
 		if now := watcher.Selected(c.Suite).Driver; now != a.Driver {
 			t.Errorf("%s: %q is picked now, and a moment ago %q", c.Name, now, a.Driver)
 		}

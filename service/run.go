@@ -110,7 +110,7 @@ func (d *Daemon) prepare(ctx context.Context) (found decision, err error) {
 	for _, a := range report.AFALG {
 		d.log.Info("asked a driver of gcm(aes) over AF_ALG", "answer", a.String())
 	}
-	if offload.Undecided(cfg, report) {
+	if offload.NeedsMeasurement(cfg, report) {
 		report.Speeds = t.Speeds(ctx, true, report, d.log)
 	}
 	if found.choice, err = offload.Choose(cfg, report); err != nil {
@@ -152,10 +152,10 @@ func (d *Daemon) newServer(found *decision, watcher *cryptoapi.Watcher, notices 
 		Offload:    found.choice.Offload,
 		Require:    cfg.TLS.Kernel == config.KernelRequire,
 		Prefer:     found.choice.Prefer,
-		Drivers:    found.choice.By,
+		Drivers:    found.choice.Drivers,
 		TestCipher: d.Tester.Test,
 		Picked:     watcher.Selected,
-		Examine:    d.Tester.Examine,
+		Examine:    d.Tester.TestDrivers,
 		Refused:    found.choice.Refused,
 		Notice: func(text string) {
 			select {

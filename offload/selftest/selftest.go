@@ -20,12 +20,12 @@ import (
 // An Outcome is the result of the test of a cipher suite.
 type Outcome string
 
-// Outcomes.
+// Outcomes, as the JSON output has them.
 const (
-	Right    Outcome = "right"                   // the kernel's records are right
-	NotTaken Outcome = "not taken by the kernel" // kernel TLS does not support the suite
-	Untested Outcome = "not tested"              // the test could corrupt this kernel's memory
-	Wrong    Outcome = "wrong"                   // the records are wrong, or encryption failed
+	Right       Outcome = "right"                   // the kernel's records are right
+	Unsupported Outcome = "not taken by the kernel" // kernel TLS does not support the suite
+	Untested    Outcome = "not tested"              // the test could corrupt this kernel's memory
+	Wrong       Outcome = "wrong"                   // the records are wrong, or encryption failed
 )
 
 // A Result is the outcome of one cipher suite.
@@ -38,10 +38,14 @@ type Result struct {
 
 // String returns one line for a person.
 func (r Result) String() string {
-	if r.Outcome == Right {
-		return fmt.Sprintf("%s: %s: %s", r.Cipher, r.Outcome, r.Driver)
+	outcome, detail := string(r.Outcome), r.Reason
+	switch r.Outcome {
+	case Right:
+		detail = r.Driver
+	case Unsupported:
+		outcome = "not supported by the kernel"
 	}
-	return fmt.Sprintf("%s: %s: %s", r.Cipher, r.Outcome, r.Reason)
+	return fmt.Sprintf("%s: %s: %s", r.Cipher, outcome, detail)
 }
 
 const (
@@ -104,7 +108,7 @@ func (t Tester) test(ctx context.Context, suite ktls.Suite, watcher *cryptoapi.W
 	}
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
-		r.Outcome, r.Reason = NotTaken, err.Error()
+		r.Outcome, r.Reason = Unsupported, err.Error()
 	case err != nil:
 		r.Outcome, r.Reason = Wrong, err.Error()
 	default:

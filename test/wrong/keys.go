@@ -38,8 +38,8 @@ var PriorityKept = Variant{"a priority is kept", []Edit{{
 // MarkPrefers prefers AES-GCM for any driver that the kernel marks asynchronous.
 var MarkPrefers = Variant{"the kernel's mark decides the cipher", []Edit{{
 	File: "offload/choose.go",
-	Old:  "case gcm && picked && engine.Engine():",
-	New:  "case gcm && picked && engine.Async:",
+	Old:  "case gcm && found && engine.Engine():",
+	New:  "case gcm && found && engine.Async:",
 }}}
 
 // EndlessKeys never ends a connection for the number of its records.
