@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 TAGS := board,clients,debian,netns,oracle,yocto
 export CGO_ENABLED := 0
 
-.PHONY: all arm64 arm run test test-all test-unit test-oracle test-simulation test-oldest test-netns test-clients test-board test-boards matrix soak test-debian packages lint fuzz board picture bench install deb clean
+.PHONY: all arm64 arm run test test-all test-unit test-oracle test-simulation test-oldest test-netns test-clients test-board test-boards matrix soak test-debian packages pins lint fuzz board picture bench install deb clean
 
 all:
 	go build $(GOFLAGS_BUILD) -o build/uringhttpd .
@@ -83,6 +83,13 @@ test-debian:
 
 packages:
 	test/packages
+
+# Moves the kernels, QEMU and nginx of the board tests to the newest versions in Debian's
+# archive. Run the tests afterwards, and commit the file.
+pins:
+	go run ./test/board/debian/pin >test/board/debian/pins.txt.new
+	mv test/board/debian/pins.txt.new test/board/debian/pins.txt
+	git --no-pager diff --stat test/board/debian/pins.txt
 
 # The grep finds comments without a noun: see CONTRIBUTING.md.
 lint:
