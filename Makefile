@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 TAGS := board,clients,debian,netns,oracle,yocto
 export CGO_ENABLED := 0
 
-.PHONY: all arm64 arm run test test-all test-unit test-oracle test-simulation test-oldest test-netns test-clients test-board test-boards matrix soak test-debian packages pins lint fuzz board picture bench install deb clean
+.PHONY: all arm64 arm run test test-all test-unit test-oracle test-simulation test-oldest test-netns test-clients test-board test-boards matrix soak test-debian packages pins lint fuzz board picture bench bench-parts install deb clean
 
 all:
 	go build $(GOFLAGS_BUILD) -o build/uringhttpd .
@@ -117,9 +117,19 @@ fuzz:
 	  done; \
 	done
 
-# What the daemon costs, next to builds of it without a part; needs root and a
-# machine that does little else.
-bench:
+# CPU time and rate beside nginx, lighttpd, h2o and Go's net/http (go doc ./test/bench);
+# installs them, and needs root, two processors and a machine that does little else.
+# ROW='1 KiB' measures only rows with such a name, and writes nothing; BASELINE=path
+# compares another build of the daemon, too.
+ROW :=
+BASELINE :=
+bench: all
+	test/bench/packages
+	go build -o build/bench ./test/bench
+	build/bench $(if $(BASELINE),-baseline $(BASELINE)) $(if $(ROW),-row '$(ROW)',-out docs)
+
+# What single decisions cost, next to builds without them; needs the same.
+bench-parts:
 	go test -tags netns -run '^$$' -bench . -benchtime 80x -timeout 30m ./test/netns
 
 # The picture of docs/kernel-tls-async.md, from figures that are kept; to measure them:
