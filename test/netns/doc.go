@@ -5,5 +5,5 @@
 // It also tests what needs mounts: images of firmware that are swapped. That takes root and
 // loop devices.
 //
-// `make bench` measures here what the seal of large files costs, as root.
+// `make bench-parts` measures here what the seal of large files costs, as root.
 package netns

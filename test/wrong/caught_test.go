@@ -73,6 +73,7 @@ func TestCaught(t *testing.T) {
 		{MarkPrefers, []string{"TestChoose"}},
 		{EndlessKeys, []string{"TestRecordLimit"}},
 		{FixesIgnored, []string{"TestKernelFixes"}},
+		{ProbeStays, []string{"TestRingThreadEnds"}},
 	} {
 		t.Run(tc.variant.Name, func(t *testing.T) {
 			t.Parallel()
@@ -91,7 +92,7 @@ func TestCaught(t *testing.T) {
 				args[len(args)-1] = "./offload"
 			case PriorityKept.Name:
 				args[len(args)-1] = "./offload/priority"
-			case Untested.Name, FixesIgnored.Name:
+			case Untested.Name, FixesIgnored.Name, ProbeStays.Name:
 				args[len(args)-1] = "./platform"
 			case MarkTrusted.Name, PartsIgnored.Name:
 				args[len(args)-1] = "./platform/cryptoapi"
