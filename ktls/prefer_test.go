@@ -198,3 +198,30 @@ func TestPreferNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestPreferAllowed: a preference does not allow a suite that the caller forbids.
+func TestPreferAllowed(t *testing.T) {
+	const aes256, chacha = tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+	for _, tc := range []struct {
+		name    string
+		allowed []uint16
+		want    uint16
+	}{
+		{"a part", []uint16{aes256, chacha}, aes256},
+		{"none of them", []uint16{chacha}, chacha},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg, pool := testConfig(t)
+			cfg.CipherSuites = tc.allowed
+			srv := NewServer(cfg)
+			srv.PreferTLS12(AESGCM)
+			l := newLaptop(t, srv, &tls.Config{RootCAs: pool, ServerName: "board", MaxVersion: tls.VersionTLS12})
+			if err := l.handshake(4096); err != nil {
+				t.Fatal(err)
+			}
+			if got := l.sess.State().CipherSuite; got != tc.want {
+				t.Errorf("got %s, want %s", tls.CipherSuiteName(got), tls.CipherSuiteName(tc.want))
+			}
+		})
+	}
+}

@@ -4,112 +4,20 @@ package ktls
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"sync"
-	"time"
 )
 
 // ErrWouldBlock is the error of Session.Read when it needs more bytes from the client:
 // call Feed and read again.
 var ErrWouldBlock = errors.New("ktls: more input is needed")
 
-// errOffloaded is the error of a write after Offload, and of a record that crypto/tls must
-// not make once the kernel has the sending keys.
-var errOffloaded = errors.New("ktls: the kernel has the sending keys")
-
 // errHandshake is the error of methods that need a complete handshake.
 var errHandshake = errors.New("ktls: the handshake is not complete")
-
-// A Server makes sessions that share a configuration and the keys of session
-// tickets. Its methods may be called concurrently.
-type Server struct {
-	base     *tls.Config
-	prefer12 Cipher
-
-	mu      sync.Mutex
-	keys    [][32]byte // newest first
-	renewAt time.Time
-}
-
-const (
-	ticketKeyAge = 24 * time.Hour
-	ticketKeys   = 7 // tickets live seven days, as in crypto/tls
-)
-
-// NewServer returns a Server for cfg, whose fields must not be changed afterwards.
-//
-// All fields of cfg keep their meaning. Each connection uses a copy of cfg, or of the
-// configuration that its GetConfigForClient returns, and the lines of the key log go to
-// the KeyLogWriter of that configuration. GetConfigForClient runs within
-// Session.Handshake.
-//
-// Session tickets are sealed under keys of the Server, which it replaces daily, unless
-// the caller has set keys with SetSessionTicketKeys, which may be called at any time, or
-// SessionTicketKey. A configuration that GetConfigForClient returns needs the caller's
-// keys set on itself; otherwise the Server's own keys are used, since crypto/tls does
-// not expose the keys of cfg.
-func NewServer(cfg *tls.Config) *Server { return &Server{base: cfg} }
-
-// Session returns a new session for a connection. The caller must call its Close.
-func (s *Server) Session() (*Session, error) {
-	ss := &Session{wire: wire{need: make(chan struct{}), more: make(chan struct{}), quit: make(chan struct{})}}
-	cfg := s.base.Clone()
-	if !cfg.SessionTicketsDisabled {
-		keys, err := s.ticketKeys(time.Now())
-		if err != nil {
-			return nil, err
-		}
-		cfg.SetSessionTicketKeys(keys)
-	}
-	// The keys just set apply only if the configuration returned here has none
-	// (tls.Config.GetConfigForClient).
-	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		return s.configFor(hello, &ss.secrets)
-	}
-	ss.tls = tls.Server(&ss.wire, cfg)
-	return ss, nil
-}
-
-// configFor returns the configuration of a connection, with log as its KeyLogWriter.
-func (s *Server) configFor(hello *tls.ClientHelloInfo, log *secretLog) (*tls.Config, error) {
-	from := s.base
-	if from.GetConfigForClient != nil {
-		chosen, err := from.GetConfigForClient(hello)
-		if err != nil {
-			return nil, err
-		}
-		if chosen != nil {
-			from = chosen
-		}
-	}
-	cfg := from.Clone()
-	log.next, cfg.KeyLogWriter = cfg.KeyLogWriter, log
-	if suites := s.prefer12.restrict(cfg, hello); len(suites) > 0 {
-		cfg.CipherSuites = suites
-	}
-	return cfg, nil
-}
-
-func (s *Server) ticketKeys(now time.Time) ([][32]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.keys) > 0 && now.Before(s.renewAt) {
-		return s.keys, nil
-	}
-	var k [32]byte
-	if _, err := rand.Read(k[:]); err != nil {
-		return nil, fmt.Errorf("ktls: %w", err)
-	}
-	s.keys = append([][32]byte{k}, s.keys[:min(len(s.keys), ticketKeys-1)]...)
-	s.renewAt = now.Add(ticketKeyAge)
-	return s.keys, nil
-}
 
 // A Session is the server side of a TLS connection. It does no I/O. Its methods must
 // not be called concurrently.
@@ -229,48 +137,6 @@ func (s *Session) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Message returns the next message that must be sent to the client because of the last
-// Read, in order; ok is false if there is none. It is for offloaded sessions, whose
-// Output is empty. A message is an alert, if the client violated the protocol, or a
-// KeyUpdate, if the client requested it. The KeyUpdate must be sent before any further
-// application data, and all later records under the next keys. On a kernel that cannot
-// change the keys (before Linux 6.14, net/tls/tls_main.c) the caller must send no more
-// data, and close.
-func (s *Session) Message() (m Message, ok bool) {
-	if len(s.messages) == 0 {
-		return Message{}, false
-	}
-	m, s.messages = s.messages[0], s.messages[1:]
-	return m, true
-}
-
-// openCaptured opens the records that crypto/tls made on its own after Offload. Their
-// sequence numbers continue from those before Offload, which the kernel uses too, so
-// these records must never leave this program.
-func (s *Session) openCaptured() error {
-	stream := s.wire.captured
-	s.wire.captured = nil
-	for len(stream) > 0 {
-		var record []byte
-		if record, stream = cutRecord(stream); record == nil {
-			return errOffloaded
-		}
-		m, ok := s.own.message(s.own.seq, record)
-		if !ok || !m.IsAlert() && !m.IsKeyUpdate() {
-			return errOffloaded
-		}
-		s.own.seq++
-		if m.IsKeyUpdate() {
-			var err error
-			if s.own, err = s.own.next(); err != nil {
-				return err
-			}
-		}
-		s.messages = append(s.messages, m)
-	}
-	return nil
-}
-
 // Write seals p in user space and adds the records to Output. It is for sessions that
 // are not offloaded.
 func (s *Session) Write(p []byte) (int, error) {
@@ -366,12 +232,6 @@ func (k *txKeys) install(kernel Kernel) error {
 		return &OffloadError{OptionTX, err}
 	}
 	return nil
-}
-
-// captureOwn holds back all records that crypto/tls makes from here on.
-func (s *Session) captureOwn() {
-	s.wire.mode = wireCapture
-	s.keys, s.own = nil, s.keys
 }
 
 // An OffloadError is the kernel's refusal to offload a connection.

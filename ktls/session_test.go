@@ -5,18 +5,15 @@ package ktls
 import (
 	"bytes"
 	"crypto"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
+	"errors"
 	"io"
 	"math/big"
 	"net"
-	"slices"
 	"testing"
 	"time"
 )
@@ -226,51 +223,6 @@ func TestReadResumes(t *testing.T) {
 	}
 }
 
-// TestResumption: ticket keys must survive the copy of the configuration that
-// each connection gets.
-func TestResumption(t *testing.T) {
-	cfg, pool := testConfig(t)
-	srv := NewServer(cfg)
-	client := &tls.Config{RootCAs: pool, ServerName: "board", ClientSessionCache: tls.NewLRUClientSessionCache(1)}
-	for i, want := range []bool{false, true} {
-		l := newLaptop(t, srv, client)
-		if err := l.handshake(4096); err != nil {
-			t.Fatal(err)
-		}
-		go l.far.Write(seal(t, l.sess.keys, recordApplicationData, []byte("x")))
-		if _, err := l.tls.Read(make([]byte, 1)); err != nil { // takes the ticket too
-			t.Fatal(err)
-		}
-		if got := l.tls.ConnectionState().DidResume; got != want {
-			t.Errorf("connection %d: resumed %v, want %v", i, got, want)
-		}
-	}
-}
-
-// TestSealedOff: once the kernel has the keys, nothing that a session makes goes
-// out by itself.
-func TestSealedOff(t *testing.T) {
-	cfg, pool := testConfig(t)
-	l := newLaptop(t, NewServer(cfg), clientConfig(pool))
-	if err := l.handshake(4096); err != nil {
-		t.Fatal(err)
-	}
-	l.sess.captureOwn()
-	if _, err := l.sess.Write([]byte("x")); err == nil {
-		t.Error("Write: no error")
-	}
-	if err := l.sess.CloseNotify(); err == nil {
-		t.Error("CloseNotify: no error")
-	}
-	l.sess.Feed([]byte{recordApplicationData, 3, 3, 0, 17, 21: 7})
-	if _, err := l.sess.Read(make([]byte, 16)); err == nil || err == ErrWouldBlock {
-		t.Errorf("Read of a forged record: got %v, want an error", err)
-	}
-	if out := l.sess.Output(); len(out) > 0 {
-		t.Errorf("%d bytes to send after the hand-over", len(out))
-	}
-}
-
 // TestPlainHTTP: a client that speaks HTTP to the TLS port gets no HTTP back.
 func TestPlainHTTP(t *testing.T) {
 	cfg, _ := testConfig(t)
@@ -301,62 +253,110 @@ func TestCloseInHandshake(t *testing.T) {
 	s.Close()
 }
 
-func TestCountRecordsCutShort(t *testing.T) {
-	k, err := deriveKeys(tls.TLS_AES_128_GCM_SHA256, make([]byte, 32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, flight := range [][]byte{{23}, {23, 3, 3, 0, 20, 1}, {22, 3, 3, 255, 255}} {
-		if _, err := k.countRecords(flight); err == nil {
-			t.Errorf("countRecords(%v): no error", flight)
-		}
-	}
-}
-
-// TestCountRecordsTickets: each session ticket that the handshake sends is counted. crypto/tls sends
-// one today, and may send more.
-func TestCountRecordsTickets(t *testing.T) {
-	k, err := deriveKeys(tls.TLS_AES_128_GCM_SHA256, make([]byte, 32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, err := aes.NewCipher(k.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		t.Fatal(err)
-	}
-	record := func(seq uint64, inner ...byte) []byte {
-		header := []byte{recordApplicationData, 3, 3, 0, byte(len(inner) + tagSize)}
-		nonce := k.nonce(seq)
-		return aead.Seal(header, nonce[:], inner, header)
-	}
-	ticket := []byte{handshakeNewSessionTicket, 0, 0, 2, 7, 7, recordHandshake}
-	finished := []byte{recordApplicationData, 3, 3, 0, 20, 19: 0, 24: 0} // of other keys
-	changeCipherSpec := []byte{20, 3, 3, 0, 1, 1}
-	for n := range uint64(4) {
-		flight := slices.Concat(changeCipherSpec, finished)
-		for seq := range n {
-			flight = append(flight, record(seq, ticket...)...)
-		}
-		if got, err := k.countRecords(flight); got != n || err != nil {
-			t.Errorf("%d tickets: %d records, %v", n, got, err)
-		}
+// bounded runs f, and fails the test if f does not return.
+func bounded(t *testing.T, what string, f func()) {
+	t.Helper()
+	ended := make(chan struct{})
+	go func() { defer close(ended); f() }()
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%s blocks", what)
 	}
 }
 
-// TestDeriveKeys uses the server's application traffic keys of RFC 8448 section 3.
-func TestDeriveKeys(t *testing.T) {
-	var log secretLog
-	fmt.Fprintf(&log, "CLIENT_TRAFFIC_SECRET_0 00 11\n")
-	fmt.Fprintf(&log, "SERVER_TRAFFIC_SECRET_0 00 a11af9f05531f856ad47116b45a950328204b4f44bfb6b3a4b4f1f3fcb631643\n")
-	k, err := deriveKeys(tls.TLS_AES_128_GCM_SHA256, log.secret)
-	if err != nil {
-		t.Fatal(err)
+// usesNothing calls the methods of s that need a complete handshake.
+func usesNothing(t *testing.T, s *Session, want error) {
+	t.Helper()
+	for name, f := range map[string]func() error{
+		"Read":        func() error { _, err := s.Read(make([]byte, 1)); return err },
+		"Write":       func() error { _, err := s.Write([]byte("x")); return err },
+		"CloseNotify": s.CloseNotify,
+		"Offload":     func() error { _, err := s.Offload(FD(-1)); return err },
+	} {
+		bounded(t, name, func() {
+			if err := f(); !errors.Is(err, want) {
+				t.Errorf("%s: got %v, want %v", name, err, want)
+			}
+		})
 	}
-	if got, want := fmt.Sprintf("%x %x", k.key, k.iv), "9f02283b6c9c07efc26bb9f2ac92e356 cf782b88dd83549aadf1e984"; got != want {
-		t.Errorf("got %s, want %s", got, want)
+	bounded(t, "State", func() { s.State(); s.Suite() })
+}
+
+// TestHandshakeAgain: no method blocks before, during and after a handshake.
+func TestHandshakeAgain(t *testing.T) {
+	cfg, pool := testConfig(t)
+	srv := NewServer(cfg)
+	newSession := func(t *testing.T) *Session {
+		s, err := srv.Session()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Close)
+		return s
 	}
+	again := func(t *testing.T, s *Session, input []byte, wantDone bool, want error) {
+		t.Helper()
+		for range 2 {
+			bounded(t, "Handshake", func() {
+				if done, err := s.Handshake(input); done != wantDone || !errors.Is(err, want) {
+					t.Errorf("Handshake: got %v, %v, want %v, %v", done, err, wantDone, want)
+				}
+			})
+		}
+	}
+	t.Run("before", func(t *testing.T) { usesNothing(t, newSession(t), errHandshake) })
+	t.Run("during", func(t *testing.T) {
+		s := newSession(t)
+		again(t, s, []byte{22}, false, nil)
+		usesNothing(t, s, errHandshake)
+	})
+	t.Run("failed", func(t *testing.T) {
+		s := newSession(t)
+		_, err := s.Handshake([]byte("GET / HTTP/1.1\r\n\r\n"))
+		if err == nil {
+			t.Fatal("the handshake took an HTTP request")
+		}
+		again(t, s, []byte("GET"), false, err)
+		usesNothing(t, s, err)
+		s.Close()
+		again(t, s, nil, false, err)
+	})
+	t.Run("closed before it began", func(t *testing.T) {
+		s := newSession(t)
+		s.Close()
+		again(t, s, nil, false, net.ErrClosed)
+		usesNothing(t, s, net.ErrClosed)
+	})
+	t.Run("closed", func(t *testing.T) {
+		s := newSession(t)
+		again(t, s, []byte{22}, false, nil)
+		s.Close()
+		again(t, s, []byte{3}, false, net.ErrClosed)
+		s.Close()
+		usesNothing(t, s, net.ErrClosed)
+	})
+	t.Run("done", func(t *testing.T) {
+		l := newLaptop(t, srv, clientConfig(pool))
+		if err := l.handshake(4096); err != nil {
+			t.Fatal(err)
+		}
+		again(t, l.sess, nil, true, nil)
+		if _, err := l.tls.Write([]byte("GET")); err != nil {
+			t.Fatal(err)
+		}
+		in := make([]byte, 4096)
+		n, err := l.far.Read(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done, err := l.sess.Handshake(in[:n]); !done || err != nil { // takes it as Feed does
+			t.Fatal(done, err)
+		}
+		if n, err := l.sess.Read(in); err != nil || string(in[:n]) != "GET" {
+			t.Errorf("got %q, %v", in[:n], err)
+		}
+		l.sess.Close()
+		again(t, l.sess, nil, true, nil)
+	})
 }

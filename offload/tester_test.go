@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
 	"uringhttpd/ktls"
 	"uringhttpd/offload/selftest"
 	"uringhttpd/platform"

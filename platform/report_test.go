@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"crypto/tls"
 	"testing"
 
 	"uringhttpd/ktls"
@@ -41,5 +42,24 @@ func TestBetter(t *testing.T) {
 		if got := tc.s.Better(tc.t); got != tc.want {
 			t.Errorf("%+v better than %+v: %t", tc.s, tc.t, got)
 		}
+	}
+}
+
+// TestPickedNone: a driver that the kernel may not select is not the selected driver.
+func TestPickedNone(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		gcm  []cryptoapi.Algorithm
+	}{
+		{"no entry", nil},
+		{"self-test failed", []cryptoapi.Algorithm{{Name: "gcm(aes)", Type: "aead", SelfTest: "unknown"}}},
+		{"internal", []cryptoapi.Algorithm{{Name: "gcm(aes)", Type: "aead", SelfTest: "passed", Internal: true}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := Report{GCM: cryptoapi.Implementations(tt.gcm, ktls.AlgorithmGCM)}
+			if a, ok := r.Selected(tls.TLS_AES_128_GCM_SHA256); ok {
+				t.Errorf("Picked() = %+v, want none", a)
+			}
+		})
 	}
 }

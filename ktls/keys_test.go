@@ -6,7 +6,10 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/tls"
 	"encoding/binary"
+	"fmt"
+	"slices"
 	"testing"
 
 	"golang.org/x/crypto/chacha20poly1305"
@@ -107,26 +110,83 @@ func TestOpenOwn(t *testing.T) {
 	}
 }
 
-func TestTicket(t *testing.T) {
-	ticket := func(said, have int) Message {
-		return Message{recordHandshake, append([]byte{handshakeNewSessionTicket, byte(said >> 16), byte(said >> 8), byte(said)}, make([]byte, have)...)}
+func TestCountRecordsCutShort(t *testing.T) {
+	k, err := deriveKeys(tls.TLS_AES_128_GCM_SHA256, make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, tc := range []struct {
-		name string
-		m    Message
-		want bool
-	}{
-		{"whole", ticket(200, 200), true},
-		{"the first of two records", ticket(20000, 16<<10-4), true},
-		{"cut short", ticket(200, 199), false},
-		{"too long", ticket(200, 201), false},
-		{"longer than tickets are", ticket(1<<20, 16<<10-4), false},
-		{"other message", Message{recordHandshake, []byte{handshakeKeyUpdate, 0, 0, 1, 0}}, false},
-		{"other type", Message{recordAlert, ticket(200, 200).Payload}, false},
-		{"empty", Message{Type: recordHandshake}, false},
-	} {
-		if got := tc.m.isTicket(); got != tc.want {
-			t.Errorf("%s: got %v, want %v", tc.name, got, tc.want)
+	for _, flight := range [][]byte{{23}, {23, 3, 3, 0, 20, 1}, {22, 3, 3, 255, 255}} {
+		if _, err := k.countRecords(flight); err == nil {
+			t.Errorf("countRecords(%v): no error", flight)
 		}
 	}
+}
+
+// TestCountRecordsTickets: each session ticket that the handshake sends is counted. crypto/tls sends
+// one today, and may send more.
+func TestCountRecordsTickets(t *testing.T) {
+	k, err := deriveKeys(tls.TLS_AES_128_GCM_SHA256, make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := aes.NewCipher(k.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := func(seq uint64, inner ...byte) []byte {
+		header := []byte{recordApplicationData, 3, 3, 0, byte(len(inner) + tagSize)}
+		nonce := k.nonce(seq)
+		return aead.Seal(header, nonce[:], inner, header)
+	}
+	ticket := []byte{handshakeNewSessionTicket, 0, 0, 2, 7, 7, recordHandshake}
+	finished := []byte{recordApplicationData, 3, 3, 0, 20, 19: 0, 24: 0} // of other keys
+	changeCipherSpec := []byte{20, 3, 3, 0, 1, 1}
+	for n := range uint64(4) {
+		flight := slices.Concat(changeCipherSpec, finished)
+		for seq := range n {
+			flight = append(flight, record(seq, ticket...)...)
+		}
+		if got, err := k.countRecords(flight); got != n || err != nil {
+			t.Errorf("%d tickets: %d records, %v", n, got, err)
+		}
+	}
+}
+
+// TestDeriveKeys uses the server's application traffic keys of RFC 8448 section 3.
+func TestDeriveKeys(t *testing.T) {
+	var log secretLog
+	fmt.Fprintf(&log, "CLIENT_TRAFFIC_SECRET_0 00 11\n")
+	fmt.Fprintf(&log, "SERVER_TRAFFIC_SECRET_0 00 a11af9f05531f856ad47116b45a950328204b4f44bfb6b3a4b4f1f3fcb631643\n")
+	k, err := deriveKeys(tls.TLS_AES_128_GCM_SHA256, log.secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprintf("%x %x", k.key, k.iv), "9f02283b6c9c07efc26bb9f2ac92e356 cf782b88dd83549aadf1e984"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestOpenWrongTag: a record with the right ciphertext and a wrong tag is not opened.
+func TestOpenWrongTag(t *testing.T) {
+	eachSuite(t, func(t *testing.T, id uint16) {
+		k, err := deriveKeys(id, bytes.Repeat([]byte{7}, 32))
+		if err != nil {
+			t.Fatal(err)
+		}
+		record := seal(t, k, recordApplicationData, []byte("firmware"))
+		if m, ok := k.message(0, record); !ok || string(m.Payload) != "firmware" {
+			t.Fatalf("the right record: got %q, %v", m.Payload, ok)
+		}
+		for i := len(record) - tagSize; i < len(record); i++ {
+			record[i] ^= 0x10
+			if m, ok := k.message(0, record); ok {
+				t.Errorf("byte %d of the record is wrong, and it opens as %q", i, m.Payload)
+			}
+			record[i] ^= 0x10
+		}
+	})
 }

@@ -9,118 +9,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"net"
 	"testing"
-	"time"
 )
-
-// bounded runs f, and fails the test if f does not return.
-func bounded(t *testing.T, what string, f func()) {
-	t.Helper()
-	ended := make(chan struct{})
-	go func() { defer close(ended); f() }()
-	select {
-	case <-ended:
-	case <-time.After(20 * time.Second):
-		t.Fatalf("%s blocks", what)
-	}
-}
-
-// usesNothing calls the methods of s that need a complete handshake.
-func usesNothing(t *testing.T, s *Session, want error) {
-	t.Helper()
-	for name, f := range map[string]func() error{
-		"Read":        func() error { _, err := s.Read(make([]byte, 1)); return err },
-		"Write":       func() error { _, err := s.Write([]byte("x")); return err },
-		"CloseNotify": s.CloseNotify,
-		"Offload":     func() error { _, err := s.Offload(FD(-1)); return err },
-	} {
-		bounded(t, name, func() {
-			if err := f(); !errors.Is(err, want) {
-				t.Errorf("%s: got %v, want %v", name, err, want)
-			}
-		})
-	}
-	bounded(t, "State", func() { s.State(); s.Suite() })
-}
-
-// TestHandshakeAgain: no method blocks before, during and after a handshake.
-func TestHandshakeAgain(t *testing.T) {
-	cfg, pool := testConfig(t)
-	srv := NewServer(cfg)
-	newSession := func(t *testing.T) *Session {
-		s, err := srv.Session()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(s.Close)
-		return s
-	}
-	again := func(t *testing.T, s *Session, input []byte, wantDone bool, want error) {
-		t.Helper()
-		for range 2 {
-			bounded(t, "Handshake", func() {
-				if done, err := s.Handshake(input); done != wantDone || !errors.Is(err, want) {
-					t.Errorf("Handshake: got %v, %v, want %v, %v", done, err, wantDone, want)
-				}
-			})
-		}
-	}
-	t.Run("before", func(t *testing.T) { usesNothing(t, newSession(t), errHandshake) })
-	t.Run("during", func(t *testing.T) {
-		s := newSession(t)
-		again(t, s, []byte{22}, false, nil)
-		usesNothing(t, s, errHandshake)
-	})
-	t.Run("failed", func(t *testing.T) {
-		s := newSession(t)
-		_, err := s.Handshake([]byte("GET / HTTP/1.1\r\n\r\n"))
-		if err == nil {
-			t.Fatal("the handshake took an HTTP request")
-		}
-		again(t, s, []byte("GET"), false, err)
-		usesNothing(t, s, err)
-		s.Close()
-		again(t, s, nil, false, err)
-	})
-	t.Run("closed before it began", func(t *testing.T) {
-		s := newSession(t)
-		s.Close()
-		again(t, s, nil, false, net.ErrClosed)
-		usesNothing(t, s, net.ErrClosed)
-	})
-	t.Run("closed", func(t *testing.T) {
-		s := newSession(t)
-		again(t, s, []byte{22}, false, nil)
-		s.Close()
-		again(t, s, []byte{3}, false, net.ErrClosed)
-		s.Close()
-		usesNothing(t, s, net.ErrClosed)
-	})
-	t.Run("done", func(t *testing.T) {
-		l := newLaptop(t, srv, clientConfig(pool))
-		if err := l.handshake(4096); err != nil {
-			t.Fatal(err)
-		}
-		again(t, l.sess, nil, true, nil)
-		if _, err := l.tls.Write([]byte("GET")); err != nil {
-			t.Fatal(err)
-		}
-		in := make([]byte, 4096)
-		n, err := l.far.Read(in)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if done, err := l.sess.Handshake(in[:n]); !done || err != nil { // takes it as Feed does
-			t.Fatal(done, err)
-		}
-		if n, err := l.sess.Read(in); err != nil || string(in[:n]) != "GET" {
-			t.Errorf("got %q, %v", in[:n], err)
-		}
-		l.sess.Close()
-		again(t, l.sess, nil, true, nil)
-	})
-}
 
 // TestKeyLog: the caller's KeyLogWriter gets the lines that the client has.
 func TestKeyLog(t *testing.T) {
@@ -238,33 +128,6 @@ func TestGetConfigForClient(t *testing.T) {
 	})
 }
 
-// TestPreferAllowed: a preference does not allow a suite that the caller forbids.
-func TestPreferAllowed(t *testing.T) {
-	const aes256, chacha = tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
-	for _, tc := range []struct {
-		name    string
-		allowed []uint16
-		want    uint16
-	}{
-		{"a part", []uint16{aes256, chacha}, aes256},
-		{"none of them", []uint16{chacha}, chacha},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			cfg, pool := testConfig(t)
-			cfg.CipherSuites = tc.allowed
-			srv := NewServer(cfg)
-			srv.PreferTLS12(AESGCM)
-			l := newLaptop(t, srv, &tls.Config{RootCAs: pool, ServerName: "board", MaxVersion: tls.VersionTLS12})
-			if err := l.handshake(4096); err != nil {
-				t.Fatal(err)
-			}
-			if got := l.sess.State().CipherSuite; got != tc.want {
-				t.Errorf("got %s, want %s", tls.CipherSuiteName(got), tls.CipherSuiteName(tc.want))
-			}
-		})
-	}
-}
-
 // TestCallersTicketKeys: the caller's keys of session tickets are used, as two servers
 // show that share nothing else; without them a server has keys of its own.
 func TestCallersTicketKeys(t *testing.T) {
@@ -301,6 +164,27 @@ func TestCallersTicketKeys(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// TestResumption: ticket keys must survive the copy of the configuration that
+// each connection gets.
+func TestResumption(t *testing.T) {
+	cfg, pool := testConfig(t)
+	srv := NewServer(cfg)
+	client := &tls.Config{RootCAs: pool, ServerName: "board", ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+	for i, want := range []bool{false, true} {
+		l := newLaptop(t, srv, client)
+		if err := l.handshake(4096); err != nil {
+			t.Fatal(err)
+		}
+		go l.far.Write(seal(t, l.sess.keys, recordApplicationData, []byte("x")))
+		if _, err := l.tls.Read(make([]byte, 1)); err != nil { // takes the ticket too
+			t.Fatal(err)
+		}
+		if got := l.tls.ConnectionState().DidResume; got != want {
+			t.Errorf("connection %d: resumed %v, want %v", i, got, want)
 		}
 	}
 }
