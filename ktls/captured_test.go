@@ -13,7 +13,7 @@ import (
 	"uringhttpd/test/rawtls"
 )
 
-// handedOver returns a session whose keys the kernel, which is the test, has, and
+// handedOver returns a session whose keys are installed in a kernel that the test stands for, and
 // a client that makes its records by hand.
 func handedOver(t *testing.T) (*Session, *rawtls.Client) {
 	t.Helper()
@@ -56,8 +56,8 @@ func handedOver(t *testing.T) (*Session, *rawtls.Client) {
 	return sess, r.c
 }
 
-// readAll reads until the session wants more or has ended, and returns its data,
-// what it wants to have sent, and how it ended.
+// readAll reads until the session needs more input or has ended. It returns the data, the messages
+// to send, and the error.
 func readAll(sess *Session) (data string, wants []Message, err error) {
 	buf := make([]byte, 20<<10)
 	for err == nil {
@@ -71,8 +71,8 @@ func readAll(sess *Session) (data string, wants []Message, err error) {
 	return data, wants, err
 }
 
-// TestViolations: after the hand-over a session says which alert is due.
-func TestViolations(t *testing.T) {
+// TestViolationsAfterOffload: an offloaded session returns the alert for each violation of TLS.
+func TestViolationsAfterOffload(t *testing.T) {
 	for _, v := range rawtls.Violations() {
 		t.Run(v.Name, func(t *testing.T) {
 			sess, client := handedOver(t)
@@ -82,17 +82,18 @@ func TestViolations(t *testing.T) {
 				t.Errorf("got %v, want an error", err)
 			}
 			if len(wants) != 1 || !wants[0].IsAlert() || int(wants[0].Payload[1]) != v.Alert || wants[0].Payload[0] != 2 {
-				t.Errorf("wants to send %v, want the fatal alert %v", wants, tls.AlertError(v.Alert))
+				t.Errorf("messages %v, want the fatal alert %v", wants, tls.AlertError(v.Alert))
 			}
 			if out := sess.Output(); len(out) > 0 {
-				t.Errorf("%d bytes to send besides", len(out))
+				t.Errorf("%d bytes of output, too", len(out))
 			}
 		})
 	}
 }
 
-// TestAnyTime: what a client may send at any time.
-func TestAnyTime(t *testing.T) {
+// TestClientRecordsAfterOffload: an offloaded session handles all records that a client may send at
+// any time.
+func TestClientRecordsAfterOffload(t *testing.T) {
 	const get = "GET / HTTP/1.1\r\n"
 	data := func(c *rawtls.Client, s string) []byte { return c.Seal(rawtls.ApplicationData, []byte(s), 0) }
 	alert := func(c *rawtls.Client, level, description byte) []byte {
@@ -148,8 +149,8 @@ func TestAnyTime(t *testing.T) {
 			return slices.Concat(data(c, get), alert(c, 1, rawtls.UserCanceled), alert(c, 1, rawtls.CloseNotify))
 		}, get, nil, io.EOF},
 		{"fatal alert", func(c *rawtls.Client) []byte { return alert(c, 2, 80) }, "", nil, nil},
-		// RFC 8446 section 6: a level of warning does not make an error alert less.
-		{"unknown alert, said to be a warning", func(c *rawtls.Client) []byte { return alert(c, 1, 200) }, "", nil, nil},
+		// RFC 8446 section 6: an error alert is fatal, whatever its level.
+		{"unknown alert with the level of a warning", func(c *rawtls.Client) []byte { return alert(c, 1, 200) }, "", nil, nil},
 	} {
 		if tc.name == "user_canceled, close_notify" && !rawtls.Go126 {
 			tc.err = nil
@@ -173,7 +174,7 @@ func TestAnyTime(t *testing.T) {
 					names = append(names, m.String())
 				}
 				if data != tc.data || !slices.Equal(names, tc.wants) {
-					t.Errorf("got %q and %q to send, want %q and %q", data, names, tc.data, tc.wants)
+					t.Errorf("got %q and the messages %q, want %q and %q", data, names, tc.data, tc.wants)
 				}
 				if ended := err != ErrWouldBlock && err != io.EOF; tc.err == nil && !ended || tc.err != nil && !errors.Is(err, tc.err) {
 					t.Errorf("ends with %v, want %v", err, tc.err)
@@ -183,9 +184,8 @@ func TestAnyTime(t *testing.T) {
 	}
 }
 
-// TestTLS12Violation: with TLS 1.2 a session goes on in user space, and so do its
-// alerts.
-func TestTLS12Violation(t *testing.T) {
+// TestViolationInUserSpace: a session of TLS 1.2 that is not offloaded sends its alert in Output.
+func TestViolationInUserSpace(t *testing.T) {
 	cfg, pool := testConfig(t)
 	l := newLaptop(t, NewServer(cfg), &tls.Config{RootCAs: pool, ServerName: "board", MaxVersion: tls.VersionTLS12})
 	if err := l.handshake(4096); err != nil {
@@ -207,9 +207,8 @@ func TestTLS12Violation(t *testing.T) {
 	}
 }
 
-// TestSealedOff: once the kernel has the keys, nothing that a session makes goes
-// out by itself.
-func TestSealedOff(t *testing.T) {
+// TestNoOutputAfterOffload: once the kernel has the keys, a session makes no output of its own.
+func TestNoOutputAfterOffload(t *testing.T) {
 	cfg, pool := testConfig(t)
 	l := newLaptop(t, NewServer(cfg), clientConfig(pool))
 	if err := l.handshake(4096); err != nil {
@@ -227,6 +226,6 @@ func TestSealedOff(t *testing.T) {
 		t.Errorf("Read of a forged record: got %v, want an error", err)
 	}
 	if out := l.sess.Output(); len(out) > 0 {
-		t.Errorf("%d bytes to send after the hand-over", len(out))
+		t.Errorf("%d bytes of output after the keys were installed", len(out))
 	}
 }

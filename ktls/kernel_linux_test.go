@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// otherCipher is a kernel that is given a key for a cipher that no kernel has.
+// An otherCipher is a kernel that receives the key of a cipher that no kernel has.
 type otherCipher struct{ FD }
 
 func (k otherCipher) SetTX(info []byte) error {
@@ -20,10 +20,10 @@ func (k otherCipher) SetTX(info []byte) error {
 	return k.FD.SetTX(info)
 }
 
-// TestKeyRefused: where the kernel took the upper layer protocol and then refused
-// the key, the socket passes bytes through, and the session goes on in user space.
-// The boards' tests run it on kernels with the tls module.
-func TestKeyRefused(t *testing.T) {
+// TestRefusedKey: if the kernel accepts the upper layer protocol and then refuses the key, the socket
+// passes bytes through, and the session continues in user space. The boards' tests run it on kernels
+// with the tls module.
+func TestRefusedKey(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		cipher Cipher
@@ -46,14 +46,14 @@ func TestKeyRefused(t *testing.T) {
 			defer file.Close()
 			_, err = l.sess.Offload(tc.kernel(int(file.Fd())))
 			if err == nil {
-				t.Log("the kernel took the key")
+				t.Log("the kernel accepted the key")
 				return
 			}
 			t.Log(err)
 			if !errors.Is(err, errors.ErrUnsupported) {
 				t.Fatalf("got %v, want ErrUnsupported", err)
 			}
-			// A record of ours by splice(2), then the rest by send(2) and recv(2).
+			// Send a record by splice(2), then the rest by send(2) and recv(2).
 			if _, err := l.sess.Write([]byte("spliced")); err != nil {
 				t.Fatal(err)
 			}

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 )
 
-// seal does what the kernel does with k: one record of data, RFC 8446 section 5.2.
+// seal seals data in one record under k, as the kernel does: RFC 8446 section 5.2.
 func seal(t *testing.T, k *txKeys, contentType byte, data []byte) []byte {
 	t.Helper()
 	return sealPadded(t, k, contentType, data, 0)
@@ -53,8 +53,8 @@ func sealAEAD(t *testing.T, k *txKeys, nonce [12]byte, plaintext, additional []b
 	return aead.Seal(nil, nonce[:], plaintext, additional)
 }
 
-// seal12 makes a record of TLS 1.2 as the kernel does: it counts in the explicit
-// nonce, from what it was given.
+// seal12 seals a record of TLS 1.2 as the kernel does: it increments the explicit part of the nonce,
+// from the value that was installed.
 func seal12(t *testing.T, k *txKeys, nonce [12]byte, contentType byte, data []byte) []byte {
 	t.Helper()
 	head := []byte{contentType, 3, 3}
@@ -74,9 +74,9 @@ func seal12(t *testing.T, k *txKeys, nonce [12]byte, contentType byte, data []by
 	return record
 }
 
-// TestOpenOwn: records sealed under a key are read back, padded or not, and a
-// record under another key or number is not opened.
-func TestOpenOwn(t *testing.T) {
+// TestOpenCapturedRecord: records sealed under a key open, padded or not, and a record under another
+// key or sequence number does not.
+func TestOpenCapturedRecord(t *testing.T) {
 	for _, s := range Suites() {
 		t.Run(s.Name(), func(t *testing.T) {
 			k, err := deriveKeys(s.ID, bytes.Repeat([]byte{7}, 32))
@@ -110,7 +110,8 @@ func TestOpenOwn(t *testing.T) {
 	}
 }
 
-func TestCountRecordsCutShort(t *testing.T) {
+// TestCountRecordsIncomplete: an incomplete record is an error.
+func TestCountRecordsIncomplete(t *testing.T) {
 	k, err := deriveKeys(tls.TLS_AES_128_GCM_SHA256, make([]byte, 32))
 	if err != nil {
 		t.Fatal(err)

@@ -6,9 +6,10 @@ import (
 	"testing"
 )
 
-func TestTicket(t *testing.T) {
-	ticket := func(said, have int) Message {
-		return Message{recordHandshake, append([]byte{handshakeNewSessionTicket, byte(said >> 16), byte(said >> 8), byte(said)}, make([]byte, have)...)}
+// TestIsTicket: a complete session ticket is recognized, and the first record of a longer one.
+func TestIsTicket(t *testing.T) {
+	ticket := func(length, have int) Message {
+		return Message{recordHandshake, append([]byte{handshakeNewSessionTicket, byte(length >> 16), byte(length >> 8), byte(length)}, make([]byte, have)...)}
 	}
 	for _, tc := range []struct {
 		name string

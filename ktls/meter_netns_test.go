@@ -13,10 +13,9 @@ import (
 )
 
 // TestMeterBehindQueue sends through a rate limit whose queue is too short, so
-// that packets are dropped on this machine. All that a plain socket accepted is
-// in TCP's hands: nothing is pending. An acknowledgement between the meter's
-// calls makes Pending too large for that reading; too small it must never be,
-// and at rest it must be exact.
+// that packets are dropped on this machine. TCP has all bytes that a plain socket accepted: nothing
+// is pending. An acknowledgement between the meter's calls makes Pending too large for that reading.
+// It must never be too small, and it must be exact at rest.
 // test/netns runs it, in a network namespace.
 func TestMeterBehindQueue(t *testing.T) {
 	links, err := net.Interfaces()
@@ -84,7 +83,7 @@ func TestMeterBehindQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info.Bytes_retrans == 0 {
-		t.Error("nothing was sent again: the queue did not drop, and the test shows nothing")
+		t.Error("no packet was retransmitted: the queue did not drop any, so the test proves nothing")
 	}
 	if least < 0 || r.Pending != 0 {
 		t.Errorf("the meter is wrong by %d bytes, and by %d at rest", least, r.Pending)
@@ -94,5 +93,5 @@ func TestMeterBehindQueue(t *testing.T) {
 	if n := <-received; n < total {
 		t.Errorf("%d bytes of %d arrived", n, total)
 	}
-	t.Logf("%d bytes, %d of them sent again", total, info.Bytes_retrans)
+	t.Logf("%d bytes, %d of them retransmitted", total, info.Bytes_retrans)
 }

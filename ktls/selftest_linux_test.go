@@ -13,15 +13,15 @@ import (
 	"time"
 )
 
-// eachSuite runs f for every cipher suite that the kernel may be given.
+// eachSuite runs f for every cipher suite that kernel TLS supports.
 func eachSuite(t *testing.T, f func(t *testing.T, id uint16)) {
 	for _, s := range Suites() {
 		t.Run(s.Name(), func(t *testing.T) { f(t, s.ID) })
 	}
 }
 
-// faultyDriver plays the kernel: it makes records of the data written, and changes
-// each by fault before it sends it.
+// A faultyDriver stands for the kernel: it makes records of the data written to it, and changes each
+// by fault before it sends it.
 type faultyDriver struct {
 	t     *testing.T
 	k     txKeys
@@ -68,15 +68,15 @@ func TestSelfTestFaults(t *testing.T) {
 					t.Errorf("got %v", err)
 				}
 				if errors.Is(err, errors.ErrUnsupported) {
-					t.Errorf("%v counts as a kernel that lacks the suite", err)
+					t.Errorf("%v counts as a suite that the kernel does not support", err)
 				}
 			})
 		})
 	}
 }
 
-// TestSelfTestFIPS: a suite that this program may not compute counts as one that was
-// not tested, and not as a driver that is wrong.
+// TestSelfTestFIPS: a suite that this program may not compute counts as not supported, and not as a
+// failure of the driver.
 func TestSelfTestFIPS(t *testing.T) {
 	if fips140.Enabled() {
 		if _, err := deriveKeys(tls.TLS_CHACHA20_POLY1305_SHA256, make([]byte, 32)); err != nil && !errors.Is(err, errors.ErrUnsupported) {

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// TestKeyLog: the caller's KeyLogWriter gets the lines that the client has.
-func TestKeyLog(t *testing.T) {
+// TestKeyLogIsForwarded: the caller's KeyLogWriter receives the same lines as the client's.
+func TestKeyLogIsForwarded(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
 			var server, client bytes.Buffer
@@ -25,14 +25,14 @@ func TestKeyLog(t *testing.T) {
 			}
 			for _, line := range bytes.SplitAfter(client.Bytes(), []byte("\n")) {
 				if !bytes.Contains(server.Bytes(), line) {
-					t.Errorf("the server's key log is without %s", line)
+					t.Errorf("the server's key log lacks %s", line)
 				}
 			}
 			if client.Len() == 0 || server.Len() != client.Len() {
 				t.Errorf("the key log has %d bytes, the client's %d", server.Len(), client.Len())
 			}
 			if l.sess.keys == nil {
-				t.Error("no keys to hand over")
+				t.Error("no keys for Offload")
 			}
 		})
 	}
@@ -53,7 +53,7 @@ func TestKeyLog(t *testing.T) {
 }
 
 // TestGetConfigForClient: the configuration that the callback returns is used, and the
-// connection can be handed over all the same, with each preference.
+// connection can be offloaded nevertheless, with each preference.
 func TestGetConfigForClient(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		for _, prefer := range []Cipher{AnyCipher, AESGCM, ChaCha20Poly1305} {
@@ -90,7 +90,7 @@ func TestGetConfigForClient(t *testing.T) {
 					}
 					// A resumed session of TLS 1.2 has no secret in the log.
 					if offloads := l.sess.keys != nil; offloads != (version == tls.VersionTLS13 || !resumed) {
-						t.Errorf("can be handed over: %v", offloads)
+						t.Errorf("can be offloaded: %v", offloads)
 					}
 					exchange(t, l)
 				}
@@ -128,8 +128,8 @@ func TestGetConfigForClient(t *testing.T) {
 	})
 }
 
-// TestCallersTicketKeys: the caller's keys of session tickets are used, as two servers
-// show that share nothing else; without them a server has keys of its own.
+// TestCallersTicketKeys: the caller's keys of session tickets are used: two servers that share only
+// these resume each other's sessions. Without them each server has its own keys.
 func TestCallersTicketKeys(t *testing.T) {
 	key := [32]byte{1, 2, 3}
 	for _, tc := range []struct {
@@ -168,9 +168,9 @@ func TestCallersTicketKeys(t *testing.T) {
 	}
 }
 
-// TestResumption: ticket keys must survive the copy of the configuration that
-// each connection gets.
-func TestResumption(t *testing.T) {
+// TestSessionsResume: the sessions of a Server share ticket keys, although each has its own copy of
+// the configuration.
+func TestSessionsResume(t *testing.T) {
 	cfg, pool := testConfig(t)
 	srv := NewServer(cfg)
 	client := &tls.Config{RootCAs: pool, ServerName: "board", ClientSessionCache: tls.NewLRUClientSessionCache(1)}

@@ -47,7 +47,7 @@ func clientConfig(pool *x509.CertPool) *tls.Config {
 	return &tls.Config{RootCAs: pool, ServerName: "board"}
 }
 
-// laptop is a crypto/tls client whose peer is a Session that the test moves.
+// A laptop is a crypto/tls client whose peer is a Session that the test drives.
 type laptop struct {
 	t    *testing.T
 	tls  *tls.Conn
@@ -95,7 +95,7 @@ func (l *laptop) handshake(step int) error {
 	return l.serve(client, step)
 }
 
-// serve runs the session's side; client gets the end of the other.
+// serve runs the session's side. client receives the result of the client's side.
 func (l *laptop) serve(client <-chan error, step int) error {
 	in := make([]byte, step)
 	var input []byte
@@ -129,9 +129,9 @@ func withPreference(t *testing.T, suites []uint16) {
 	defaultCipherSuitesTLS13, defaultCipherSuitesTLS13NoAES = suites, suites
 }
 
-// TestHandOver lets the test be the kernel: what it seals with the keys and the
-// sequence number of the session must open at the client.
-func TestHandOver(t *testing.T) {
+// TestOffloadKeys: the client opens records that the test seals with the keys and the sequence number
+// of the session, as the kernel would.
+func TestOffloadKeys(t *testing.T) {
 	aes256 := []uint16{tls.TLS_AES_256_GCM_SHA384, tls.TLS_AES_128_GCM_SHA256, tls.TLS_CHACHA20_POLY1305_SHA256}
 	for _, suites := range [][]uint16{AESGCM.suites13(), ChaCha20Poly1305.suites13(), aes256} {
 		for _, tc := range []struct {
@@ -182,9 +182,9 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
-// TestReadResumes feeds a request byte by byte: every Read but the last ones
-// must say ErrWouldBlock, and nothing may be lost.
-func TestReadResumes(t *testing.T) {
+// TestReadContinuesAfterWouldBlock feeds a request byte by byte: every Read but the last ones returns
+// ErrWouldBlock, and no byte is lost.
+func TestReadContinuesAfterWouldBlock(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
 			cfg, pool := testConfig(t)
@@ -223,8 +223,8 @@ func TestReadResumes(t *testing.T) {
 	}
 }
 
-// TestPlainHTTP: a client that speaks HTTP to the TLS port gets no HTTP back.
-func TestPlainHTTP(t *testing.T) {
+// TestPlainHTTPFails: an HTTP request on a TLS port gets no HTTP response.
+func TestPlainHTTPFails(t *testing.T) {
 	cfg, _ := testConfig(t)
 	s, err := NewServer(cfg).Session()
 	if err != nil {
@@ -232,14 +232,14 @@ func TestPlainHTTP(t *testing.T) {
 	}
 	defer s.Close()
 	if _, err := s.Handshake([]byte("GET / HTTP/1.1\r\nHost: board\r\n\r\n")); err == nil {
-		t.Error("the handshake took an HTTP request")
+		t.Error("the handshake accepts an HTTP request")
 	}
 	if out := s.Output(); bytes.Contains(out, []byte("HTTP")) {
 		t.Errorf("output %q", out)
 	}
 }
 
-// TestCloseInHandshake: a client that vanishes leaves no goroutine waiting.
+// TestCloseInHandshake: Close ends the goroutine of a handshake that waits for the client.
 func TestCloseInHandshake(t *testing.T) {
 	cfg, _ := testConfig(t)
 	s, err := NewServer(cfg).Session()
@@ -253,20 +253,20 @@ func TestCloseInHandshake(t *testing.T) {
 	s.Close()
 }
 
-// bounded runs f, and fails the test if f does not return.
-func bounded(t *testing.T, what string, f func()) {
+// bounded runs f, and fails the test if f does not return in time.
+func bounded(t *testing.T, name string, f func()) {
 	t.Helper()
 	ended := make(chan struct{})
 	go func() { defer close(ended); f() }()
 	select {
 	case <-ended:
 	case <-time.After(20 * time.Second):
-		t.Fatalf("%s blocks", what)
+		t.Fatalf("%s blocks", name)
 	}
 }
 
-// usesNothing calls the methods of s that need a complete handshake.
-func usesNothing(t *testing.T, s *Session, want error) {
+// checkNotDone calls the methods of s that need a complete handshake: each must return the error want.
+func checkNotDone(t *testing.T, s *Session, want error) {
 	t.Helper()
 	for name, f := range map[string]func() error{
 		"Read":        func() error { _, err := s.Read(make([]byte, 1)); return err },
@@ -283,8 +283,8 @@ func usesNothing(t *testing.T, s *Session, want error) {
 	bounded(t, "State", func() { s.State(); s.Suite() })
 }
 
-// TestHandshakeAgain: no method blocks before, during and after a handshake.
-func TestHandshakeAgain(t *testing.T) {
+// TestNoMethodBlocks: no method blocks before, during and after a handshake.
+func TestNoMethodBlocks(t *testing.T) {
 	cfg, pool := testConfig(t)
 	srv := NewServer(cfg)
 	newSession := func(t *testing.T) *Session {
@@ -305,20 +305,20 @@ func TestHandshakeAgain(t *testing.T) {
 			})
 		}
 	}
-	t.Run("before", func(t *testing.T) { usesNothing(t, newSession(t), errHandshake) })
+	t.Run("before", func(t *testing.T) { checkNotDone(t, newSession(t), errHandshake) })
 	t.Run("during", func(t *testing.T) {
 		s := newSession(t)
 		again(t, s, []byte{22}, false, nil)
-		usesNothing(t, s, errHandshake)
+		checkNotDone(t, s, errHandshake)
 	})
 	t.Run("failed", func(t *testing.T) {
 		s := newSession(t)
 		_, err := s.Handshake([]byte("GET / HTTP/1.1\r\n\r\n"))
 		if err == nil {
-			t.Fatal("the handshake took an HTTP request")
+			t.Fatal("the handshake accepts an HTTP request")
 		}
 		again(t, s, []byte("GET"), false, err)
-		usesNothing(t, s, err)
+		checkNotDone(t, s, err)
 		s.Close()
 		again(t, s, nil, false, err)
 	})
@@ -326,7 +326,7 @@ func TestHandshakeAgain(t *testing.T) {
 		s := newSession(t)
 		s.Close()
 		again(t, s, nil, false, net.ErrClosed)
-		usesNothing(t, s, net.ErrClosed)
+		checkNotDone(t, s, net.ErrClosed)
 	})
 	t.Run("closed", func(t *testing.T) {
 		s := newSession(t)
@@ -334,7 +334,7 @@ func TestHandshakeAgain(t *testing.T) {
 		s.Close()
 		again(t, s, []byte{3}, false, net.ErrClosed)
 		s.Close()
-		usesNothing(t, s, net.ErrClosed)
+		checkNotDone(t, s, net.ErrClosed)
 	})
 	t.Run("done", func(t *testing.T) {
 		l := newLaptop(t, srv, clientConfig(pool))

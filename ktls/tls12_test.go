@@ -16,10 +16,10 @@ import (
 	"uringhttpd/test/rawtls"
 )
 
-// TestHandOver12 lets the test be the kernel for TLS 1.2 with each cipher. What the
-// client breaks is answered through the kernel too. A resumed session stays in
-// user space.
-func TestHandOver12(t *testing.T) {
+// TestOffloadKeys12: with each cipher of TLS 1.2 the client opens records that the test seals with the
+// session's keys, as the kernel would. A violation is answered by an alert for the kernel to send. A
+// resumed session stays in user space.
+func TestOffloadKeys12(t *testing.T) {
 	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -77,8 +77,8 @@ func TestHandOver12(t *testing.T) {
 	}
 }
 
-// TestNotHandedOver12: what the kernel has no cipher for stays in user space.
-func TestNotHandedOver12(t *testing.T) {
+// TestUnsupportedSuite12: a suite that kernel TLS does not support stays in user space.
+func TestUnsupportedSuite12(t *testing.T) {
 	cfg, pool := testConfig(t)
 	client := clientConfig(pool)
 	client.MaxVersion, client.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}

@@ -20,7 +20,7 @@ const (
 	suiteChaCha = tls.TLS_CHACHA20_POLY1305_SHA256
 )
 
-// report of a kernel that takes what it has a driver for.
+// report returns the report of a kernel that supports the ciphers for which it has a driver.
 func report(aes bool, all ...cryptoapi.Algorithm) *platform.Report {
 	yes := platform.Feature{Usable: true}
 	no := platform.Feature{Reason: "no such cipher", Remedy: "build it"}
@@ -175,7 +175,7 @@ func TestChoose(t *testing.T) {
 			t.Errorf("an engine that is wrong, %s: %+v, %v", tc.kernel, c, err)
 		}
 		if tc.kernel == config.KernelAuto && (c.Prefer != ktls.ChaCha20Poly1305 || slices.ContainsFunc(c.Drivers, mayWait)) {
-			t.Errorf("an engine that is wrong: %+v; want what the kernel takes", c)
+			t.Errorf("an engine that is wrong: %+v; want the other cipher", c)
 		}
 	}
 	for _, tc := range []struct {
@@ -292,9 +292,9 @@ func TestChoiceLogHasConstantMessages(t *testing.T) {
 	}
 }
 
-// TestMeasuredChoice: where the kernel computes AES-GCM without the processor's instructions, the
+// TestChooseByMeasurement: where the kernel computes AES-GCM without the processor's instructions, the
 // fastest of the allowed ciphers is used, as measured.
-func TestMeasuredChoice(t *testing.T) {
+func TestChooseByMeasurement(t *testing.T) {
 	passed := func(name, driver string) cryptoapi.Algorithm {
 		return cryptoapi.Algorithm{Name: name, Driver: driver, Type: "aead", SelfTest: "passed", Priority: 100}
 	}
@@ -338,7 +338,7 @@ func TestMeasuredChoice(t *testing.T) {
 	}
 }
 
-// TestNeedsMeasurement: it is measured only where that decides something.
+// TestNeedsMeasurement: a measurement is needed only where it decides between kernel and user space.
 func TestNeedsMeasurement(t *testing.T) {
 	plain := cryptoapi.Algorithm{Name: "gcm(aes)", Driver: "gcm_base(ctr(aes-generic),ghash-generic)", Type: "aead", SelfTest: "passed"}
 	for _, tc := range []struct {

@@ -16,8 +16,8 @@ import (
 	"uringhttpd/platform/cryptoapi"
 )
 
-// TestMeasured: what was measured counts for the machine that it was measured on.
-func TestMeasured(t *testing.T) {
+// TestPreferStateConditions: a stored measurement is valid for the machine on which it was made.
+func TestPreferStateConditions(t *testing.T) {
 	report := func(kernel string, drivers ...string) *platform.Report {
 		r := &platform.Report{Kernel: kernel}
 		for _, d := range drivers {
@@ -62,7 +62,7 @@ func TestMeasured(t *testing.T) {
 	}
 }
 
-// TestNotPreferred: doctor says what is missing for crypto.prefer.
+// TestNotPreferred: the report names the reason why crypto.prefer has no effect.
 func TestNotPreferred(t *testing.T) {
 	alg := func(driver string, hardware bool) cryptoapi.Algorithm {
 		return cryptoapi.Algorithm{Name: "gcm(aes)", Driver: driver, Type: "aead", SelfTest: "passed", Hardware: hardware}
@@ -93,8 +93,8 @@ func TestNotPreferred(t *testing.T) {
 	}
 }
 
-// TestWorse: a driver takes the place of another only if it was found right.
-func TestWorse(t *testing.T) {
+// TestPreferRejectsRegression: a driver takes the place of another only if it was found right.
+func TestPreferRejectsRegression(t *testing.T) {
 	const a128, a256 = tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384
 	wrong := errors.New("record 1 is encrypted wrongly")
 	right := platform.Verdicts{a128: {}, a256: {}}
@@ -119,8 +119,8 @@ func TestWorse(t *testing.T) {
 	}
 }
 
-// TestDefective: a driver with which the kernel has a defect is not preferred, and says why.
-func TestDefective(t *testing.T) {
+// TestPreferRejectsDefect: a driver with which the kernel has a defect is not preferred.
+func TestPreferRejectsDefect(t *testing.T) {
 	ok := &platform.Report{Ciphers: []platform.Cipher{{Suite: suiteGCM, Feature: platform.Feature{Usable: true}}, {Suite: suiteChaCha, Defective: true}}}
 	if err := gcmDefect(ok); err != nil {
 		t.Errorf("a sound driver: %v", err)

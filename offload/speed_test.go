@@ -12,9 +12,9 @@ import (
 	"uringhttpd/platform/cryptoapi"
 )
 
-// TestSpeedNote: what was measured counts for the kernel, program and drivers that it was measured
-// with, and no others.
-func TestSpeedNote(t *testing.T) {
+// TestSpeedStateConditions: stored speeds are valid for the kernel, program and drivers with which they
+// were measured, and no others.
+func TestSpeedStateConditions(t *testing.T) {
 	report := func(kernel, driver string) *platform.Report {
 		return &platform.Report{Kernel: kernel, GCM: []cryptoapi.Algorithm{{Name: "gcm(aes)", Driver: driver, Type: "aead", SelfTest: "passed"}}}
 	}
@@ -33,14 +33,14 @@ func TestSpeedNote(t *testing.T) {
 		"kernel": newSpeedState("1.0", report("6.12.2", "plain")), "driver": newSpeedState("1.0", report("6.12.1", "accelerated")), "program": later,
 	} {
 		if _, ok := other.load(path); ok {
-			t.Errorf("what was measured with another %s counts", name)
+			t.Errorf("speeds measured with another %s are valid", name)
 		}
 	}
 	if err := os.WriteFile(path, []byte(`{"speeds": [`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := newSpeedState("1.0", report("6.12.1", "plain")).load(path); ok {
-		t.Error("half a file counts")
+		t.Error("an incomplete file is valid")
 	}
 }
 

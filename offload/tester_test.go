@@ -10,7 +10,7 @@ import (
 	"uringhttpd/platform"
 )
 
-// TestReadVerdicts: what a test of the ciphers says, ended how it may.
+// TestReadVerdicts: the results of a child are read, however it ended.
 func TestReadVerdicts(t *testing.T) {
 	const a128, a256, chacha = "TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"
 	line := func(cipher string, outcome selftest.Outcome, text string) string {
@@ -24,23 +24,23 @@ func TestReadVerdicts(t *testing.T) {
 	}
 	failed := errors.New("status 1")
 	for _, tt := range []struct {
-		name, said string
-		ended      error
-		want       string // of each suite
-		err        bool
+		name, output string
+		ended        error
+		want         string // of each suite
+		err          bool
 	}{
 		{"right", line(a128, selftest.Right, "aes") + line(chacha, selftest.Right, "gcm_base(x,y)") + line(a256, selftest.Right, ""), nil, "right aes, right, right gcm_base(x,y)", false},
 		{"wrong", line(a128, selftest.Wrong, "ktls: record 3") + line(a256, selftest.Right, "") + line(chacha, selftest.Unsupported, "why"), failed, "ktls: record 3, right, none", false},
-		{"none taken", line(a128, selftest.Unsupported, "x") + line(a256, selftest.Unsupported, "x") + line(chacha, selftest.Unsupported, "x"), failed, "none, none, none", false},
+		{"none supported", line(a128, selftest.Unsupported, "x") + line(a256, selftest.Unsupported, "x") + line(chacha, selftest.Unsupported, "x"), failed, "none, none, none", false},
 		{"not tested", line(a128, selftest.Untested, "x: y") + line(a256, selftest.Untested, "x: y") + line(chacha, selftest.Right, "c"), failed, "none, none, right c", false},
 		{"no answer", "", platform.ErrTimeout, "no answer in time, no answer in time, no answer in time", false},
-		{"an answer in part", line(chacha, selftest.Right, "") + line(a128, selftest.Right, ""), platform.ErrTimeout, "right, no answer in time, right", false},
+		{"a partial answer", line(chacha, selftest.Right, "") + line(a128, selftest.Right, ""), platform.ErrTimeout, "right, no answer in time, right", false},
 		{"a crash", "panic: x\n", failed, "none, none, none", true},
-		{"a crash in the midst", line(a128, selftest.Right, "") + "panic: x\n", failed, "right, none, none", true},
+		{"a crash after the first result", line(a128, selftest.Right, "") + "panic: x\n", failed, "right, none, none", true},
 		{"a line that is cut off", `{"cipher":"TLS_AES_128_GCM_SHA256","outcome":"wr`, platform.ErrTimeout, "no answer in time, no answer in time, no answer in time", false},
-		{"nothing said", "", nil, "none, none, none", true},
+		{"no output", "", nil, "none, none, none", true},
 	} {
-		verdicts, err := readVerdicts(tt.said, tt.ended)
+		verdicts, err := readVerdicts(tt.output, tt.ended)
 		got := ""
 		for _, suite := range ktls.Suites() {
 			v, ok := verdicts[suite.ID]
@@ -71,7 +71,7 @@ func TestUntestedIsNoVerdict(t *testing.T) {
 	}
 }
 
-// TestFirstFailure: an engine whose test could not be made has not passed it.
+// TestFirstFailure: an engine whose test could not run has not passed it.
 func TestFirstFailure(t *testing.T) {
 	wrong, failed := errors.New("record 3"), errors.New("no process")
 	for _, tt := range []struct {
@@ -83,7 +83,7 @@ func TestFirstFailure(t *testing.T) {
 		{"right", platform.Verdicts{1: {}, 2: {}}, nil, nil},
 		{"wrong", platform.Verdicts{1: {}, 2: {Err: wrong}}, nil, wrong},
 		{"another is wrong", platform.Verdicts{1: {}, 2: {}, 3: {Err: wrong}}, nil, nil},
-		{"not taken just now", platform.Verdicts{1: {}}, nil, ErrInconclusive},
+		{"one without a result", platform.Verdicts{1: {}}, nil, ErrInconclusive},
 		{"no process", platform.Verdicts{}, failed, ErrInconclusive},
 		{"wrong, and then a crash", platform.Verdicts{1: {Err: wrong}}, failed, wrong},
 	} {

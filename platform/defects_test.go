@@ -49,7 +49,8 @@ func TestKernelVersion(t *testing.T) {
 	}
 }
 
-func TestDefects(t *testing.T) {
+// TestDefectsByVersion: each version has the defects that are not fixed in its series.
+func TestDefectsByVersion(t *testing.T) {
 	for _, tt := range []struct {
 		release               string
 		queue, count, ioUring bool
@@ -77,9 +78,9 @@ func TestDefects(t *testing.T) {
 	}
 }
 
-// TestRestricted: only ciphers of drivers that wait, or cannot be seen, are restricted; and
-// the report that is given stays as it is.
-func TestRestricted(t *testing.T) {
+// TestRestrictedByVersion: only ciphers whose driver is asynchronous or not visible are restricted, and
+// the original report does not change.
+func TestRestrictedByVersion(t *testing.T) {
 	sync := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-ce", Type: "aead", SelfTest: "passed"}
 	caam := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
 	inline := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "generic-gcm-aesni", Type: "aead", SelfTest: "passed", Async: true, Inline: true}
@@ -92,7 +93,7 @@ func TestRestricted(t *testing.T) {
 		{"synchronous", "6.1.22", []cryptoapi.Algorithm{sync}, true},
 		{"inline", "6.1.22", []cryptoapi.Algorithm{inline}, true},
 		{"an engine", "6.1.22", []cryptoapi.Algorithm{caam}, false},
-		{"an engine that is not picked", "6.1.22", []cryptoapi.Algorithm{sync, caam}, true},
+		{"an engine that is not selected", "6.1.22", []cryptoapi.Algorithm{sync, caam}, true},
 		{"not visible", "6.1.22", nil, false},
 		{"repaired", "6.1.169", []cryptoapi.Algorithm{caam}, true},
 		{"not known", "x", []cryptoapi.Algorithm{caam}, true},
@@ -119,8 +120,9 @@ func TestRestricted(t *testing.T) {
 	}
 }
 
-// TestRestrictedTested: the test of sends decides on its defect in place of the version, both ways.
-func TestRestrictedTested(t *testing.T) {
+// TestRestrictedBySendTest: the outcome of the test of sends decides on its defect instead of the
+// version, both ways.
+func TestRestrictedBySendTest(t *testing.T) {
 	const text, vendor, tested = "io_uring never completes", "crypto.kernel_fixes", "(this kernel was tested)"
 	caam := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
 	for _, tt := range []struct {
@@ -159,12 +161,12 @@ func TestRestrictedTested(t *testing.T) {
 		}
 		byVersion := strings.Contains(c.Reason, "CVE-2024-26584")
 		if strings.Contains(c.Reason, text) != (len(tt.reason) > 0 && tt.sends != SendsAnswered) || strings.Contains(c.Remedy, vendor) != byVersion {
-			t.Errorf("%s: it says too much, or too little", name)
+			t.Errorf("%s: the reason has a part too many or too few", name)
 		}
 	}
 }
 
-// TestKernelFixes: the operator can say that a vendor has repaired a defect; nothing else is believed.
+// TestKernelFixes: the operator can declare that a vendor has fixed a defect, and only that defect.
 func TestKernelFixes(t *testing.T) {
 	caam := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
 	for _, tt := range []struct {
@@ -197,8 +199,8 @@ func TestKernelFixes(t *testing.T) {
 	}
 }
 
-// TestUntestable: on a kernel whose memory a test could corrupt, only drivers that are seen, and
-// are synchronous, are tested.
+// TestUntestable: on a kernel whose memory a test could corrupt, only drivers that are visible and
+// synchronous are tested.
 func TestUntestable(t *testing.T) {
 	sync := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-ce", Type: "aead", SelfTest: "passed"}
 	caam := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}

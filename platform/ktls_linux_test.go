@@ -33,11 +33,11 @@ func TestTLSFeature(t *testing.T) {
 		{"not visible", stepULP, unix.ENOENT, tlsFacts{module: moduleUnknown}, false, "not visible", "modprobe tls"},
 		{"loaded meanwhile", stepULP, unix.ENOENT, tlsFacts{module: moduleLoaded}, true, "during the probe", "try again"},
 		{"no TCP_ULP", stepULP, unix.ENOPROTOOPT, tlsFacts{}, false, "does not support TCP_ULP", "6.1"},
-		{"ULP, unheard of", stepULP, unix.ENOTCONN, tlsFacts{}, true, "ENOTCONN", "dmesg"},
+		{"ULP, unknown errno", stepULP, unix.ENOTCONN, tlsFacts{}, true, "ENOTCONN", "dmesg"},
 		{"no cipher", stepKey, unix.ENOENT, tlsFacts{module: moduleLoaded}, false, "no gcm(aes)", "CONFIG_CRYPTO_GCM"},
 		{"self-test failed", stepKey, unix.ELIBBAD, tlsFacts{module: moduleLoaded}, false, "self-test", "alg: "},
 		{"no TLS 1.3", stepKey, unix.EINVAL, tlsFacts{module: moduleLoaded}, false, "does not support TLS_AES_128_GCM_SHA256", "6.1"},
-		{"key, unheard of", stepKey, unix.ENOMEM, tlsFacts{module: moduleLoaded}, true, "ENOMEM", "dmesg"},
+		{"key, unknown errno", stepKey, unix.ENOMEM, tlsFacts{module: moduleLoaded}, true, "ENOMEM", "dmesg"},
 		{"no loopback", stepLoopback, errors.New("connect: network is unreachable"), tlsFacts{}, true, "network is unreachable", "lo up"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -15,8 +15,8 @@ import (
 	"uringhttpd/platform/cryptoapi"
 )
 
-// TestCiphers: kernel TLS is usable with any one cipher, and a missing one is named.
-func TestCiphers(t *testing.T) {
+// TestOneCipherSuffices: kernel TLS is usable with any one cipher, and a missing cipher is named.
+func TestOneCipherSuffices(t *testing.T) {
 	done, noCipher := tlsAnswer{step: stepDone}, tlsAnswer{stepKey, unix.ENOENT}
 	noModule := tlsAnswer{stepULP, unix.ENOENT}
 	for _, tt := range []struct {
@@ -50,8 +50,8 @@ func TestCiphers(t *testing.T) {
 	}
 }
 
-// TestQuarantine: a cipher that was encrypted wrongly is not tried, nor is another of the
-// same driver; and who did it is named.
+// TestQuarantine: a cipher whose test failed is not set up, nor is another of the same driver, and the
+// reason names the driver.
 func TestQuarantine(t *testing.T) {
 	wrong := errors.New("record 3 is encrypted wrongly")
 	verdicts := Verdicts{tls.TLS_AES_256_GCM_SHA384: {Err: wrong}, tls.TLS_CHACHA20_POLY1305_SHA256: {}}
@@ -87,7 +87,7 @@ func TestQuarantine(t *testing.T) {
 	}
 }
 
-// TestProbe runs the probe on this kernel, whatever it can do: the report must
+// TestProbe probes this kernel, whatever its features are: the report must
 // be consistent, and nothing may stay open.
 func TestProbe(t *testing.T) {
 	before := descriptors(t)
@@ -106,21 +106,21 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%s: %+v contradicts itself", name, f)
 		}
 		if f.Inconclusive {
-			t.Errorf("%s could not be asked: %s", name, f.Reason)
+			t.Errorf("%s could not be probed: %s", name, f.Reason)
 		}
 	}
 	watcher := cryptoapi.OpenWatcher()
 	any := false
 	for _, c := range r.Ciphers {
 		if any = any || c.Usable; c.Usable != r.Supports(c.Suite) {
-			t.Errorf("%s: usable %v, taken %v", c.Name, c.Usable, r.Supports(c.Suite))
+			t.Errorf("%s: usable %v, supported %v", c.Name, c.Usable, r.Supports(c.Suite))
 		}
 		a, picked := r.Selected(c.Suite)
 		if now := watcher.Selected(c.Suite).Driver; now != a.Driver {
-			t.Errorf("%s: %q is picked now, and a moment ago %q", c.Name, now, a.Driver)
+			t.Errorf("%s: %q is selected now, and was %q in the report", c.Name, now, a.Driver)
 		}
 		if c.Usable && !picked {
-			t.Errorf("kernel TLS took a key for %s, and /proc/crypto has nothing that it could use", c.Name)
+			t.Errorf("kernel TLS accepted a key for %s, but /proc/crypto has no driver for it", c.Name)
 		}
 	}
 	if err := watcher.Close(); err != nil {

@@ -8,7 +8,7 @@ import (
 	"uringhttpd/platform/cryptoapi"
 )
 
-// TestSources: a report says what it is from, and of those that did not answer nothing.
+// TestSources: a report names the sources that contributed, and no others.
 func TestSources(t *testing.T) {
 	gcm := []cryptoapi.Algorithm{{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-caam"}}
 	for _, tc := range []struct {
@@ -28,8 +28,8 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// TestBetter: of two speeds that are about the same, the cheaper one is better.
-func TestBetter(t *testing.T) {
+// TestBetterSpeed: of two speeds that are about the same, the one with less processor time is better.
+func TestBetterSpeed(t *testing.T) {
 	for _, tc := range []struct {
 		s, t Speed
 		want bool
@@ -45,8 +45,8 @@ func TestBetter(t *testing.T) {
 	}
 }
 
-// TestPickedNone: a driver that the kernel may not select is not the selected driver.
-func TestPickedNone(t *testing.T) {
+// TestNoSelectedDriver: a driver that the kernel may not select is not the selected driver.
+func TestNoSelectedDriver(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		gcm  []cryptoapi.Algorithm
@@ -58,7 +58,7 @@ func TestPickedNone(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := Report{GCM: cryptoapi.Implementations(tt.gcm, ktls.AlgorithmGCM)}
 			if a, ok := r.Selected(tls.TLS_AES_128_GCM_SHA256); ok {
-				t.Errorf("Picked() = %+v, want none", a)
+				t.Errorf("Selected() = %+v, want none", a)
 			}
 		})
 	}

@@ -43,7 +43,7 @@ func TestURingFeature(t *testing.T) {
 		{"security module", unix.EPERM, plain, false, "neither", "SELinux"},
 		{"no memory", unix.ENOMEM, plain, true, "RLIMIT_MEMLOCK", "LimitMEMLOCK="},
 		{"no descriptor", unix.EMFILE, plain, true, "file descriptor", "LimitNOFILE="},
-		{"unheard of", unix.EIO, plain, true, "EIO", "dmesg"},
+		{"unknown errno", unix.EIO, plain, true, "EIO", "dmesg"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := error(&uring.FeatureError{Feature: "io_uring", Call: setupCall, Errno: tt.errno})
@@ -68,7 +68,7 @@ func TestURingFeature(t *testing.T) {
 		{"filter hides io_uring_register", register(unix.ENOSYS), filtered, false, "a seccomp filter hides io_uring_register (IORING_REGISTER_PROBE)", "io_uring_register"},
 		{"no io_uring_register", register(unix.ENOSYS), plain, false, "has io_uring_setup, but not io_uring_register", "CONFIG_IO_URING"},
 		{"io_uring_register forbidden", register(unix.EACCES), plain, false, "forbids io_uring_register (IORING_REGISTER_PROBE)", "SELinux"},
-		{"io_uring_register, unheard of", register(unix.EINVAL), plain, true, "io_uring_register (IORING_REGISTER_PROBE) failed with invalid argument (EINVAL)", "dmesg"},
+		{"io_uring_register, unknown errno", register(unix.EINVAL), plain, true, "io_uring_register (IORING_REGISTER_PROBE) failed with invalid argument (EINVAL)", "dmesg"},
 		{"filter of io_uring_enter", enter(unix.EPERM), filtered, false, "a seccomp filter forbids io_uring_enter:", "io_uring_enter"},
 		{"filter hides io_uring_enter", enter(unix.ENOSYS), filtered, false, "a seccomp filter hides io_uring_enter", "io_uring_enter"},
 		{"no operation", &uring.FeatureError{Feature: "IORING_OP_SPLICE"}, plain, false, "lacks IORING_OP_SPLICE", "Linux 6.1"},

@@ -28,9 +28,9 @@ func onThread(t *testing.T, f func() error) {
 	}
 }
 
-// TestClosed: all methods of a closed ring, and of the zero Ring, return os.ErrClosed,
-// and none of them touches the descriptor that has the ring's number then.
-func TestClosed(t *testing.T) {
+// TestClosedRing: all methods of a closed ring, and of the zero Ring, return os.ErrClosed,
+// and none of them uses a descriptor that has got the ring's number since.
+func TestClosedRing(t *testing.T) {
 	onThread(t, func() error {
 		r, err := New(8)
 		if err != nil {
@@ -46,7 +46,7 @@ func TestClosed(t *testing.T) {
 		}
 		defer unix.Close(pipe[0])
 		defer unix.Close(pipe[1])
-		// Another goroutine may have taken the number; then that file is as good.
+		// Another goroutine may have got the number; then the test uses its file.
 		if pipe[0] != fd && pipe[1] != fd {
 			if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
 				if err := unix.Dup3(pipe[0], fd, unix.O_CLOEXEC); err != nil {
@@ -81,9 +81,9 @@ func TestClosed(t *testing.T) {
 	})
 }
 
-// TestNested: a function that Wait or Close calls may push, and is refused Wait and Close;
-// the completions behind it come all the same.
-func TestNested(t *testing.T) {
+// TestNestedCalls: a function that Wait or Close calls may push, but not call Wait or Close; the
+// completions after it arrive nevertheless.
+func TestNestedCalls(t *testing.T) {
 	onThread(t, func() error {
 		r, err := New(8)
 		if err != nil {
@@ -115,7 +115,7 @@ func TestNested(t *testing.T) {
 		if calls != 3 {
 			t.Errorf("%d completions, want 3", calls)
 		}
-		// A function that panics does not leave the ring refusing.
+		// After a function that panics the ring accepts calls again.
 		if _, err := r.Push(Timeout(0), 1); err != nil {
 			return err
 		}
@@ -141,8 +141,8 @@ func TestNested(t *testing.T) {
 	})
 }
 
-// TestEntries: 0 entries is an error that says so, and too many are clamped.
-func TestEntries(t *testing.T) {
+// TestRingEntries: 0 entries are an error, and too many are clamped.
+func TestRingEntries(t *testing.T) {
 	for _, tc := range []struct {
 		entries, want uint32 // 0: refused
 	}{{0, 0}, {1, 1}, {3, 4}, {maxEntries, maxEntries}, {maxEntries + 1, maxEntries},
@@ -166,7 +166,7 @@ func TestEntries(t *testing.T) {
 	}
 }
 
-// starve has the kernel refuse to submit entries from this thread on, with errno, as
+// starve makes the kernel refuse all further submissions of this thread, with errno, as
 // it does without memory. It cannot be undone: the thread must end.
 func starve(errno unix.Errno) error {
 	const nr, argument1 = 0, 24 // offsets in struct seccomp_data, the latter of its lower half on little endian
@@ -190,17 +190,17 @@ func starve(errno unix.Errno) error {
 	return nil
 }
 
-// sleeps is how many times this thread has waited in the kernel.
+// sleeps returns the number of times that this thread has waited in the kernel.
 func sleeps() (int64, error) {
 	var u unix.Rusage
 	err := unix.Getrusage(unix.RUSAGE_THREAD, &u)
 	return int64(u.Nvcsw), err
 }
 
-// TestStarved: while the kernel has no memory for new entries, Wait returns completions
-// of the operations that it has, and sleeps if there are none; Push gives up on a full
-// queue, and only after a while.
-func TestStarved(t *testing.T) {
+// TestKernelWithoutMemory: while the kernel has no memory for new entries, Wait returns completions
+// of earlier operations, and sleeps if there are none; Push gives up on a full queue, and only after
+// a while.
+func TestKernelWithoutMemory(t *testing.T) {
 	for _, errno := range []unix.Errno{unix.EAGAIN, unix.EBUSY} {
 		t.Run(unix.ErrnoName(errno), func(t *testing.T) {
 			client, server := tcpPair(t)

@@ -231,7 +231,7 @@ func TestRaiseWithoutPermission(t *testing.T) {
 	p.Release()
 }
 
-// TestForeignStateFiles: whoever owns the directory may have put any file there.
+// TestForeignStateFiles: the owner of the directory may have put any file there.
 func TestForeignStateFiles(t *testing.T) {
 	k, dir := newFakeKernel(true), t.TempDir()
 	name, target := filepath.Join(dir, stateName), filepath.Join(t.TempDir(), "target")

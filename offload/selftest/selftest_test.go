@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// TestMeasure: user space is measured everywhere.
+// TestMeasure: user space can be measured on every machine.
 func TestMeasure(t *testing.T) {
 	var out bytes.Buffer
 	if err := Measure(false, tls.TLS_AES_128_GCM_SHA256, false, &out); err != nil {
@@ -31,7 +31,7 @@ func TestMeasure(t *testing.T) {
 	}
 }
 
-// TestKnownAnswersUnreachable: a driver that AF_ALG does not reach is neither right nor wrong.
+// TestKnownAnswersUnreachable: a driver that is not reachable over AF_ALG is neither right nor wrong.
 func TestKnownAnswersUnreachable(t *testing.T) {
 	var out bytes.Buffer
 	var a cryptoapi.DriverAnswer
@@ -43,7 +43,7 @@ func TestKnownAnswersUnreachable(t *testing.T) {
 	}
 }
 
-// TestWriteTextOrder: people read the suites in one order, whatever the order of the results.
+// TestWriteTextOrder: the suites are printed in one order, whatever the order of the results.
 func TestWriteTextOrder(t *testing.T) {
 	var out bytes.Buffer
 	write := WriteText(&out)

@@ -56,7 +56,7 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
-// TestLoadDistrusts: whoever owns the directory may have put any file there.
+// TestLoadDistrusts: the owner of the directory may have put any file there.
 func TestLoadDistrusts(t *testing.T) {
 	dir := t.TempDir()
 	target := filepath.Join(dir, "target")

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestGCMVectors: the known answers are those that Go's own code gives.
-func TestGCMVectors(t *testing.T) {
+// TestKnownAnswersAreRight: Go's own AES-GCM computes the same answers.
+func TestKnownAnswersAreRight(t *testing.T) {
 	decode := func(s string) []byte {
 		b, err := hex.DecodeString(s)
 		if err != nil {
@@ -35,8 +35,9 @@ func TestGCMVectors(t *testing.T) {
 	}
 }
 
-// TestUnreachable: a driver that is not there cannot be asked, and the error says so.
-func TestUnreachable(t *testing.T) {
+// TestUnreachableDriver: a driver that does not exist is not reachable over AF_ALG, and no descriptor
+// leaks.
+func TestUnreachableDriver(t *testing.T) {
 	before := descriptors(t)
 	for _, driver := range []string{"no-such-driver", strings.Repeat("x", 1000), ""} {
 		if err := KnownAnswers(driver); !errors.Is(err, ErrNoAFALG) {

@@ -12,8 +12,8 @@ import (
 	"uringhttpd/ktls"
 )
 
-// TestParse reads a list that no board has: it was put together from what
-// crypto/proc.c and the drivers' sources say of an i.MX6 with all it could have.
+// TestParse reads a list that no board has: it is composed from crypto/proc.c and the drivers' sources
+// for an i.MX6 with all possible drivers.
 func TestParse(t *testing.T) {
 	f, err := os.Open("testdata/composed.crypto")
 	if err != nil {
@@ -58,12 +58,12 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestCaptured: of lists of emulated boards that run Debian's Linux 6.12, which
+// TestCapturedLists: in lists of emulated boards that run Debian's Linux 6.12, which
 //
 //	go test -tags board ./test/board -run 'TestDoctor|TestBoards/.*-caam/doctor' -board.full -board.update
 //
-// writes, the right driver is taken, and nothing is passed over.
-func TestCaptured(t *testing.T) {
+// writes, the right driver is selected, and no entry is skipped.
+func TestCapturedLists(t *testing.T) {
 	for name, want := range map[string]struct {
 		gcm    string
 		async  bool
@@ -94,7 +94,8 @@ func TestCaptured(t *testing.T) {
 	}
 }
 
-func TestParseForms(t *testing.T) {
+// TestParseMalformed: unknown and malformed lines are ignored, and a list without end is an error.
+func TestParseMalformed(t *testing.T) {
 	for _, tt := range []struct {
 		name, in string
 		entries  int
@@ -135,15 +136,15 @@ func TestParseForms(t *testing.T) {
 	}
 	const text = "name : a\nsomething new\ndriver : d\nflags : \xff\npriority : 7\n"
 	if all, err := Parse(strings.NewReader(text)); err != nil || len(all) != 1 || all[0] != (Algorithm{Name: "a", Driver: "d", Priority: 7}) {
-		t.Errorf("lines that are not understood between those that are: %+v, %v", all, err)
+		t.Errorf("unknown lines between known lines: %+v, %v", all, err)
 	}
 	if _, err := Parse(iotest.ErrReader(os.ErrPermission)); !errors.Is(err, os.ErrPermission) {
 		t.Errorf("error %v, want that of the reader", err)
 	}
 }
 
-// FuzzParse: no input panics, and what is accepted is printable, since it
-// ends up on a terminal and in a log.
+// FuzzParse: no input panics, and all accepted text is printable, since it is written to a terminal
+// and to a log.
 func FuzzParse(f *testing.F) {
 	caam, err := os.ReadFile("testdata/composed.crypto")
 	if err != nil {

@@ -23,9 +23,9 @@ func parseFile(t *testing.T, name string) []Algorithm {
 	return all
 }
 
-// TestInlineBoards: lists of ARMv7 boards with bit-sliced NEON AES and of PCs, of which the kernel
-// marks the picked driver asynchronous though it computes in its caller, or in another thread
-// of the processor; and lists with an engine. Two are put together from the sources of Linux
+// TestInlineBoards: lists of ARMv7 boards with bit-sliced NEON AES and of PCs, in which the kernel
+// marks the selected driver asynchronous although it computes in its caller, or in another thread
+// of the processor; and lists with an engine. Two are composed from the sources of Linux
 // 6.6; those of emulated boards that run Debian's Linux 6.12
 //
 //	go test -tags board ./test/board -run 'TestBoards/.*-accelerated' -board.full -board.update
@@ -160,7 +160,7 @@ async : no
 	for _, a := range []Algorithm{{Inline: true}, {Deferred: true}} {
 		a.Async, a.Hardware = true, true
 		if !a.Waits() || !a.Engine() {
-			t.Errorf("%+v: the kernel calls it hardware, and the daemon does not", a)
+			t.Errorf("%+v: hardware for the kernel, but not for this package", a)
 		}
 	}
 }

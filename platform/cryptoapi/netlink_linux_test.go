@@ -43,14 +43,14 @@ func TestParseRegistered(t *testing.T) {
 	}
 	refusal := binary.NativeEndian.AppendUint32(nil, ^uint32(unix.EPERM)+1)
 	if _, _, err := parseRegistered(nil, message(unix.NLMSG_ERROR, refusal)); !errors.Is(err, unix.EPERM) {
-		t.Errorf("a refusal: %v", err)
+		t.Errorf("an error of the kernel: %v", err)
 	}
 	if _, _, err := parseRegistered(all, message(unix.NLMSG_DONE, refusal)); !errors.Is(err, unix.EPERM) {
-		t.Errorf("a list that was cut off: %v", err)
+		t.Errorf("an incomplete list: %v", err)
 	}
 	for n := 1; n < len(one); n++ {
 		if _, _, err := parseRegistered(nil, one[:n]); err == nil {
-			t.Fatalf("the first %d bytes are taken for an answer", n)
+			t.Fatalf("the first %d bytes count as an answer", n)
 		}
 	}
 	for name, m := range map[string][]byte{
@@ -59,7 +59,7 @@ func TestParseRegistered(t *testing.T) {
 		"a short error":     message(unix.NLMSG_ERROR, []byte{1}),
 	} {
 		if _, _, err := parseRegistered(nil, m); err == nil {
-			t.Errorf("%s: taken for an answer", name)
+			t.Errorf("%s: counts as an answer", name)
 		}
 	}
 }
@@ -74,6 +74,7 @@ func FuzzParseRegistered(f *testing.F) {
 	})
 }
 
+// TestMarkHardware: a driver is hardware if it, or a part of it, has the kernel's flag.
 func TestMarkHardware(t *testing.T) {
 	known := []registered{
 		{"gcm-aes-caam", algKernelDriverOnly}, {"ctr-aes-caam", algKernelDriverOnly},

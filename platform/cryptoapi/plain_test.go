@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-func TestPlain(t *testing.T) {
+// TestPlainDrivers: drivers without special instructions are recognized by the parts in their names.
+func TestPlainDrivers(t *testing.T) {
 	for _, tt := range []struct {
 		driver string
 		plain  bool
@@ -32,7 +33,7 @@ func TestPlain(t *testing.T) {
 			t.Errorf("%q: plain %v, want %v", tt.driver, !tt.plain, tt.plain)
 		}
 		if a.Async = true; a.Plain() {
-			t.Errorf("%q, which computes elsewhere, is called plain", tt.driver)
+			t.Errorf("%q, which is asynchronous, counts as plain", tt.driver)
 		}
 	}
 	for driver, plain := range map[string]bool{

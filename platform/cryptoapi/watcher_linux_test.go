@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// fakeList is /proc/crypto, newest first, and counts what is read of it.
+// A fakeList is /proc/crypto, newest first, and counts the bytes that are read.
 type fakeList struct {
 	entries []string
 	bytes   int
@@ -34,9 +34,10 @@ func entry(name, driver, priority, selftest string) string {
 		"\nrefcnt       : 1\nselftest     : " + selftest + "\ninternal     : no\ntype         : aead\n"
 }
 
-// TestWatcher: a driver that is registered is known at once, for little; one that goes, or whose
-// priority is set, soon; one that the kernel is still testing as soon as it has passed.
-func TestWatcher(t *testing.T) {
+// TestWatcherSeesChanges: a new driver is selected at once, at the cost of one entry; the removal of a
+// driver or a new priority is seen within a second; a driver in its self-test is selected as soon as
+// it has passed.
+func TestWatcherSeesChanges(t *testing.T) {
 	clock := time.Unix(1e9, 0)
 	list := &fakeList{}
 	for range 100 {
@@ -46,8 +47,8 @@ func TestWatcher(t *testing.T) {
 	w := &Watcher{list: list, now: func() time.Time { return clock }}
 	want := func(when, driver string) {
 		t.Helper()
-		want := Selection{Known: driver != "unseen", Driver: driver}
-		if driver == "unseen" || driver == "none" {
+		want := Selection{Known: driver != "not known", Driver: driver}
+		if driver == "not known" || driver == "none" {
 			want.Driver = ""
 		}
 		want.Driver, want.Testing = strings.CutSuffix(want.Driver, " for now")
@@ -64,7 +65,7 @@ func TestWatcher(t *testing.T) {
 		}
 	}
 	list.entries = append([]string{entry("gcm(aes)", "engine", "3000", "passed")}, list.entries...)
-	want("an engine has come", "engine")
+	want("an engine was registered", "engine")
 	list.entries[0] = strings.Replace(list.entries[0], "refcnt       : 1", "refcnt       : 2", 1)
 	list.bytes = 0
 	if want("it is in use", "engine"); list.bytes > maxCryptoLine {
@@ -73,16 +74,16 @@ func TestWatcher(t *testing.T) {
 	list.entries[0] = entry("gcm(aes)", "engine", "1", "passed")
 	want("its priority has changed, and it is the first", "cpu")
 	list.entries = append([]string{entry("sha1", "sha1-generic", "1", "passed")}, list.entries...)
-	want("something else has come", "cpu")
+	want("another algorithm was registered", "cpu")
 	list.entries[1] = entry("gcm(aes)", "engine", "3000", "passed")
 	clock = clock.Add(maxAge)
 	want("its priority has changed, and it is not the first, and a second later", "engine")
 	list.entries = list.entries[2:]
-	want("it has gone", "cpu")
+	want("it was removed", "cpu")
 	all := list.entries
 	list.entries = list.entries[:len(all)-1]
 	clock = clock.Add(maxAge)
-	want("all have gone", "none")
+	want("all were removed", "none")
 	list.entries = all
 	clock = clock.Add(maxAge)
 	want("one is back", "cpu")
@@ -115,22 +116,22 @@ func TestWatcher(t *testing.T) {
 	clock = clock.Add(maxAge)
 	n := 0
 	list.torn = func() { n++; list.entries[1] = entry("sha1", fmt.Sprint(n), "1", "passed") }
-	want("it never ends to change", "unseen")
+	want("the list never stops changing", "not known")
 	list.torn = nil
 	list.entries[0] = entry("sha1", "sha1-neon", "1", "passed")
 	list.err = errors.New("no list")
-	want("no list any more", "unseen")
+	want("no list any more", "not known")
 	list.err = nil
 	want("and again", "cpu")
 	w = &Watcher{now: time.Now}
-	want("no list at all", "unseen")
+	want("no list at all", "not known")
 	if err := w.Close(); err != nil {
 		t.Error(err)
 	}
 }
 
-// BenchmarkWatcher is what is done twice for each handshake, and what that would be if the whole
-// list were read.
+// BenchmarkWatcher measures the look-up that is made twice for each handshake, and the same with the
+// whole list read each time.
 func BenchmarkWatcher(b *testing.B) {
 	for _, whole := range []bool{false, true} {
 		b.Run(fmt.Sprintf("whole=%t", whole), func(b *testing.B) {
