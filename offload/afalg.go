@@ -14,11 +14,12 @@ import (
 	"uringhttpd/platform/cryptoapi"
 )
 
-// afalgTime limits the time that all drivers together take to answer over AF_ALG at the start.
+// afalgTime limits the tests of all drivers over AF_ALG together, at the start.
 const afalgTime = 10 * time.Second
 
-// KnownAnswers asks a driver of gcm(aes) over AF_ALG, in a child. options are those of the command
-// selftest. The kernel must list the driver, since the question could create it otherwise.
+// KnownAnswers runs the known-answer tests of a driver of gcm(aes) over AF_ALG, in a child process.
+// options are those of the command selftest. A driver that report does not list is not tested, since
+// the kernel might create it for the test.
 func (t *Tester) KnownAnswers(ctx context.Context, driver string, report *platform.Report, options ...string) cryptoapi.DriverAnswer {
 	a := cryptoapi.DriverAnswer{Driver: driver}
 	if !slices.ContainsFunc(report.GCM, func(a cryptoapi.Algorithm) bool { return a.Driver == driver }) {
@@ -38,8 +39,8 @@ func (t *Tester) KnownAnswers(ctx context.Context, driver string, report *platfo
 	return a
 }
 
-// candidates returns the drivers of gcm(aes) to ask over AF_ALG: the selected one, unless the
-// self-test has waited for it in vain, and each hardware driver.
+// candidates returns the drivers of gcm(aes) to test over AF_ALG: the selected driver, unless its
+// self-test timed out, and each hardware driver.
 func candidates(report *platform.Report, verdicts platform.Verdicts) []string {
 	var all []string
 	for i, a := range report.GCM {
@@ -51,8 +52,8 @@ func candidates(report *platform.Report, verdicts platform.Verdicts) []string {
 	return all
 }
 
-// Investigate is Probe, with the answers of drivers over AF_ALG. If the selected driver of gcm(aes)
-// gives a wrong one, verdicts has it, and its suites are not usable.
+// Investigate is Probe with the results of the tests over AF_ALG. If the selected driver of gcm(aes)
+// fails such a test, Investigate sets its verdicts, and its suites are not usable.
 func (t *Tester) Investigate(ctx context.Context, verdicts platform.Verdicts) (*platform.Report, error) {
 	report, err := t.Probe(ctx, verdicts)
 	if err != nil {
@@ -73,7 +74,8 @@ func (t *Tester) Investigate(ctx context.Context, verdicts platform.Verdicts) (*
 }
 
 // distrust sets the verdicts on AES-GCM if the selected driver gave a wrong answer over AF_ALG, and
-// reports whether it did. A failure of the self-test stays: it is nearer to the use.
+// reports whether it did. A failure of the self-test has precedence, since it is closer to the
+// actual use.
 func distrust(verdicts platform.Verdicts, answers []cryptoapi.DriverAnswer, selected string) bool {
 	if gcmFailure(verdicts) != nil {
 		return false
@@ -89,6 +91,7 @@ func distrust(verdicts platform.Verdicts, answers []cryptoapi.DriverAnswer, sele
 	return false
 }
 
+// testAll tests drivers over AF_ALG.
 func (t *Tester) testAll(ctx context.Context, report *platform.Report, drivers []string) []cryptoapi.DriverAnswer {
 	ctx, cancel := context.WithTimeout(ctx, afalgTime)
 	defer cancel()

@@ -18,30 +18,30 @@ import (
 	"uringhttpd/platform"
 )
 
-// A Benchmark runs the measurements of doctor -bench, with the right to change the selected driver
-// if this process can get it. It holds signals back until Close, since a changed priority must be
-// reverted.
+// A Benchmark runs the measurements of doctor -bench. If this process may change priorities, it also
+// measures a driver that the kernel does not select. It defers signals until Close, since a changed
+// priority must be reverted.
 type Benchmark struct {
-	signals    chan os.Signal
-	tester     *Tester
-	preference *priority.Lock
-	refused    error // why there is no preference
+	signals chan os.Signal
+	tester  *Tester
+	lock    *priority.Lock // nil if priorities cannot be changed
+	refused error          // why lock is nil
 }
 
-// NewBenchmark returns a Benchmark that measures with t, and starts to hold signals back. Close must
-// be called.
+// NewBenchmark returns a Benchmark that measures with t, and starts to defer signals. The caller must
+// call Close.
 func NewBenchmark(t *Tester) *Benchmark {
 	b := &Benchmark{signals: make(chan os.Signal, 4), tester: t}
 	signal.Notify(b.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	signal.Ignore(syscall.SIGTSTP)
-	b.preference, b.refused = priority.Acquire(restorePatience)
+	b.lock, b.refused = priority.Acquire(restorePatience)
 	return b
 }
 
-// Close reverts a changed priority and stops holding signals back. It writes an error to stderr.
+// Close reverts a changed priority and stops deferring signals. It writes an error to stderr.
 func (b *Benchmark) Close(stderr io.Writer) {
-	if b.preference != nil {
-		if err := b.preference.Release(); err != nil {
+	if b.lock != nil {
+		if err := b.lock.Release(); err != nil {
 			fmt.Fprintln(stderr, "could not restore the priority of the driver of gcm(aes):", err)
 		}
 	}
@@ -64,11 +64,11 @@ func (b *Benchmark) Run(r *platform.Report, verdicts platform.Verdicts) ([]selft
 	known, _ := r.Selected(ktls.AESGCM.Suite())
 	other, oerr := b.measureOther(!known.Hardware, verdicts)
 	if oerr != nil {
-		who := "an engine"
+		kind := "an engine"
 		if known.Hardware {
-			who = "the processor"
+			kind = "the processor"
 		}
-		oerr = fmt.Errorf("kernel TLS with %s: not measured: %w", who, oerr)
+		oerr = fmt.Errorf("kernel TLS with %s: not measured: %w", kind, oerr)
 	}
 	return slices.Concat(all, selected, other), errors.Join(err, perr, oerr)
 }
@@ -99,12 +99,12 @@ func (b *Benchmark) measureSelected(r *platform.Report) ([]selftest.Measurement,
 
 func (b *Benchmark) measureOther(hardware bool, verdicts platform.Verdicts) ([]selftest.Measurement, error) {
 	switch {
-	case b.preference == nil:
+	case b.lock == nil:
 		return nil, b.refused
 	case b.interrupted():
 		return nil, errors.New("interrupted")
 	}
-	return b.tester.MeasureOther(context.Background(), b.preference, hardware, verdicts)
+	return b.tester.MeasureOther(context.Background(), b.lock, hardware, verdicts)
 }
 
 // MeasureOther measures kernel TLS with another driver, whose priority it raises meanwhile. If

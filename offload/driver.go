@@ -1,5 +1,3 @@
-// Package offload decides whether kernel TLS is used, with which cipher suites and
-// crypto drivers.
 package offload
 
 import (

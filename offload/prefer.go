@@ -29,7 +29,7 @@ const (
 // measuredPath is the state file with the measurements of crypto.prefer: auto.
 const measuredPath = "/var/lib/uringhttpd/measured.json"
 
-// OpenPreference locks the selected driver of gcm(aes) (priority.Acquire), which also
+// OpenPreference acquires the lock on the selected driver of gcm(aes) (priority.Acquire), which also
 // reverts a priority change that an earlier run has left behind. It logs failures. It returns nil
 // if the lock cannot be taken.
 func OpenPreference(want config.Prefer, log *slog.Logger) *priority.Lock {
@@ -107,8 +107,8 @@ func (t *Tester) retestIfChanged(ctx context.Context, p *priority.Lock, verdicts
 	return verdicts
 }
 
-// reasonToRevert returns why a driver that was raised must not stay so: it is worse than the driver
-// before, this kernel has a defect with it, or its answer over AF_ALG is wrong. It returns nil if
+// reasonToRevert returns why a raised priority must be reverted: the driver is worse than the driver
+// before, this kernel has a defect with it, or its output over AF_ALG is wrong. It returns nil if
 // there is no reason.
 func (t *Tester) reasonToRevert(ctx context.Context, before, after platform.Verdicts, driver string) error {
 	if err := regression(before, after); err != nil {
@@ -141,9 +141,9 @@ func gcmDefect(report *platform.Report) error {
 	return nil
 }
 
-// regression says why the driver with the verdicts after must not replace the driver with the verdicts
-// before: its test failed, or it was not tested with a suite that the earlier driver has passed. It
-// returns nil if the new driver is as good.
+// regression returns the reason why the driver with the verdicts after must not replace the driver with
+// the verdicts before: its test failed, or it was not tested with a suite that the earlier driver has
+// passed. It returns nil if the new driver is as good.
 func regression(before, after platform.Verdicts) error {
 	if err := gcmFailure(after); err != nil {
 		return fmt.Errorf("%w: %w", errWrong, err)
@@ -186,8 +186,8 @@ func warnKept(want config.Prefer, why error, log *slog.Logger) {
 	log.Warn("could not apply crypto.prefer, so the kernel's choice is kept", args...)
 }
 
-// NotPreferred says why the driver that the configuration prefers is not selected; "" if it is, or
-// the configuration prefers none.
+// NotPreferred returns the reason why the driver that the configuration prefers is not selected; "" if
+// it is selected, or the configuration prefers none.
 func NotPreferred(want config.Prefer, r *platform.Report) string {
 	a, ok := r.Selected(ktls.AESGCM.Suite())
 	hardware := want == config.PreferHardware

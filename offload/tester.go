@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	// ErrInconclusive is wrapped by the error of a test that does not tell whether a driver is right.
+	// ErrInconclusive is wrapped by the error of a test without a result.
 	ErrInconclusive = errors.New("offload: the crypto driver could not be tested")
 	// errUntested is wrapped by verdicts of suites that could not be tested.
 	errUntested = errors.New("the test could not run")
@@ -30,8 +30,8 @@ const childTime = selftest.Time + 5*time.Second
 // A Tester tests crypto drivers in child processes of this program, which run the command selftest,
 // and probes the machine. Its methods may be called from several goroutines.
 type Tester struct {
-	// Fixes are defects of which this kernel is free though its version does not tell; set before
-	// the first method is called.
+	// Fixes are the defects that are fixed in this kernel although its version does not show it. Set
+	// them before the first method is called.
 	Fixes platform.KernelFixes
 
 	rings   *platform.Rings
@@ -39,23 +39,24 @@ type Tester struct {
 	run     func(ctx context.Context, args ...string) (output string, err error)
 }
 
-// NewTester returns a Tester. rings tells whether this process may use io_uring; version is that
-// of this program, since measurements of another one are not used.
+// NewTester returns a Tester. rings probes io_uring; version is the version of this program, since
+// measurements of another version are not used.
 func NewTester(rings *platform.Rings, version string) *Tester {
 	return &Tester{rings: rings, program: version + " " + runtime.Version(), run: func(ctx context.Context, args ...string) (string, error) {
 		return runAbandonable(ctx, "/proc/self/exe", append([]string{"selftest"}, args...)...)
 	}}
 }
 
-// Probe reports the features of the machine. Suites that verdicts found wrong are not usable.
+// Probe reports the features of the machine, within a minute. Suites with a failed verdict are not
+// usable.
 func (t *Tester) Probe(ctx context.Context, verdicts platform.Verdicts) (*platform.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	return platform.Probe(ctx, t.rings, verdicts, t.Fixes)
 }
 
-// Verdicts tests all suites of ktls.Suites. A driver that was not tested, though it may keep
-// whoever uses it waiting, gets a verdict that it is wrong.
+// Verdicts tests all suites of ktls.Suites. If the test could not run, and a driver may
+// be asynchronous, all suites get a failed verdict, since a dead engine would block its callers.
 func (t *Tester) Verdicts(ctx context.Context) platform.Verdicts {
 	verdicts, err := t.test(ctx)
 	if err != nil && cryptoapi.MayWait() {
@@ -84,7 +85,7 @@ func (t *Tester) test(ctx context.Context) (platform.Verdicts, error) {
 }
 
 // readVerdicts reads the results that a child has written before it ended with the error ended. A
-// suite without a result is wrong if the child did not end in time.
+// suite without a result gets a failed verdict if the child did not end in time.
 func readVerdicts(output string, ended error) (platform.Verdicts, error) {
 	results := map[string]selftest.Result{}
 	for line := range strings.Lines(output) {
@@ -117,13 +118,14 @@ func readVerdicts(output string, ended error) (platform.Verdicts, error) {
 	return verdicts, nil
 }
 
-// Test tests suites. The error is that of the first driver that is wrong; it wraps ErrInconclusive
-// if none is, and one was not tested.
+// Test tests suites. It returns the error of the first failed suite, or an error that wraps
+// ErrInconclusive if none failed and one was not tested.
 func (t *Tester) Test(ctx context.Context, suites []uint16) error {
 	verdicts, err := t.test(ctx)
 	return firstFailure(suites, verdicts, err)
 }
 
+// firstFailure is Test for the verdicts of a child that ended with err.
 func firstFailure(suites []uint16, verdicts platform.Verdicts, err error) error {
 	var untested error
 	for _, suite := range suites {
@@ -137,8 +139,8 @@ func firstFailure(suites []uint16, verdicts platform.Verdicts, err error) error 
 	return untested
 }
 
-// TestDrivers tests all suites, and returns the drivers that the kernel selects for them. The error is
-// the reason why a result is missing.
+// TestDrivers tests all suites, and returns the drivers that the kernel selects for them, with the
+// results. The error is the reason why a result is missing.
 func (t *Tester) TestDrivers(ctx context.Context) ([]TestResult, error) {
 	verdicts, err := t.test(ctx)
 	if err != nil && len(verdicts) == 0 {

@@ -220,7 +220,7 @@ func (r *Report) defective(suite uint16, known, cves []string) Feature {
 	}
 }
 
-// untestable says why kernel TLS must not even be tested with the driver selected for a cipher
+// untestable returns the reason why kernel TLS must not even be tested with the driver selected for a cipher
 // suite; "" if it may be tested.
 func (r *Report) untestable(suite uint16) string {
 	v, ok := kernelVersion(r.Kernel, r.Build)

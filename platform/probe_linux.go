@@ -16,14 +16,14 @@ import (
 
 // Probe probes the kernel. It makes a ring, and a TCP connection over the loopback
 // interface for each cipher, and closes them all. It does not set up ciphers whose test
-// has failed according to verdicts. fixes are the repairs of this kernel that its version
-// does not show. A feature that the kernel refuses is part of the report, not an error;
+// has failed according to verdicts. fixes are the defects that are fixed in this kernel although
+// its version does not show it. A feature that the kernel refuses is part of the report, not an error;
 // an error means that no report could be made, because ctx ended or /proc could not be
 // read.
 //
 // Setting a TLS key can wait in the kernel for the kernel's self-test of a crypto driver.
 // If ctx ends meanwhile, Probe returns its error at once, and a goroutine with two
-// sockets remains until the kernel answers (it gives up after about a minute).
+// sockets remains until the kernel returns (it gives up after about a minute).
 func Probe(ctx context.Context, rings *Rings, verdicts Verdicts, fixes KernelFixes) (*Report, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("platform: %w", err)
@@ -42,7 +42,7 @@ func Probe(ctx context.Context, rings *Rings, verdicts Verdicts, fixes KernelFix
 	case <-ctx.Done():
 		return nil, fmt.Errorf("platform: the probe of kernel TLS did not end: %w", ctx.Err())
 	}
-	// Invariant: kernel TLS was tried, so the templates it uses exist.
+	// Invariant: kernel TLS was tried, so the template drivers that it uses exist.
 	if err := r.readCrypto(); err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func Probe(ctx context.Context, rings *Rings, verdicts Verdicts, fixes KernelFix
 	return r.Restricted(), nil
 }
 
-// Untestable says why kernel TLS must not encrypt, not even in a test, with the driver selected for
+// Untestable returns the reason why kernel TLS must not encrypt, not even in a test, with the driver selected for
 // a cipher suite: the driver is asynchronous or not visible, and this kernel version has a defect
 // with such drivers that corrupts memory. It returns "" if a test does no harm.
 //
@@ -123,12 +123,12 @@ func (r *Report) setCiphers(answers []tlsAnswer, facts tlsFacts, verdicts Verdic
 
 // quarantine explains why a cipher whose test has failed is not used.
 func (r *Report) quarantine(c ktls.Suite, why error) Feature {
-	who := "the kernel's " + c.Algorithm
+	driver := "the kernel's " + c.Algorithm
 	if a, ok := r.Selected(c.ID); ok {
-		who = a.Driver
+		driver = a.Driver
 	}
 	f := Feature{
-		Reason: fmt.Sprintf("the self-test of %s failed: %v", who, why),
+		Reason: fmt.Sprintf("the self-test of %s failed: %v", driver, why),
 		Remedy: "blacklist its module, or update the kernel; run `uringhttpd selftest` to test again",
 	}
 	if errors.Is(why, ErrTimeout) {

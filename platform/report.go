@@ -9,7 +9,7 @@ import (
 	"uringhttpd/platform/cryptoapi"
 )
 
-// Report describes the features of this machine and its kernel.
+// A Report describes the features of this machine and its kernel.
 type Report struct {
 	Kernel  string  `json:"kernel"`   // release, as uname -r prints it
 	Build   string  `json:"build"`    // as uname -v prints it; on Debian it contains the version of the source
@@ -30,18 +30,18 @@ type Report struct {
 
 	// GCM lists every gcm(aes) in /proc/crypto. The drivers that the kernel may
 	// select come first, by descending priority, so GCM[0] is the selected driver
-	// (see [Report.Picked]); those that it may not select (internal, or not passed
+	// (see [Report.Selected]); those that it may not select (internal, or not passed
 	// by the kernel's self-test) follow.
 	GCM []cryptoapi.Algorithm `json:"gcm"`
 
-	// CTR is the same for ctr(aes), from which the kernel builds a gcm(aes) template if no
+	// CTR is the same for ctr(aes), from which the kernel builds a gcm(aes) template driver if no
 	// driver implements all of gcm(aes).
 	CTR []cryptoapi.Algorithm `json:"ctr"`
 
 	// ChaCha20 is the same for rfc7539(chacha20,poly1305).
 	ChaCha20 []cryptoapi.Algorithm `json:"chacha20"`
 
-	fixes KernelFixes // repairs that the kernel's version does not show
+	fixes KernelFixes // defects that are fixed although the kernel's version does not show it
 
 	// AFALG holds the results of the tests of drivers over AF_ALG. Newer kernels expose only a
 	// few drivers to it, so a driver that it does not reach is not suspect.
@@ -77,8 +77,8 @@ func (s Speed) Better(t Speed) bool {
 // a test of kernel TLS".
 func (r *Report) Sources() string {
 	var all []string
-	add := func(name string, spoke bool) {
-		if spoke {
+	add := func(name string, contributed bool) {
+		if contributed {
 			all = append(all, name)
 		}
 	}
@@ -132,11 +132,11 @@ func (r *Report) Selected(suite uint16) (cryptoapi.Algorithm, bool) {
 	return list[0], true
 }
 
-// Feature reports whether this process can use a feature now.
+// A Feature is a feature of the kernel, and whether this process can use it now.
 type Feature struct {
 	Usable       bool   `json:"usable"`
 	Inconclusive bool   `json:"inconclusive,omitempty"` // the probe could not run; Usable is false, probe again
-	Reason       string `json:"reason,omitempty"`       // why it is not usable, one line in plain words; empty if usable
+	Reason       string `json:"reason,omitempty"`       // why it is not usable, one line; empty if usable
 	Remedy       string `json:"remedy,omitempty"`       // how to make it usable, one line; empty if usable
 }
 
