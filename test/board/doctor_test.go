@@ -249,7 +249,7 @@ func testDoctorWithout(ctx context.Context, t *testing.T, m *board.Machine) {
 		}{
 			{"its modules not to be seen", "", "the tls module is not loaded", "modprobe tls"},
 			{"not built", "kernel/crypto/gcm.ko:\n", "the kernel was built without CONFIG_TLS", "CONFIG_TLS=m or y"},
-			{"not to be loaded", "kernel/net/tls/tls.ko:\n", "the tls module is there, but the kernel failed to load it", "modprobe tls"},
+			{"not to be loaded", "kernel/net/tls/tls.ko:\n", "the tls module is installed, but the kernel failed to load it", "modprobe tls"},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
 				if tt.dep != "" {
