@@ -1,6 +1,6 @@
-// Package doctor reports to an operator how well the machine can serve HTTPS, and the choice that the
-// service would make. It changes nothing, except that a benchmark sets driver priorities while it
-// runs.
+// Package doctor reports to an operator how well the machine can serve HTTPS, and the choice that
+// the service would make. It changes nothing, except that a benchmark sets driver priorities while
+// it runs.
 package doctor
 
 import (
@@ -120,8 +120,8 @@ func (r *Report) judge(ctx context.Context, t *offload.Tester, c *configuration,
 	}
 }
 
-// A configuration is the service's, or the default configuration if the service's cannot be read: the
-// report on the machine does not need it.
+// A configuration is the service's, or the default configuration if the service's cannot be read:
+// the report on the machine does not need it.
 type configuration struct {
 	*config.Config
 	unread string // why this user cannot read the file; "" if it was read

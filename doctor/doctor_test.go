@@ -12,7 +12,8 @@ import (
 	"uringhttpd/platform/cryptoapi"
 )
 
-// TestStatusByVerdict: the exit status and the verdict follow from the machine and the configuration.
+// TestStatusByVerdict: the exit status and the verdict follow from the machine and the
+// configuration.
 func TestStatusByVerdict(t *testing.T) {
 	usable := platform.Feature{Usable: true}
 	missing := platform.Feature{Reason: "it is missing", Remedy: "install it"}

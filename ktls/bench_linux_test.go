@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// TestBenchCountsBytes: the bytes that arrive are counted, encrypted in user space and in the kernel.
+// TestBenchCountsBytes: the bytes that arrive are counted, encrypted in user space and in the
+// kernel.
 func TestBenchCountsBytes(t *testing.T) {
 	bench := func(t *testing.T, kernel bool) {
 		for _, n := range []int{1, 4} {

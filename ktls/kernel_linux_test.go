@@ -20,9 +20,9 @@ func (k otherCipher) SetTX(info []byte) error {
 	return k.FD.SetTX(info)
 }
 
-// TestRefusedKey: if the kernel accepts the upper layer protocol and then refuses the key, the socket
-// passes bytes through, and the session continues in user space. The boards' tests run it on kernels
-// with the tls module.
+// TestRefusedKey: if the kernel accepts the upper layer protocol and then refuses the key, the
+// socket passes bytes through, and the session continues in user space. The boards' tests run it
+// on kernels with the tls module.
 func TestRefusedKey(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

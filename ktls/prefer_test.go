@@ -30,8 +30,8 @@ func (c *afterHello) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// TestPreferTLS13: the server chooses its preferred cipher although the client prefers the other, and
-// serves a client that has only the other.
+// TestPreferTLS13: the server chooses its preferred cipher although the client prefers the other,
+// and serves a client that has only the other.
 func TestPreferTLS13(t *testing.T) {
 	aes, chacha := AESGCM.suites13(), ChaCha20Poly1305.suites13()
 	for _, tc := range []struct {

@@ -129,8 +129,8 @@ func withPreference(t *testing.T, suites []uint16) {
 	defaultCipherSuitesTLS13, defaultCipherSuitesTLS13NoAES = suites, suites
 }
 
-// TestOffloadKeys: the client opens records that the test seals with the keys and the sequence number
-// of the session, as the kernel would.
+// TestOffloadKeys: the client opens records that the test seals with the keys and the sequence
+// number of the session, as the kernel would.
 func TestOffloadKeys(t *testing.T) {
 	aes256 := []uint16{tls.TLS_AES_256_GCM_SHA384, tls.TLS_AES_128_GCM_SHA256, tls.TLS_CHACHA20_POLY1305_SHA256}
 	for _, suites := range [][]uint16{AESGCM.suites13(), ChaCha20Poly1305.suites13(), aes256} {
@@ -182,8 +182,8 @@ func TestOffloadKeys(t *testing.T) {
 	}
 }
 
-// TestReadContinuesAfterWouldBlock feeds a request byte by byte: every Read but the last ones returns
-// ErrWouldBlock, and no byte is lost.
+// TestReadContinuesAfterWouldBlock feeds a request byte by byte: every Read but the last ones
+// returns ErrWouldBlock, and no byte is lost.
 func TestReadContinuesAfterWouldBlock(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
@@ -265,7 +265,8 @@ func bounded(t *testing.T, name string, f func()) {
 	}
 }
 
-// checkNotDone calls the methods of s that need a complete handshake: each must return the error want.
+// checkNotDone calls the methods of s that need a complete handshake: each must return the error
+// want.
 func checkNotDone(t *testing.T, s *Session, want error) {
 	t.Helper()
 	for name, f := range map[string]func() error{

@@ -51,7 +51,8 @@ func TestSuiteOfUnknown(t *testing.T) {
 	}
 }
 
-// TestSuitesOfCipher: the suites of both ciphers are all suites, and the first stands for the cipher.
+// TestSuitesOfCipher: the suites of both ciphers are all suites, and the first stands for the
+// cipher.
 func TestSuitesOfCipher(t *testing.T) {
 	gcm, chacha := AESGCM.Suites(), ChaCha20Poly1305.Suites()
 	if len(gcm)+len(chacha) != len(Suites()) {

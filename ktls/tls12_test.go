@@ -16,9 +16,9 @@ import (
 	"uringhttpd/test/rawtls"
 )
 
-// TestOffloadKeys12: with each cipher of TLS 1.2 the client opens records that the test seals with the
-// session's keys, as the kernel would. A violation is answered by an alert for the kernel to send. A
-// resumed session stays in user space.
+// TestOffloadKeys12: with each cipher of TLS 1.2 the client opens records that the test seals with
+// the session's keys, as the kernel would. A violation is answered by an alert for the kernel to
+// send. A resumed session stays in user space.
 func TestOffloadKeys12(t *testing.T) {
 	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

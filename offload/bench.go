@@ -28,8 +28,8 @@ type Benchmark struct {
 	refused error          // why lock is nil
 }
 
-// NewBenchmark returns a Benchmark that measures with t, and starts to defer signals. The caller must
-// call Close.
+// NewBenchmark returns a Benchmark that measures with t, and starts to defer signals. The caller
+// must call Close.
 func NewBenchmark(t *Tester) *Benchmark {
 	b := &Benchmark{signals: make(chan os.Signal, 4), tester: t}
 	signal.Notify(b.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)

@@ -52,17 +52,17 @@ func preferredCipher(cfg *config.Config, report *platform.Report, offload bool) 
 	return ktls.ChaCha20Poly1305, "neither an engine nor AES instructions would compute AES-GCM"
 }
 
-// NeedsMeasurement reports whether a measurement (platform.Report.Speeds) must decide between kernel TLS
-// and user space: kernel TLS is usable but not required, and would compute AES-GCM without the AES
-// instructions that this program uses.
+// NeedsMeasurement reports whether a measurement (platform.Report.Speeds) must decide between
+// kernel TLS and user space: kernel TLS is usable but not required, and would compute AES-GCM
+// without the AES instructions that this program uses.
 func NeedsMeasurement(cfg *config.Config, report *platform.Report) bool {
 	report = report.Restricted()
 	withTLS := slices.ContainsFunc(cfg.Listen, func(l config.Listen) bool { return l.TLS })
 	return withTLS && cfg.TLS.Kernel == config.KernelAuto && cfg.TLS.Cipher != config.CipherChaCha20 && report.KernelTLS.Usable && ignoresAESInstructions(report)
 }
 
-// fastestSpeeds returns the fastest measured speed in the kernel and in user space, among the ciphers
-// that the configuration allows. ok is false if either is not known.
+// fastestSpeeds returns the fastest measured speed in the kernel and in user space, among the
+// ciphers that the configuration allows. ok is false if either is not known.
 func fastestSpeeds(cfg *config.Config, report *platform.Report) (inKernel, inUser platform.Speed, ok bool) {
 	for _, s := range report.Speeds {
 		best := &inUser
@@ -92,8 +92,8 @@ func vectorChaCha20(report *platform.Report) bool {
 	return found && !a.PlainChaCha20()
 }
 
-// slowWarning returns a warning that the kernel computes AES-GCM without the processor's AES instructions;
-// "" if it uses them.
+// slowWarning returns a warning that the kernel computes AES-GCM without the processor's AES
+// instructions; "" if it uses them.
 func slowWarning(report *platform.Report) string {
 	if !ignoresAESInstructions(report) {
 		return ""
@@ -159,8 +159,8 @@ func quarantined(report *platform.Report) string {
 	return fmt.Sprintf("kernel TLS is not used with %s: %s; %s", strings.Join(names, ", "), f.Reason, f.Remedy)
 }
 
-// unsupportedCipher returns an error if kernel TLS does not accept the cipher of the configuration, and nil
-// otherwise.
+// unsupportedCipher returns an error if kernel TLS does not accept the cipher of the
+// configuration, and nil otherwise.
 func unsupportedCipher(cfg *config.Config, report *platform.Report) error {
 	cipher := map[config.Cipher]ktls.Cipher{config.CipherAESGCM: ktls.AESGCM, config.CipherChaCha20: ktls.ChaCha20Poly1305}[cfg.TLS.Cipher]
 	for _, c := range report.Ciphers {
@@ -279,12 +279,12 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 	return c, nil
 }
 
-// userSpaceMargin is the factor by which user space must be faster to be chosen, since kernel TLS saves a
-// copy that the measurement does not cover.
+// userSpaceMargin is the factor by which user space must be faster to be chosen, since kernel TLS
+// saves a copy that the measurement does not cover.
 const userSpaceMargin = 1.1
 
-// slowerThanUserSpace returns a comparison of the measured speeds if kernel TLS is the slower of both.
-// It returns "" if kernel TLS is not slower, or was not measured.
+// slowerThanUserSpace returns a comparison of the measured speeds if kernel TLS is the slower of
+// both. It returns "" if kernel TLS is not slower, or was not measured.
 func slowerThanUserSpace(cfg *config.Config, report *platform.Report) string {
 	inKernel, inUser, ok := fastestSpeeds(cfg, report)
 	if !ok || !NeedsMeasurement(cfg, report) || inUser.MiBPerSecond < userSpaceMargin*inKernel.MiBPerSecond {

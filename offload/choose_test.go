@@ -292,8 +292,8 @@ func TestChoiceLogHasConstantMessages(t *testing.T) {
 	}
 }
 
-// TestChooseByMeasurement: where the kernel computes AES-GCM without the processor's instructions, the
-// fastest of the allowed ciphers is used, as measured.
+// TestChooseByMeasurement: where the kernel computes AES-GCM without the processor's instructions,
+// the fastest of the allowed ciphers is used, as measured.
 func TestChooseByMeasurement(t *testing.T) {
 	passed := func(name, driver string) cryptoapi.Algorithm {
 		return cryptoapi.Algorithm{Name: name, Driver: driver, Type: "aead", SelfTest: "passed", Priority: 100}

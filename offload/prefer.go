@@ -98,8 +98,8 @@ func (t *Tester) Prefer(ctx context.Context, want config.Prefer, p *priority.Loc
 	return now
 }
 
-// retestIfChanged returns the verdicts on the selected driver. It tests again if a priority change could
-// not be reverted, since then another driver is selected.
+// retestIfChanged returns the verdicts on the selected driver. It tests again if a priority change
+// could not be reverted, since then another driver is selected.
 func (t *Tester) retestIfChanged(ctx context.Context, p *priority.Lock, verdicts platform.Verdicts) platform.Verdicts {
 	if p.Changed() {
 		return t.Verdicts(ctx)
@@ -141,9 +141,9 @@ func gcmDefect(report *platform.Report) error {
 	return nil
 }
 
-// regression returns the reason why the driver with the verdicts after must not replace the driver with
-// the verdicts before: its test failed, or it was not tested with a suite that the earlier driver has
-// passed. It returns nil if the new driver is as good.
+// regression returns the reason why the driver with the verdicts after must not replace the driver
+// with the verdicts before: its test failed, or it was not tested with a suite that the earlier
+// driver has passed. It returns nil if the new driver is as good.
 func regression(before, after platform.Verdicts) error {
 	if err := gcmFailure(after); err != nil {
 		return fmt.Errorf("%w: %w", errWrong, err)
@@ -186,8 +186,8 @@ func warnKept(want config.Prefer, why error, log *slog.Logger) {
 	log.Warn("could not apply crypto.prefer, so the kernel's choice is kept", args...)
 }
 
-// NotPreferred returns the reason why the driver that the configuration prefers is not selected; "" if
-// it is selected, or the configuration prefers none.
+// NotPreferred returns the reason why the driver that the configuration prefers is not selected;
+// "" if it is selected, or the configuration prefers none.
 func NotPreferred(want config.Prefer, r *platform.Report) string {
 	a, ok := r.Selected(ktls.AESGCM.Suite())
 	hardware := want == config.PreferHardware

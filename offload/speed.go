@@ -54,8 +54,8 @@ func (n *speedState) load(path string) ([]platform.Speed, bool) {
 	return m.Speeds, true
 }
 
-// complete reports whether speeds has user space and each suite that kernel TLS supports now. A suite
-// may have been unusable, for a transient reason, when the others were measured.
+// complete reports whether speeds has user space and each suite that kernel TLS supports now. A
+// suite may have been unusable, for a transient reason, when the others were measured.
 func complete(speeds []platform.Speed, report *platform.Report) bool {
 	has := func(kernel bool, suite uint16) bool {
 		return slices.ContainsFunc(speeds, func(s platform.Speed) bool { return s.Kernel == kernel && s.Suite == suite })

@@ -12,8 +12,8 @@ import (
 	"uringhttpd/platform/cryptoapi"
 )
 
-// TestSpeedStateConditions: stored speeds are valid for the kernel, program and drivers with which they
-// were measured, and no others.
+// TestSpeedStateConditions: stored speeds are valid for the kernel, program and drivers with which
+// they were measured, and no others.
 func TestSpeedStateConditions(t *testing.T) {
 	report := func(kernel, driver string) *platform.Report {
 		return &platform.Report{Kernel: kernel, GCM: []cryptoapi.Algorithm{{Name: "gcm(aes)", Driver: driver, Type: "aead", SelfTest: "passed"}}}

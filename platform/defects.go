@@ -220,8 +220,8 @@ func (r *Report) defective(suite uint16, known, cves []string) Feature {
 	}
 }
 
-// untestable returns the reason why kernel TLS must not even be tested with the driver selected for a cipher
-// suite; "" if it may be tested.
+// untestable returns the reason why kernel TLS must not even be tested with the driver selected
+// for a cipher suite; "" if it may be tested.
 func (r *Report) untestable(suite uint16) string {
 	v, ok := kernelVersion(r.Kernel, r.Build)
 	a, found := r.Selected(suite)

@@ -78,8 +78,8 @@ func TestDefectsByVersion(t *testing.T) {
 	}
 }
 
-// TestRestrictedByVersion: only ciphers whose driver is asynchronous or not visible are restricted, and
-// the original report does not change.
+// TestRestrictedByVersion: only ciphers whose driver is asynchronous or not visible are
+// restricted, and the original report does not change.
 func TestRestrictedByVersion(t *testing.T) {
 	sync := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-ce", Type: "aead", SelfTest: "passed"}
 	caam := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}

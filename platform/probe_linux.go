@@ -14,12 +14,11 @@ import (
 	"uringhttpd/ktls"
 )
 
-// Probe probes the kernel. It makes a ring, and a TCP connection over the loopback
-// interface for each cipher, and closes them all. It does not set up ciphers whose test
-// has failed according to verdicts. fixes are the defects that are fixed in this kernel although
-// its version does not show it. A feature that the kernel refuses is part of the report, not an error;
-// an error means that no report could be made, because ctx ended or /proc could not be
-// read.
+// Probe probes the kernel. It makes a ring, and a TCP connection over the loopback interface for
+// each cipher, and closes them all. It does not set up ciphers whose test has failed according to
+// verdicts. fixes are the defects that are fixed in this kernel although its version does not show
+// it. A feature that the kernel refuses is part of the report, not an error; an error means that
+// no report could be made, because ctx ended or /proc could not be read.
 //
 // Setting a TLS key can wait in the kernel for the kernel's self-test of a crypto driver.
 // If ctx ends meanwhile, Probe returns its error at once, and a goroutine with two
@@ -53,9 +52,10 @@ func Probe(ctx context.Context, rings *Rings, verdicts Verdicts, fixes KernelFix
 	return r.Restricted(), nil
 }
 
-// Untestable returns the reason why kernel TLS must not encrypt, not even in a test, with the driver selected for
-// a cipher suite: the driver is asynchronous or not visible, and this kernel version has a defect
-// with such drivers that corrupts memory. It returns "" if a test does no harm.
+// Untestable returns the reason why kernel TLS must not encrypt, not even in a test, with the
+// driver selected for a cipher suite: the driver is asynchronous or not visible, and this kernel
+// version has a defect with such drivers that corrupts memory. It returns "" if a test does no
+// harm.
 //
 // On a kernel with such a defect it sets kernel TLS up, since the kernel builds template drivers
 // only then. The setup may wait for a dead engine.

@@ -50,8 +50,8 @@ func TestOneCipherSuffices(t *testing.T) {
 	}
 }
 
-// TestQuarantine: a cipher whose test failed is not set up, nor is another of the same driver, and the
-// reason names the driver.
+// TestQuarantine: a cipher whose test failed is not set up, nor is another of the same driver, and
+// the reason names the driver.
 func TestQuarantine(t *testing.T) {
 	wrong := errors.New("record 3 is encrypted wrongly")
 	verdicts := Verdicts{tls.TLS_AES_256_GCM_SHA384: {Err: wrong}, tls.TLS_CHACHA20_POLY1305_SHA256: {}}

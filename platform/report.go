@@ -150,8 +150,8 @@ type Verdict struct {
 	Err    error  // why the test failed; nil if it passed
 }
 
-// ErrTimeout is wrapped by the error of a Verdict if the driver did not complete the test in time: its
-// engine may be dead.
+// ErrTimeout is wrapped by the error of a Verdict if the driver did not complete the test in time:
+// its engine may be dead.
 var ErrTimeout = errors.New("no answer in time")
 
 // failure returns the error of a failed test of any suite with c's algorithm: a driver found wrong

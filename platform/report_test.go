@@ -28,7 +28,8 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// TestBetterSpeed: of two speeds that are about the same, the one with less processor time is better.
+// TestBetterSpeed: of two speeds that are about the same, the one with less processor time is
+// better.
 func TestBetterSpeed(t *testing.T) {
 	for _, tc := range []struct {
 		s, t Speed

@@ -74,8 +74,8 @@ func acquireExclusive(t *testing.T, k kernel, dir string) *Lock {
 // crash ends a process without Release: only the lock ends.
 func crash(p *Lock) { p.file.Close() }
 
-// TestRaiseIsRevertedAtTheEnd: the wanted driver is selected, and the old priorities are restored when
-// the process ends, or when the next one starts after a crash.
+// TestRaiseIsRevertedAtTheEnd: the wanted driver is selected, and the old priorities are restored
+// when the process ends, or when the next one starts after a crash.
 func TestRaiseIsRevertedAtTheEnd(t *testing.T) {
 	for _, tt := range []struct {
 		name          string
@@ -117,8 +117,8 @@ func TestRaiseIsRevertedAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestSharedLockChangesNothing: a process with a shared lock changes no priority; the last process to
-// end reverts the change.
+// TestSharedLockChangesNothing: a process with a shared lock changes no priority; the last process
+// to end reverts the change.
 func TestSharedLockChangesNothing(t *testing.T) {
 	k, dir := newFakeKernel(true), t.TempDir()
 	first := acquireExclusive(t, k, dir)
@@ -171,8 +171,8 @@ func TestRevertKeepsOtherChanges(t *testing.T) {
 	}
 }
 
-// TestRaiseInstantiatesDriver: with an engine that was registered at boot, the kernel has never built
-// a driver that uses the cores.
+// TestRaiseInstantiatesDriver: with an engine that was registered at boot, the kernel has never
+// built a driver that uses the cores.
 func TestRaiseInstantiatesDriver(t *testing.T) {
 	k := newFakeKernel(true)
 	k.all = k.all[3:]

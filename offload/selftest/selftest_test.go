@@ -31,7 +31,8 @@ func TestMeasure(t *testing.T) {
 	}
 }
 
-// TestKnownAnswersUnreachable: a driver that is not reachable over AF_ALG is neither right nor wrong.
+// TestKnownAnswersUnreachable: a driver that is not reachable over AF_ALG is neither right nor
+// wrong.
 func TestKnownAnswersUnreachable(t *testing.T) {
 	var out bytes.Buffer
 	var a cryptoapi.DriverAnswer

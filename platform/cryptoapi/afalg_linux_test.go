@@ -35,8 +35,8 @@ func TestKnownAnswersAreRight(t *testing.T) {
 	}
 }
 
-// TestUnreachableDriver: a driver that does not exist is not reachable over AF_ALG, and no descriptor
-// leaks.
+// TestUnreachableDriver: a driver that does not exist is not reachable over AF_ALG, and no
+// descriptor leaks.
 func TestUnreachableDriver(t *testing.T) {
 	before := descriptors(t)
 	for _, driver := range []string{"no-such-driver", strings.Repeat("x", 1000), ""} {

@@ -12,8 +12,8 @@ import (
 	"uringhttpd/ktls"
 )
 
-// TestParse reads a list that no board has: it is composed from crypto/proc.c and the drivers' sources
-// for an i.MX6 with all possible drivers.
+// TestParse reads a list that no board has: it is composed from crypto/proc.c and the drivers'
+// sources for an i.MX6 with all possible drivers.
 func TestParse(t *testing.T) {
 	f, err := os.Open("testdata/composed.crypto")
 	if err != nil {

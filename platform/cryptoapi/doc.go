@@ -1,5 +1,6 @@
-// Package cryptoapi is a client of the kernel's crypto API, as far as kernel TLS depends on it: which
-// drivers there are, which of them the kernel selects, and whether a driver computes correctly.
+// Package cryptoapi is a client of the kernel's crypto API, as far as kernel TLS depends on it:
+// which drivers there are, which of them the kernel selects, and whether a driver computes
+// correctly.
 //
 // It uses three interfaces. /proc/crypto lists the algorithms (Read, and Watcher for the selected
 // driver of each cipher). NETLINK_CRYPTO adds which drivers are hardware (MarkHardware), and changes

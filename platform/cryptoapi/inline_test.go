@@ -62,8 +62,9 @@ func TestInlineBoards(t *testing.T) {
 	}
 }
 
-// TestInline: a driver computes in its caller if it is the outer one of two, or a template of
-// such drivers and synchronous ones; and on the processor, if cryptd and pcrypt are among the templates.
+// TestInline: a driver computes in its caller if it is the outer one of two, or a template of such
+// drivers and synchronous ones; and on the processor, if cryptd and pcrypt are among the
+// templates.
 func TestInline(t *testing.T) {
 	const lists = `name : ctr(aes)
 driver : ctr-aes-neonbs

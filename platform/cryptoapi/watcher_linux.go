@@ -28,11 +28,11 @@ type Selection struct {
 	Testing bool
 }
 
-// A Watcher watches the kernel's list of algorithms for the selected driver of each cipher. The kernel
-// takes a millisecond to write the list of a board. But a new algorithm is inserted at the head of
-// the list (__crypto_register_alg in crypto/algapi.c), and the kernel writes no more of the list
-// than is read (seq_read_iter in fs/seq_file.c). A Watcher therefore reads the head each time, and
-// the rest only if the head has changed. It is safe for concurrent use.
+// A Watcher watches the kernel's list of algorithms for the selected driver of each cipher. The
+// kernel takes a millisecond to write the list of a board. But a new algorithm is inserted at the
+// head of the list (__crypto_register_alg in crypto/algapi.c), and the kernel writes no more of
+// the list than is read (seq_read_iter in fs/seq_file.c). A Watcher therefore reads the head each
+// time, and the rest only if the head has changed. It is safe for concurrent use.
 type Watcher struct {
 	list io.ReaderAt // in the format of /proc/crypto; nil if it cannot be read
 	now  func() time.Time

@@ -34,9 +34,9 @@ func entry(name, driver, priority, selftest string) string {
 		"\nrefcnt       : 1\nselftest     : " + selftest + "\ninternal     : no\ntype         : aead\n"
 }
 
-// TestWatcherSeesChanges: a new driver is selected at once, at the cost of one entry; the removal of a
-// driver or a new priority is seen within a second; a driver in its self-test is selected as soon as
-// it has passed.
+// TestWatcherSeesChanges: a new driver is selected at once, at the cost of one entry; the removal
+// of a driver or a new priority is seen within a second; a driver in its self-test is selected as
+// soon as it has passed.
 func TestWatcherSeesChanges(t *testing.T) {
 	clock := time.Unix(1e9, 0)
 	list := &fakeList{}
