@@ -44,7 +44,7 @@ func program(t *testing.T) string {
 	return path
 }
 
-// site makes a folder with key, certificate and files, and returns a function
+// site makes a directory with key, certificate and files, and returns a function
 // that writes a configuration into it.
 func site(t *testing.T) (dir string, configure func(text string) string) {
 	t.Helper()
@@ -89,7 +89,7 @@ func TestCommands(t *testing.T) {
 	}{
 		{"nothing", nil, 2, `^$`, `usage:`},
 		{"help", []string{"-h"}, 0, `usage:`, `^$`},
-		{"unknown command", []string{"serv"}, 2, `^$`, `no command "serv"`},
+		{"unknown command", []string{"serv"}, 2, `^$`, `unknown command "serv"`},
 		{"help of a command", []string{"check", "-h"}, 0, `-config`, `^$`},
 		{"unknown option", []string{"check", "-x"}, 2, `^$`, `not defined: -x`},
 		{"argument", []string{"version", "now"}, 2, `^$`, `unexpected argument "now"`},
@@ -100,8 +100,8 @@ func TestCommands(t *testing.T) {
 		{"keygen never overwrites", []string{"keygen", "-out", dir}, 1, `^$`, `exists`},
 		{"keygen is not needed", []string{"keygen", "-out", dir, "-needed"}, 1, `^$`, `exists; use them`},
 		{"keygen is needed", []string{"keygen", "-out", filepath.Join(dir, "none"), "-needed"}, 0, `^$`, `^$`},
-		{"keygen without a folder", []string{"keygen"}, 1, `^$`, `-out DIR`},
-		{"bench", []string{"selftest", "-bench", "moon"}, 2, `^$`, `"moon" is not a place; write kernel`},
+		{"keygen without a directory", []string{"keygen"}, 1, `^$`, `-out DIR`},
+		{"bench", []string{"selftest", "-bench", "moon"}, 2, `^$`, `"moon" is not valid; write "kernel"`},
 		{"check", []string{"check", "-config", configure(good)}, 0, `^OK: 127\.0\.0\.1:0 \(HTTPS\), 127\.0\.0\.1:0 \(HTTP\) serve \S+/files; TLS 1\.2 or later, tls\.kernel auto\n$`, `^$`},
 		{"no configuration", []string{"check", "-config", dir + "/none"}, 2, `^$`, `none.*no such file`},
 		{"serve with no configuration", []string{"serve", "-config", dir + "/none"}, 1, `^$`, `none.*no such file`},
@@ -113,13 +113,13 @@ func TestCommands(t *testing.T) {
 		{"another's key", []string{"serve", "-config", configure(strings.Replace(good, "key.pem", other+"/key.pem", 1))}, 78, `^$`, `:5: tls.key: does not belong to tls.certificate`},
 		{"not a certificate", []string{"check", "-config", configure(strings.Replace(good, "cert.pem", "key.pem", 1))}, 2, `^$`, `:5: tls.certificate: `},
 		{"no credential", []string{"serve", "-config", configure(strings.Replace(good, "key.pem", "credential:key", 1))}, 78, `^$`, `:5: tls.key: .*CREDENTIALS_DIRECTORY`},
-		{"credential in a shell", []string{"check", "-config", configure(strings.Replace(good, "key.pem", "credential:key", 1))}, 0, `^OK: `, `^warning: .*:5: tls.key: credential:key is not checked, since systemd gives it to the service only; look whether the unit has LoadCredential=key:/path/of/file\n$`},
+		{"credential in a shell", []string{"check", "-config", configure(strings.Replace(good, "key.pem", "credential:key", 1))}, 0, `^OK: `, `^warning: .*:5: tls.key: credential:key is not checked, since systemd passes it to the service only; check that the unit has LoadCredential=key:/path/of/file\n$`},
 		{"the rest beside a credential", []string{"check", "-config", configure(strings.NewReplacer("key.pem", "credential:key", "cert.pem", "key.pem").Replace(good))}, 2, `^$`, `(?s)^warning: .*:5: tls.certificate: .*no certificate`},
 		{"an address that may come", []string{"check", "-config", configure(strings.Replace(good, "127.0.0.1:0\"}\n", "192.0.2.1:0\"}\n", 1))}, 0, `^OK: `, `^warning: .*:3: listen\[1\].address: 192.0.2.1:0 is not an address of this machine; `},
 		{"no socket from systemd", []string{"serve", "-config", configure(strings.Replace(good, "127.0.0.1:0", "systemd:https", 1))}, 78, `^$`, `:2: listen\[0\].address: systemd passed no socket`},
-		{"files for anybody", []string{"check", "-config", configure(strings.Replace(good, "tls: {", "tls: {client_ca: cert.pem, ", 1))}, 2, `^$`, `:3: listen\[1\].tls: .*anybody`},
+		{"files for anybody", []string{"check", "-config", configure(strings.Replace(good, "tls: {", "tls: {client_ca: cert.pem, ", 1))}, 2, `^$`, `:3: listen\[1\].tls: .*all clients`},
 		{"key in the root", []string{"check", "-config", configure(strings.Replace(good, "root: files", "root: .", 1))}, 0, `^OK: `, `(?m)^warning: .*:4: root: .*key.pem; `},
-		{"not built", []string{"check", "-config", configure(good + "limits: {rate: 1MiB}\n")}, 2, `^$`, `limits.rate: not built yet`},
+		{"not built", []string{"check", "-config", configure(good + "limits: {rate: 1MiB}\n")}, 2, `^$`, `limits.rate: is not implemented yet`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var out, errs bytes.Buffer
@@ -279,7 +279,7 @@ func TestDoctorWithoutConfiguration(t *testing.T) {
 		wrong      bool
 		out        string // after "serve: "
 	}{
-		{"wrong", configure("index: none\n"), true, `the configuration is wrong: .*:1: index: "none" is not a choice`},
+		{"wrong", configure("index: none\n"), true, `the configuration is wrong: .*:1: index: "none" is not a valid value`},
 		{"missing", "/nonexistent/u.yaml", true, `the configuration is wrong: config: open /nonexistent/u.yaml: no such file`},
 	} {
 		var out, errs bytes.Buffer

@@ -192,9 +192,9 @@ func Parse(data []byte, file string) (*Config, error) {
 		return nil, fmt.Errorf("config: %w; name the file by its absolute path", err)
 	}
 	r := &reader{
-		folder: filepath.Dir(absolute),
-		last:   countLines(data),
-		cfg:    defaults(file),
+		dir:  filepath.Dir(absolute),
+		last: countLines(data),
+		cfg:  defaults(file),
 	}
 	if top := r.document(data); top != nil {
 		r.configuration(top)

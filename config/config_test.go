@@ -125,7 +125,7 @@ func TestDefaults(t *testing.T) {
 // Every documented key is accepted, with a value other than its default where
 // there is one that is built, and ends up in its field.
 func TestKeys(t *testing.T) {
-	folder, err := filepath.Abs(".")
+	dir, err := filepath.Abs(".")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,11 +160,11 @@ metrics: {address: ""}
 		File: "f.yaml",
 		Listen: []Listen{{"[::1]:8443", true, false}, {"systemd:plain", false, true}, {"localhost:0", false, true},
 			{"127.0.0.1:0", false, true}, {"127.0.0.1:0", false, true}},
-		Root: filepath.Join(folder, "images"),
+		Root: filepath.Join(dir, "images"),
 		TLS: TLS{
 			Certificate:    "credential:cert.pem",
-			Key:            filepath.Join(folder, "keys/key.pem"),
-			ClientCA:       filepath.Join(filepath.Dir(folder), "ca.pem"),
+			Key:            filepath.Join(dir, "keys/key.pem"),
+			ClientCA:       filepath.Join(filepath.Dir(dir), "ca.pem"),
 			Kernel:         KernelOff,
 			Cipher:         "auto",
 			MinimumVersion: tls.VersionTLS13,
@@ -183,8 +183,8 @@ metrics: {address: ""}
 }
 
 func TestLoad(t *testing.T) {
-	folder := t.TempDir()
-	file := filepath.Join(folder, "c.yaml")
+	dir := t.TempDir()
+	file := filepath.Join(dir, "c.yaml")
 	if err := os.WriteFile(file, []byte("listen: [{address: \":80\"}]\nroot: images\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -192,11 +192,11 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := filepath.Join(folder, "images"); c.Root != want || c.File != file {
+	if want := filepath.Join(dir, "images"); c.Root != want || c.File != file {
 		t.Errorf("root %q of file %q, want %q of %q", c.Root, c.File, want, file)
 	}
 
-	missing := filepath.Join(folder, "none.yaml")
+	missing := filepath.Join(dir, "none.yaml")
 	_, err = Load(missing)
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing file: %v", err)
@@ -204,8 +204,8 @@ func TestLoad(t *testing.T) {
 	if want := "config: open " + missing + ": no such file or directory; write that file, or name another with -config"; err.Error() != want {
 		t.Errorf("got  %v\nwant %v", err, want)
 	}
-	if _, err := Load(folder); err == nil || !strings.Contains(err.Error(), "name a readable YAML file") {
-		t.Errorf("a folder: %v", err)
+	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "name a readable YAML file") {
+		t.Errorf("a directory: %v", err)
 	}
 
 	large := append([]byte(minimal), bytes.Repeat([]byte("#\n"), maxFileBytes/2)...)

@@ -14,16 +14,16 @@ import (
 const (
 	wantAddress   = `write host:port or [v6]:port in quotes, such as ":443" or "[::1]:8443", the port from 0 to 65535`
 	wantPEM       = "write the path of a PEM file, or credential:NAME"
-	wantFolder    = "write the path of a folder, such as /srv/firmware"
+	wantDirectory = "write the path of a directory, such as /srv/firmware"
 	wantTime      = "write a time from 1ms to 24h, such as 500ms, 60s, 5m or 1h30m"
 	wantSize      = "write bytes, such as 65536, or a whole number of KiB, MiB or GiB, such as 512KiB; at most 1024GiB"
 	wantBuffer    = "write bytes, such as 65536, or a whole number of KiB, MiB or GiB, such as 512KiB; 256KiB to 1GiB"
 	wantTop       = "write one of these: listen, root, tls, crypto, limits, index, log, metrics"
 	wantSyntax    = "check the indentation, quotes and brackets of this line and the one above"
 	wantListen    = `write a list of entries such as - address: ":443"`
-	wantNoAnybody = "is not set, so this listener serves the files to anybody, although tls.client_ca is set; write tls: true, or public: true if that is meant, or remove the entry"
+	wantNoAnybody = "is not set, so this listener serves the files to all clients, although tls.client_ca is set; write tls: true, or public: true if that is intended, or remove the entry"
 	wantApart     = "keep one of them, or write addresses that differ: :PORT is all of IPv4 and IPv6, 0.0.0.0:PORT all of IPv4, [::]:PORT all of IPv6"
-	wantRoot      = "write root: and the folder to serve, such as /srv/firmware"
+	wantRoot      = "write root: and the directory to serve, such as /srv/firmware"
 )
 
 // Each file, and all its problems as LINE: key: wrong; right.
@@ -51,15 +51,15 @@ func TestProblems(t *testing.T) {
 
 		{"tab", minimal + "log:\n\tlevel: info\n", []string{"4: yaml: a tab indents this line; indent with spaces"}},
 		{"indented too far", minimal + "\n  index: off\n", []string{
-			"4: yaml: the syntax is broken here (mapping values are not allowed in this context); " + wantSyntax}},
+			"4: yaml: invalid YAML syntax here (mapping values are not allowed in this context); " + wantSyntax}},
 		{"indented too little", "# a\n# b\n" + minimal + "log:\n    level: info\n  access: true\n", []string{
-			"7: yaml: the syntax is broken here (did not find expected key); " + wantSyntax}},
+			"7: yaml: invalid YAML syntax here (did not find expected key); " + wantSyntax}},
 		{"open bracket", "# a\nlog: {level: info\nindex: off\n# z\n", []string{
-			"2: yaml: the syntax is broken here (did not find expected ',' or '}'); " + wantSyntax}},
+			"2: yaml: invalid YAML syntax here (did not find expected ',' or '}'); " + wantSyntax}},
 		{"open quote", "# a\nindex: off\nroot: \"abc\nlog: {}\n# z\n", []string{
-			"3: yaml: the syntax is broken here (found unexpected end of stream); " + wantSyntax}},
+			"3: yaml: invalid YAML syntax here (found unexpected end of stream); " + wantSyntax}},
 		{"address without quotes", "root: /a\nlisten:\n  - address: [::]:443\n# z\n", []string{
-			"3: yaml: the syntax is broken here (did not find expected node content); " + wantSyntax}},
+			"3: yaml: invalid YAML syntax here (did not find expected node content); " + wantSyntax}},
 		{"unknown anchor", minimal + "index: *x\n", []string{
 			"3: yaml: an alias (*) without its anchor; write the value itself; text that starts with * needs quotes"}},
 		{"alias", minimal + "index: &i off\nlog: {level: *i}\n", []string{
@@ -67,7 +67,7 @@ func TestProblems(t *testing.T) {
 			"4: log.level: is an alias (*); write the value itself; text that starts with * needs quotes"}},
 		{"alias as key", minimal + "&a index: off\n*a : off\n", []string{
 			"3: index: has an anchor (&); remove it; text that starts with & needs quotes",
-			"4: yaml: a key that is no word; " + wantTop}},
+			"4: yaml: a key that is not a plain word; " + wantTop}},
 		{"merge", minimal + "tls:\n  <<: {kernel: off}\n", []string{
 			`4: tls."<<": is a merge key; write the keys themselves`}},
 		{"tag", minimal + "limits: !x\n  rate: !!int \"0\"\nindex: !!str off\n", []string{
@@ -75,7 +75,7 @@ func TestProblems(t *testing.T) {
 			"5: index: has a tag (!); remove it; text that starts with ! needs quotes"}},
 		{"tag on all", "!x\nroot: /a\n", []string{
 			"1: yaml: has a tag (!); remove it; text that starts with ! needs quotes"}},
-		{"key that is a list", minimal + "? [a]\n: b\n", []string{"3: yaml: a key that is no word; " + wantTop}},
+		{"key that is a list", minimal + "? [a]\n: b\n", []string{"3: yaml: a key that is not a plain word; " + wantTop}},
 
 		{"near miss", minimal + "tls:\n  certficate: a\n  client-ca: b\n  kernal: off\nLog: {leve: info}\n", []string{
 			"4: tls.certficate: unknown key; did you mean certificate?",
@@ -93,12 +93,12 @@ func TestProblems(t *testing.T) {
 			`7: "listen[0]": unknown key; ` + wantTop,
 			`8: "` + strings.Repeat("k", 60) + `"...: unknown key; ` + wantTop}},
 		{"given twice", minimal + "log:\n  access: true\n  level: info\n  access: false\nroot: /other\n", []string{
-			"6: log.access: stands here again, first in line 4; keep one of them",
-			"7: root: stands here again, first in line 2; keep one of them"}},
+			"6: log.access: is already set in line 4; remove one of them",
+			"7: root: is already set in line 2; remove one of them"}},
 
 		{"empty sections", "listen:\nroot:\ntls:\nindex:\nlog: {access: }\nlimits: {connections: , idle_timeout: ~, rate: null}\n", []string{
 			"1: listen: is empty; " + wantListen,
-			"2: root: is empty; " + wantFolder,
+			"2: root: is empty; " + wantDirectory,
 			"3: tls: is empty; write keys under it: certificate, key, client_ca, kernel, cipher, minimum_version",
 			"4: index: is empty; write off or html",
 			"5: log.access: is empty; write true or false",
@@ -107,7 +107,7 @@ func TestProblems(t *testing.T) {
 			"6: limits.rate: is empty; " + wantSize}},
 		{"sections of another kind", "listen: \":443\"\nroot: [a]\ntls: off\ncrypto: [keep]\nlimits: 5\nmetrics: true\nlog: 2020-01-01\n", []string{
 			`1: listen: is the text ":443", not a list of addresses; ` + wantListen,
-			"2: root: is a list, not text; " + wantFolder,
+			"2: root: is a list, not text; " + wantDirectory,
 			`3: tls: is the text "off", not keys; write keys under it: certificate, key, client_ca, kernel, cipher, minimum_version`,
 			"4: crypto: is a list, not keys; write keys under it: prefer, kernel_fixes",
 			"5: limits: is the number 5, not keys; write keys under it: connections, header_timeout, idle_timeout, stall_timeout, buffer, rate",
@@ -155,8 +155,8 @@ listen:
 			`16: listen[13].address: "256.0.0.1" is neither an IP address nor a host name; ` + wantAddress + ", or systemd:NAME",
 			`17: listen[14].address: "a_b" is neither an IP address nor a host name; ` + wantAddress + ", or systemd:NAME",
 			`18: listen[15].address: "0.0.0.0" is not host:port; ` + wantAddress + ", or systemd:NAME",
-			`19: listen[16].address: "" is no name of a socket; write systemd: and what FileDescriptorName= says in the socket unit`,
-			`20: listen[17].address: "a:b" is no name of a socket; write systemd: and what FileDescriptorName= says in the socket unit`,
+			`19: listen[16].address: "" is not a valid socket name; write systemd: and the FileDescriptorName= of the socket unit`,
+			`20: listen[17].address: "a:b" is not a valid socket name; write systemd: and the FileDescriptorName= of the socket unit`,
 			"21: listen[18].address: is a mapping, not text; " + wantAddress + ", or systemd:NAME"}},
 		{"same address", `root: /a
 metrics: {address: "0.0.0.0:80"}
@@ -199,9 +199,9 @@ listen:
 			`6: listen[3].address: "" is not an IPv6 address; ` + wantAddress + ", or systemd:NAME",
 			`7: metrics.address: "fe80::1" is a link-local address without its network interface; write both, such as "[fe80::1%eth0]:80"`}},
 
-		{"root", "listen: [{address: \":80\"}]\nroot: credential:x\n", []string{"2: root: a credential is a file, not a folder; " + wantFolder}},
-		{"empty root", "listen: [{address: \":80\"}]\nroot: ''\n", []string{"2: root: is empty; " + wantFolder}},
-		{"NUL in root", "listen: [{address: \":80\"}]\nroot: \"a\\0\"\n", []string{"2: root: has a control character; " + wantFolder}},
+		{"root", "listen: [{address: \":80\"}]\nroot: credential:x\n", []string{"2: root: a credential is a file, not a directory; " + wantDirectory}},
+		{"empty root", "listen: [{address: \":80\"}]\nroot: ''\n", []string{"2: root: is empty; " + wantDirectory}},
+		{"NUL in root", "listen: [{address: \":80\"}]\nroot: \"a\\0\"\n", []string{"2: root: has a control character; " + wantDirectory}},
 
 		{"TLS without certificate", "listen:\n- address: \":80\"\n- {address: \":443\", tls: true}\nroot: /a\n", []string{
 			"1: tls.certificate: is missing; listen[1] has tls: " + wantPEM,
@@ -215,16 +215,16 @@ listen:
 		{"TLS with a section of another kind", "listen: [{address: \":443\", tls: true}]\nroot: /a\ntls: true\n", []string{
 			"3: tls: is the boolean true, not keys; write keys under it: certificate, key, client_ca, kernel, cipher, minimum_version"}},
 		{"credentials", minimal + "tls:\n  certificate: 'credential:'\n  key: credential:a/b\n  client_ca: credential:..\n", []string{
-			`4: tls.certificate: "" is no name of a credential; write credential: and the ID given to LoadCredential=, such as credential:key.pem`,
-			`5: tls.key: "a/b" is no name of a credential; write credential: and the ID given to LoadCredential=, such as credential:key.pem`,
-			`6: tls.client_ca: ".." is no name of a credential; write credential: and the ID given to LoadCredential=, such as credential:key.pem`}},
+			`4: tls.certificate: "" is not a valid credential name; write credential: and the ID given to LoadCredential=, such as credential:key.pem`,
+			`5: tls.key: "a/b" is not a valid credential name; write credential: and the ID given to LoadCredential=, such as credential:key.pem`,
+			`6: tls.client_ca: ".." is not a valid credential name; write credential: and the ID given to LoadCredential=, such as credential:key.pem`}},
 		{"choices", minimal + "tls:\n  kernel: no\n  cipher: rc4\n  minimum_version: 1.2\nindex: false\nlog: {level: INFO}\ncrypto: {prefer: \"\"}\n", []string{
-			`4: tls.kernel: "no" is not a choice; did you mean off? Write auto, require or off`,
-			`5: tls.cipher: "rc4" is not a choice; write auto, aes-gcm or chacha20`,
+			`4: tls.kernel: "no" is not a valid value; did you mean off? Write auto, require or off`,
+			`5: tls.cipher: "rc4" is not a valid value; write auto, aes-gcm or chacha20`,
 			`6: tls.minimum_version: is the number 1.2, not text; write "1.2" or "1.3"`,
 			"7: index: is the boolean false, not text; write off or html",
-			`8: log.level: "INFO" is not a choice; did you mean info? Write debug, info, warn or error`,
-			`9: crypto.prefer: "" is not a choice; write keep, hardware, cpu or auto`}},
+			`8: log.level: "INFO" is not a valid value; did you mean info? Write debug, info, warn or error`,
+			`9: crypto.prefer: "" is not a valid value; write keep, hardware, cpu or auto`}},
 		{"booleans", "root: /a\nlisten:\n- {address: \":80\", tls: yes}\n- {address: \":81\", tls: Off}\n- {address: \":82\", tls: 1}\nlog: {access: \"true\"}\n", []string{
 			`3: listen[0].tls: is the text "yes", not a boolean; write true, without quotes`,
 			`4: listen[1].tls: is the text "Off", not a boolean; write false, without quotes`,
@@ -237,7 +237,7 @@ listen:
 			`3: listen[0].tls: is the text "yes", not a boolean; write true, without quotes`,
 			`4: listen[1].public: is the text "yes", not a boolean; write true, without quotes`}},
 		{"TLS for anybody", "root: /a\nlisten:\n- {address: \":443\", tls: true, public: true}\ntls: {certificate: c, key: k, client_ca: a}\n", []string{
-			"3: listen[0].public: is for listeners without TLS; remove it: with tls and tls.client_ca, every client has to show a certificate"}},
+			"3: listen[0].public: is for listeners without TLS; remove it: with tls and tls.client_ca, every client must present a certificate"}},
 
 		{"kernel TLS of 1.2", minimal + "tls:\n  minimum_version: \"1.2\"\n  kernel: require\n", []string{
 			`4: tls.minimum_version: is 1.2, but tls.kernel: require is for TLS 1.3; write "1.3", or kernel: auto, which serves TLS 1.2 from the kernel where it can`}},
@@ -284,12 +284,12 @@ listen:
 
 		{"fixes of no list", minimal + "crypto: {kernel_fixes: CVE-2026-31533}\n", []string{`3: crypto.kernel_fixes: is the text "CVE-2026-31533", not a list of CVEs; write [] or a list such as [CVE-2026-31533]`}},
 		{"unknown fixes", minimal + "crypto:\n  kernel_fixes:\n  - CVE-2026-31534\n  - [x]\n  - 7\n", []string{
-			`5: crypto.kernel_fixes[0]: "CVE-2026-31534" is not a choice; write CVE-2024-26584 or CVE-2026-31533`,
+			`5: crypto.kernel_fixes[0]: "CVE-2026-31534" is not a valid value; write CVE-2024-26584 or CVE-2026-31533`,
 			"6: crypto.kernel_fixes[1]: is a list, not text; write CVE-2024-26584 or CVE-2026-31533",
 			"7: crypto.kernel_fixes[2]: is the number 7, not text; write CVE-2024-26584 or CVE-2026-31533"}},
 
-		{"not built yet", minimal + "crypto: {prefer: keep}\ntls: {cipher: chacha20}\nlimits: {rate: 512KiB}\n", []string{
-			"5: limits.rate: not built yet; write 0, which is unlimited"}},
+		{"is not implemented yet", minimal + "crypto: {prefer: keep}\ntls: {cipher: chacha20}\nlimits: {rate: 512KiB}\n", []string{
+			"5: limits.rate: is not implemented yet; write 0, which is unlimited"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := Parse([]byte(test.file), "f.yaml")
@@ -317,7 +317,7 @@ listen:
 // Windows line ends and a byte order mark count no line twice.
 func TestLineEnds(t *testing.T) {
 	_, err := Parse([]byte("\ufeff"+strings.ReplaceAll(minimal+"index: x\n", "\n", "\r\n")), "f.yaml")
-	if want := `f.yaml:3: index: "x" is not a choice; write off or html`; err == nil || err.Error() != want {
+	if want := `f.yaml:3: index: "x" is not a valid value; write off or html`; err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %v", err, want)
 	}
 }
@@ -420,7 +420,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := Parse(data, "/folder/f.yaml")
+		c, err := Parse(data, "/dir/f.yaml")
 		if err != nil {
 			checkProblems(t, data, err)
 			return
@@ -440,7 +440,7 @@ func checkProblems(t *testing.T, data []byte, err error) {
 			t.Errorf("line %d after %d, not within the file: %s", p.Line, before, p)
 		}
 		before = p.Line
-		if p.Key == "" || p.Wrong == "" || p.Right == "" || p.File != "/folder/f.yaml" {
+		if p.Key == "" || p.Wrong == "" || p.Right == "" || p.File != "/dir/f.yaml" {
 			t.Errorf("incomplete: %#v", p)
 		}
 		text := p.String()

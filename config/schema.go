@@ -18,7 +18,7 @@ const (
 // reader fills cfg from YAML nodes and collects the problems that it finds.
 type reader struct {
 	cfg      *Config
-	folder   string // base of relative paths; absolute
+	dir      string // base of relative paths; absolute
 	last     int    // number of the last line
 	problems Problems
 
@@ -96,7 +96,7 @@ func (r *reader) listener(l *Listen) []field {
 }
 
 func (r *reader) root(e entry) {
-	r.path(e, &r.cfg.Root, pathFolder)
+	r.path(e, &r.cfg.Root, pathDirectory)
 }
 
 func (r *reader) tls() []field {
@@ -195,7 +195,7 @@ func (r *reader) required() {
 		r.missing("listen", `write a list of entries such as - address: ":443"`)
 	}
 	if !r.has("root") {
-		r.missing("root", "write root: and the folder to serve, such as /srv/firmware")
+		r.missing("root", "write root: and the directory to serve, such as /srv/firmware")
 	}
 	for i, l := range r.cfg.Listen {
 		if !l.TLS {
@@ -229,9 +229,9 @@ func (r *reader) protection() {
 		withTLS = withTLS || l.TLS
 		switch {
 		case l.Public && l.TLS:
-			r.add(r.cfg.line(key+".public"), key+".public", "is for listeners without TLS", "remove it: with tls and tls.client_ca, every client has to show a certificate")
+			r.add(r.cfg.line(key+".public"), key+".public", "is for listeners without TLS", "remove it: with tls and tls.client_ca, every client must present a certificate")
 		case !l.TLS && !l.Public && r.cfg.TLS.ClientCA != "":
-			r.add(r.cfg.line(key+".tls"), key+".tls", "is not set, so this listener serves the files to anybody, although tls.client_ca is set", "write tls: true, or public: true if that is meant, or remove the entry")
+			r.add(r.cfg.line(key+".tls"), key+".tls", "is not set, so this listener serves the files to all clients, although tls.client_ca is set", "write tls: true, or public: true if that is intended, or remove the entry")
 		}
 	}
 	configured := ""
@@ -298,7 +298,7 @@ func (r *reader) missing(key, right string) {
 // that this version does not have.
 func (r *reader) notBuilt(e entry, asked bool, right string) {
 	if asked {
-		r.wrong(e, "not built yet", right)
+		r.wrong(e, "is not implemented yet", right)
 	}
 }
 

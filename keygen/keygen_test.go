@@ -154,8 +154,8 @@ func TestDefaultNames(t *testing.T) {
 		{"localhost.localdomain", "", "localhost.localdomain " + local, ""},
 		{"", "", local, ""},
 		{"my_board", "", "my_board my_board.local " + local, ""},
-		{"my board", "", local, `the host name "my board" is left out`},
-		{"123", "", local, `the host name "123" is left out`},
+		{"my board", "", local, `the host name "my board" is omitted`},
+		{"123", "", local, `the host name "123" is omitted`},
 	} {
 		var addresses []netip.Addr
 		for _, a := range strings.Fields(test.addresses) {
@@ -199,7 +199,7 @@ func TestNames(t *testing.T) {
 		"fe80::1%eth0", "[::1]", "*", "*.com", "a.*.example.com", "größe", strings.Repeat("a", 64), strings.Repeat("a.", 130) + "a"} {
 		dir := t.TempDir()
 		_, err := Create(dir, []string{"board", name}, testTime)
-		if err == nil || !strings.Contains(err.Error(), "write what clients connect to") {
+		if err == nil || !strings.Contains(err.Error(), "write the name or address that clients connect to") {
 			t.Errorf("%q: %v", name, err)
 		}
 		if left := list(t, dir); len(left) > 0 {
@@ -267,7 +267,7 @@ func TestNeverOverwrites(t *testing.T) {
 	der, _ := pem.Decode([]byte(own.key))
 	const (
 		repair = "; repair it, or move both files away first: nothing is overwritten"
-		noKey  = "DIR/key.pem: file already exists: it is no whole, unencrypted private key in PEM" + repair
+		noKey  = "DIR/key.pem: file already exists: it is not a complete, unencrypted private key in PEM" + repair
 	)
 	for _, test := range []struct {
 		name    string
@@ -281,34 +281,34 @@ func TestNeverOverwrites(t *testing.T) {
 		{"pair with text around it", all(write("key.pem", "Bag Attributes\n"+own.key), write("cert.pem", "subject=b\n"+own.certificate+"\n\n")),
 			"DIR/key.pem and DIR/cert.pem: file already exists; use them, or move both away first: nothing is overwritten"},
 		{"not a pair", all(write("key.pem", own.key), write("cert.pem", other.certificate)),
-			"DIR/cert.pem: file already exists, and does not belong to DIR/key.pem; bring the right one, or move both away first: nothing is overwritten"},
+			"DIR/cert.pem: file already exists, and does not belong to DIR/key.pem; restore the right one, or move both away first: nothing is overwritten"},
 		{"certificate", write("cert.pem", own.certificate),
 			"DIR/cert.pem: file already exists, without its key, and is not overwritten; move it away first"},
 		{"foreign certificate, empty key", all(write("key.pem", ""), write("cert.pem", foreign)),
-			"DIR/cert.pem: file already exists, and its key DIR/key.pem is damaged; bring that key again, or move both away first: nothing is overwritten"},
+			"DIR/cert.pem: file already exists, and its key DIR/key.pem is damaged; restore that key, or move both away first: nothing is overwritten"},
 		{"text as key", write("key.pem", "mine"), noKey},
 		{"text as certificate", write("cert.pem", "mine"),
-			"DIR/cert.pem: file already exists: it is no whole certificate in PEM" + repair},
+			"DIR/cert.pem: file already exists: it is not a complete certificate in PEM" + repair},
 		{"text as both", all(write("key.pem", "mine"), write("cert.pem", "mine")),
-			noKey[:len(noKey)-len(repair)] + "\nDIR/cert.pem: file already exists: it is no whole certificate in PEM" + repair},
+			noKey[:len(noKey)-len(repair)] + "\nDIR/cert.pem: file already exists: it is not a complete certificate in PEM" + repair},
 		{"encrypted key", write("key.pem", encrypted), "DIR/key.pem: file already exists: its private key is encrypted" + repair},
 		{"key of no known kind", write("key.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
-			"DIR/key.pem: file already exists: its private key is of no known kind" + repair},
+			"DIR/key.pem: file already exists: its private key is of an unknown type" + repair},
 		{"encrypted key, cut off", write("key.pem", encrypted[:100]), noKey},
 		{"key encrypted by a header, cut off", write("key.pem", rsaPEM[:32]+"Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nabcd"), noKey},
 		{"key of another format", write("key.pem", "-----BEGIN OPENSSH PRIVATE KEY-----\nabcd"), noKey},
 		{"key in DER", write("key.pem", string(der.Bytes)), noKey},
 		{"key in UTF-16", write("key.pem", utf16), noKey},
 		{"chain, cut off", all(write("key.pem", own.key), write("cert.pem", own.certificate+other.certificate[:200])),
-			"DIR/cert.pem: file already exists: its last PEM block has no end" + repair},
-		{"key and certificate in one file, cut off", write("cert.pem", own.key[:100]), "DIR/cert.pem: file already exists: it is no whole certificate in PEM" + repair},
+			"DIR/cert.pem: file already exists: its last PEM block has no END line" + repair},
+		{"key and certificate in one file, cut off", write("cert.pem", own.key[:100]), "DIR/cert.pem: file already exists: it is not a complete certificate in PEM" + repair},
 		{"dangling link", func(dir string) error { return os.Symlink("nowhere", dir+"/key.pem") },
 			"DIR/key.pem: file already exists: stat DIR/key.pem: no such file or directory" + repair},
 		{"link to an empty key", all(write("real", ""), func(dir string) error { return os.Symlink("real", dir+"/key.pem") }), noKey},
 		{"directory", func(dir string) error { return os.Mkdir(dir+"/cert.pem", 0o755) },
-			"DIR/cert.pem: file already exists: is not a regular file of at most 1 MiB" + repair},
+			"DIR/cert.pem: file already exists: it is not a regular file of at most 1 MiB" + repair},
 		{"FIFO", func(dir string) error { return syscall.Mkfifo(dir+"/key.pem", 0o600) },
-			"DIR/key.pem: file already exists: is not a regular file of at most 1 MiB" + repair},
+			"DIR/key.pem: file already exists: it is not a regular file of at most 1 MiB" + repair},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -359,7 +359,7 @@ func TestRace(t *testing.T) {
 		if step != "rename" || filepath.Base(to) != "key.pem" {
 			return
 		}
-		if _, err := Create(dir, nil, testTime); err == nil || !strings.Contains(err.Error(), "another run of keygen") {
+		if _, err := Create(dir, nil, testTime); err == nil || !strings.Contains(err.Error(), "another keygen run is writing") {
 			t.Errorf("second run: %v", err)
 		}
 	}}
@@ -370,13 +370,13 @@ func TestRace(t *testing.T) {
 	read(t, r)
 }
 
-func TestFolders(t *testing.T) {
+func TestDirectories(t *testing.T) {
 	top := t.TempDir()
-	if _, err := Create("", nil, testTime); err == nil || !strings.Contains(err.Error(), "name the one to write") {
-		t.Errorf("no folder: %v", err)
+	if _, err := Create("", nil, testTime); err == nil || !strings.Contains(err.Error(), "name the directory for") {
+		t.Errorf("no directory: %v", err)
 	}
 	_, err := Create(filepath.Join(top, "a", "b"), nil, testTime)
-	if !errors.Is(err, fs.ErrNotExist) || !strings.HasSuffix(err.Error(), "; make the directory "+filepath.Join(top, "a")+" first") {
+	if !errors.Is(err, fs.ErrNotExist) || !strings.HasSuffix(err.Error(), "; create the directory "+filepath.Join(top, "a")+" first") {
 		t.Errorf("no parent: %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(top, "file"), nil, 0o600); err != nil {

@@ -140,11 +140,11 @@ func TestBindFailures(t *testing.T) {
 		err     error
 		want    string
 	}{
-		{"[::]:443", syscall.EAFNOSUPPORT, "the kernel has no IPv6, which [::]:443 needs; write an IPv4 address, such as 0.0.0.0:443"},
-		{"0.0.0.0:443", syscall.EAFNOSUPPORT, "the kernel, or the unit's RestrictAddressFamilies=, has no IPv4, which 0.0.0.0:443 needs; write an IPv6 address, such as [::]:443"},
-		{":443", syscall.EACCES, "this user may not listen on :443; write a port above 1023, or give the unit AmbientCapabilities=CAP_NET_BIND_SERVICE"},
+		{"[::]:443", syscall.EAFNOSUPPORT, "the kernel does not support IPv6, which [::]:443 needs; write an IPv4 address, such as 0.0.0.0:443"},
+		{"0.0.0.0:443", syscall.EAFNOSUPPORT, "the kernel does not support IPv4, or RestrictAddressFamilies= of the unit excludes it, which 0.0.0.0:443 needs; write an IPv6 address, such as [::]:443"},
+		{":443", syscall.EACCES, "no permission to listen on :443; write a port above 1023, or add AmbientCapabilities=CAP_NET_BIND_SERVICE to the unit"},
 		{"[fe80::1]:443", syscall.EINVAL, "[fe80::1]:443 is a link-local address without its network interface; write both, such as [fe80::1%eth0]:443"},
-		{":443", syscall.EIO, ":443 cannot be listened on: input/output error; write one that `ip address` shows, or :PORT for all"},
+		{":443", syscall.EIO, "cannot listen on :443: input/output error; write one that `ip address` shows, or :PORT for all"},
 	} {
 		a := &bindAddress{written: tt.address}
 		if err := a.resolve(nil); err != nil {
@@ -277,10 +277,10 @@ func TestPassed(t *testing.T) {
 		{"connection", client, "is a connection, not a listener; write Accept=no in the socket unit"},
 		{"bound", passedFile(t, unix.AF_INET, unix.SOCK_STREAM, 0, false), "does not listen; "},
 		{"datagrams", passedFile(t, unix.AF_INET, unix.SOCK_DGRAM, 0, false), "is for datagrams, not TCP; "},
-		{"Unix", passedFile(t, unix.AF_UNIX, unix.SOCK_STREAM, 0, false), "is not one of IPv4 or IPv6; "},
+		{"Unix", passedFile(t, unix.AF_UNIX, unix.SOCK_STREAM, 0, false), "is neither IPv4 nor IPv6; "},
 		{"MPTCP", passedFile(t, unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP, true), "is MPTCP, with which kernel TLS does not work; remove SocketProtocol=mptcp from the socket unit"},
 		{"SCTP", passedFile(t, unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_SCTP, true), "is of protocol 132, not TCP; "},
-		{"pipe", pipe, "the file that systemd passed is no socket; "},
+		{"pipe", pipe, "the file that systemd passed is not a socket; "},
 	} {
 		if tt.file == nil {
 			t.Logf("%s: the kernel has none", tt.name)

@@ -23,9 +23,9 @@ import (
 // Opened holds the opened root and the TLS configuration of a config.Config.
 type Opened struct {
 	Root *os.Root
-	// Folder is the directory Root, opened as a file.
-	Folder *os.File
-	TLS    *tls.Config // nil if no listener has TLS
+	// Directory is the directory Root, opened as a file.
+	Directory *os.File
+	TLS       *tls.Config // nil if no listener has TLS
 	// Warnings are the warnings about the configuration and about the files that it names.
 	Warnings config.Problems
 }
@@ -125,20 +125,20 @@ func (f *findings) exposed(cfg *config.Config) {
 		return
 	}
 	if top, err := os.Stat("/"); err == nil && os.SameFile(root, top) {
-		f.problems = append(f.problems, cfg.Problem("root", "is the whole file system, with all keys and settings of this machine", "write a directory that has only what clients may download"))
+		f.problems = append(f.problems, cfg.Problem("root", "is the whole file system, with all keys and settings of this machine", "name a directory that has only files that clients may download"))
 		return
 	}
 	key, _ := systemd.CredentialPath(cfg.TLS.Key)
 	if key != "" && below(root, key) {
-		f.warnings = append(f.warnings, cfg.Problem("root", "has the private key in it, so ANY CLIENT CAN DOWNLOAD tls.key, "+key, "move the key to another directory, and make a new pair if the service has been reached by others"))
+		f.warnings = append(f.warnings, cfg.Problem("root", "contains the private key, so ANY CLIENT CAN DOWNLOAD tls.key, "+key, "move the key to another directory, and generate a new pair if others could reach the service"))
 	}
 	if certificate, _ := systemd.CredentialPath(cfg.TLS.Certificate); certificate != "" && certificate != key && below(root, certificate) {
 		if file, err := readPEM(certificate); err == nil && slices.ContainsFunc(file.blocks, func(b pemBlock) bool { return isKeyLabel(b.label) }) {
-			f.warnings = append(f.warnings, cfg.Problem("root", "has a private key in it, so ANY CLIENT CAN DOWNLOAD that in tls.certificate, "+certificate, "move that file to another directory, and make a new pair if the service has been reached by others"))
+			f.warnings = append(f.warnings, cfg.Problem("root", "contains a private key, so ANY CLIENT CAN DOWNLOAD the key in tls.certificate, "+certificate, "move that file to another directory, and generate a new pair if others could reach the service"))
 		}
 	}
 	if file, err := filepath.Abs(cfg.File); err == nil && below(root, file) {
-		f.warnings = append(f.warnings, cfg.Problem("root", "has this configuration in it, so clients can download it", "move the configuration to another directory"))
+		f.warnings = append(f.warnings, cfg.Problem("root", "contains this configuration, so clients can download it", "move the configuration to another directory"))
 	}
 }
 
@@ -192,13 +192,13 @@ func (o *Opened) openRoot(path string) *fileError {
 	const right = "write the path of a directory that this user may read"
 	info, err := os.Stat(path)
 	if err == nil && !info.IsDir() {
-		return &fileError{wrong: path + " is no directory", right: right}
+		return &fileError{wrong: path + " is not a directory", right: right}
 	}
 	if err == nil {
 		o.Root, err = os.OpenRoot(path)
 	}
 	if err == nil {
-		o.Folder, err = o.Root.Open(".")
+		o.Directory, err = o.Root.Open(".")
 	}
 	if err == nil {
 		return nil
@@ -211,13 +211,13 @@ func (o *Opened) openRoot(path string) *fileError {
 	return e
 }
 
-// Close closes Root and Folder.
+// Close closes Root and Directory.
 func (o *Opened) Close() {
 	if o.Root != nil {
 		o.Root.Close()
 	}
-	if o.Folder != nil {
-		o.Folder.Close()
+	if o.Directory != nil {
+		o.Directory.Close()
 	}
 }
 
@@ -269,8 +269,8 @@ func (r *pemReader) read(key, name string) *pemFile {
 		return file
 	}
 	if r.checking && errors.Is(err, systemd.ErrNoCredentials) {
-		r.warnings = append(r.warnings, r.cfg.Problem(key, name+" is not checked, since systemd gives it to the service only",
-			"look whether the unit has LoadCredential="+strings.TrimPrefix(name, config.CredentialPrefix)+":/path/of/file"))
+		r.warnings = append(r.warnings, r.cfg.Problem(key, name+" is not checked, since systemd passes it to the service only",
+			"check that the unit has LoadCredential="+strings.TrimPrefix(name, config.CredentialPrefix)+":/path/of/file"))
 		return nil
 	}
 	var e *fileError
@@ -279,7 +279,7 @@ func (r *pemReader) read(key, name string) *pemFile {
 	}
 	right := e.right
 	if e.temporary && key != "tls.client_ca" {
-		right += "; `uringhttpd keygen` makes a pair"
+		right += "; `uringhttpd keygen` generates a pair"
 	}
 	problem := r.cfg.Problem(key, e.wrong, right)
 	problem.Temporary = e.temporary || errors.Is(err, fs.ErrNotExist) // a credential that does not exist yet

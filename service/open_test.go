@@ -41,7 +41,7 @@ func TestExposed(t *testing.T) {
 		os.Symlink("/", join("slash")), os.Link(join("conf/key"), join("conf/hard"))); err != nil {
 		t.Fatal(err)
 	}
-	const key, certificate, file = "has the private key in it", "has a private key in it", "has this configuration in it"
+	const key, certificate, file = "contains the private key", "contains a private key", "contains this configuration"
 	for _, tt := range []struct{ root, certificate, key, warning, problem string }{
 		{"files", "keys/cert", "keys/deep/key", "", ""},
 		{"files", "keys/cert", "files/out", "", ""},

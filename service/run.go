@@ -59,7 +59,7 @@ func (d *Daemon) Run() error {
 
 	var err error
 	if d.notifier, err = systemd.NewNotifier(); err != nil {
-		d.log.Warn("systemd's watchdog is not served", "reason", err)
+		d.log.Warn("systemd's watchdog is disabled: invalid environment variable", "reason", err)
 	}
 	var found decision
 	ended, err := newStarting(d.signals, d.notifier, d.log).run(func(ctx context.Context) (err error) {
@@ -69,7 +69,7 @@ func (d *Daemon) Run() error {
 	if ended && found.preference != nil { // else ExecStopPost= of the unit restores the priorities
 		defer func() {
 			if err := found.preference.Close(); err != nil {
-				d.log.Warn("the kernel goes on to prefer another driver of gcm(aes)", "reason", err)
+				d.log.Warn("could not restore the priority of the gcm(aes) driver", "reason", err)
 			}
 		}()
 	}
@@ -106,7 +106,7 @@ func (d *Daemon) prepare(ctx context.Context) (found decision, err error) {
 		return found, err
 	}
 	for _, a := range report.AFALG {
-		d.log.Info("asked a driver of gcm(aes) over AF_ALG", "answer", a.String())
+		d.log.Info("tested a gcm(aes) driver over AF_ALG", "answer", a.String())
 	}
 	if offload.Undecided(cfg, report) {
 		report.Speeds = t.Speeds(ctx, true, report, d.log)
@@ -145,7 +145,7 @@ func (d *Daemon) serve(found *decision) error {
 func (d *Daemon) newServer(found *decision, picks *platform.Picks, notices chan<- string) (*server.Server, error) {
 	cfg := d.Config
 	return server.New(server.Options{
-		Handler:    files.New(d.Opened.Root, files.Options{Listing: cfg.Index == config.IndexHTML, Folder: d.Opened.Folder, Log: d.log}),
+		Handler:    files.New(d.Opened.Root, files.Options{Listing: cfg.Index == config.IndexHTML, Directory: d.Opened.Directory, Log: d.log}),
 		TLS:        d.Opened.TLS,
 		Offload:    found.choice.Offload,
 		Require:    cfg.TLS.Kernel == config.KernelRequire,
@@ -175,11 +175,11 @@ func (d *Daemon) newServer(found *decision, picks *platform.Picks, notices chan<
 // ready confines the process and says that the service is up.
 func (d *Daemon) ready(found *decision) {
 	if err := confine(); err != nil {
-		d.log.Warn("this process could still open AF_ALG, which it does not need any more", "reason", err)
+		d.log.Warn("could not install the seccomp filter; the service keeps access to AF_ALG and io_uring_setup", "reason", err)
 	}
-	d.log.Info(found.choice.Reason)
+	d.log.Info("encryption selected", "choice", found.choice.Reason)
 	if found.choice.Warning != "" {
-		d.log.Warn(found.choice.Warning)
+		d.log.Warn("encryption is degraded", "reason", found.choice.Warning)
 	}
 	for _, l := range found.listeners {
 		if l.Metrics {
@@ -202,7 +202,7 @@ func (d *Daemon) control(srv *server.Server, notices <-chan string, done <-chan 
 			return
 		case text := <-notices:
 			if err := d.notifier.Status(text); err != nil {
-				d.log.Warn("systemd was not told", "reason", err)
+				d.log.Warn("could not send the status to systemd", "reason", err)
 			}
 		case s := <-d.signals:
 			switch {

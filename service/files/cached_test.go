@@ -25,10 +25,10 @@ func serveCached(h http.Handler, w http.ResponseWriter, r *http.Request) bool {
 // all others nothing is written.
 func TestServeCached(t *testing.T) {
 	root, _ := tree(t)
-	folder, err := root.Open(".")
+	dir, err := root.Open(".")
 	must(t, err)
-	defer folder.Close()
-	h := newHandler(root, Options{Listing: true, Folder: folder}, kernel())
+	defer dir.Close()
+	h := newHandler(root, Options{Listing: true, Directory: dir}, kernel())
 	for _, test := range []struct {
 		path string
 		want bool
@@ -68,11 +68,11 @@ func TestServeCached(t *testing.T) {
 			}
 		})
 	}
-	if !serveCached(newHandler(root, Options{Folder: folder}, kernel()), httptest.NewRecorder(), request("GET", "/dir/")) {
+	if !serveCached(newHandler(root, Options{Directory: dir}, kernel()), httptest.NewRecorder(), request("GET", "/dir/")) {
 		t.Error("that there is no index, nor a listing, is not said")
 	}
 	if serveCached(newHandler(root, Options{}, kernel()), httptest.NewRecorder(), request("GET", "/a.txt")) {
-		t.Error("without a folder to ask, something is taken for cached")
+		t.Error("without a directory to ask, something is taken for cached")
 	}
 }
 

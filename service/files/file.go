@@ -18,7 +18,7 @@ import (
 
 // errNotServed is the error for a path that exists but is neither a regular file nor a
 // directory.
-var errNotServed = errors.New("files: neither a regular file nor a folder")
+var errNotServed = errors.New("files: neither a regular file nor a directory")
 
 // File is an open regular file with a reference count. It is closed when its last holder
 // releases it. All its methods may be called by several goroutines at the same time.
@@ -325,9 +325,9 @@ func identify(fd int, name string, flags int) (identity, error) {
 	}, nil
 }
 
-func (was identity) isRegular() bool { return was.mode&unix.S_IFMT == unix.S_IFREG }
-func (was identity) isFolder() bool  { return was.mode&unix.S_IFMT == unix.S_IFDIR }
-func (was identity) isLink() bool    { return was.mode&unix.S_IFMT == unix.S_IFLNK }
+func (was identity) isRegular() bool   { return was.mode&unix.S_IFMT == unix.S_IFREG }
+func (was identity) isDirectory() bool { return was.mode&unix.S_IFMT == unix.S_IFDIR }
+func (was identity) isLink() bool      { return was.mode&unix.S_IFMT == unix.S_IFLNK }
 
 // pathSize is the file size in bytes up to which the path of an open file is not read:
 // reading it costs a system call for each request, and such a file is read and checked within
@@ -346,14 +346,14 @@ var errUncached = errors.New("files: not in the kernel's cache")
 // failures, it returns errUncached and leaves the verdict to os.Root; likewise for other file
 // systems that are mounted below the root.
 func (h *handler) openCached(name string) (*os.File, error) {
-	if h.options.Folder == nil || !h.local {
+	if h.options.Directory == nil || !h.local {
 		return nil, errUncached
 	}
 	how := unix.OpenHow{
 		Flags:   openFlags | unix.O_CLOEXEC,
 		Resolve: resolveCached | unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
 	}
-	fd, err := unix.Openat2(int(h.options.Folder.Fd()), name, &how)
+	fd, err := unix.Openat2(int(h.options.Directory.Fd()), name, &how)
 	switch err {
 	case nil:
 		// In blocking mode Go does not add the descriptor to its poller.
@@ -374,7 +374,7 @@ func (h *handler) openCached(name string) (*os.File, error) {
 // which the caller closes. It waits for a file that has just been changed, see
 // settled. Unless wait is true it does not wait for storage, and the error for a file that is
 // not cached is errUncached.
-func (h *handler) open(r *http.Request, name string, wait bool) (file *File, folder *os.File, err error) {
+func (h *handler) open(r *http.Request, name string, wait bool) (file *File, dir *os.File, err error) {
 	var f *os.File
 	if wait {
 		f, err = h.root.OpenFile(name, openFlags, 0)
@@ -388,7 +388,7 @@ func (h *handler) open(r *http.Request, name string, wait bool) (file *File, fol
 	stat, err := h.settled(r, fd)
 	switch {
 	case err != nil:
-	case stat.isFolder():
+	case stat.isDirectory():
 		return nil, f, nil
 	case !stat.isRegular():
 		err = &fs.PathError{Op: "open", Path: name, Err: errNotServed}

@@ -23,10 +23,10 @@ func openFile(t *testing.T, dir, name string) *File {
 	root, err := os.OpenRoot(dir)
 	must(t, err)
 	defer root.Close()
-	file, folder, err := newHandler(root, Options{}, kernel()).open(request("GET", "/"), name, true)
+	file, opened, err := newHandler(root, Options{}, kernel()).open(request("GET", "/"), name, true)
 	must(t, err)
-	if folder != nil {
-		t.Fatalf("%s is a folder", name)
+	if opened != nil {
+		t.Fatalf("%s is a directory", name)
 	}
 	return file
 }

@@ -15,10 +15,10 @@ import (
 func FuzzPath(f *testing.F) {
 	root, dir := tree(f)
 	must(f, os.WriteFile(filepath.Join(filepath.Dir(dir), "outside", "only-outside"), []byte(secret), 0o644))
-	folder, err := root.Open(".")
+	opened, err := root.Open(".")
 	must(f, err)
-	f.Cleanup(func() { folder.Close() })
-	h := newHandler(root, Options{Listing: true, Folder: folder}, kernel())
+	f.Cleanup(func() { opened.Close() })
+	h := newHandler(root, Options{Listing: true, Directory: opened}, kernel())
 	for _, seed := range []string{"/", "/a.txt", "/dir/", "/dir", "//a.txt", "/../outside/secret", "/out", "/outdir/", "/outdir/secret",
 		"/%2e%2e/outside/secret", "/..%2foutside%2fsecret", "/insidedir/../outdir/secret", "/outabs/secret", "/proc", "/outslash/", "/around",
 		"/chain/", "/dir/sub/out", "/\\\\host", "/%5c%5chost/..", "/.//host", "/a\x00", "/\xff", "/fifo", "/socket", "/loop/x", "*", "", "http://h",

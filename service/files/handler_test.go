@@ -21,7 +21,7 @@ import (
 
 const secret = "SECRET outside the root"
 
-// tree makes a folder to serve, next to one that is never to be seen.
+// tree makes a directory to serve, next to one that is never to be seen.
 //
 //	top/root/...     top/root-2/secret     top/outside/{secret,index.html}
 func tree(t testing.TB) (*os.Root, string) {
@@ -39,7 +39,7 @@ func tree(t testing.TB) (*os.Root, string) {
 		"root/a b%41&<i>.txt":        "odd name",
 		"root/a:b/x":                 "colon",
 		"root/back\\slash":           "backslash",
-		"root/indexdir/index.html/x": "index.html is a folder",
+		"root/indexdir/index.html/x": "index.html is a directory",
 		"outside/secret":             secret,
 		"outside/index.html":         secret,
 		"root-2/secret":              secret,
@@ -262,11 +262,11 @@ func TestPaths(t *testing.T) {
 		{"/..\\outside\\secret", 404, "not found\n"},
 		{"/...", 404, "not found\n"},
 
-		{"/a.txt\x00", 400, "bad path\n"},
-		{"/a\n.txt", 400, "bad path\n"},
-		{"/\xff", 400, "bad path\n"},
-		{"a.txt", 400, "bad path\n"},
-		{"*", 400, "bad path\n"},
+		{"/a.txt\x00", 400, badPath + "\n"},
+		{"/a\n.txt", 400, badPath + "\n"},
+		{"/\xff", 400, badPath + "\n"},
+		{"a.txt", 400, badPath + "\n"},
+		{"*", 400, badPath + "\n"},
 	} {
 		w := do(t, h, request("GET", test.path))
 		got := w.Body.String()

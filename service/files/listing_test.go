@@ -66,7 +66,7 @@ func TestListing(t *testing.T) {
 		t.Errorf("the page has what it should not:\n%s", page)
 	}
 	if sub := do(t, h, request("GET", "/dir/sub/")).Body.String(); !strings.Contains(sub, `<li><a href="../">../</a></li>`) || !strings.Contains(sub, "<title>/dir/sub/</title>") {
-		t.Errorf("a sub-folder:\n%s", sub)
+		t.Errorf("a subdirectory:\n%s", sub)
 	}
 
 	// Every name that is listed can be had by its link.
@@ -88,7 +88,7 @@ func TestListingFallback(t *testing.T) {
 	h := New(root, Options{Listing: true})
 	// An index.html that is no file is an entry like others; one that is is the page.
 	if got := listJSONOf(t, do(t, h, request("GET", "/indexdir/", "Accept", "application/json"))); len(got) != 1 || got[0].Type != "directory" {
-		t.Errorf("index.html as a folder: %v", got)
+		t.Errorf("index.html as a directory: %v", got)
 	}
 	if w := do(t, h, request("GET", "/page/", "Accept", "application/json")); w.Body.String() != "<p>page" || w.Header().Get("Vary") != "" {
 		t.Errorf("index.html: %q", w.Body)
@@ -115,9 +115,9 @@ func TestAccept(t *testing.T) {
 	}
 }
 
-// A folder that does not fit is cut at the same name however the file system
+// A directory that does not fit is cut at the same name however the file system
 // orders it, says so, and stays within bounds.
-func TestLargeFolder(t *testing.T) {
+func TestLargeDirectory(t *testing.T) {
 	for name, test := range map[string]struct {
 		count  int
 		format string
@@ -148,7 +148,7 @@ func TestLargeFolder(t *testing.T) {
 			}
 			w = do(t, h, request("GET", "/"))
 			if page := w.Body.String(); len(page) > maxListing || len(page) < maxListing-8192 || w.Header().Get(headerTruncated) != "true" ||
-				!strings.Contains(page, "This listing is cut") || !strings.HasSuffix(page, "</html>\n") {
+				!strings.Contains(page, "This listing is truncated") || !strings.HasSuffix(page, "</html>\n") {
 				t.Errorf("HTML of %d bytes, header %v", len(page), w.Header())
 			}
 			head := do(t, h, request("HEAD", "/"))
@@ -159,13 +159,13 @@ func TestLargeFolder(t *testing.T) {
 	}
 }
 
-// An empty folder, and a name as long as names get.
+// An empty directory, and a name as long as names get.
 func TestListingEdges(t *testing.T) {
 	root, dir := tree(t)
 	h := New(root, Options{Listing: true})
 	must(t, os.Mkdir(filepath.Join(dir, "none"), 0o755))
 	if w := do(t, h, request("GET", "/none/", "Accept", "application/json")); w.Body.String() != "[\n]\n" || len(listJSONOf(t, w)) != 0 {
-		t.Errorf("an empty folder: %q", w.Body)
+		t.Errorf("an empty directory: %q", w.Body)
 	}
 	deep := ""
 	for range 8 {

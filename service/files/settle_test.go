@@ -162,7 +162,7 @@ func TestWrittenForever(t *testing.T) {
 	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "2" || tagOf(w.Header()) != "" {
 		t.Errorf("%d, %v", w.Code, w.Header())
 	}
-	if want := "the file is being written; try again when that is done\n"; w.Body.String() != want {
+	if want := "the file is being written; try again later\n"; w.Body.String() != want {
 		t.Errorf("got %q, want %q", w.Body, want)
 	}
 	if k.waits != maxSettles {

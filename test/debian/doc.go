@@ -5,7 +5,7 @@
 //	go test -tags debian ./test/debian -v -timeout 30m
 //
 // The test makes a Debian root once (mmdebstrap; kept in the user's cache
-// folder), boots it in QEMU from a disk of its own, and hands it a second disk,
+// directory), boots it in QEMU from a disk of its own, and hands it a second disk,
 // a bare tar archive with what make install installs and the script
 // testdata/prove.sh. The script runs in the machine and writes its verdicts, a
 // line each, to the second serial port. Nothing in the machine reaches a network.

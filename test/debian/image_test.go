@@ -39,7 +39,7 @@ rm -rf root
 `
 
 // debianImage returns the image, made on the first call and kept in the user's
-// cache folder under a name that says what it was made from.
+// cache directory under a name that says what it was made from.
 func debianImage(t *testing.T) image {
 	t.Helper()
 	cache, err := os.UserCacheDir()

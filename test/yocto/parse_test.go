@@ -65,9 +65,9 @@ func TestRecipe(t *testing.T) {
 	}
 }
 
-// build is a BitBake build folder beside a copy of the checkout.
+// build is a BitBake build directory beside a copy of the checkout.
 type build struct {
-	dir      string // the build folder
+	dir      string // the build directory
 	checkout string // a clone of this repository, owned by who runs BitBake
 	machine  string
 	as       *syscall.Credential // nil: as the test itself
@@ -139,7 +139,7 @@ func credential(t *testing.T) *syscall.Credential {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
-// bitbake runs BitBake in the build folder and returns what it printed. Any
+// bitbake runs BitBake in the build directory and returns what it printed. Any
 // ERROR or WARNING it prints fails the test.
 func (b *build) bitbake(t *testing.T, args ...string) string {
 	t.Helper()
@@ -218,7 +218,7 @@ func (b *build) expect(t *testing.T, recipe, name string, want ...string) {
 }
 
 // build has BitBake fetch and unpack the recipe's sources from a download
-// folder that holds the modules of this machine's cache, checksums and all, and
+// directory that holds the modules of this machine's cache, checksums and all, and
 // then builds the program as the recipe does, from nothing but what was unpacked.
 func (b *build) build(t *testing.T) {
 	t.Helper()

@@ -1,5 +1,5 @@
 SUMMARY = "Firmware files over HTTPS from kernel TLS and io_uring"
-DESCRIPTION = "A daemon that serves a folder of firmware and asset files over HTTPS. \
+DESCRIPTION = "A daemon that serves a directory of firmware and asset files over HTTPS. \
 TLS records are encrypted in the kernel, by the engine that the kernel picks, and \
 files go from storage to the socket through one io_uring without entering user space."
 SECTION = "net"
@@ -9,7 +9,7 @@ LIC_FILES_CHKSUM = "file://src/${GO_IMPORT}/LICENSE;md5=3b83ef96387f14655fc854dd
 PV = "0.1.0+git"
 
 # Where the source comes from; the layer's README.md says more. Without a word
-# from the site it is the HEAD of the checkout that this layer is a folder of.
+# from the site it is the HEAD of the checkout that contains this layer.
 URINGHTTPD_GIT ?= "${@uringhttpd_checkout(d)}"
 URINGHTTPD_SRCREV ?= "${AUTOREV}"
 
