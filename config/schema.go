@@ -156,10 +156,10 @@ func (r *reader) limits() []field {
 		value("header_timeout", func(e entry) { r.duration(e, &limits.HeaderTimeout) }),
 		value("idle_timeout", func(e entry) { r.duration(e, &limits.IdleTimeout) }),
 		value("stall_timeout", func(e entry) { r.duration(e, &limits.StallTimeout) }),
-		value("buffer", func(e entry) { r.size(e, &limits.Buffer, 256<<10, 1<<30, "256KiB to 1GiB") }),
+		value("buffer", func(e entry) { r.size(e, &limits.Buffer, 256<<10, 1<<30, "from 256KiB to 1GiB") }),
 		value("rate", func(e entry) {
-			r.size(e, &limits.Rate, 0, 1<<40, "at most 1024GiB")
-			r.notBuilt(e, limits.Rate != 0, "write 0, which is unlimited")
+			r.size(e, &limits.Rate, 0, 1<<40, "of at most 1024GiB")
+			r.notImplemented(e, limits.Rate != 0, "write 0, which is unlimited")
 		}),
 	}
 }
@@ -294,10 +294,10 @@ func (r *reader) missing(key, right string) {
 	r.add(r.cfg.line(key), key, "is missing", right)
 }
 
-// notBuilt reports a problem if asked is true: the value of e is valid, but selects a feature
+// notImplemented reports a problem if selected is true: the value of e is valid, but selects a feature
 // that this version does not have.
-func (r *reader) notBuilt(e entry, asked bool, right string) {
-	if asked {
+func (r *reader) notImplemented(e entry, selected bool, right string) {
+	if selected {
 		r.wrong(e, "is not implemented yet", right)
 	}
 }

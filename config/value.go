@@ -234,7 +234,7 @@ func (r *reader) duration(e entry, to *time.Duration) {
 
 // size reads a number of bytes from low to high. bounds describes that range in problems.
 func (r *reader) size(e entry, to *int64, low, high int64, bounds string) {
-	right := "write bytes, such as 65536, or a whole number of KiB, MiB or GiB, such as 512KiB; " + bounds
+	right := "write a size " + bounds + ": bytes, such as 65536, or a whole number of KiB, MiB or GiB, such as 512KiB"
 	if !r.kind(e, yaml.ScalarNode, "a size", right) {
 		return
 	}
