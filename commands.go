@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
 	"uringhttpd/doctor"
 	"uringhttpd/keygen"
 	"uringhttpd/ktls"

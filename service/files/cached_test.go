@@ -9,9 +9,10 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"uringhttpd/service/http1"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/service/http1"
 )
 
 // serveCached calls h where it may not wait for storage, and reports whether it answers.

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"unicode"
 	"unicode/utf8"
+
 	"uringhttpd/service/http1"
 )
 
