@@ -40,7 +40,7 @@ type decision struct {
 
 // Run serves until SIGTERM or SIGINT. It returns nil after an orderly end.
 func (d *Daemon) Run() error {
-	// The first step: from here on a signal is not the end of the process.
+	// The first step: from here on a signal does not kill the process.
 	d.signals = make(chan os.Signal, 4)
 	signal.Notify(d.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(d.signals)
@@ -86,8 +86,8 @@ func (d *Daemon) Run() error {
 	return err
 }
 
-// prepare decides how to serve, and opens the listeners. Also with an error, the decision holds the
-// objects that were opened.
+// prepare decides how to serve, and opens the listeners. After an error, too, the decision holds
+// the objects that were opened.
 func (d *Daemon) prepare(ctx context.Context) (found decision, err error) {
 	cfg, t := d.Config, d.Tester
 	found.preference = offload.OpenPreference(cfg.Crypto.Prefer, d.log)
@@ -158,7 +158,7 @@ func (d *Daemon) newServer(found *decision, picks *platform.Picks, notices chan<
 		Notice: func(text string) {
 			select {
 			case notices <- text:
-			default: // systemd has not taken the last one
+			default: // systemd has not received the last one yet
 			}
 		},
 		Connections:   cfg.Limits.Connections,
@@ -172,7 +172,7 @@ func (d *Daemon) newServer(found *decision, picks *platform.Picks, notices chan<
 	}, found.listeners)
 }
 
-// ready confines the process and says that the service is up.
+// ready confines the process, logs the decision of the start, and sends READY=1.
 func (d *Daemon) ready(found *decision) {
 	if err := confine(); err != nil {
 		d.log.Warn("could not install the seccomp filter; the service keeps access to AF_ALG and io_uring_setup", "reason", err)
