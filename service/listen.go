@@ -231,11 +231,11 @@ func (a *bindAddress) bindFailure(err error) *fileError {
 	return &fileError{"cannot listen on " + name + ": " + err.Error(), another, true}
 }
 
-// OpenListeners binds all addresses of cfg, or none of them, and uses the sockets in passed,
+// openListeners binds all addresses of cfg, or none of them, and uses the sockets in passed,
 // the result of systemd.Sockets, for the entries that name them. It closes the files of
 // passed. An error is of type config.Problems. Warnings are about sockets that no entry names,
 // and about plain HTTP on a port for HTTPS.
-func OpenListeners(cfg *config.Config, passed map[string][]*os.File) (listeners []*server.Listener, warnings config.Problems, err error) {
+func openListeners(cfg *config.Config, passed map[string][]*os.File) (listeners []*server.Listener, warnings config.Problems, err error) {
 	defer func() {
 		for _, files := range passed {
 			for _, f := range files {

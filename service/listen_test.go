@@ -42,7 +42,7 @@ func needIPv6(t *testing.T) {
 // TestListenersDoNotUseMPTCP: net.Listen uses MPTCP by default if the kernel supports it.
 func TestListenersDoNotUseMPTCP(t *testing.T) {
 	text := "listen:\n- address: \":0\"\n- address: \"0.0.0.0:0\"\n- address: \"127.0.0.1:0\"\n- address: \"localhost:0\"\nroot: /srv\nmetrics: {address: \"127.0.0.1:0\"}\n"
-	listeners, _, err := OpenListeners(mustParse(t, text), nil)
+	listeners, _, err := openListeners(mustParse(t, text), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestListenersServeOnlyTheirFamily(t *testing.T) {
 			fmt.Sprintf("listen: [{address: %q}]\nroot: /srv\n", tt.address),
 			fmt.Sprintf("listen: [{address: \"127.0.0.1:0\"}]\nroot: /srv\nmetrics: {address: %q}\n", tt.address),
 		} {
-			listeners, _, err := OpenListeners(mustParse(t, text), nil)
+			listeners, _, err := openListeners(mustParse(t, text), nil)
 			if err != nil {
 				t.Errorf("%s: %v", tt.address, err)
 				continue
@@ -97,13 +97,13 @@ func TestListenersServeOnlyTheirFamily(t *testing.T) {
 	}
 
 	// The unspecified addresses of both families can be bound to one port.
-	free, _, err := OpenListeners(mustParse(t, "listen: [{address: \":0\"}]\nroot: /srv\n"), nil)
+	free, _, err := openListeners(mustParse(t, "listen: [{address: \":0\"}]\nroot: /srv\n"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, port, _ := net.SplitHostPort(free[0].Addr)
 	free[0].Close()
-	both, _, err := OpenListeners(mustParse(t, strings.ReplaceAll("listen: [{address: \"0.0.0.0:P\"}, {address: \"[::]:P\"}]\nroot: /srv\n", "P", port)), nil)
+	both, _, err := openListeners(mustParse(t, strings.ReplaceAll("listen: [{address: \"0.0.0.0:P\"}, {address: \"[::]:P\"}]\nroot: /srv\n", "P", port)), nil)
 	if err != nil {
 		t.Error(err)
 	}
@@ -129,7 +129,7 @@ func TestBindFailuresHaveARemedy(t *testing.T) {
 		{"[fe80::1%999999]:80", `there is no network interface "999999" for [fe80::1%999999]:80; write one that ` + "`ip link` shows", true},
 		{"systemd:x", "systemd passed no socket of that name; write a socket unit with FileDescriptorName=x and Service=uringhttpd.service", false},
 	} {
-		_, _, err := OpenListeners(mustParse(t, fmt.Sprintf("root: /srv\nlisten: [{address: \"127.0.0.1:0\"}, {address: %q}]\n", tt.address)), nil)
+		_, _, err := openListeners(mustParse(t, fmt.Sprintf("root: /srv\nlisten: [{address: \"127.0.0.1:0\"}, {address: %q}]\n", tt.address)), nil)
 		var problems config.Problems
 		if want := "f:2: listen[1].address: " + tt.want; !errors.As(err, &problems) || err.Error() != want || problems.Temporary() != tt.temporary {
 			t.Errorf("%s:\ngot  %v, temporary %v\nwant %s", tt.address, err, problems.Temporary(), want)
@@ -221,7 +221,7 @@ func TestPassedSocketsAreChecked(t *testing.T) {
 	tcp := func() *os.File { return passedFile(t, unix.AF_INET, unix.SOCK_STREAM, 0, true) }
 	open := func(text string, passed map[string][]*os.File) ([]*server.Listener, config.Problems, error) {
 		t.Helper()
-		return OpenListeners(mustParse(t, "root: /srv\nlisten:\n"+text), passed)
+		return openListeners(mustParse(t, "root: /srv\nlisten:\n"+text), passed)
 	}
 	const entry = "- address: systemd:web\n"
 

@@ -20,14 +20,12 @@ import (
 	"uringhttpd/systemd"
 )
 
-// Opened holds the opened root and the TLS configuration of a config.Config.
+// Opened holds the opened root and the TLS configuration of a config.Config. Close closes it.
 type Opened struct {
-	Root *os.Root
-	// Directory is the directory Root, opened as a file.
-	Directory *os.File
-	TLS       *tls.Config // nil if no listener has TLS
-	// Warnings are the warnings about the configuration and about the files that it names.
-	Warnings config.Problems
+	Root      *os.Root
+	Directory *os.File        // Root, opened as a file
+	TLS       *tls.Config     // nil if no listener has TLS
+	Warnings  config.Problems // about the configuration and the files that it names
 }
 
 // Open opens the root, certificates and keys that cfg names. It does not bind
@@ -35,7 +33,7 @@ type Opened struct {
 // Opened returned with it has only Warnings.
 func Open(cfg *config.Config) (*Opened, error) { return open(cfg, false) }
 
-// Check reports the problems that Open and OpenListeners would report, without keeping
+// Check reports the problems that Open and the start of a Daemon would report, without keeping
 // anything open or listening. Credentials that systemd passes only to the service, and
 // addresses that this machine does not have at present, are warnings. An error is of type
 // config.Problems. The summary is one line for a person.

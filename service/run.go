@@ -18,13 +18,13 @@ import (
 	"uringhttpd/systemd"
 )
 
-// A Daemon is the service with one configuration.
+// A Daemon is the service with one configuration. There is at most one in a process.
 type Daemon struct {
 	Config *config.Config
-	Opened *Opened               // of Config; stays the caller's
-	Passed map[string][]*os.File // sockets that systemd passed, by name
-	Tester *offload.Tester
-	Log    io.Writer
+	Opened *Opened               // the files of Config; the caller closes them after Run
+	Passed map[string][]*os.File // sockets passed by systemd, by name; Run closes them
+	Tester *offload.Tester       // tests the crypto drivers; Run sets its Fixes
+	Log    io.Writer             // receives the log; a slow reader does not block the service
 
 	log      *slog.Logger
 	signals  chan os.Signal
@@ -38,7 +38,10 @@ type decision struct {
 	listeners  []*server.Listener
 }
 
-// Run serves until SIGTERM or SIGINT. It returns nil after an orderly end.
+// Run serves until SIGTERM or SIGINT: the first signal lets transfers end, the second one resets
+// them. It handles the signals of the process, installs a seccomp filter that stays, and may be
+// called once. It returns nil after an orderly end, also during the start. An error is of type
+// config.Problems if an address cannot be bound.
 func (d *Daemon) Run() error {
 	// The first step: from here on a signal does not kill the process.
 	d.signals = make(chan os.Signal, 4)
@@ -115,7 +118,7 @@ func (d *Daemon) prepare(ctx context.Context) (found decision, err error) {
 		return found, err
 	}
 	var warnings config.Problems
-	found.listeners, warnings, err = OpenListeners(cfg, d.Passed)
+	found.listeners, warnings, err = openListeners(cfg, d.Passed)
 	d.logWarnings(warnings)
 	return found, err
 }
