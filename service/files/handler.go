@@ -81,26 +81,26 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, wait bool) bool
 		return true
 	}
 
-	asked := r.URL.Path
-	if asked == "" {
-		asked = "/" // the target was "http://host", RFC 9110, section 4.2.3
+	requested := r.URL.Path
+	if requested == "" {
+		requested = "/" // the target was "http://host", RFC 9110, section 4.2.3
 	}
-	if asked[0] != '/' || !utf8.ValidString(asked) || strings.ContainsFunc(asked, unicode.IsControl) {
+	if requested[0] != '/' || !utf8.ValidString(requested) || strings.ContainsFunc(requested, unicode.IsControl) {
 		fail(w, r, http.StatusBadRequest, badPath)
 		return true
 	}
-	if strings.Contains(asked, `\`) {
+	if strings.Contains(requested, `\`) {
 		fail(w, r, http.StatusNotFound, "not found")
 		return true
 	}
-	clean := path.Clean(asked)
-	if clean != "/" && endsInDirectory(asked) {
+	clean := path.Clean(requested)
+	if clean != "/" && endsInDirectory(requested) {
 		clean += "/"
 	}
 	// A file, or a directory with its slash, is served under any path that resolves to it,
 	// since clients that do not follow a redirect take its body for the file. A client resolves
 	// the relative links of a page against the requested path, so that must end in a slash.
-	if leadsAbove(asked) || strings.HasSuffix(clean, "/") && !strings.HasSuffix(asked, "/") {
+	if leadsAbove(requested) || strings.HasSuffix(clean, "/") && !strings.HasSuffix(requested, "/") {
 		redirect(w, r, clean)
 		return true
 	}

@@ -24,7 +24,7 @@ func TestCaught(t *testing.T) {
 		{NoLinger, []string{"TestSimulation", "TestUnreadInput"}},
 		{NoSeal, []string{"TestSimulation", "TestFileChangesWhileSent", "TestSeal"}},
 		{Unsealed, []string{"TestFileChangesWhileSent"}},
-		{NoSettle, []string{"TestTwoWritesInOneTick", "TestNoMixtureInOneTick"}},
+		{NoSettle, []string{"TestTagNeverNamesTwoContents", "TestChangeInTheOpeningTickIsDetected"}},
 		{WrongMeter, []string{"TestSimulation"}},
 		{ShortSplice, []string{"TestSimulation"}},
 		{DirtyPipe, []string{"TestSimulation"}},
