@@ -11,9 +11,13 @@ import (
 )
 
 const (
-	MaxHead   = 16 << 10 // bytes of a request head
-	MaxLine   = 8 << 10  // bytes of a request line; RFC 9112 section 3 recommends at least 8000
-	MaxFields = 100      // header fields of a request
+	// MaxHead is the largest number of bytes in a request head.
+	MaxHead = 16 << 10
+	// MaxLine is the largest number of bytes in a request line; RFC 9112 section 3 recommends at
+	// least 8000.
+	MaxLine = 8 << 10
+	// MaxFields is the largest number of header fields in a request.
+	MaxFields = 100
 )
 
 // A RequestError is the error for a request that is rejected before any handler is called.
