@@ -109,7 +109,7 @@ var (
 	marked = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
 
-// has tells whether a page has a heading that a forge gives this fragment.
+// has reports whether a page has a heading whose fragment, as forges derive it, is this one.
 func has(page, fragment string) bool {
 	text, err := os.ReadFile(page)
 	if err != nil {

@@ -63,7 +63,7 @@ func Create(dir string, names []string, now time.Time) (Result, error) {
 // can be determined without writing. Otherwise the error has the reason.
 func Needed(dir string) error {
 	key, certificate := filepath.Join(dir, keyName), filepath.Join(dir, certificateName)
-	p, err := look(key, certificate)
+	p, err := inspect(key, certificate)
 	if err == nil {
 		err = p.needed(key, certificate)
 	}
@@ -100,7 +100,7 @@ func (d *directory) complete(hosts hosts, now time.Time) (Result, error) {
 		return Result{}, err
 	}
 	result := Result{Certificate: filepath.Join(d.path, certificateName), Key: filepath.Join(d.path, keyName)}
-	p, err := look(result.Key, result.Certificate)
+	p, err := inspect(result.Key, result.Certificate)
 	if err != nil {
 		return Result{}, advise(err)
 	}

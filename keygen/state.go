@@ -34,11 +34,11 @@ type present struct {
 	key, certificate condition
 	signer           crypto.Signer     // if key is whole
 	leaf             *x509.Certificate // if certificate is whole
-	why              error             // the reasons why files are foreign
+	reasons          error             // why files are foreign
 }
 
-// look reads both files and returns their state.
-func look(key, certificate string) (present, error) {
+// inspect reads both files and returns their state.
+func inspect(key, certificate string) (present, error) {
 	var p present
 	for _, f := range []struct {
 		path      string
@@ -73,7 +73,7 @@ func look(key, certificate string) (present, error) {
 			}
 		}
 		*f.condition = foreign
-		p.why = errors.Join(p.why, fmt.Errorf("%s: %w: %w", f.path, fs.ErrExist, err))
+		p.reasons = errors.Join(p.reasons, fmt.Errorf("%s: %w: %w", f.path, fs.ErrExist, err))
 	}
 	return p, nil
 }
@@ -205,7 +205,7 @@ func (p present) needed(key, certificate string) error {
 	const nothing = "nothing is overwritten"
 	switch {
 	case p.key == foreign || p.certificate == foreign:
-		return fmt.Errorf("%w; repair it, or move both files away first: %s", p.why, nothing)
+		return fmt.Errorf("%w; repair it, or move both files away first: %s", p.reasons, nothing)
 	case p.isPair():
 		return fmt.Errorf("%s and %s: %w; use them, or move both away first: %s", key, certificate, fs.ErrExist, nothing)
 	case p.key == whole && p.certificate == whole:

@@ -164,14 +164,10 @@ func (d *Daemon) newServer(found *decision, picks *platform.Picks, notices chan<
 			default: // systemd has not received the last one yet
 			}
 		},
-		Connections:   cfg.Limits.Connections,
-		HeaderTimeout: cfg.Limits.HeaderTimeout,
-		IdleTimeout:   cfg.Limits.IdleTimeout,
-		StallTimeout:  cfg.Limits.StallTimeout,
-		Buffer:        cfg.Limits.Buffer,
-		Memory:        platform.TCPMemory() / 2, // the rest is for data in flight and for other programs
-		Log:           d.log,
-		Access:        cfg.Log.Access,
+		Limits: cfg.Limits,
+		Memory: platform.TCPMemory() / 2, // the rest is for data in flight and for other programs
+		Log:    d.log,
+		Access: cfg.Log.Access,
 	}, found.listeners)
 }
 

@@ -17,7 +17,7 @@ type place struct {
 
 // doubt is how long a change of ctime may stay without explanation. File systems set ctime
 // before or after the number of links, and the kernel changes the path after both, so a check
-// in between sees one change without the other.
+// in between finds one change without the other.
 const doubt = 20 * time.Millisecond
 
 // Unchanged returns nil if the file still has the bytes that it had when it was opened, else
