@@ -114,7 +114,7 @@ func TestPowerCutAtAnyStepIsRepaired(t *testing.T) {
 		{"torn certificate", own.key, own.certificate[:50]},
 	} {
 		t.Run(begin.name, func(t *testing.T) {
-			top := t.TempDir()
+			top := memoryDir(t)
 			n := 0
 			// cut interrupts a run at a step, after size bytes if the step is a write, and checks
 			// the repair. It returns the number of bytes of that write, or -1 if the run has
