@@ -34,8 +34,8 @@ func (f *File) Acquire() {
 	}
 }
 
-// Release removes a holder, obtained from New or Acquire, and closes the file if it was the
-// last one.
+// Release removes a holder, and closes the file if it was the last one. The handler that opens
+// the file is its first holder.
 func (f *File) Release() {
 	switch n := f.holders.Add(-1); {
 	case n == 0:

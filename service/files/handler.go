@@ -66,9 +66,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// answer answers a request. It returns false if that would have to wait for storage and wait
-// is false.
-func (h *handler) answer(w http.ResponseWriter, r *http.Request, wait bool) bool {
+// answer answers a request. It returns false if that would have to wait for storage and
+// mayBlock is false.
+func (h *handler) answer(w http.ResponseWriter, r *http.Request, mayBlock bool) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodOptions:
@@ -104,7 +104,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, wait bool) bool
 		redirect(w, r, clean)
 		return true
 	}
-	return h.serve(w, r, clean, wait)
+	return h.serve(w, r, clean, mayBlock)
 }
 
 // leadsAbove reports whether a path has a ".." that would lead above the root.
@@ -131,13 +131,13 @@ func endsInDirectory(p string) bool {
 
 // serve answers with the file or directory at clean, a path that starts with one slash, and
 // ends in a slash for a directory. It returns false if it would have to wait for storage and
-// wait is false.
-func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string, wait bool) bool {
+// mayBlock is false.
+func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string, mayBlock bool) bool {
 	name := strings.Trim(clean, "/")
 	if name == "" {
 		name = "."
 	}
-	file, dir, err := h.open(r, name, wait)
+	file, dir, err := h.open(r, name, mayBlock)
 	switch {
 	case err == errPostponed:
 		return true
@@ -160,14 +160,15 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string, wa
 		redirect(w, r, clean+"/")
 	default:
 		defer dir.Close()
-		return h.serveDirectory(w, r, name, dir, wait)
+		return h.serveDirectory(w, r, name, dir, mayBlock)
 	}
 	return true
 }
 
-// serveDirectory answers with the directory's index.html, or else its listing.
-func (h *handler) serveDirectory(w http.ResponseWriter, r *http.Request, name string, dir *os.File, wait bool) bool {
-	index, other, err := h.open(r, path.Join(name, "index.html"), wait)
+// serveDirectory answers with the directory's index.html, or else its listing. It returns false
+// as serve does.
+func (h *handler) serveDirectory(w http.ResponseWriter, r *http.Request, name string, dir *os.File, mayBlock bool) bool {
+	index, other, err := h.open(r, path.Join(name, "index.html"), mayBlock)
 	if other != nil {
 		other.Close()
 	}
@@ -183,7 +184,7 @@ func (h *handler) serveDirectory(w http.ResponseWriter, r *http.Request, name st
 		h.failWith(w, r, err)
 	case !h.options.Listing:
 		fail(w, r, http.StatusNotFound, "not found")
-	case !wait:
+	case !mayBlock:
 		return false
 	default:
 		h.list(w, r, name, dir)

@@ -56,11 +56,11 @@ func (h *handler) openCached(name string) (*os.File, error) {
 
 // open opens name below the root: either a file, with one holder, or a directory,
 // which the caller closes. It waits for a file that has just been changed, see
-// settled. Unless wait is true it does not wait for storage, and the error for a file that is
+// settled. Unless mayBlock is true it does not wait for storage, and the error for a file that is
 // not cached is errUncached.
-func (h *handler) open(r *http.Request, name string, wait bool) (file *File, dir *os.File, err error) {
+func (h *handler) open(r *http.Request, name string, mayBlock bool) (file *File, dir *os.File, err error) {
 	var f *os.File
-	if wait {
+	if mayBlock {
 		f, err = h.root.OpenFile(name, openFlags, 0)
 	} else {
 		f, err = h.openCached(name)
@@ -76,7 +76,7 @@ func (h *handler) open(r *http.Request, name string, wait bool) (file *File, dir
 		return nil, f, nil
 	case !stat.isRegular():
 		err = &fs.PathError{Op: "open", Path: name, Err: errNotServed}
-	case wait:
+	case mayBlock:
 		// io_uring fails a read that would wait with EAGAIN if the file is in
 		// non-blocking mode and its file system does not support nowait reads
 		// (io_rw_init_file in io_uring/rw.c).

@@ -52,10 +52,10 @@ func (f *File) UnchangedNow() error {
 }
 
 // Check is Unchanged without its waits for an explanation of ctime: if decided is false, the
-// caller must call again some milliseconds later. If wait is false, it uses the attributes in
+// caller must call again some milliseconds later. If mayBlock is false, it uses the attributes in
 // memory like UnchangedNow, and does not wait for the file system either.
-func (f *File) Check(wait bool) (decided bool, err error) {
-	if wait {
+func (f *File) Check(mayBlock bool) (decided bool, err error) {
+	if mayBlock {
 		return f.check(f.system.identify)
 	}
 	return f.check(f.system.identifyNow)

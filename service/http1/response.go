@@ -42,10 +42,10 @@ type File interface {
 	// Release removes a reference.
 	Release()
 	// Check returns an error if the content has changed since the file was opened. decided is
-	// false if this is not known yet; then the caller calls again some milliseconds later. If wait
-	// is false, Check does not wait for the file system, and uses the attributes that the kernel
+	// false if this is not known yet; then the caller calls again some milliseconds later. If
+	// mayBlock is false, Check does not wait for the file system, and uses the attributes that the kernel
 	// has cached.
-	Check(wait bool) (decided bool, err error)
+	Check(mayBlock bool) (decided bool, err error)
 	// Deleted reports whether the file has no name any more. Closing it then frees its blocks,
 	// which may wait for storage.
 	Deleted() bool
