@@ -73,6 +73,7 @@ func TestCaught(t *testing.T) {
 		{MarkPrefers, []string{"TestChoose"}},
 		{EndlessKeys, []string{"TestRecordLimit"}},
 		{FixesIgnored, []string{"TestKernelFixes"}},
+		{ProbeStays, []string{"TestRingThreadEnds"}},
 	} {
 		t.Run(tc.variant.Name, func(t *testing.T) {
 			t.Parallel()
@@ -89,7 +90,7 @@ func TestCaught(t *testing.T) {
 				args[len(args)-1] = "./ktls"
 			case MarkPrefers.Name:
 				args[len(args)-1] = "./offload"
-			case Untested.Name, MarkTrusted.Name, PartsIgnored.Name, PriorityKept.Name, FixesIgnored.Name:
+			case Untested.Name, MarkTrusted.Name, PartsIgnored.Name, PriorityKept.Name, FixesIgnored.Name, ProbeStays.Name:
 				args[len(args)-1] = "./platform"
 			case FullIsEmpty.Name:
 				args[len(args)-1] = "./uring"
