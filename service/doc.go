@@ -18,6 +18,5 @@
 // # Debugging
 //
 // `uringhttpd check` prints the result of Check, and `uringhttpd doctor` the decision of the
-// start with its reasons. The log has the same decision in the line with
-// msg="encryption selected".
+// start with its reasons. The log has the same decision before the lines with msg=listening.
 package service

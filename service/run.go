@@ -72,7 +72,7 @@ func (d *Daemon) Run() error {
 	if ended && found.preference != nil { // else ExecStopPost= of the unit restores the priorities
 		defer func() {
 			if err := found.preference.Close(); err != nil {
-				d.log.Warn("could not restore the priority of the gcm(aes) driver", "reason", err)
+				d.log.Warn("could not restore the priority of the driver of gcm(aes)", "reason", err)
 			}
 		}()
 	}
