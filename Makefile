@@ -75,7 +75,7 @@ test-boards: test-debian | build
 matrix: | build
 	go test -count=1 -tags board -parallel $(AT_ONCE) -timeout 6h -v ./test/board -run '^(TestMatrix|TestControls)$$' -board.full -board.table $(CURDIR)/build/matrix.md -board.controls $(CURDIR)/build/controls.md
 
-# Cells of that matrix by chance: make soak SOAK=8h SEED=7. The table is left in build.
+# Random cells of that matrix: make soak SOAK=8h SEED=7. The table is left in build.
 SOAK := 1h
 SEED := 1
 soak: | build
@@ -143,7 +143,7 @@ board:
 	build/emulate
 
 deb:
-	@echo "make $@ is not built yet" >&2; exit 1
+	@echo "make $@ is not implemented yet" >&2; exit 1
 
 # Builds nothing, so that sudo make install needs no Go. systemd looks below /usr and
 # /usr/local only, so with another PREFIX the units go to the latter.
