@@ -3,10 +3,11 @@ package server
 import (
 	"fmt"
 	"log/slog"
-	"uringhttpd/ktls"
-	"uringhttpd/uring"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/ktls"
+	"uringhttpd/uring"
 )
 
 // accept queues an accept on each listener while the connection limit allows it. While many

@@ -27,7 +27,7 @@ type lingering struct {
 
 // finish closes in order: all data sent arrives, and the client can tell that it is complete.
 func (c *conn) finish(now time.Time) operation {
-	c.flow.progressed = now
+	c.wait.progressed = now
 	switch c.transport {
 	case kernel:
 		return c.sayLast(ktls.CloseNotify(), now)
@@ -44,7 +44,7 @@ func (c *conn) finish(now time.Time) operation {
 
 // sayLast sends an alert through the kernel, and closes in order.
 func (c *conn) sayLast(m ktls.Message, now time.Time) operation {
-	c.flow.progressed, c.ending.alert = now, m
+	c.wait.progressed, c.ending.alert = now, m
 	return c.drain(now, c.notify)
 }
 
@@ -78,7 +78,7 @@ func (c *conn) drain(now time.Time, then func(time.Time) operation) operation {
 	case !ok:
 		return op
 	case r.Pending > 0:
-		return c.waitForClient(r, now)
+		return c.pollLater(r, now)
 	}
 	return then(now)
 }
@@ -91,7 +91,7 @@ func (c *conn) notify(time.Time) operation {
 
 func (c *conn) notifyDone(ev event) operation {
 	switch {
-	case ev.err == unix.EAGAIN && c.transfer.refused || passing(ev.err):
+	case ev.err == unix.EAGAIN && c.transfer.refused || isTransient(ev.err):
 		// As in pushed: poll(2) and the socket disagree; wait rather than spin.
 		c.transfer.refused = false
 		c.state = stNotifyRoom
@@ -102,7 +102,7 @@ func (c *conn) notifyDone(ev event) operation {
 	case ev.err != 0:
 		return c.fail(ev.err)
 	}
-	c.flow.progressed = ev.now // as in pushed
+	c.wait.progressed = ev.now // as in pushed
 	c.sock.Sent(ev.n)
 	return c.drain(ev.now, c.shutdown)
 }
@@ -127,7 +127,7 @@ func (c *conn) shutdown(now time.Time) operation {
 	if err := c.sock.Shutdown(); err != nil {
 		return c.fail(err)
 	}
-	c.flow.progressed = now
+	c.wait.progressed = now
 	c.input.buf = nil
 	if c.input.wire == nil {
 		c.input.wire = make([]byte, wireBuffer)
@@ -143,8 +143,8 @@ func (c *conn) discard(now time.Time) operation {
 	if err != nil { // both sides have closed, or the connection was reset
 		return c.closeSocket()
 	}
-	if r.Acked > c.flow.acked {
-		c.flow.acked, c.flow.progressed = r.Acked, now
+	if c.flow.Acknowledge(r) {
+		c.wait.progressed = now
 	}
 	if r.Unacked == 0 && l.until.IsZero() {
 		l.until, l.mark = now.Add(lingerTime), l.discarded
@@ -160,7 +160,7 @@ func (c *conn) discard(now time.Time) operation {
 	case l.discarded > lingerFlood:
 		return c.abandon(causeClient, "the client sends and does not receive")
 	case l.eof:
-		return c.waitForClient(r, now)
+		return c.pollLater(r, now)
 	}
 	return operation{kind: opRecv, buf: c.input.wire, deadline: now.Add(lingerTick)}
 }

@@ -9,6 +9,7 @@ import (
 
 	"uringhttpd/ktls"
 	"uringhttpd/offload"
+	"uringhttpd/service/flow"
 	"uringhttpd/service/http1"
 )
 
@@ -70,6 +71,8 @@ type conn struct {
 	place     place                // location of the client; determined for plain connections only
 	driver    offload.Driver       // for kernel TLS
 	async     bool                 // a send may wait for driver
+	tcpBytes  int64                // bytes that TCP has received, at the last reading; 0 before the first
+	unsent    int                  // current TCP_NOTSENT_LOWAT
 
 	// Results of a job, for the step after it.
 	jobErr     error
@@ -79,7 +82,8 @@ type conn struct {
 	input    input
 	exchange exchange
 	transfer transfer
-	flow     flow
+	flow     flow.Control
+	wait     waiting
 	alerts   alerts
 	ending   ending
 }
@@ -105,24 +109,6 @@ type exchange struct {
 	close     bool // the connection ends after this response
 }
 
-// flow tracks the bytes that the kernel holds for the connection; see gate.go.
-type flow struct {
-	acked      int64     // bytes that the client has acknowledged, at progressed
-	given      int64     // bytes passed to TCP, at the last reading; 0 before the first
-	progressed time.Time // last sign of progress of the client
-	backoff    time.Duration
-	pushAgain  time.Duration // see awaitRoom
-	lastWait   ktls.Reading
-	stillSince time.Time // when lastWait was first read
-	pendingMax int64     // bytes
-	room       rooms
-	window     window
-	openRecord int   // plaintext in the TLS record left open by MSG_MORE; an estimate, since short sends may end it
-	allAcked   bool  // everything was acknowledged at the last reading
-	unsent     int   // current TCP_NOTSENT_LOWAT
-	records    int64 // upper bound of the TLS records made with the connection's keys; see maxRecords
-}
-
 // alerts is the state of reading the client's alerts during a response; see alert.go.
 type alerts struct {
 	bytes int  // bytes read to find alerts
@@ -139,8 +125,7 @@ type ending struct {
 // newConn returns a connection for a socket that the loop accepted.
 func newConn(env environment, sock socket, from endpoint, session *ktls.Session) *conn {
 	c := &conn{gen: env.gen, proc: env.proc, loop: env.loop, client: from, sock: sock, session: session}
-	c.flow.window.move(0, time.Time{}, c.loop.share)
-	c.flow.room.all, c.flow.unsent = c.flow.window.size, minUnsent // the kernel holds nothing yet
+	c.flow, c.unsent = flow.New(env.gen.buffer, env.loop.share), flow.MinUnsent
 	if session != nil {
 		c.transport = unknown
 	}
@@ -149,7 +134,7 @@ func newConn(env environment, sock socket, from endpoint, session *ktls.Session)
 
 // start performs the connection's first step.
 func (c *conn) start(now time.Time) operation {
-	c.input.since, c.flow.progressed = now, now
+	c.input.since, c.wait.progressed = now, now
 	if c.session != nil {
 		return c.receiveHandshake(now)
 	}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
 	"uringhttpd/service/http1"
 )
 

@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"slices"
 	"time"
-	"uringhttpd/offload"
-	"uringhttpd/service/pool"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/offload"
+	"uringhttpd/service/pool"
 )
 
 const (
@@ -69,10 +70,10 @@ func (c *conn) usesEngine() bool { return c.async && c.transport == kernel }
 // means that the engine has completed records. The first reading is not compared, because it
 // may include the handshake, which the engine did not encrypt.
 func (c *conn) engineGave(bytes int64, now time.Time) {
-	if c.flow.given > 0 && bytes > c.flow.given {
+	if c.tcpBytes > 0 && bytes > c.tcpBytes {
 		c.loop.engineOut = now
 	}
-	c.flow.given = bytes
+	c.tcpBytes = bytes
 }
 
 // useEngine starts an operation that may wait for the engine, on a thread other than the

@@ -116,7 +116,8 @@ func newEngineLoop(t *testing.T, n int) *engineLoop {
 			t.Fatal(err)
 		}
 		c := newConn(env, sock, endpoint{}, nil)
-		c.transport, c.async = kernel, true
+		c.startKernelTLS()
+		c.async = true
 		e.slots = append(e.slots, &slot{conn: c, fd: 5 + i, token: uint64(i), place: -1})
 	}
 	return e

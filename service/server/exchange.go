@@ -7,11 +7,12 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"golang.org/x/sys/unix"
+
 	"uringhttpd/ktls"
 	"uringhttpd/service/http1"
 	"uringhttpd/service/journal"
-
-	"golang.org/x/sys/unix"
 )
 
 // nextRequest searches the received data for a complete request head, and receives more if
@@ -182,8 +183,8 @@ func (c *conn) handled(ev event) operation {
 		return operation{kind: opWait, deadline: ev.now.Add(postponed.After)}
 	case errors.As(err, &changed):
 		return c.reset(causeFile, err.Error())
-	case err == nil || c.exchange.response != nil && (passing(err) || err == errDoubt): // the transfer repeats the read
-		c.exchange.close = c.exchange.request.Close || c.loop.stopping || c.yields || c.flow.records >= maxRecords
+	case err == nil || c.exchange.response != nil && (isTransient(err) || err == errDoubt): // the transfer repeats the read
+		c.exchange.close = c.exchange.request.Close || c.loop.stopping || c.yields || c.flow.KeysExhausted()
 		return c.respond(ev.now)
 	case errors.As(err, &bad):
 		return c.refuse(bad.Status, bad.Text, ev.now)
@@ -202,7 +203,7 @@ func (c *conn) refuse(status int, text string, now time.Time) operation {
 	c.exchange.close = true
 	c.input.buf = nil
 	c.exchange.response = http1.NewErrorResponse(c.exchange.bodiless, status, text)
-	c.transfer = transfer{pieces: plan(make([]byte, headRoom), c.exchange.response.Segments, false)}
+	c.transfer = transfer{pieces: plan(make([]byte, headReserve), c.exchange.response.Segments, false)}
 	return c.respond(now)
 }
 
@@ -249,7 +250,7 @@ func (c *conn) endResponse(why cause, reason string, now time.Time) {
 	if !c.client.metrics {
 		pending := int64(0)
 		if c.transport == kernel {
-			pending = c.flow.pendingMax
+			pending = c.flow.PendingMax()
 		}
 		c.proc.counters.ended(c.transport, pending, why != causeNone)
 	}
@@ -262,7 +263,7 @@ func (c *conn) endResponse(why cause, reason string, now time.Time) {
 	}
 	attrs = append(attrs, slog.Int64("bytes", sent), slog.String("transport", c.transport.String()))
 	if c.transport == kernel {
-		attrs = append(attrs, slog.Int64("pending_max", c.flow.pendingMax))
+		attrs = append(attrs, slog.Int64("pending_max", c.flow.PendingMax()))
 	}
 	if why != causeNone {
 		attrs = append(attrs, slog.String("cause", why.String()), slog.String("reason", reason))

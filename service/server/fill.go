@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/service/flow"
 )
 
 // fill splices the next bytes of a file into the pipe.
@@ -19,18 +21,18 @@ func (c *conn) fill(now time.Time) operation {
 		return c.check(now)
 	}
 	c.state, t.phase = stTransfer, phHold
-	size := int64(chunk)
+	size := int64(flow.Chunk)
 	if t.pipe != nil {
 		size = int64(t.pipe.size)
 	}
-	n := int(c.allowed(min(p.n, size)))
+	n := int(c.flow.Admit(min(p.n, size)))
 	if n == 0 {
 		r, op, ok := c.measure(now)
 		if !ok {
 			return op
 		}
-		if n = int(c.allowed(min(p.n, size))); n == 0 {
-			return c.waitForRoom(r, now)
+		if n = int(c.flow.Admit(min(p.n, size))); n == 0 {
+			return c.waitForBudget(r, now)
 		}
 	}
 	if t.pipe == nil {
@@ -55,7 +57,7 @@ func (c *conn) filled(ev event) operation {
 		return c.copyInstead(ev.now)
 	case ev.err == unix.EAGAIN:
 		return c.fill(ev.now)
-	case passing(ev.err):
+	case isTransient(ev.err):
 		t.phase = phHold
 		return c.pause(ev.now)
 	case ev.err == unix.EINVAL: // a file system without splice
@@ -66,10 +68,10 @@ func (c *conn) filled(ev event) operation {
 		return c.reset(causeFile, fmt.Sprintf("%s became shorter while it was sent", p.file.Name()))
 	}
 	t.held = ev.n
-	c.taken(ev.n)
+	c.flow.Charge(ev.n)
 	p.off += int64(ev.n)
 	p.n -= int64(ev.n)
-	c.flow.progressed = ev.now // a slow disk does not mean a stalled client
+	c.wait.progressed = ev.now // a slow disk does not mean a stalled client
 	// The last spliced bytes close their record, because the settle that follows waits for it
 	// to leave.
 	t.more = p.n > 0

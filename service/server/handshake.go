@@ -81,7 +81,7 @@ func (c *conn) offloaded(err error, now time.Time) operation {
 	c.input.since = now
 	switch {
 	case err == nil:
-		c.transport = kernel
+		c.startKernelTLS()
 		c.secured()
 		return c.nextRequest(now)
 	case !errors.Is(err, errors.ErrUnsupported):
@@ -93,6 +93,12 @@ func (c *conn) offloaded(err error, now time.Time) operation {
 	c.transport = user
 	c.secured()
 	return c.nextRequest(now)
+}
+
+// startKernelTLS makes the kernel encrypt what is sent from now on.
+func (c *conn) startKernelTLS() {
+	c.transport = kernel
+	c.flow.StartTLS()
 }
 
 // secured records the connection's TLS state, for handlers and the log.

@@ -19,6 +19,7 @@ import (
 
 	"uringhttpd/ktls"
 	"uringhttpd/service/files"
+	"uringhttpd/service/flow"
 	"uringhttpd/service/http1"
 	"uringhttpd/uring"
 )
@@ -145,11 +146,13 @@ func TestPushAgain(t *testing.T) {
 	for _, async := range []bool{true, false} {
 		sock := &scriptedSocket{reading: ktls.Reading{Pending: 16406, Unacked: 16406, Unsent: 16406, Acked: 1000}}
 		c := newConn(ts.environment(), sock, endpoint{}, nil)
-		c.transport, c.async, c.state, c.flow.acked = kernel, async, stTransfer, 1000
+		c.startKernelTLS()
+		c.async, c.state = async, stTransfer
+		c.flow.Acknowledge(sock.reading)
 		begin := time.Now()
 		now := begin
-		c.flow.progressed = now
-		op := c.awaitRoom(now)
+		c.wait.progressed = now
+		op := c.waitWritable(now)
 		for rounds := 0; op.kind == opRoom; rounds++ {
 			if sock.pushes != rounds+1 || rounds > 20 {
 				t.Fatalf("async %t: %d pushes in %d rounds", async, sock.pushes, rounds)
@@ -166,10 +169,12 @@ func TestPushAgain(t *testing.T) {
 	}
 	sock := &scriptedSocket{reading: ktls.Reading{Unacked: 16406, Unsent: 16406, Acked: 1000}}
 	c := newConn(ts.environment(), sock, endpoint{}, nil)
-	c.transport, c.async, c.state, c.flow.acked = kernel, true, stTransfer, 1000
+	c.startKernelTLS()
+	c.async, c.state = true, stTransfer
+	c.flow.Acknowledge(sock.reading)
 	now := time.Now()
-	c.flow.progressed = now
-	op := c.awaitRoom(now)
+	c.wait.progressed = now
+	op := c.waitWritable(now)
 	op = c.step(event{err: unix.ECANCELED, late: true, now: op.deadline})
 	if op.kind != opRoom || op.deadline.Sub(now) != ts.gen.stallTimeout || sock.pushes != 2 {
 		t.Errorf("nothing is inside: operation %d until %v, %d pushes", op.kind, op.deadline.Sub(now), sock.pushes)
@@ -187,7 +192,7 @@ func TestSlowNotify(t *testing.T) {
 	}{{"slow", 100 << 10, opNotify}, {"stalled", 0, opClose}} {
 		sock := &scriptedSocket{reading: ktls.Reading{Unacked: 1 << 20, Acked: 1000}}
 		c := newConn(ts.environment(), sock, endpoint{}, nil)
-		c.transport = kernel
+		c.startKernelTLS()
 		now := time.Now()
 		if op := c.finish(now); op.kind != opNotify {
 			t.Fatalf("finish asks for %d", op.kind)
@@ -209,7 +214,7 @@ func TestEngineError(t *testing.T) {
 	ts := startServer(t, http.NotFoundHandler(), nil)
 	sock := &scriptedSocket{reading: ktls.Reading{Pending: 1000, Acked: 1000}}
 	c := newConn(ts.environment(), sock, endpoint{}, nil)
-	c.transport = kernel
+	c.startKernelTLS()
 	now := time.Now()
 	for op := c.finish(now); op.kind != opClose; op = c.step(event{late: true, now: now}) {
 		if op.kind != opWait || sock.err != nil {
@@ -228,14 +233,15 @@ func TestLongPush(t *testing.T) {
 	ts := startServer(t, http.NotFoundHandler(), nil)
 	sock := &scriptedSocket{}
 	c := newConn(ts.environment(), sock, endpoint{}, nil)
-	c.transport, c.async = kernel, true
+	c.startKernelTLS()
+	c.async = true
 	now := time.Now()
 	c.transfer = transfer{pieces: []piece{{mem: make([]byte, 400<<10)}}}
 	op := c.send(now, c.finish)
 	if op.kind != opSend {
 		t.Fatalf("operation %d, want a push", op.kind)
 	}
-	sock.reading.Pending = maxPending // so what is left has to wait
+	sock.reading.Pending = flow.MaxPending // so what is left has to wait
 	now = now.Add(2 * ts.gen.stallTimeout)
 	if op = c.step(event{n: op.n, now: now}); op.kind != opWait {
 		t.Fatalf("operation %d after a push that took long, want a wait", op.kind)
@@ -263,7 +269,7 @@ func TestLongPush(t *testing.T) {
 func TestNotifyDoesNotSpin(t *testing.T) {
 	ts := startServer(t, http.NotFoundHandler(), nil)
 	c := newConn(ts.environment(), &scriptedSocket{}, endpoint{}, nil)
-	c.transport = kernel
+	c.startKernelTLS()
 	start := time.Now()
 	now, waits := start, 0
 	op := c.finish(now)

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"uringhttpd/service/files"
+	"uringhttpd/service/flow"
 	"uringhttpd/service/http1"
 )
 
@@ -221,7 +222,7 @@ func (c *memoryConn) SetWriteDeadline(time.Time) error { return nil }
 // driveSettings are for drive.
 func driveSettings(h http.Handler) environment {
 	return environment{
-		gen:  &generation{handler: h, headerTimeout: time.Hour, idleTimeout: time.Hour, stallTimeout: time.Hour, buffer: minBuffer, log: slog.New(slog.DiscardHandler)},
+		gen:  &generation{handler: h, headerTimeout: time.Hour, idleTimeout: time.Hour, stallTimeout: time.Hour, buffer: flow.MinLimit, log: slog.New(slog.DiscardHandler)},
 		proc: &process{lifetime: context.Background()},
 		loop: &loopState{},
 	}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/service/flow"
 )
 
 // Each splice runs on a thread of the kernel, and moves at most the size of the pipe.
@@ -14,7 +16,7 @@ import (
 // TLS there is no gain, and pipes keep their size.
 const (
 	maxPipe   = 1 << 20 // above this, the kernel requires privilege: fs.pipe-max-size
-	maxGrown  = 16      // limit of pipes larger than chunk at a time; a quarter of fs.pipe-user-pages-soft
+	maxGrown  = 16      // limit of pipes larger than a chunk at a time; a quarter of fs.pipe-user-pages-soft
 	growAfter = 16      // fillings of a pipe that are measured together
 	fastPipe  = 2 * time.Millisecond
 	slowPipe  = 16 * time.Millisecond
@@ -37,7 +39,7 @@ func newPipe() (*pipe, error) {
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("server: %w", os.NewSyscallError("pipe2", err))
 	}
-	return &pipe{r: p[0], w: p[1], size: chunk}, nil
+	return &pipe{r: p[0], w: p[1], size: flow.Chunk}, nil
 }
 
 // resize requests another size, which must not be less than the bytes in the pipe.
@@ -63,14 +65,14 @@ func (c *conn) fit(now time.Time) {
 	size := p.size
 	switch {
 	case took > growAfter*slowPipe: // whatever their number
-		size = chunk
+		size = flow.Chunk
 	case p.fillings < growAfter:
 		return
 	case took < growAfter*fastPipe:
 		size = min(2*size, maxPipe, int(c.gen.buffer/2))
 	}
 	p.mark, p.fillings = now, 0
-	if size == p.size || size > p.size && (p.fixed || p.size == chunk && c.loop.grown >= maxGrown) {
+	if size == p.size || size > p.size && (p.fixed || p.size == flow.Chunk && c.loop.grown >= maxGrown) {
 		return
 	}
 	if err := c.sock.ResizePipe(p, size); err != nil { // EPERM: the pipes of this user have reached the limit of pages
@@ -84,9 +86,9 @@ func (c *conn) fit(now time.Time) {
 // resized counts the enlarged pipes.
 func (c *conn) resized(before, after int) {
 	switch {
-	case before == chunk && after > chunk:
+	case before == flow.Chunk && after > flow.Chunk:
 		c.loop.grown++
-	case before > chunk && after == chunk:
+	case before > flow.Chunk && after == flow.Chunk:
 		c.loop.grown--
 	}
 }

@@ -6,9 +6,11 @@ import (
 	"io"
 	"io/fs"
 	"time"
-	"uringhttpd/service/http1"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/service/flow"
+	"uringhttpd/service/http1"
 )
 
 // Workers read files into memory; see storage.go.
@@ -27,7 +29,7 @@ func (c *conn) answer(wait bool) error {
 			return err
 		}
 		c.exchange.response = r
-		c.transfer = transfer{pieces: plan(make([]byte, headRoom), r.Segments, c.splices(r.Segments))}
+		c.transfer = transfer{pieces: plan(make([]byte, headReserve), r.Segments, c.splices(r.Segments))}
 	}
 	if err := c.transfer.load(wait); err != nil {
 		return err
@@ -102,7 +104,7 @@ func (t *transfer) load(wait bool) error {
 		read = p.file.ReadAt
 	}
 	if t.buf == nil {
-		t.buf = append(make([]byte, 0, len(p.mem)+int(min(p.n, chunk))), p.mem...)
+		t.buf = append(make([]byte, 0, len(p.mem)+int(min(p.n, flow.Chunk))), p.mem...)
 	}
 	for len(t.buf) < cap(t.buf) {
 		n, err := read(t.buf[len(t.buf):cap(t.buf)], p.off)
@@ -150,7 +152,7 @@ func (t *transfer) putBack() {
 func (c *conn) copyCached() operation {
 	t := &c.transfer
 	rest := t.pieces[0]
-	part := piece{file: rest.file, off: rest.off, n: min(rest.n, chunk), cached: true}
+	part := piece{file: rest.file, off: rest.off, n: min(rest.n, flow.Chunk), cached: true}
 	rest.off += part.n
 	rest.n -= part.n
 	t.pieces = append([]piece{part, rest}, t.pieces[1:]...)
@@ -178,7 +180,7 @@ func (c *conn) checked(ev event) operation {
 		return c.reset(causeFile, c.jobErr.Error())
 	}
 	// A slow disk does not mean a stalled client, and a check does not mean a live client.
-	c.flow.progressed = c.flow.progressed.Add(ev.now.Sub(c.transfer.checkedAt))
+	c.wait.progressed = c.wait.progressed.Add(ev.now.Sub(c.transfer.checkedAt))
 	c.transfer.checkedAt = ev.now
 	return c.fill(ev.now)
 }
@@ -198,7 +200,7 @@ func (c *conn) readDone(ev event) operation {
 	case err == errDoubt:
 		c.transfer.phase = phAgain
 		return operation{kind: opWait, deadline: ev.now.Add(doubtTime)}
-	case passing(err):
+	case isTransient(err):
 		c.transfer.phase = phAgain
 		return c.pause(ev.now)
 	case err != nil:
@@ -212,7 +214,7 @@ func (c *conn) loaded(now time.Time) operation {
 	t := &c.transfer
 	p := &t.pieces[0]
 	t.out, t.buf, p.mem, t.ready = t.buf, nil, nil, false
-	c.flow.progressed = now // a slow disk does not mean a stalled client
+	c.wait.progressed = now // a slow disk does not mean a stalled client
 	if p.n == 0 {
 		t.pieces = t.pieces[1:]
 	}
@@ -224,6 +226,6 @@ func (c *conn) seal(plain []byte) ([]byte, error) {
 	if _, err := c.session.Write(plain); err != nil {
 		return nil, err
 	}
-	c.countRecords(len(plain))
+	c.flow.CountRecords(len(plain))
 	return c.session.Output(), nil
 }

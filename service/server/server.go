@@ -17,6 +17,7 @@ import (
 	"uringhttpd/ktls"
 	"uringhttpd/offload"
 	"uringhttpd/platform"
+	"uringhttpd/service/flow"
 	"uringhttpd/service/pool"
 )
 
@@ -142,7 +143,7 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 			headerTimeout: opts.HeaderTimeout,
 			idleTimeout:   opts.IdleTimeout,
 			stallTimeout:  opts.StallTimeout,
-			buffer:        max(opts.Buffer, minBuffer),
+			buffer:        max(opts.Buffer, flow.MinLimit),
 			connections:   opts.Connections,
 			log:           opts.Log,
 			access:        opts.Access,

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/keygen"
+	"uringhttpd/service/flow"
 	"uringhttpd/service/http1"
 )
 
@@ -397,7 +398,7 @@ func TestPlainToTLS(t *testing.T) {
 // not read before the server is done: most is in the server's hands then.
 func TestUnreadInput(t *testing.T) {
 	h := &folder{dir: t.TempDir()}
-	want := h.file(t, "f", minUnsent-(1<<10)) // what TCP takes though it cannot send it
+	want := h.file(t, "f", flow.MinUnsent-(1<<10)) // what TCP takes though it cannot send it
 	ts := startServer(t, h, nil)
 	var d net.Dialer
 	d.Control = func(_, _ string, c syscall.RawConn) (err error) {

@@ -4,9 +4,10 @@ import (
 	"io"
 	"net/http"
 	"time"
-	"uringhttpd/service/http1"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/service/http1"
 )
 
 // simDisk is what the file of a simulated world is on.

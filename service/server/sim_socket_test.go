@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/ktls"
+	"uringhttpd/service/flow"
 )
 
 // simFile is the file of a simulated world. Its bytes tell its version and
@@ -280,7 +281,7 @@ func (s *simSocket) Pipe() (*pipe, error) {
 	if s.w.chance(50) {
 		return nil, unix.EMFILE
 	}
-	p := &pipe{r: -1, w: -1, size: chunk}
+	p := &pipe{r: -1, w: -1, size: flow.Chunk}
 	s.w.pipes[p] = nil
 	return p, nil
 }

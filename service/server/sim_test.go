@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"uringhttpd/ktls"
+	"uringhttpd/service/flow"
 )
 
 var (
@@ -71,7 +72,7 @@ func newWorld(s *script, id *simIdentity) *world {
 		script: s, clock: time.Unix(1e9, 0),
 		sockets: map[int]*simSocket{}, pipes: map[*pipe][]simPage{},
 	}
-	sizes := []int64{1000, 0, 1, chunk - 1, chunk, chunk + 1, chunk + lastPiece, 3*chunk + 7, 300 << 10}
+	sizes := []int64{1000, 0, 1, flow.Chunk - 1, flow.Chunk, flow.Chunk + 1, flow.Chunk + lastPiece, 3*flow.Chunk + 7, 300 << 10}
 	w.file = &simFile{size: sizes[w.choice(len(sizes))]}
 	w.kernelTLS = !w.chance(250)
 	w.newDrivers()
@@ -91,7 +92,7 @@ func newWorld(s *script, id *simIdentity) *world {
 		sessions:      ktls.NewServer(&tls.Config{Certificates: []tls.Certificate{id.cert}}),
 		require:       w.chance(50),
 		headerTimeout: 10 * time.Second, idleTimeout: 20 * time.Second, stallTimeout: 30 * time.Second,
-		buffer: []int64{minBuffer, 96 << 10}[w.choice(2)], // the smaller is met more often
+		buffer: []int64{flow.MinLimit, 96 << 10}[w.choice(2)], // the smaller is met more often
 		log:    simLogger(),
 	}
 	state := &loopState{memory: []int64{0, 150 << 10, 1 << 40}[w.choice(3)]}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/ktls"
+	"uringhttpd/service/flow"
 	"uringhttpd/uring"
 )
 
@@ -382,7 +383,7 @@ func (w *world) move() {
 			c.sock.deliver()
 		}
 		calm, taken = calm && c.done(), taken && c.sock.taken
-		if n := c.sock.pendingBytes(); n > maxPending {
+		if n := c.sock.pendingBytes(); n > flow.MaxPending {
 			w.fault("client %d: %d bytes are inside kernel TLS", c.port, n)
 		}
 		if n := int64(w.heldFor(c)); n > w.loop.gen.buffer {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/ktls"
+	"uringhttpd/service/flow"
 )
 
 // tcpSocket is the socket of a real connection. It does not own fd.
@@ -39,7 +40,7 @@ func newTCPSocket(fd int, stall time.Duration) (*tcpSocket, error) {
 		return nil, err
 	}
 	s := &tcpSocket{fd: fd, meter: m}
-	s.LimitUnsent(minUnsent)
+	s.LimitUnsent(flow.MinUnsent)
 	return s, nil
 }
 

@@ -4,9 +4,10 @@ import (
 	"net"
 	"testing"
 	"time"
-	"uringhttpd/service/http1"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/service/http1"
 )
 
 // TestStallBound: TCP itself ends the wait for a client, so that stall_timeout does not depend on

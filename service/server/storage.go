@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"time"
+
 	"uringhttpd/service/http1"
 	"uringhttpd/service/pool"
 )

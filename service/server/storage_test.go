@@ -12,9 +12,10 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"uringhttpd/service/http1"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/service/http1"
 )
 
 // A hungDisk is a handler for files of a folder. Those below /cold cannot be opened

@@ -17,6 +17,7 @@ import (
 
 	"uringhttpd/ktls"
 	"uringhttpd/offload"
+	"uringhttpd/service/flow"
 	"uringhttpd/test/rawtls"
 )
 
@@ -277,7 +278,8 @@ func TestLastWord(t *testing.T) {
 			}
 			sock := &scriptedSocket{}
 			c := newConn(ts.environment(), sock, endpoint{}, session)
-			c.transport, c.input.wire = kernel, make([]byte, wireBuffer)
+			c.startKernelTLS()
+			c.input.wire = make([]byte, wireBuffer)
 			now := time.Now()
 			c.input.since = now
 			op := c.nextRequest(now)
@@ -356,23 +358,20 @@ func TestRefusedByKernel(t *testing.T) {
 func TestRecordLimit(t *testing.T) {
 	s := driveSettings(hello)
 	c := newConn(s, &scriptedSocket{}, endpoint{}, nil)
-	c.transport = kernel
-	for _, n := range []int{1, maxRecord, maxRecord + 1} {
-		c.encrypts(n, false)
-	}
-	if c.flow.records != 4 {
-		t.Fatalf("%d records, want 4", c.flow.records)
+	c.startKernelTLS()
+	for range flow.MaxRecords - 1 {
+		c.flow.CountRecords(flow.MaxRecord)
 	}
 	for _, tc := range []struct {
-		records int64
+		records int // more of them
 		closes  bool
-	}{{maxRecords - 1, false}, {maxRecords, true}} {
-		c.flow.records = tc.records
+	}{{0, false}, {1, true}} {
+		c.flow.ChargePush(tc.records*flow.MaxRecord, false)
 		c.input.buf = []byte(getRequest)
 		c.handle(len(c.input.buf), time.Time{}).job()
 		c.handled(event{})
 		if c.exchange.close != tc.closes {
-			t.Errorf("after %d records: closes %v, want %v", tc.records, c.exchange.close, tc.closes)
+			t.Errorf("after %d records: closes %v, want %v", flow.MaxRecords-1+tc.records, c.exchange.close, tc.closes)
 		}
 		c.dropAnswer()
 	}

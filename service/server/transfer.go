@@ -4,23 +4,20 @@ import (
 	"fmt"
 	"slices"
 	"time"
-	"uringhttpd/service/http1"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/service/flow"
+	"uringhttpd/service/http1"
 )
 
 const (
-	// chunk is the number of bytes read or encrypted at a time, and spliced at a time while
-	// the pipe has its initial size.
-	chunk = 64 << 10
 	// lastPiece is the length of the end of a spliced file, which is sent from a copy once
 	// the file is known to be unchanged. It is one TLS record.
-	lastPiece = maxRecord
-	// maxRecord is the most plaintext that a TLS record holds.
-	maxRecord = 16 << 10
-	// headRoom is reserved for the response head in front of file data that is read before the
+	lastPiece = flow.MaxRecord
+	// headReserve is reserved for the response head in front of file data that is read before the
 	// head is made.
-	headRoom = 512
+	headReserve = 512
 )
 
 // A piece is a step of a transfer: memory, followed by a part of a file.
@@ -42,7 +39,7 @@ func plan(head []byte, segments []http1.Segment, splice bool) []piece {
 		switch {
 		case s.File == nil:
 			mem = append(mem[:len(mem):len(mem)], s.Mem...)
-		case s.N <= chunk || !splice:
+		case s.N <= flow.Chunk || !splice:
 			pieces = append(pieces, piece{mem: mem, file: s.File, off: s.Off, n: s.N, last: true})
 			mem = nil
 		default:
@@ -70,7 +67,7 @@ func (c *conn) splices(segments []http1.Segment) bool {
 	if c.transport != plain {
 		return c.transport == kernel
 	}
-	if !slices.ContainsFunc(segments, func(s http1.Segment) bool { return s.File != nil && s.N > chunk }) {
+	if !slices.ContainsFunc(segments, func(s http1.Segment) bool { return s.File != nil && s.N > flow.Chunk }) {
 		return false // there is nothing to splice
 	}
 	if c.place == placeUnknown {
@@ -150,13 +147,13 @@ func (t *transfer) left() (n int64) {
 // that no byte of a file can reach the client of another.
 func (c *conn) endTransfer() {
 	if p := c.transfer.pipe; p != nil {
-		c.resized(p.size, chunk)
+		c.resized(p.size, flow.Chunk)
 		c.sock.ClosePipe(p)
 	}
 	c.transfer = transfer{}
 }
 
-// head stores the head made by write at the end of the headRoom bytes that begin the first
+// head stores the head made by write at the end of the headReserve bytes that begin the first
 // piece, or in place of these bytes if it is longer.
 func (t *transfer) head(write func(room []byte) []byte) {
 	first := &t.pieces[0].mem
@@ -164,20 +161,20 @@ func (t *transfer) head(write func(room []byte) []byte) {
 		first = &t.buf
 	}
 	room := *first
-	head := write(room[:0:headRoom])
-	if len(head) <= headRoom {
-		*first = room[headRoom-len(head):]
+	head := write(room[:0:headReserve])
+	if len(head) <= headReserve {
+		*first = room[headReserve-len(head):]
 		copy(*first, head)
 		return
 	}
-	*first = append(make([]byte, 0, len(head)+cap(room)-headRoom), head...)
-	*first = append(*first, room[headRoom:]...)
+	*first = append(make([]byte, 0, len(head)+cap(room)-headReserve), head...)
+	*first = append(*first, room[headReserve:]...)
 }
 
 // send sends the pieces of a transfer, and continues with then.
 func (c *conn) send(now time.Time, then func(time.Time) operation) operation {
 	c.then = then
-	c.flow.progressed = now
+	c.wait.progressed = now
 	return c.nextPiece(now)
 }
 
@@ -185,7 +182,7 @@ func (c *conn) send(now time.Time, then func(time.Time) operation) operation {
 func (c *conn) sendRaw(records []byte, now time.Time, then func(time.Time) operation) operation {
 	c.transfer = transfer{out: records}
 	c.then = then
-	c.flow.progressed = now
+	c.wait.progressed = now
 	if len(records) == 0 {
 		return then(now)
 	}
@@ -259,7 +256,7 @@ func (c *conn) settle(now time.Time) operation {
 		return op
 	}
 	if r.Pending > 0 || c.transport == plain && r.Unacked > 0 {
-		return c.waitForClient(r, now)
+		return c.pollLater(r, now)
 	}
 	t.spliced = false
 	return c.read(false)
@@ -317,7 +314,7 @@ func (c *conn) push(n int) operation {
 func (c *conn) pushed(ev event) operation {
 	t := &c.transfer
 	switch {
-	case ev.err == unix.EAGAIN && t.refused || passing(ev.err):
+	case ev.err == unix.EAGAIN && t.refused || isTransient(ev.err):
 		// poll(2) and the socket disagree about room, or there is room but no memory: wait
 		// rather than spin.
 		t.refused = false
@@ -326,18 +323,18 @@ func (c *conn) pushed(ev event) operation {
 			return op
 		}
 		t.phase = phGate
-		return c.waitForClient(r, ev.now)
+		return c.pollLater(r, ev.now)
 	case ev.err == unix.EAGAIN:
-		return c.awaitRoom(ev.now)
+		return c.waitWritable(ev.now)
 	case ev.err != 0:
 		return c.fail(ev.err)
 	case ev.n == 0:
 		return c.reset(causeSocket, "the socket accepted no bytes")
 	}
-	t.refused, c.flow.pushAgain = false, 0
-	c.flow.progressed = ev.now // a crypto engine that keeps pushes waiting is not a stalled client
+	t.refused, c.wait.pushAgain = false, 0
+	c.wait.progressed = ev.now // a crypto engine that keeps pushes waiting is not a stalled client
 	c.sock.Sent(ev.n)
-	c.encrypts(ev.n, t.pushing.more || ev.n < t.pushing.n)
+	c.flow.ChargePush(ev.n, t.pushing.more || ev.n < t.pushing.n)
 	if t.held > 0 {
 		t.spliced = true
 		if t.held -= ev.n; t.held > 0 {
@@ -345,7 +342,7 @@ func (c *conn) pushed(ev event) operation {
 		}
 		return c.chunkDone(ev.now)
 	}
-	c.taken(ev.n)
+	c.flow.Charge(ev.n)
 	if t.out = t.out[ev.n:]; len(t.out) > 0 {
 		return c.gate(ev.now)
 	}
@@ -353,7 +350,7 @@ func (c *conn) pushed(ev event) operation {
 	return c.nextPiece(ev.now)
 }
 
-// awaitRoom waits until the socket is writable again.
+// waitWritable waits until the socket is writable again.
 // Before Linux 6.5 kernel TLS passes the records of a splice to TCP with
 // MSG_SENDPAGE_NOTLAST, which sends full segments only, and refuses the rest once
 // they fill the socket's buffer (tls_sw_do_sendpage in net/tls/tls_sw.c,
@@ -365,16 +362,16 @@ func (c *conn) pushed(ev event) operation {
 // flight then, no acknowledgement arrives that would send them, and poll(2) does not report
 // room, because too much is queued. So the push is repeated, at growing intervals, until
 // nothing is inside kernel TLS any more.
-func (c *conn) awaitRoom(now time.Time) operation {
+func (c *conn) waitWritable(now time.Time) operation {
 	c.sock.Push()
 	c.transfer.phase = phRoom
 	op := operation{kind: opRoom, deadline: now.Add(c.gen.stallTimeout)}
-	if stall := c.flow.progressed.Add(c.gen.stallTimeout); stall.After(now) {
+	if stall := c.wait.progressed.Add(c.gen.stallTimeout); stall.After(now) {
 		op.deadline = stall
 	}
 	if c.usesEngine() {
-		c.flow.pushAgain = min(max(firstPushAgain, 4*c.flow.pushAgain), c.gen.stallTimeout)
-		if next := now.Add(c.flow.pushAgain); next.Before(op.deadline) {
+		c.wait.pushAgain = min(max(firstPushAgain, 4*c.wait.pushAgain), c.gen.stallTimeout)
+		if next := now.Add(c.wait.pushAgain); next.Before(op.deadline) {
 			op.deadline = next
 		}
 	}
@@ -394,11 +391,11 @@ func (c *conn) roomDone(ev event) operation {
 		case c.stalled(ev.now):
 			return c.reset(causeStalled, stalledReason)
 		case r.Pending == 0:
-			c.flow.pushAgain = c.gen.stallTimeout // no further push is needed
+			c.wait.pushAgain = c.gen.stallTimeout // no further push is needed
 		}
-		return c.awaitRoom(ev.now)
+		return c.waitWritable(ev.now)
 	}
-	c.flow.pushAgain = 0
+	c.wait.pushAgain = 0
 	if ev.err != 0 && ev.err != unix.EAGAIN && ev.err != unix.ECANCELED {
 		return c.fail(ev.err)
 	}

@@ -31,7 +31,7 @@ type Edit struct {
 var NoDrain = Variant{"no drain", []Edit{
 	{
 		File: "service/server/closing.go",
-		Old:  "case r.Pending > 0:\n\t\treturn c.waitForClient(r, now)\n\t}\n\treturn then(now)",
+		Old:  "case r.Pending > 0:\n\t\treturn c.pollLater(r, now)\n\t}\n\treturn then(now)",
 		New:  "case r.Pending > 1<<40:\n\t}\n\treturn then(now)",
 	},
 	{
@@ -50,9 +50,9 @@ var NoDrain = Variant{"no drain", []Edit{
 // it take what its buffer may grow to.
 var OnlyPOLLOUT = Variant{"POLLOUT is the only gate", []Edit{
 	{
-		File: "service/server/gate.go",
-		Old:  "c.flow.room.all = min(c.gen.buffer-headroom-r.Unacked, c.flow.window.size-r.Unsent) - r.Pending - int64(c.transfer.held)\n\tc.flow.room.tls = maxPending - headroom - r.Pending\n",
-		New:  "c.flow.room = rooms{chunk, chunk}\n",
+		File: "service/flow/control.go",
+		Old:  "c.total = min(c.limit-overheadReserve-r.Unacked, c.window.size-r.Unsent) - r.Pending - int64(held)\n\tc.inTLS = MaxPending - overheadReserve - r.Pending\n",
+		New:  "c.total, c.inTLS = Chunk, Chunk\n",
 	},
 	{
 		File: "service/server/socket_linux.go",
@@ -64,9 +64,9 @@ var OnlyPOLLOUT = Variant{"POLLOUT is the only gate", []Edit{
 // Unbounded does not mind what TCP's buffer holds, which grows with what the client
 // once took, up to the last of the numbers of net.ipv4.tcp_wmem.
 var Unbounded = Variant{"no bound on TCP's buffer", []Edit{{
-	File: "service/server/gate.go",
-	Old:  "min(c.gen.buffer-headroom-r.Unacked, c.flow.window.size-r.Unsent)",
-	New:  "min(c.gen.buffer-headroom, 1<<40)",
+	File: "service/flow/control.go",
+	Old:  "min(c.limit-overheadReserve-r.Unacked, c.window.size-r.Unsent)",
+	New:  "min(c.limit-overheadReserve, 1<<40)",
 }}}
 
 // NoShare gives each connection what one alone might have of the memory there is.
@@ -78,16 +78,16 @@ var NoShare = Variant{"no share of memory", []Edit{{
 
 // NoLook never looks at what the share has become.
 var NoLook = Variant{"no look at the share", []Edit{{
-	File: "service/server/gate.go",
-	Old:  "c.flow.window.move(r.Acked-c.flow.acked, now, c.loop.share)",
-	New:  "c.flow.window.move(r.Acked-c.flow.acked, now, 1<<40)",
+	File: "service/flow/control.go",
+	Old:  "c.window.update(r.Acked-c.acked, now, share)",
+	New:  "c.window.update(r.Acked-c.acked, now, 1<<40)",
 }}}
 
 // PushedOnce waits for room that may never come.
 var PushedOnce = Variant{"pushed once", []Edit{{
 	File: "service/server/transfer.go",
-	Old:  "	if c.usesEngine() {\n		c.flow.pushAgain",
-	New:  "	if false {\n		c.flow.pushAgain",
+	Old:  "	if c.usesEngine() {\n		c.wait.pushAgain",
+	New:  "	if false {\n		c.wait.pushAgain",
 }}}
 
 // NoTurns reads as many files at a time as are asked for. On a disk that hangs, they
@@ -100,8 +100,8 @@ var NoTurns = Variant{"no turns", []Edit{{
 
 // FreePipe does not count what the pipe holds.
 var FreePipe = Variant{"the pipe is not counted", []Edit{{
-	File: "service/server/gate.go",
-	Old:  " - r.Pending - int64(c.transfer.held)",
+	File: "service/flow/control.go",
+	Old:  " - r.Pending - int64(held)",
 	New:  " - r.Pending",
 }}}
 
@@ -186,8 +186,8 @@ var NoSeal = Variant{"no seal", []Edit{{
 // as if it had brought all.
 var ShortSplice = Variant{"a short splice is lost", []Edit{{
 	File: "service/server/fill.go",
-	Old:  "t.held = ev.n\n\tc.taken(ev.n)\n\tp.off += int64(ev.n)\n\tp.n -= int64(ev.n)",
-	New:  "t.held = ev.n\n\tev.n = int(min(p.n, chunk))\n\tp.off += int64(ev.n)\n\tp.n -= int64(ev.n)",
+	Old:  "t.held = ev.n\n\tc.flow.Charge(ev.n)\n\tp.off += int64(ev.n)\n\tp.n -= int64(ev.n)",
+	New:  "t.held = ev.n\n\tev.n = int(min(p.n, flow.Chunk))\n\tp.off += int64(ev.n)\n\tp.n -= int64(ev.n)",
 }}}
 
 // DirtyPipe keeps pipes for the next transfer, with whatever is left in them.
@@ -282,9 +282,9 @@ var NoAckWait = Variant{"no wait for acknowledgement", []Edit{{
 
 // WholeFiles reads a file of some megabytes into memory before any of it is sent.
 var WholeFiles = Variant{"whole files in memory", []Edit{{
-	File: "service/server/transfer.go",
-	Old:  "chunk = 64 << 10",
-	New:  "chunk = 16 << 20",
+	File: "service/flow/control.go",
+	Old:  "Chunk = 64 << 10",
+	New:  "Chunk = 16 << 20",
 }}}
 
 // Variants are all of them.
@@ -360,7 +360,7 @@ var EngineBlind = Variant{"a slow engine is taken for dead", []Edit{{
 // EngineHurried takes the time that a push waits for the engine for the client's.
 var EngineHurried = Variant{"a slow push is a stalled client", []Edit{{
 	File: "service/server/transfer.go",
-	Old:  "c.flow.progressed = ev.now // a crypto",
+	Old:  "c.wait.progressed = ev.now // a crypto",
 	New:  "// a crypto",
 }}}
 
