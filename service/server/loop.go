@@ -158,7 +158,7 @@ func (l *loop) run(ready func()) (err error) {
 		l.logRepeated()
 		l.accept()
 		l.proc.counters.connections.Store(int64(l.live))
-		l.proc.counters.lost.Store(int64(l.engine.lost))
+		l.proc.counters.orphaned.Store(int64(l.engine.lost))
 		l.proc.counters.engineDead.Store(l.engine.dead)
 	}
 	return l.fatal
