@@ -35,7 +35,7 @@ func (c *conn) finish(now time.Time) operation {
 		if err := c.session.CloseNotify(); err != nil {
 			return c.reset(causeTLS, err.Error())
 		}
-		return c.sendRaw(c.session.Output(), now, c.shutdown)
+		return c.sendRaw(c.session.Output(), now, thenShutdown)
 	case unknown:
 		return c.reset(causeHandshake, "the TLS handshake is not complete")
 	}
@@ -45,7 +45,7 @@ func (c *conn) finish(now time.Time) operation {
 // sayLast sends an alert through the kernel, and closes in order.
 func (c *conn) sayLast(m ktls.Message, now time.Time) operation {
 	c.wait.progressed, c.ending.alert = now, m
-	return c.drain(now, c.notify)
+	return c.drain(now, thenAlert)
 }
 
 // unasked ends a connection in kernel TLS for which crypto/tls has produced a message of its
@@ -69,10 +69,10 @@ func (c *conn) unasked(m ktls.Message, cause error, now time.Time) operation {
 	return c.sayLast(m, now)
 }
 
-// drain continues with then once kernel TLS is empty, because shutdown(2) and close(2)
-// discard any data inside it.
-func (c *conn) drain(now time.Time, then func(time.Time) operation) operation {
-	c.state, c.ending.after = stDrain, then
+// drain waits until kernel TLS is empty, because shutdown(2) and close(2) discard any data inside
+// it, and continues with then.
+func (c *conn) drain(now time.Time, then continuation) operation {
+	c.state, c.then = stDrain, then
 	r, op, ok := c.measure(now)
 	switch {
 	case !ok:
@@ -80,11 +80,11 @@ func (c *conn) drain(now time.Time, then func(time.Time) operation) operation {
 	case r.Pending > 0:
 		return c.pollLater(r, now)
 	}
-	return then(now)
+	return c.proceed(now)
 }
 
 // notify sends the final alert, as a record of its own.
-func (c *conn) notify(time.Time) operation {
+func (c *conn) notify() operation {
 	c.state = stNotify
 	return operation{kind: opNotify, msg: uring.NewMessage(c.ending.alert.Payload, c.ending.alert.Control())}
 }
@@ -104,7 +104,7 @@ func (c *conn) notifyDone(ev event) operation {
 	}
 	c.wait.progressed = ev.now // as in pushed
 	c.sock.Sent(ev.n)
-	return c.drain(ev.now, c.shutdown)
+	return c.drain(ev.now, thenShutdown)
 }
 
 func (c *conn) notifyRoom(ev event) operation {
@@ -118,7 +118,7 @@ func (c *conn) notifyRoom(ev event) operation {
 	} else {
 		c.transfer.refused = true
 	}
-	return c.drain(ev.now, c.notify)
+	return c.drain(ev.now, thenAlert)
 }
 
 // shutdown sends FIN after all other data, and lingers, because a close with unread input

@@ -62,9 +62,9 @@ type conn struct {
 
 	// Only the loop uses these.
 	state  state
-	then   func(now time.Time) operation // continues after the transfer
-	yields bool                          // the connection ends in favor of another client
-	left   bool                          // the client has ended the connection, or announced it
+	then   continuation // follows the transfer, or the drain
+	yields bool         // the connection ends in favor of another client
+	left   bool         // the client has ended the connection, or announced it
 
 	transport transport
 	tls       *tls.ConnectionState // once the handshake is complete; for handlers
@@ -117,8 +117,7 @@ type alerts struct {
 
 // ending is the state of an orderly close; see closing.go.
 type ending struct {
-	after  func(now time.Time) operation // continues after the wait for kernel TLS
-	alert  ktls.Message                  // final alert, the last record before FIN; kernel TLS only
+	alert  ktls.Message // final alert, the last record before FIN; kernel TLS only
 	linger lingering
 }
 
@@ -160,7 +159,7 @@ func (c *conn) step(ev event) operation {
 	case stTransfer:
 		return c.transferred(ev)
 	case stDrain:
-		return c.drain(ev.now, c.ending.after)
+		return c.drain(ev.now, c.then)
 	case stNotify:
 		return c.notifyDone(ev)
 	case stNotifyRoom:

@@ -128,7 +128,7 @@ func (e *engineLoop) send(i int, more bool) {
 	s := e.slots[i]
 	s.conn.sock.Sent(1000)
 	s.conn.state, s.conn.transfer = stTransfer, transfer{phase: phPush, out: make([]byte, 10)}
-	s.conn.then = s.conn.finish
+	s.conn.then, s.conn.exchange.close = thenEndResponse, true
 	e.perform(s, operation{kind: opSend, buf: s.conn.transfer.out, more: more})
 }
 

@@ -48,13 +48,13 @@ func (c *conn) nextRequest(now time.Time) operation {
 			// more is received, because a client that requests answers and does not read them
 			// must not fill our memory.
 			if out := c.session.Output(); len(out) > 0 {
-				return c.sendRaw(out, now, c.receiveRequest)
+				return c.sendRaw(out, now, thenReadRequest)
 			}
 			return c.receiveRequest(now)
 		case err != nil && err != io.EOF: // also with data before the error
 			if out := c.session.Output(); len(out) > 0 { // an alert
 				c.gen.log.Debug("the client broke TLS", "remote", c.client.peer, "reason", err)
-				return c.sendRaw(out, now, c.shutdown)
+				return c.sendRaw(out, now, thenShutdown)
 			}
 			c.heed(err)
 			return c.reset(causeTLS, err.Error())
@@ -215,7 +215,7 @@ func (c *conn) respond(now time.Time) operation {
 	}
 	c.input.requests++
 	c.transfer.head(func(room []byte) []byte { return c.exchange.response.AppendHead(room, now, minor, !c.exchange.close) })
-	return c.send(now, c.responded)
+	return c.send(now, thenEndResponse)
 }
 
 // responded runs after the kernel has accepted the last byte of a response.

@@ -47,18 +47,14 @@ func (c *conn) handshakeInput(ev event) operation {
 
 // handshakeWorked sends the handshake's output, and continues by its result.
 func (c *conn) handshakeWorked(now time.Time) operation {
-	next := c.receiveHandshake
+	then := thenReadHandshake
 	switch {
 	case c.jobErr != nil:
-		err := c.jobErr
-		next = func(now time.Time) operation {
-			c.handshakeFailed(err)
-			return c.shutdown(now)
-		}
+		then = thenFailHandshake
 	case c.jobDone:
-		next = c.offloadSession
+		then = thenOffload
 	}
-	return c.sendRaw(c.session.Output(), now, next)
+	return c.sendRaw(c.session.Output(), now, then)
 }
 
 // offloadSession installs the keys in the kernel if kernel TLS is enabled and available. TCP

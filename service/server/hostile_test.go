@@ -237,7 +237,7 @@ func TestLongPush(t *testing.T) {
 	c.async = true
 	now := time.Now()
 	c.transfer = transfer{pieces: []piece{{mem: make([]byte, 400<<10)}}}
-	op := c.send(now, c.finish)
+	op := c.send(now, thenEndResponse)
 	if op.kind != opSend {
 		t.Fatalf("operation %d, want a push", op.kind)
 	}

@@ -317,7 +317,7 @@ func (w *world) describe() string {
 	text := fmt.Sprintf("%d steps, %v, engine %+v and %+v; %d connections, %d operations, %d jobs;", w.steps, w.clock.Unix()-1e9, w.engine, w.loop.engine, w.loop.live, len(w.flights), len(w.jobs))
 	for _, s := range w.loop.slots {
 		if s.conn != nil {
-			text += fmt.Sprintf(" state %v, phase %v", s.conn.state, s.conn.transfer.phase)
+			text += fmt.Sprintf(" state %v, phase %v, then %v", s.conn.state, s.conn.transfer.phase, s.conn.then)
 		}
 	}
 	for _, c := range w.clients {

@@ -172,19 +172,19 @@ func (t *transfer) head(write func(room []byte) []byte) {
 }
 
 // send sends the pieces of a transfer, and continues with then.
-func (c *conn) send(now time.Time, then func(time.Time) operation) operation {
+func (c *conn) send(now time.Time, then continuation) operation {
 	c.then = then
 	c.wait.progressed = now
 	return c.nextPiece(now)
 }
 
-// sendRaw sends TLS records made by the session.
-func (c *conn) sendRaw(records []byte, now time.Time, then func(time.Time) operation) operation {
+// sendRaw sends TLS records made by the session, and continues with then.
+func (c *conn) sendRaw(records []byte, now time.Time, then continuation) operation {
 	c.transfer = transfer{out: records}
 	c.then = then
 	c.wait.progressed = now
 	if len(records) == 0 {
-		return then(now)
+		return c.proceed(now)
 	}
 	return c.gate(now)
 }
@@ -223,7 +223,7 @@ func (c *conn) transferred(ev event) operation {
 func (c *conn) nextPiece(now time.Time) operation {
 	t := &c.transfer
 	if len(t.pieces) == 0 {
-		return c.then(now)
+		return c.proceed(now)
 	}
 	switch p := &t.pieces[0]; {
 	case t.ready:

@@ -48,7 +48,7 @@ func TestTurns(t *testing.T) {
 		l.slots = append(l.slots, sl)
 		f := &simOpen{w: w, size: 1 << 20}
 		c.transfer.pieces = []piece{{file: f, n: f.size, splice: true}}
-		l.perform(sl, c.send(now, nil))
+		l.perform(sl, c.send(now, thenEndResponse))
 	}
 	expect := func(what string, got []uint64, want ...uint64) {
 		t.Helper()

@@ -31,8 +31,8 @@ type Edit struct {
 var NoDrain = Variant{"no drain", []Edit{
 	{
 		File: "service/server/closing.go",
-		Old:  "case r.Pending > 0:\n\t\treturn c.pollLater(r, now)\n\t}\n\treturn then(now)",
-		New:  "case r.Pending > 1<<40:\n\t}\n\treturn then(now)",
+		Old:  "case r.Pending > 0:\n\t\treturn c.pollLater(r, now)\n\t}\n\treturn c.proceed(now)",
+		New:  "case r.Pending > 1<<40:\n\t}\n\treturn c.proceed(now)",
 	},
 	{
 		File: "service/server/transfer.go",
