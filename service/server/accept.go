@@ -126,7 +126,7 @@ func (l *loop) countSpare(s *slot) {
 func (l *loop) yield() {
 	var found *slot
 	for _, s := range l.slots {
-		if s.conn == nil || !s.spare || !s.inRing {
+		if s.conn == nil || !s.spare || s.owner != ownerRing {
 			continue
 		}
 		if found == nil || yieldsBefore(s.conn, found.conn) {

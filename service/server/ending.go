@@ -23,10 +23,7 @@ func (l *loop) discard(c uring.Completion) {
 		if s.conn == nil {
 			return
 		}
-		s.inRing, s.engine = false, false
-		if s.lost {
-			l.takeBack(s)
-		}
+		l.setOwner(s, ownerNone)
 		if s.conn.state == stClosed {
 			if c.Errno() == unix.ECANCELED { // the close had not started
 				l.closeLast(s)
@@ -39,18 +36,18 @@ func (l *loop) discard(c uring.Completion) {
 // abandon resets the remaining connections when the loop ends, by means of SO_LINGER.
 func (l *loop) abandon() {
 	for _, token := range l.engine.closers.Finished(nil) {
+		l.setOwner(l.slots[token], ownerNone)
 		l.closed(l.slots[token])
 	}
 	for _, s := range l.slots {
 		switch {
-		case s.conn == nil || s.lost:
+		case s.conn == nil || s.owner.lost():
 		case l.reading(s): // into the connection's memory, or its pipe
 			l.closeLast(s)
 			l.storage.left++
-		case s.inRing: // the operation does not end
-			if s.engine {
-				l.lose(s)
-			}
+		case s.owner == ownerRing: // the operation does not end
+		case s.owner == ownerEngine:
+			l.lose(s)
 		case s.conn.state != stClosed:
 			s.conn.reset(causeStopped, "the service was ended")
 			l.closeLast(s)
@@ -63,10 +60,7 @@ func (l *loop) abandon() {
 // reading reports whether a job or a read of a file has not ended. Of such a connection,
 // only the socket may be used.
 func (l *loop) reading(s *slot) bool {
-	if s.pool != nil {
-		return s.pool.Runs(s.token)
-	}
-	return s.turns != nil && s.inRing
+	return s.owner == ownerRead || s.owner == ownerWorker && s.pool.Runs(s.token)
 }
 
 // closeLast closes a descriptor when the loop has ended. A close that would wait for the
@@ -83,7 +77,7 @@ func (l *loop) closeLast(s *slot) {
 // ended.
 func (l *loop) loseRunning() {
 	for _, s := range l.slots {
-		if s.conn != nil && s.working && !s.lost {
+		if s.owner == ownerHandshaker || s.owner == ownerCloser {
 			l.lose(s)
 		}
 	}

@@ -80,11 +80,12 @@ func (c *conn) engineGave(bytes int64, now time.Time) {
 // loop's, or queues it while the limit of such operations is reached.
 func (l *loop) useEngine(s *slot, op operation) {
 	op.async = true
-	s.engine, s.op = true, op
+	s.op = op
 	if l.engine.inFlight < l.engine.limit {
 		l.beginUse(s)
 		return
 	}
+	l.setOwner(s, ownerEngineQueue)
 	l.engine.queue = append(l.engine.queue, s)
 }
 
@@ -93,10 +94,10 @@ func (l *loop) beginUse(s *slot) {
 	s.began, s.endedBefore = l.now, l.engine.ended
 	l.deadlines.set(s, l.now.Add(engineTime))
 	if s.op.kind != opClose {
-		l.begin(s, s.op)
+		l.begin(s, s.op, ownerEngine)
 		return
 	}
-	s.working = true
+	l.setOwner(s, ownerCloser)
 	fd := s.fd
 	l.engine.closers.Submit(s.token, func() { l.sys.close(fd) })
 }
@@ -110,7 +111,7 @@ func (l *loop) used(s *slot, errno unix.Errno) {
 		e.moved = l.now // it had to wait for its record, or for room in the queue
 		e.ended++
 	}
-	s.engine, s.op, s.began = false, operation{}, time.Time{}
+	s.op, s.began = operation{}, time.Time{}
 	if len(e.queue) > 0 {
 		next := e.queue[0]
 		e.queue = slices.Delete(e.queue, 0, 1)
@@ -120,7 +121,6 @@ func (l *loop) used(s *slot, errno unix.Errno) {
 
 // closeLater delays the close of a socket that has data inside kernel TLS.
 func (l *loop) closeLater(s *slot) {
-	s.closing = true
 	l.deadlines.set(s, l.now.Add(lastUseTime))
 }
 
@@ -208,25 +208,24 @@ func (l *loop) tested(err error) {
 // Operations that wait inside the kernel stay there.
 func (l *loop) engineDied(why error) {
 	e := &l.engine
-	e.dead, e.queue = true, nil
+	e.dead = true
 	l.proc.offloads.Store(false)
 	text := "the crypto engine does not answer: kernel TLS is not used any more, until a restart finds it working"
 	l.gen.log.Error(text, "driver", l.proc.drivers.asynchronous(), "reason", why)
 	l.tell(fmt.Sprintf("%s (%s: %v)", text, l.proc.drivers.asynchronous(), why))
 	for _, s := range l.slots {
 		switch c := s.conn; {
-		case c == nil || s.lost:
+		case c == nil || s.owner.lost():
 		case c.state == stOffload:
 			l.lose(s) // if its job is running
 		case !c.usesEngine():
-		case s.engine && (s.inRing || s.working):
+		case s.owner == ownerEngine || s.owner == ownerCloser:
 			l.lose(s)
-		case s.inRing && c.state != stClosed:
+		case s.owner == ownerRing && c.state != stClosed || s.owner == ownerRead:
 			l.cancel(s.handle)
-		case s.inRing || s.working: // perform ends the connection
-		default:
+		case s.owner == ownerRing || s.owner == ownerWorker: // perform ends the connection
+		default: // it waits, for a deadline or in a queue
 			l.withdraw(s)
-			s.engine, s.closing = false, false
 			l.perform(s, operation{})
 		}
 	}
@@ -248,7 +247,7 @@ func (l *loop) giveUp(s *slot) {
 		s.conn.reset(causeEngine, "the crypto engine does not answer")
 	}
 	if s.conn.sock.Empty() {
-		l.begin(s, operation{kind: opClose})
+		l.begin(s, operation{kind: opClose}, ownerRing)
 		return
 	}
 	s.conn.sock.HangUp()
@@ -259,37 +258,32 @@ func (l *loop) giveUp(s *slot) {
 // because a close would wait for the engine, too. It reports whether the connection was
 // orphaned: a worker may just have returned.
 func (l *loop) lose(s *slot) bool {
-	switch {
-	case s.working && s.conn.state == stOffload:
-		if !l.handshakers.Replace(s.token) {
+	as := ownerLost
+	switch s.owner {
+	case ownerHandshaker:
+		if s.conn.state != stOffload || !l.handshakers.Replace(s.token) {
 			return false
 		}
 		l.handshakes--
-	case s.working:
+		as = ownerLostOnWorker
+	case ownerCloser:
 		if !l.engine.closers.Replace(s.token) {
 			return false
 		}
+		as = ownerLostOnWorker
+	case ownerEngine:
+		as = ownerLostInRing
 	}
-	s.lost = true
 	l.uncount(s)
 	l.deadlines.set(s, time.Time{})
-	l.count(-1)
-	l.engine.lost++
+	l.setOwner(s, as)
 	l.gen.log.Warn("connection lost in the crypto engine", "remote", s.conn.client.peer)
 	return true
-}
-
-// takeBack reclaims an orphaned connection.
-func (l *loop) takeBack(s *slot) {
-	s.lost = false
-	l.count(1)
-	l.engine.lost--
 }
 
 // found ends an orphaned connection that the kernel has released after all.
 func (l *loop) found(s *slot, ev event) {
 	alive := l.engine.moved == l.now
-	l.takeBack(s)
 	if s.conn.state != stClosed {
 		s.conn.step(ev)
 	}
@@ -308,8 +302,8 @@ func (l *loop) revive() {
 	l.engine.revived = true
 	l.gen.log.Warn("the crypto engine has answered after all; it stays unused", "driver", l.proc.drivers.asynchronous())
 	for _, s := range l.slots {
-		if s.lost && !s.inRing && !s.working {
-			l.takeBack(s)
+		if s.owner == ownerLost {
+			l.setOwner(s, ownerNone)
 			l.useEngine(s, operation{kind: opClose})
 		}
 	}

@@ -252,6 +252,7 @@ func TestOvertaken(t *testing.T) {
 		other := e.slots[1]
 		for range 3 * engineOvertakes {
 			e.useEngine(other, operation{kind: opSend, more: more})
+			e.setOwner(other, ownerNone)
 			e.used(other, 0)
 			e.state.engineOut = e.now // so nothing is tested
 			e.pass(time.Second)
@@ -361,6 +362,7 @@ func TestEngineAllocates(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() {
 		e.sys.begun = e.sys.begun[:0]
 		e.useEngine(e.slots[0], operation{kind: opSend})
+		e.setOwner(e.slots[0], ownerNone)
 		e.used(e.slots[0], 0)
 	}); n > 0 {
 		t.Errorf("%v allocations for each operation", n)

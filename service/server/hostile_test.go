@@ -396,7 +396,7 @@ func TestCancelledClose(t *testing.T) {
 		w := newWorld(&script{}, newSimIdentity(t))
 		sock := w.clients[0].sock
 		sock.fd, w.sockets[3] = 3, sock
-		w.loop.slots = []*slot{{conn: &conn{state: stClosed}, fd: 3, place: -1}}
+		w.loop.slots = []*slot{{conn: &conn{state: stClosed}, fd: 3, place: -1, owner: ownerRing}}
 		w.loop.discard(uring.Completion{Token: w.ringToken(0), Result: tc.result})
 		if len(w.sockets) != tc.open { // the world's own close has not run: what is left is what discard left
 			t.Errorf("a close that ended with %d: %d descriptors are open, want %d", tc.result, len(w.sockets), tc.open)

@@ -32,30 +32,25 @@ type slot struct {
 	conn     *conn
 	fd       int
 	token    uint64       // index in loop.slots
-	inRing   bool         // an operation is in the ring
-	working  bool         // a worker owns the connection
+	owner    owner        // see setOwner
 	handle   uring.Handle // of the operation in the ring
 	late     bool         // the operation was cancelled because its deadline passed
 	yields   bool         // the connection was asked to end in favor of another
 	spare    bool         // counted in loop.spare
-	turns    *turns       // the semaphore that the operation holds or waits for
 	deadline time.Time
 	place    int // index in the heap of deadlines; -1: no deadline
 
 	// See storage.go.
-	pool  pool.Pool // the pool that has a job of this slot; nil: none, or a handshake
+	pool  pool.Pool // the pool of ownerWorker
 	asked time.Time // when the job was submitted to pool
 	reads time.Time // start of the current read, if it may wait for storage
 	slow  bool      // the read has taken diskTime
 	hung  bool      // the read has taken stall_timeout
 
 	// See engine.go.
-	engine      bool      // op may wait for the crypto engine, and is running or queued
-	closing     bool      // the socket is about to be closed
-	op          operation // the operation that may wait for the engine
+	op          operation // of ownerEngine, ownerCloser and ownerEngineQueue
 	began       time.Time // when the operation entered the ring, or the key installation began; else zero
 	endedBefore int       // engine.ended at that time
-	lost        bool      // the connection is orphaned in the engine
 }
 
 // loop is the only thread that touches the ring, and all connections except those that a
@@ -193,10 +188,13 @@ func (l *loop) complete(c uring.Completion) {
 		l.accepted(int(c.Token-tokenBase), c)
 	default:
 		s := l.slots[c.Token-tokenBase-n]
-		s.inRing = false
-		l.pass(s)
+		was := s.owner
+		l.setOwner(s, ownerNone)
+		if was == ownerRead {
+			l.pass()
+		}
 		l.read(s)
-		l.step(s, c)
+		l.step(s, was, c)
 	}
 }
 
@@ -211,7 +209,7 @@ func (l *loop) woken() {
 	}
 	l.finished = l.handshakers.Finished(l.finished[:0])
 	for _, token := range l.finished {
-		if !l.slots[token].lost {
+		if l.slots[token].owner == ownerHandshaker {
 			l.handshakes--
 		}
 	}
@@ -224,7 +222,7 @@ func (l *loop) woken() {
 	}
 	for _, token := range l.engine.closers.Finished(nil) {
 		s := l.slots[token]
-		s.working = false
+		l.setOwner(s, ownerNone)
 		l.used(s, 0)
 		l.closed(s)
 	}
@@ -235,9 +233,11 @@ func (l *loop) woken() {
 
 // worked passes the end of a job to its connection, and performs the next operation.
 func (l *loop) worked(s *slot) {
-	s.working, s.began = false, time.Time{}
+	was := s.owner
+	l.setOwner(s, ownerNone)
+	s.began = time.Time{}
 	l.read(s)
-	if s.lost {
+	if was.lost() {
 		l.found(s, event{now: l.now})
 		return
 	}
@@ -263,7 +263,7 @@ func (l *loop) stop() {
 		}
 	}
 	for _, s := range l.slots {
-		if s.conn != nil && s.inRing && s.conn.idle() {
+		if s.conn != nil && s.owner == ownerRing && s.conn.idle() {
 			l.cancel(s.handle)
 		}
 	}
@@ -272,15 +272,16 @@ func (l *loop) stop() {
 // environment returns the environment of the loop's connections.
 func (l *loop) environment() environment { return environment{l.gen, l.proc, l.state} }
 
-// step passes the end of an operation to its connection, and performs the next.
-func (l *loop) step(s *slot, c uring.Completion) {
+// step passes the end of an operation, which was the connection's owner, to the connection, and
+// performs the next.
+func (l *loop) step(s *slot, was owner, c uring.Completion) {
 	l.deadlines.set(s, time.Time{})
-	if s.engine {
+	if was == ownerEngine || was == ownerLostInRing {
 		l.used(s, c.Errno())
 	}
-	if s.conn.state == stClosed && !s.lost {
+	if s.conn.state == stClosed && !was.lost() {
 		if c.Errno() == unix.ECANCELED { // the close had not started
-			l.begin(s, operation{kind: opClose})
+			l.begin(s, operation{kind: opClose}, ownerRing)
 			return
 		}
 		l.closed(s)
@@ -293,7 +294,7 @@ func (l *loop) step(s *slot, c uring.Completion) {
 		ev.late = s.late && (ev.err == unix.ECANCELED || ev.err == unix.EINTR)
 	}
 	s.late, s.began = false, time.Time{}
-	if s.lost {
+	if was.lost() {
 		l.found(s, ev)
 		return
 	}
@@ -305,11 +306,7 @@ func (l *loop) closed(s *slot) {
 	i := int(s.token)
 	l.deadlines.set(s, time.Time{})
 	l.uncount(s)
-	if s.lost {
-		l.engine.lost--
-	} else {
-		l.count(-1)
-	}
+	l.count(-1)
 	*s = slot{place: -1, token: s.token}
 	l.free = append(l.free, i)
 }
@@ -339,7 +336,7 @@ func (l *loop) perform(s *slot, op operation) {
 		l.work(s, op, l.disk)
 		return
 	case opHandshake, opOffload:
-		s.working = true
+		l.setOwner(s, ownerHandshaker)
 		if op.kind == opOffload {
 			s.began, s.endedBefore = l.now, l.engine.ended
 			l.deadlines.set(s, l.now.Add(engineTime))
@@ -348,7 +345,7 @@ func (l *loop) perform(s *slot, op operation) {
 		l.handshakers.Submit(s.token, op.job)
 		return
 	case opSpliceIn:
-		l.inTurn(s, op, &l.fills)
+		l.inTurn(s, op)
 		return
 	}
 	switch {
@@ -360,32 +357,38 @@ func (l *loop) perform(s *slot, op operation) {
 		l.closeLater(s)
 		return
 	}
-	l.begin(s, op)
+	l.begin(s, op, ownerRing)
 }
 
-// begin submits a connection's operation to the ring.
-func (l *loop) begin(s *slot, op operation) {
+// begin submits a connection's operation to the ring, which has the connection as o then.
+func (l *loop) begin(s *slot, op operation, o owner) {
+	l.setOwner(s, o)
 	s.handle = l.started(l.sys.start(s.fd, op, tokenBase+uint64(len(l.listeners))+s.token))
-	s.inRing = true
 }
 
 // expire handles the waits whose deadline has passed.
 func (l *loop) expire() {
 	for s := l.deadlines.expired(l.now); s != nil; s = l.deadlines.expired(l.now) {
-		switch {
-		case s.conn == nil: // set by pauseAccept
-		case s.pool != nil || s.turns != nil && s.inRing:
+		if s.conn == nil {
+			continue // set to wake the loop
+		}
+		switch s.owner {
+		case ownerWorker, ownerRead:
 			l.slowRead(s)
-		case s.closing && !s.engine:
-			l.useEngine(s, operation{kind: opClose})
-		case s.engine || s.working:
+		case ownerEngine, ownerHandshaker, ownerCloser:
 			l.suspect(s)
-		case s.inRing:
+		case ownerRing:
 			s.late = true
 			l.cancel(s.handle)
-		default:
+		case ownerNone, ownerReadQueue:
+			if s.conn.state == stClosed { // see closeLater
+				l.useEngine(s, operation{kind: opClose})
+				continue
+			}
 			l.withdraw(s)
 			l.perform(s, s.conn.step(event{late: true, now: l.now}))
+		default:
+			panic(fmt.Sprintf("server: a deadline passed while %q had a connection", s.owner))
 		}
 	}
 }

@@ -36,7 +36,7 @@ func (d *simDisk) fate(w *world) {
 		return
 	}
 	for _, c := range w.clients {
-		if s := w.slotOf(c.sock.fd); s != nil && (s.pool == w.loop.disk || s.turns != nil) {
+		if s := w.slotOf(c.sock.fd); s != nil && (s.owner == ownerWorker && s.pool == w.loop.disk || s.owner == ownerRead || s.owner == ownerReadQueue) {
 			c.excused("the disk hangs")
 		}
 	}

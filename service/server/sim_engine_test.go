@@ -126,7 +126,7 @@ func (w *world) remains() error {
 		return fmt.Errorf("the engine works, and was given up: dead %v, %d lost", e.dead, e.lost)
 	case w.engine.died:
 		for _, s := range w.loop.slots {
-			if e.revived && !w.engine.dead && s.lost && !s.inRing && !s.working && w.loop.request.Load() != askedAbort {
+			if e.revived && !w.engine.dead && s.owner == ownerLost && w.loop.request.Load() != askedAbort {
 				return fmt.Errorf("the engine goes again, and descriptor %d stays lost", s.fd)
 			}
 		}
@@ -168,7 +168,7 @@ func (w *world) remains() error {
 // offloading tells whether a worker is handing the keys of fd to the kernel.
 func (w *world) offloading(fd int) bool {
 	for _, s := range w.loop.slots {
-		if s.conn != nil && s.fd == fd && s.working && s.conn.state == stOffload {
+		if s.conn != nil && s.fd == fd && (s.owner == ownerHandshaker || s.owner == ownerLostOnWorker) && s.conn.state == stOffload {
 			return true
 		}
 	}

@@ -227,12 +227,17 @@ type simCount struct {
 
 // simulate runs one script to its end and returns what is wrong.
 func simulate(s *script, id *simIdentity) (count simCount, err error) {
+	var w *world
 	defer func() { // so that the seed is known
-		if v := recover(); v != nil {
+		switch v := recover(); {
+		case v == nil:
+		case w != nil && len(w.faults) > 0: // the fault is the reason
+			err = fmt.Errorf("%s, then panic: %v", w.faults[0], v)
+		default:
 			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
 		}
 	}()
-	w := newWorld(s, id)
+	w = newWorld(s, id)
 	runErr := w.loop.run(func() {})
 	w.endHanging()
 	count.newcomers = w.newcomers

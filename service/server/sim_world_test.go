@@ -280,6 +280,7 @@ func (w *world) wait(timeout time.Duration, complete func(uring.Completion)) err
 		return errFault
 	}
 	w.waited()
+	w.checkOwners()
 	w.move()
 	var batch []uring.Completion
 	skipped := false
@@ -317,7 +318,7 @@ func (w *world) describe() string {
 	text := fmt.Sprintf("%d steps, %v, engine %+v and %+v; %d connections, %d operations, %d jobs;", w.steps, w.clock.Unix()-1e9, w.engine, w.loop.engine, w.loop.live, len(w.flights), len(w.jobs))
 	for _, s := range w.loop.slots {
 		if s.conn != nil {
-			text += fmt.Sprintf(" state %v, phase %v, then %v", s.conn.state, s.conn.transfer.phase, s.conn.then)
+			text += fmt.Sprintf(" owner %v, state %v, phase %v, then %v;", s.owner, s.conn.state, s.conn.transfer.phase, s.conn.then)
 		}
 	}
 	for _, c := range w.clients {
@@ -325,6 +326,54 @@ func (w *world) describe() string {
 			c.port, c.done(), c.excuse, len(c.says), len(c.requests), c.finSaid, c.ended, c.sock.fd, c.sock.dead, total(c.sock.queue), c.sock.fin, len(c.sock.in), c.sock.inFIN, c.sock.pendingBytes())
 	}
 	return text
+}
+
+// checkOwners compares the owner of each connection with the operations and jobs that there are.
+func (w *world) checkOwners() {
+	live, lost := 0, 0
+	for i, s := range w.loop.slots {
+		if s.conn == nil {
+			continue
+		}
+		if s.owner.lost() {
+			lost++
+		} else {
+			live++
+		}
+		inRing := slices.ContainsFunc(w.flights, func(f *flight) bool { return f.token == w.ringToken(uint64(i)) })
+		var on *simPool
+		for _, j := range w.jobs {
+			if !j.pool.free && j.token == uint64(i) {
+				on = j.pool
+			}
+		}
+		for _, p := range []any{w.loop.workers, w.loop.disk, w.loop.handshakers, w.loop.engine.closers} {
+			if p := p.(*simPool); slices.Contains(p.done, uint64(i)) {
+				on = p
+			}
+		}
+		ok := false
+		switch s.owner {
+		case ownerNone, ownerReadQueue, ownerEngineQueue, ownerLost:
+			ok = !inRing && on == nil
+		case ownerRing, ownerRead, ownerEngine, ownerLostInRing:
+			ok = inRing && on == nil
+		case ownerWorker:
+			ok = !inRing && on != nil && (on == w.loop.workers || on == w.loop.disk)
+		case ownerHandshaker:
+			ok = !inRing && on == w.loop.handshakers
+		case ownerCloser:
+			ok = !inRing && on == w.loop.engine.closers
+		case ownerLostOnWorker:
+			ok = !inRing && on != nil
+		}
+		if !ok {
+			w.fault("%q has a connection in state %v: an operation is in the ring: %v, a job exists: %v", s.owner, s.conn.state, inRing, on != nil)
+		}
+	}
+	if live != w.loop.live || lost != w.loop.engine.lost {
+		w.fault("%d connections are live and %d lost, counted are %d and %d", live, lost, w.loop.live, w.loop.engine.lost)
+	}
 }
 
 // pass lets time go by, in which nothing completes.

@@ -40,7 +40,8 @@ type storage struct {
 
 // work submits the job of op to p.
 func (l *loop) work(s *slot, op operation, p pool.Pool) {
-	s.working, s.pool, s.asked = true, p, l.now
+	l.setOwner(s, ownerWorker)
+	s.pool, s.asked = p, l.now
 	l.deadlines.set(s, l.now.Add(min(diskTime, l.gen.stallTimeout)))
 	p.Submit(s.token, op.job)
 }
@@ -49,20 +50,21 @@ func (l *loop) work(s *slot, op operation, p pool.Pool) {
 func (l *loop) beginRead(s *slot, op operation) {
 	s.reads = l.now
 	l.deadlines.set(s, l.now.Add(diskTime))
-	l.begin(s, op)
+	l.begin(s, op, ownerRead)
 }
 
 // slowRead checks a job, or a splice into a pipe, that has taken long. A job that has not begun
 // by stall_timeout is cancelled, and its event is late; after it has begun, it cannot be ended.
 func (l *loop) slowRead(s *slot) {
 	next := l.now.Add(min(diskTime, l.gen.stallTimeout))
-	if p := s.pool; p != nil && !p.Runs(s.token) {
+	if p := s.pool; s.owner == ownerWorker && !p.Runs(s.token) {
 		switch due := s.asked.Add(l.gen.stallTimeout); {
 		case l.now.Before(due) && due.Before(next):
 			next = due
 		case l.now.Before(due):
 		case p.Withdraw(s.token):
-			s.working, s.pool = false, nil
+			l.setOwner(s, ownerNone)
+			s.pool = nil
 			l.perform(s, s.conn.step(event{late: true, now: l.now}))
 			return
 		} // else it has just begun or ended

@@ -23,13 +23,14 @@ type turn struct {
 
 // inTurn acquires the semaphore and begins op, or queues op for at most turnTime, after which
 // the connection's event is late. An op that is not patient is not queued: its event is busy.
-func (l *loop) inTurn(s *slot, op operation, t *turns) {
+func (l *loop) inTurn(s *slot, op operation) {
+	t := &l.fills
 	if t.free == 0 && !op.patient {
 		l.perform(s, s.conn.step(event{busy: true, now: l.now}))
 		return
 	}
-	s.turns = t
 	if t.free == 0 {
+		l.setOwner(s, ownerReadQueue)
 		t.waiting = append(t.waiting, turn{s, op})
 		l.deadlines.set(s, l.now.Add(turnTime))
 		return
@@ -39,12 +40,8 @@ func (l *loop) inTurn(s *slot, op operation, t *turns) {
 }
 
 // pass releases the semaphore after an operation has ended, in favor of the first waiter.
-func (l *loop) pass(s *slot) {
-	t := s.turns
-	if t == nil {
-		return
-	}
-	s.turns = nil
+func (l *loop) pass() {
+	t := &l.fills
 	if len(t.waiting) == 0 {
 		t.free++
 		return
@@ -54,10 +51,15 @@ func (l *loop) pass(s *slot) {
 	l.beginRead(next.slot, next.op)
 }
 
-// withdraw cancels a connection's wait for the semaphore, if there is one.
+// withdraw removes a connection from the queue that it waits in, if it does.
 func (l *loop) withdraw(s *slot) {
-	if t := s.turns; t != nil {
-		s.turns = nil
-		t.waiting = slices.DeleteFunc(t.waiting, func(w turn) bool { return w.slot == s })
+	switch s.owner {
+	case ownerReadQueue:
+		l.fills.waiting = slices.DeleteFunc(l.fills.waiting, func(w turn) bool { return w.slot == s })
+	case ownerEngineQueue:
+		l.engine.queue = slices.DeleteFunc(l.engine.queue, func(w *slot) bool { return w == s })
+	default:
+		return
 	}
+	l.setOwner(s, ownerNone)
 }

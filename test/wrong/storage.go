@@ -39,8 +39,8 @@ var NeverWithdrawn = Variant{"jobs are not withdrawn", []Edit{{
 // WithdrawnTwice ends a connection's wait for a job that a worker has.
 var WithdrawnTwice = Variant{"jobs that run are withdrawn", []Edit{{
 	File: "service/server/storage.go",
-	Old:  "if p := s.pool; p != nil && !p.Runs(s.token) {",
-	New:  "if p := s.pool; p != nil {",
+	Old:  "if p := s.pool; s.owner == ownerWorker && !p.Runs(s.token) {",
+	New:  "if p := s.pool; s.owner == ownerWorker {",
 }, {
 	File: "service/server/storage.go",
 	Old:  "case p.Withdraw(s.token):",

@@ -219,7 +219,7 @@ var DirtyPipe = Variant{"a dirty pipe is reused", []Edit{
 var EarlyBuffer = Variant{"a buffer is used under an operation", []Edit{{
 	File: "service/server/loop.go",
 	Old:  "s.late = true\n\t\t\tl.cancel(s.handle)\n",
-	New:  "l.cancel(s.handle)\n\t\t\tl.perform(s, s.conn.step(event{late: true, now: l.now}))\n",
+	New:  "l.cancel(s.handle)\n\t\t\tl.setOwner(s, ownerNone)\n\t\t\tl.perform(s, s.conn.step(event{late: true, now: l.now}))\n",
 }}}
 
 // DoubleClose closes a descriptor that the ring has closed, and that may be

@@ -1,0 +1,65 @@
+package server
+
+import "fmt"
+
+// An owner has a connection, and continues it.
+type owner uint8
+
+const (
+	ownerNone         owner = iota // the loop: the connection waits for its deadline, or is just being continued
+	ownerRing                      // an operation in the ring, which can be cancelled
+	ownerRead                      // a splice from a file in the ring, which hanging storage may keep
+	ownerEngine                    // an operation in the ring that may wait for the crypto engine
+	ownerWorker                    // a job in slot.pool, queued or running
+	ownerHandshaker                // a job in loop.handshakers, queued or running
+	ownerCloser                    // a job in engine.closers, queued or running: the socket's close
+	ownerReadQueue                 // the queue of the semaphore for ownerRead
+	ownerEngineQueue               // the queue for ownerEngine and ownerCloser
+	ownerLostInRing                // the engine has orphaned it: an operation in the ring does not end
+	ownerLostOnWorker              // the engine has orphaned it: a worker does not return
+	ownerLost                      // the engine has orphaned it: nothing is running, and its close would wait
+)
+
+func (o owner) String() string {
+	return [...]string{"nobody", "ring", "file read", "engine", "worker", "handshaker", "closer",
+		"queue for file reads", "queue for the engine", "lost in the ring", "lost on a worker", "lost"}[o]
+}
+
+// lost reports whether the connection is orphaned in the engine.
+func (o owner) lost() bool { return o >= ownerLostInRing }
+
+// mayPrecede reports whether a connection may go from o to next. Each owner gives it back to the
+// loop before another gets it, except that a queue passes it on, and that the engine orphans it.
+func (o owner) mayPrecede(next owner) bool {
+	switch {
+	case next == ownerNone:
+		return o != ownerNone
+	case next == ownerLostInRing:
+		return o == ownerEngine
+	case next == ownerLostOnWorker:
+		return o == ownerHandshaker || o == ownerCloser
+	case o == ownerReadQueue:
+		return next == ownerRead
+	case o == ownerEngineQueue:
+		return next == ownerEngine || next == ownerCloser
+	}
+	return o == ownerNone
+}
+
+// setOwner changes the owner of a connection, and counts it as live or as orphaned.
+// Invariant: l.live and l.engine.lost are the numbers of connections that are not, and that are,
+// lost; and no operation or job begins while another one of the same connection has not ended.
+func (l *loop) setOwner(s *slot, o owner) {
+	if !s.owner.mayPrecede(o) {
+		panic(fmt.Sprintf("server: a connection goes from %q to %q", s.owner, o))
+	}
+	switch {
+	case o.lost() && !s.owner.lost():
+		l.count(-1)
+		l.engine.lost++
+	case !o.lost() && s.owner.lost():
+		l.count(1)
+		l.engine.lost--
+	}
+	s.owner = o
+}
