@@ -21,14 +21,14 @@ func (l *loop) accept() {
 	}
 	for i, ln := range l.listeners {
 		room := l.gen.connections - (l.live - l.yielding)
-		if l.spare > 0 {
+		if l.yieldable > 0 {
 			room = max(room, 1)
 		}
 		if ln.Metrics {
 			room += scrapers
 		}
 		if room > 0 && l.accepts[i] == 0 && !(ln.TLS && l.handshakes >= maxHandshakes) {
-			l.accepts[i] = l.started(l.sys.accept(ln.fd, tokenBase+uint64(i)))
+			l.accepts[i] = l.submitted(l.sys.accept(ln.fd, tokenBase+uint64(i)))
 		}
 	}
 }
@@ -58,7 +58,7 @@ func (l *loop) accepted(listener int, c uring.Completion) {
 // pauseAccept delays the next accept by acceptPause.
 func (l *loop) pauseAccept() {
 	l.resumeAt = l.now.Add(acceptPause)
-	l.deadlines.set(&slot{place: -1}, l.resumeAt) // a slot without a connection only wakes the loop
+	l.deadlines.set(&slot{heapIndex: -1}, l.resumeAt) // a slot without a connection only wakes the loop
 }
 
 // open creates a connection for an accepted socket.
@@ -73,7 +73,7 @@ func (l *loop) open(fd int, ln *Listener) {
 		l.sys.close(fd)
 		return
 	}
-	s := &slot{fd: fd, place: -1, conn: newConn(l.environment(), sock, endpoint{peer, own, ln.Metrics}, session)}
+	s := &slot{fd: fd, heapIndex: -1, conn: newConn(l.environment(), sock, endpoint{peer, own, ln.Metrics}, session)}
 	i := len(l.slots)
 	if n := len(l.free); n > 0 {
 		i, l.free = l.free[n-1], l.free[:n-1]
@@ -82,7 +82,7 @@ func (l *loop) open(fd int, ln *Listener) {
 		l.slots = append(l.slots, s)
 	}
 	s.token = uint64(i)
-	l.count(1)
+	l.countLive(1)
 	// A limit for each client address would select the connection here, too.
 	if !ln.Metrics && l.live-l.yielding > l.gen.connections {
 		l.yield()
@@ -90,33 +90,33 @@ func (l *loop) open(fd int, ln *Listener) {
 	l.perform(s, s.conn.start(l.now))
 }
 
-// count adds n to the number of connections, and updates the share of each.
-func (l *loop) count(n int) {
+// countLive adds n to the number of connections, and updates the share of each.
+func (l *loop) countLive(n int) {
 	l.live += n
 	l.state.share = l.state.memory / int64(max(1, l.live))
 }
 
-// uncount removes a connection from the counts of spare and yielding ones.
-func (l *loop) uncount(s *slot) {
-	if s.spare {
-		l.spare--
+// uncountYield removes a connection from the counts for yield.
+func (l *loop) uncountYield(s *slot) {
+	if s.mayYield {
+		l.yieldable--
 	}
 	if s.yields {
 		l.yielding--
 	}
-	s.spare, s.yields = false, false
+	s.mayYield, s.yields = false, false
 }
 
-// countSpare updates whether the connection could end in favor of another.
-func (l *loop) countSpare(s *slot) {
-	spare := !s.yields && !s.conn.client.metrics && (s.conn.idle() || s.conn.arrived())
+// updateYieldable updates whether the connection could end in favor of another.
+func (l *loop) updateYieldable(s *slot) {
+	may := !s.yields && !s.conn.client.metrics && (s.conn.idle() || s.conn.arrived())
 	switch {
-	case spare && !s.spare:
-		l.spare++
-	case !spare && s.spare:
-		l.spare--
+	case may && !s.mayYield:
+		l.yieldable++
+	case !may && s.mayYield:
+		l.yieldable--
 	}
-	s.spare = spare
+	s.mayYield = may
 }
 
 // yield ends a connection in favor of a waiting client: a connection whose client has
@@ -126,7 +126,7 @@ func (l *loop) countSpare(s *slot) {
 func (l *loop) yield() {
 	var found *slot
 	for _, s := range l.slots {
-		if s.conn == nil || !s.spare || s.owner != ownerRing {
+		if s.conn == nil || !s.mayYield || s.owner != ownerRing {
 			continue
 		}
 		if found == nil || yieldsBefore(s.conn, found.conn) {
@@ -136,16 +136,16 @@ func (l *loop) yield() {
 	if found == nil {
 		return
 	}
-	l.spare--
+	l.yieldable--
 	l.yielding++
-	found.spare, found.yields, found.conn.yields = false, true, true
+	found.mayYield, found.yields, found.conn.yields = false, true, true
 	l.cancel(found.handle)
 }
 
 // yieldsBefore reports whether a should end rather than b.
 func yieldsBefore(a, b *conn) bool {
 	if a.arrived() || b.arrived() {
-		return a.arrived() && (!b.arrived() || a.ending.linger.until.Before(b.ending.linger.until))
+		return a.arrived() && (!b.arrived() || a.closing.linger.until.Before(b.closing.linger.until))
 	}
 	return a.input.since.Before(b.input.since)
 }

@@ -18,7 +18,7 @@ func TestShareOfMemory(t *testing.T) {
 	const memory = 14 << 20
 	l := newShareLoop(memory, 1<<40)
 	for n := int64(1); n <= 500; n++ {
-		l.count(1)
+		l.countLive(1)
 		if l.state.share != memory/n {
 			t.Fatalf("with %d connections: a share of %d, want %d", n, l.state.share, memory/n)
 		}
@@ -41,7 +41,7 @@ func TestShareReachesTCP(t *testing.T) {
 	)
 	l := newShareLoop(4<<20, 2<<20)
 	sock := &scriptedSocket{unsent: flow.MinUnsent}
-	l.count(1)
+	l.countLive(1)
 	c := newConn(l.environment(), sock, endpoint{}, nil)
 	now := time.Unix(0, 0)
 	for _, tt := range []struct {
@@ -57,7 +57,7 @@ func TestShareReachesTCP(t *testing.T) {
 		{"fast, of 100", 84, time.Second / 2, 512 << 10, least + fast, least + fast},
 		{"slow, of 100", 0, time.Second, 1000, 4 << 20 / 100, flow.MinUnsent},
 	} {
-		l.count(tt.live)
+		l.countLive(tt.live)
 		now = now.Add(tt.wait)
 		sock.reading.Acked += tt.acked
 		if _, _, ok := c.measure(now); !ok {

@@ -25,8 +25,8 @@ const (
 	stPostponed                   // a delay before the handler runs again
 	stTransfer                    // a step of the response; see transfer.go
 	stDrain                       // kernel TLS to become empty, before and after the final alert
-	stNotify                      // the final alert to be accepted by the socket
-	stNotifyRoom                  // room in the socket for the final alert
+	stAlert                       // the final alert to be accepted by the socket
+	stAlertRoom                   // room in the socket for the final alert
 	stLinger                      // acknowledgement of all data
 	stClosed                      // the descriptor to be closed
 )
@@ -61,23 +61,23 @@ type conn struct {
 	session *ktls.Session // nil on a plain connection
 
 	// Only the loop uses these.
-	state  state
-	then   continuation // follows the transfer, or the drain
-	yields bool         // the connection ends in favor of another client
-	left   bool         // the client has ended the connection, or announced it
+	state      state
+	then       continuation // follows the transfer, or the drain
+	yields     bool         // the connection ends in favor of another client
+	clientLeft bool         // the client has ended the connection, or announced it
 
-	transport transport
-	tls       *tls.ConnectionState // once the handshake is complete; for handlers
-	place     place                // location of the client; determined for plain connections only
-	driver    offload.Driver       // for kernel TLS
-	async     bool                 // a send may wait for driver
-	tcpBytes  int64                // bytes that TCP has received, at the last reading; 0 before the first
-	unsent    int                  // current TCP_NOTSENT_LOWAT
+	transport    transport
+	tls          *tls.ConnectionState // once the handshake is complete; for handlers
+	place        place                // location of the client; determined for plain connections only
+	driver       offload.Driver       // for kernel TLS
+	async        bool                 // a send may wait for driver
+	tcpBytes     int64                // bytes that TCP has received, at the last reading; 0 before the first
+	notSentLimit int                  // current TCP_NOTSENT_LOWAT
 
 	// Results of a job, for the step after it.
-	jobErr     error
-	jobDone    bool
-	offloading atomic.Bool // the job has begun to install the keys; the loop reads this during the job
+	jobErr        error
+	handshakeDone bool
+	offloading    atomic.Bool // the job has begun to install the keys; the loop reads this during the job
 
 	input    input
 	exchange exchange
@@ -85,7 +85,7 @@ type conn struct {
 	flow     flow.Control
 	wait     waiting
 	alerts   alerts
-	ending   ending
+	closing  closing
 }
 
 // input is the receive side.
@@ -115,8 +115,8 @@ type alerts struct {
 	done  bool // reading has ended
 }
 
-// ending is the state of an orderly close; see closing.go.
-type ending struct {
+// closing is the state of an orderly close; see conn_close.go.
+type closing struct {
 	alert  ktls.Message // final alert, the last record before FIN; kernel TLS only
 	linger lingering
 }
@@ -124,7 +124,7 @@ type ending struct {
 // newConn returns a connection for a socket that the loop accepted.
 func newConn(env environment, sock socket, from endpoint, session *ktls.Session) *conn {
 	c := &conn{gen: env.gen, proc: env.proc, loop: env.loop, client: from, sock: sock, session: session}
-	c.flow, c.unsent = flow.New(env.gen.buffer, env.loop.share), flow.MinUnsent
+	c.flow, c.notSentLimit = flow.New(env.gen.buffer, env.loop.share), flow.MinUnsent
 	if session != nil {
 		c.transport = unknown
 	}
@@ -146,7 +146,7 @@ func (c *conn) step(ev event) operation {
 	case stHandshakeInput:
 		return c.handshakeInput(ev)
 	case stHandshakeWork:
-		return c.handshakeWorked(ev.now)
+		return c.handshakeComputed(ev.now)
 	case stOffload:
 		return c.offloaded(c.jobErr, ev.now)
 	case stRequest:
@@ -160,10 +160,10 @@ func (c *conn) step(ev event) operation {
 		return c.transferred(ev)
 	case stDrain:
 		return c.drain(ev.now, c.then)
-	case stNotify:
-		return c.notifyDone(ev)
-	case stNotifyRoom:
-		return c.notifyRoom(ev)
+	case stAlert:
+		return c.alertSent(ev)
+	case stAlertRoom:
+		return c.alertWritable(ev)
 	case stLinger:
 		return c.lingerInput(ev)
 	}
@@ -177,4 +177,4 @@ func (c *conn) idle() bool {
 
 // arrived reports whether the client has acknowledged everything, so that the connection only
 // waits for it to close.
-func (c *conn) arrived() bool { return c.state == stLinger && !c.ending.linger.until.IsZero() }
+func (c *conn) arrived() bool { return c.state == stLinger && !c.closing.linger.until.IsZero() }

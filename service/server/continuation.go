@@ -35,9 +35,9 @@ func (c *conn) proceed(now time.Time) operation {
 	case thenReadRequest:
 		return c.receiveRequest(now)
 	case thenEndResponse:
-		return c.responded(now)
+		return c.responseSent(now)
 	case thenAlert:
-		return c.notify()
+		return c.sendAlert()
 	case thenShutdown:
 		return c.shutdown(now)
 	}

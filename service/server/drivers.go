@@ -20,15 +20,15 @@ import (
 // Connections for which an untested driver would be selected stay in user space until it has
 // passed a test.
 type drivers struct {
-	picked func(suite uint16) platform.Pick // returns the selected driver; nil: the drivers never change
-	tested atomic.Pointer[[]offload.Driver] // drivers that passed a test, at the start or later; only the loop changes it
+	selected func(suite uint16) platform.Pick // returns the selected driver; nil: the drivers never change
+	tested   atomic.Pointer[[]offload.Driver] // drivers that passed a test, at the start or later; only the loop changes it
 }
 
 // An untestedError is the reason for not using kernel TLS, or no longer, for a connection.
 type untestedError struct {
-	suite uint16
-	pick  platform.Pick
-	taken bool // the keys are installed already
+	suite         uint16
+	pick          platform.Pick
+	keysInstalled bool
 }
 
 func (e *untestedError) Error() string {
@@ -44,11 +44,13 @@ func (e *untestedError) Error() string {
 	return fmt.Sprintf("%s: %s", tls.CipherSuiteName(e.suite), what)
 }
 
-func (e *untestedError) Is(target error) bool { return target == errors.ErrUnsupported && !e.taken }
+func (e *untestedError) Is(target error) bool {
+	return target == errors.ErrUnsupported && !e.keysInstalled
+}
 
-// newcomer returns the subject of a useful test: the name of a driver, or of the cipher suite
+// subject returns the subject of a useful test: the name of a driver, or of the cipher suite
 // for which the kernel instantiates a driver. It returns "" if a test is of no use now.
-func (e *untestedError) newcomer() string {
+func (e *untestedError) subject() string {
 	switch {
 	case !e.pick.Seen || e.pick.Testing:
 		return ""
@@ -67,12 +69,12 @@ func (d *drivers) find(suite uint16) (offload.Driver, error) {
 			of = append(of, e)
 		}
 	}
-	if d.picked == nil && len(of) > 0 {
+	if d.selected == nil && len(of) > 0 {
 		return of[0], nil
 	}
 	var pick platform.Pick
-	if d.picked != nil {
-		pick = d.picked(suite)
+	if d.selected != nil {
+		pick = d.selected(suite)
 	}
 	if len(of) == 0 && pick.Driver == "" {
 		return offload.Driver{}, fmt.Errorf("the kernel does not take %s: %w", tls.CipherSuiteName(suite), errors.ErrUnsupported)
@@ -130,27 +132,27 @@ func (d *drivers) suites() []uint16 {
 	return async
 }
 
-// newcomers is the state of testing newly registered drivers. There is one test at a time,
+// newDrivers is the state of testing newly registered drivers. There is one test at a time,
 // which costs about as much processor time as some handshakes.
-type newcomers struct {
+type newDrivers struct {
 	testing string // subject of the current test; "": no test
-	found   []offload.TestResult
+	results []offload.TestResult
 	err     error                // why there was no test
 	refused map[string]bool      // drivers that failed a test
 	testAt  map[string]time.Time // by subject: no test before this time
 }
 
-func newNewcomers(refused []string) newcomers {
-	n := newcomers{refused: map[string]bool{}, testAt: map[string]time.Time{}}
+func makeNewDrivers(refused []string) newDrivers {
+	n := newDrivers{refused: map[string]bool{}, testAt: map[string]time.Time{}}
 	for _, driver := range refused {
 		n.refused[driver] = true
 	}
 	return n
 }
 
-// examineNewcomer starts a test of drivers if a connection has met an untested driver.
-func (l *loop) examineNewcomer(name string) {
-	n := &l.newcomers
+// testNewDriver starts a test of drivers if a connection has met an untested driver.
+func (l *loop) testNewDriver(name string) {
+	n := &l.newDrivers
 	switch {
 	case name == "" || l.examine == nil || n.refused[name]:
 		return
@@ -160,15 +162,15 @@ func (l *loop) examineNewcomer(name string) {
 		return
 	}
 	l.gen.log.Info("the kernel has another driver for a cipher: it is tested before kernel TLS is used with it", "driver", name)
-	n.testing, n.found, n.err = name, nil, nil
-	l.engine.test++
-	l.engine.tester.Submit(l.engine.test, func() { n.found, n.err = l.examine(l.proc.lifetime) })
+	n.testing, n.results, n.err = name, nil, nil
+	l.engine.testToken++
+	l.engine.tester.Submit(l.engine.testToken, func() { n.results, n.err = l.examine(l.proc.lifetime) })
 }
 
-// examined handles the result of that test. A driver that failed is not tested again before a
+// newDriverTested handles the result of that test. A driver that failed is not tested again before a
 // restart.
-func (l *loop) examined() {
-	n := &l.newcomers
+func (l *loop) newDriverTested() {
+	n := &l.newDrivers
 	name := n.testing
 	n.testing = ""
 	n.testAt[name] = l.now.Add(engineRetest)
@@ -177,7 +179,7 @@ func (l *loop) examined() {
 	}
 	var right []offload.Driver
 	known := false
-	for _, e := range n.found {
+	for _, e := range n.results {
 		known = known || e.Name == name && (e.Verified || e.Err != nil) || tls.CipherSuiteName(e.Suite) == name
 		switch {
 		case e.Name == "":
@@ -187,7 +189,7 @@ func (l *loop) examined() {
 			l.proc.drivers.remove(e.Name) // it may have passed an earlier test
 			text := "a driver was tested, and is wrong: where the kernel picks it, kernel TLS is not used, until a restart finds it right"
 			l.gen.log.Error(text, "driver", e.Name, "reason", e.Err)
-			l.tell(fmt.Sprintf("%s (%s: %v)", text, e.Name, e.Err))
+			l.publish(fmt.Sprintf("%s (%s: %v)", text, e.Name, e.Err))
 		case e.Verified && !n.refused[e.Name] && !slices.Contains(l.proc.drivers.list(), e.Driver):
 			right = append(right, e.Driver)
 		}
@@ -196,7 +198,7 @@ func (l *loop) examined() {
 		l.proc.drivers.add(right)
 		text := "kernel TLS is used with another driver, too: " + offload.Names(right)
 		l.gen.log.Info(text)
-		l.tell(text)
+		l.publish(text)
 	}
 	if !known {
 		l.gen.log.Warn("a driver that has come could not be tested, and is not used until it is", "driver", name, "reason", n.err)

@@ -25,9 +25,9 @@ type newcomerLoop struct {
 
 func newNewcomerLoop(t *testing.T) *newcomerLoop {
 	n := &newcomerLoop{engineLoop: newEngineLoop(t, 0), pick: platform.Pick{Seen: true, Driver: "late"}}
-	n.newcomers = newNewcomers([]string{"bad"})
+	n.newDrivers = makeNewDrivers([]string{"bad"})
 	n.proc.drivers.add([]offload.Driver{{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "early", Verified: true}})
-	n.proc.drivers.picked = func(uint16) platform.Pick { return n.pick }
+	n.proc.drivers.selected = func(uint16) platform.Pick { return n.pick }
 	n.examine = func(context.Context) ([]offload.TestResult, error) {
 		n.asked++
 		return n.found, n.err
@@ -41,7 +41,7 @@ func (n *newcomerLoop) connect() bool {
 	_, err := n.proc.drivers.find(tls.TLS_AES_128_GCM_SHA256)
 	var untested *untestedError
 	if errors.As(err, &untested) {
-		n.examineNewcomer(untested.newcomer())
+		n.testNewDriver(untested.subject())
 	}
 	return err == nil
 }
@@ -78,7 +78,7 @@ func TestNewcomer(t *testing.T) {
 				}
 			}
 			n.tester.work()
-			n.woken()
+			n.onWake()
 			if got := n.connect(); got != tc.used || n.asked != 1 || len(n.tester.jobs) > 0 {
 				t.Errorf("used: %v, want %v; %d tests", got, tc.used, n.asked)
 			}
@@ -106,7 +106,7 @@ func TestNewcomerShows(t *testing.T) {
 	n.found = []offload.TestResult{{Driver: offload.Driver{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "early"}, Err: errSimWrong}}
 	n.connect()
 	n.tester.work()
-	n.woken()
+	n.onWake()
 	n.pick.Driver = "early"
 	if n.connect() || len(n.tester.jobs) > 0 {
 		t.Error("it is used, or tested again")
@@ -124,7 +124,7 @@ func TestNewcomerRefused(t *testing.T) {
 	}
 	n.connect()
 	n.tester.work()
-	n.woken()
+	n.onWake()
 	n.pick.Driver = "bad"
 	if n.connect() {
 		t.Error("it is used")
@@ -167,14 +167,14 @@ func TestNewcomerOfParts(t *testing.T) {
 		}
 	}
 	n.tester.work()
-	n.woken()
+	n.onWake()
 	n.pick.Driver = made.Name
 	n.found[0].Verified = true
 	if n.connect() || len(n.tester.jobs) != 1 {
 		t.Fatalf("used, or not tested: %d tests", len(n.tester.jobs))
 	}
 	n.tester.work()
-	n.woken()
+	n.onWake()
 	if !n.connect() {
 		t.Error("not used")
 	}
@@ -182,7 +182,7 @@ func TestNewcomerOfParts(t *testing.T) {
 	n.pick.Driver, n.found[0].Suite = "chacha", tls.TLS_CHACHA20_POLY1305_SHA256
 	_, err := n.proc.drivers.find(tls.TLS_CHACHA20_POLY1305_SHA256)
 	var untested *untestedError
-	if !errors.As(err, &untested) || untested.newcomer() != "chacha" {
+	if !errors.As(err, &untested) || untested.subject() != "chacha" {
 		t.Errorf("got %v, want that it is not tested", err)
 	}
 	n.pick.Driver = ""
@@ -213,7 +213,7 @@ func TestNewcomerMeanwhile(t *testing.T) {
 	env := driveSettings(hello)
 	env.gen.log = ts.gen.log
 	env.proc.offloads.Store(true)
-	env.proc.drivers.picked = func(uint16) platform.Pick { return pick }
+	env.proc.drivers.selected = func(uint16) platform.Pick { return pick }
 	for _, tc := range []struct {
 		comes platform.Pick
 		want  opKind

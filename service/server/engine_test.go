@@ -118,7 +118,7 @@ func newEngineLoop(t *testing.T, n int) *engineLoop {
 		c := newConn(env, sock, endpoint{}, nil)
 		c.startKernelTLS()
 		c.async = true
-		e.slots = append(e.slots, &slot{conn: c, fd: 5 + i, token: uint64(i), place: -1})
+		e.slots = append(e.slots, &slot{conn: c, fd: 5 + i, token: uint64(i), heapIndex: -1})
 	}
 	return e
 }
@@ -138,9 +138,9 @@ func (e *engineLoop) pass(d time.Duration) {
 		e.sys.clock = e.sys.clock.Add(time.Second)
 		e.now = e.sys.clock
 		e.expire()
-		e.testLate()
+		e.checkTestDeadline()
 		e.tester.work()
-		e.woken()
+		e.onWake()
 	}
 }
 
@@ -152,7 +152,7 @@ func TestCloseAtVerdict(t *testing.T) {
 	s := e.slots[0]
 	s.conn.state = stDrain
 	e.perform(s, operation{kind: opWait, deadline: e.now.Add(20 * time.Millisecond)})
-	e.engineDied(errSimDead)
+	e.disableEngine(errSimDead)
 	if e.sys.closes() != 1 {
 		t.Fatalf("begun: %+v, want a close", e.sys.begun)
 	}
@@ -179,8 +179,8 @@ func TestAbortedTest(t *testing.T) {
 	e.Abort()
 	e.answer = e.proc.lifetime.Err() // as who asks returns it
 	e.tester.work()
-	e.woken()
-	e.tested(e.answer)
+	e.onWake()
+	e.engineTested(e.answer)
 	if e.engine.dead || !errors.Is(e.fatal, ErrAborted) {
 		t.Errorf("dead %v, fatal %v", e.engine.dead, e.fatal)
 	}
@@ -210,12 +210,12 @@ func TestVerdicts(t *testing.T) {
 			}
 			if tc.hangs {
 				e.sys.clock, e.now = e.now.Add(testTime), e.now.Add(testTime)
-				e.testLate()
+				e.checkTestDeadline()
 			}
 			e.tester.work()
-			e.woken()
-			if e.engine.dead != tc.dead || e.proc.offloads.Load() == tc.dead || (e.engine.lost == 1) != tc.dead {
-				t.Errorf("dead %v, keys are handed over %v, %d lost", e.engine.dead, e.proc.offloads.Load(), e.engine.lost)
+			e.onWake()
+			if e.engine.dead != tc.dead || e.proc.offloads.Load() == tc.dead || (e.engine.orphaned == 1) != tc.dead {
+				t.Errorf("dead %v, keys are handed over %v, %d lost", e.engine.dead, e.proc.offloads.Load(), e.engine.orphaned)
 			}
 		})
 	}
@@ -230,12 +230,12 @@ func TestSlowEngine(t *testing.T) {
 	other := e.slots[1].conn
 	out := int64(1000) // of the handshake, which says nothing
 	for range 20 {
-		other.engineGave(out, e.now)
+		other.noteEngineOutput(out, e.now)
 		out += 1000
 		e.pass(engineTime / 2)
 	}
-	if e.engine.testing || e.engine.dead || e.engine.lost > 0 {
-		t.Errorf("testing %v, dead %v, %d lost; it has just done something", e.engine.testing, e.engine.dead, e.engine.lost)
+	if e.engine.testing || e.engine.dead || e.engine.orphaned > 0 {
+		t.Errorf("testing %v, dead %v, %d lost; it has just done something", e.engine.testing, e.engine.dead, e.engine.orphaned)
 	}
 	e.pass(2 * engineTime)
 	if !e.engine.dead {
@@ -251,14 +251,14 @@ func TestOvertaken(t *testing.T) {
 		e.send(0, false)
 		other := e.slots[1]
 		for range 3 * engineOvertakes {
-			e.useEngine(other, operation{kind: opSend, more: more})
+			e.submitAsync(other, operation{kind: opSend, more: more})
 			e.setOwner(other, ownerNone)
-			e.used(other, 0)
-			e.state.engineOut = e.now // so nothing is tested
+			e.asyncDone(other, 0)
+			e.state.engineOutputAt = e.now // so nothing is tested
 			e.pass(time.Second)
 		}
-		if lost := e.engine.lost == 1; lost == more {
-			t.Errorf("MSG_MORE %v: %d connections are lost", more, e.engine.lost)
+		if lost := e.engine.orphaned == 1; lost == more {
+			t.Errorf("MSG_MORE %v: %d connections are lost", more, e.engine.orphaned)
 		}
 	}
 }
@@ -270,12 +270,12 @@ func TestForgotten(t *testing.T) {
 	for i := range engineLosses {
 		e.send(i, false)
 		e.pass(e.gen.stallTimeout / 2)
-		if e.engine.lost > i {
-			t.Fatalf("%d connections are lost too early", e.engine.lost-i)
+		if e.engine.orphaned > i {
+			t.Fatalf("%d connections are lost too early", e.engine.orphaned-i)
 		}
 		e.pass(e.gen.stallTimeout)
-		if e.engine.lost != i+1 || e.live != engineLosses-i-1 {
-			t.Fatalf("%d connections are lost, %d live; want %d lost", e.engine.lost, e.live, i+1)
+		if e.engine.orphaned != i+1 || e.live != engineLosses-i-1 {
+			t.Fatalf("%d connections are lost, %d live; want %d lost", e.engine.orphaned, e.live, i+1)
 		}
 	}
 	if !e.engine.dead {
@@ -294,22 +294,22 @@ func TestRevived(t *testing.T) {
 	e.perform(held, operation{kind: opWait, deadline: e.now.Add(time.Hour)})
 	e.send(1, true)
 	e.send(2, false)
-	e.engineDied(errSimDead)
-	if e.engine.lost != 3 || len(e.sys.begun) != 2 {
-		t.Fatalf("%d are lost, %d operations were begun", e.engine.lost, len(e.sys.begun))
+	e.disableEngine(errSimDead)
+	if e.engine.orphaned != 3 || len(e.sys.begun) != 2 {
+		t.Fatalf("%d are lost, %d operations were begun", e.engine.orphaned, len(e.sys.begun))
 	}
 	e.complete(uring.Completion{Token: tokenBase + 1, Result: -int32(unix.EAGAIN)})
-	if e.engine.revived || e.sys.closes()+len(e.closers.jobs) > 0 || e.engine.lost != 3 {
-		t.Errorf("EAGAIN revives the engine: %v, %d are lost", e.engine.revived, e.engine.lost)
+	if e.engine.recovered || e.sys.closes()+len(e.closers.jobs) > 0 || e.engine.orphaned != 3 {
+		t.Errorf("EAGAIN revives the engine: %v, %d are lost", e.engine.recovered, e.engine.orphaned)
 	}
 	e.complete(uring.Completion{Token: tokenBase + 2, Result: 10})
-	if !e.engine.revived || e.sys.closes() > 0 || len(e.closers.jobs) != 3 || e.proc.offloads.Load() {
-		t.Errorf("revived %v, closes in the ring %d, by workers %d", e.engine.revived, e.sys.closes(), len(e.closers.jobs))
+	if !e.engine.recovered || e.sys.closes() > 0 || len(e.closers.jobs) != 3 || e.proc.offloads.Load() {
+		t.Errorf("revived %v, closes in the ring %d, by workers %d", e.engine.recovered, e.sys.closes(), len(e.closers.jobs))
 	}
 	e.closers.work()
-	e.woken()
-	if e.live != 0 || e.engine.lost != 0 || e.engine.inFlight != 0 {
-		t.Errorf("%d connections live, %d are lost, %d operations wait", e.live, e.engine.lost, e.engine.inFlight)
+	e.onWake()
+	if e.live != 0 || e.engine.orphaned != 0 || e.engine.inFlight != 0 {
+		t.Errorf("%d connections live, %d are lost, %d operations wait", e.live, e.engine.orphaned, e.engine.inFlight)
 	}
 }
 
@@ -321,10 +321,10 @@ func TestRevivedFull(t *testing.T) {
 		e.send(0, true) // as a splice is
 		e.now = e.now.Add(waited)
 		e.sys.clock = e.now
-		e.engineDied(errSimDead)
+		e.disableEngine(errSimDead)
 		e.complete(uring.Completion{Token: tokenBase, Result: 10})
-		if e.engine.revived != (waited > 0) {
-			t.Errorf("after %v: revived %v", waited, e.engine.revived)
+		if e.engine.recovered != (waited > 0) {
+			t.Errorf("after %v: revived %v", waited, e.engine.recovered)
 		}
 	}
 }
@@ -335,23 +335,23 @@ func TestRevivedLater(t *testing.T) {
 	e := newEngineLoop(t, 2)
 	e.send(0, false)
 	e.send(1, false)
-	e.engineDied(errSimDead)
-	if e.engine.lost != 2 {
-		t.Fatalf("%d are lost", e.engine.lost)
+	e.disableEngine(errSimDead)
+	if e.engine.orphaned != 2 {
+		t.Fatalf("%d are lost", e.engine.orphaned)
 	}
 	e.complete(uring.Completion{Token: tokenBase, Result: 10})
 	e.slots[1].conn.sock.Sent(1000)
 	e.complete(uring.Completion{Token: tokenBase + 1, Result: 10})
-	if !e.engine.revived || len(e.closers.jobs) == 0 {
-		t.Errorf("revived %v, closes by workers %d", e.engine.revived, len(e.closers.jobs))
+	if !e.engine.recovered || len(e.closers.jobs) == 0 {
+		t.Errorf("revived %v, closes by workers %d", e.engine.recovered, len(e.closers.jobs))
 	}
 	e.closers.work()
-	e.woken()
+	e.onWake()
 	for fd, n := 0, e.sys.closes(); fd < n; fd++ {
 		e.complete(uring.Completion{Token: tokenBase})
 	}
-	if e.live != 0 || e.engine.lost != 0 || e.engine.inFlight != 0 {
-		t.Errorf("%d connections live, %d are lost, %d operations wait", e.live, e.engine.lost, e.engine.inFlight)
+	if e.live != 0 || e.engine.orphaned != 0 || e.engine.inFlight != 0 {
+		t.Errorf("%d connections live, %d are lost, %d operations wait", e.live, e.engine.orphaned, e.engine.inFlight)
 	}
 }
 
@@ -361,9 +361,9 @@ func TestEngineAllocates(t *testing.T) {
 	e.deadlines = make(deadlines, 0, 8)
 	if n := testing.AllocsPerRun(100, func() {
 		e.sys.begun = e.sys.begun[:0]
-		e.useEngine(e.slots[0], operation{kind: opSend})
+		e.submitAsync(e.slots[0], operation{kind: opSend})
 		e.setOwner(e.slots[0], ownerNone)
-		e.used(e.slots[0], 0)
+		e.asyncDone(e.slots[0], 0)
 	}); n > 0 {
 		t.Errorf("%v allocations for each operation", n)
 	}

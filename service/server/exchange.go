@@ -35,11 +35,11 @@ func (c *conn) nextRequest(now time.Time) operation {
 		if c.session == nil {
 			return c.receiveRequest(now)
 		}
-		more := c.spare()
+		more := c.inputSpace()
 		got, err := c.session.Read(more)
-		c.decrypted(got)
+		c.extendInput(got)
 		if m, ok := c.session.Message(); ok {
-			return c.unasked(m, err, now)
+			return c.handleOwnMessage(m, err, now)
 		}
 		switch {
 		case got > 0 && (err == nil || err == ktls.ErrWouldBlock): // parse the data first
@@ -56,7 +56,7 @@ func (c *conn) nextRequest(now time.Time) operation {
 				c.gen.log.Debug("the client broke TLS", "remote", c.client.peer, "reason", err)
 				return c.sendRaw(out, now, thenShutdown)
 			}
-			c.heed(err)
+			c.logAlert(err)
 			return c.reset(causeTLS, err.Error())
 		case got == 0 && err == io.EOF:
 			return c.inputEnded(now)
@@ -64,8 +64,8 @@ func (c *conn) nextRequest(now time.Time) operation {
 	}
 }
 
-// spare returns the free end of input.buf, which grows as needed up to its limit.
-func (c *conn) spare() []byte {
+// inputSpace returns the free end of input.buf, which grows as needed up to its limit.
+func (c *conn) inputSpace() []byte {
 	if len(c.input.buf) == cap(c.input.buf) || cap(c.input.buf) == 0 {
 		grown := make([]byte, len(c.input.buf), min(max(2*len(c.input.buf), 2<<10), http1.MaxHead+2<<10))
 		copy(grown, c.input.buf)
@@ -94,7 +94,7 @@ func (c *conn) receiveRequest(now time.Time) operation {
 // requestBuffer returns the buffer for receiving more of a request.
 func (c *conn) requestBuffer() []byte {
 	if c.session == nil {
-		return c.spare()
+		return c.inputSpace()
 	}
 	return c.input.wire
 }
@@ -107,8 +107,8 @@ func (c *conn) requestLate(now time.Time) operation {
 	return c.refuse(http.StatusRequestTimeout, "the request's head did not come within header_timeout", now)
 }
 
-// decrypted appends the n bytes that were written to spare's buffer.
-func (c *conn) decrypted(n int) { c.input.buf = c.input.buf[:len(c.input.buf)+n] }
+// extendInput appends the n bytes that were written to inputSpace's buffer.
+func (c *conn) extendInput(n int) { c.input.buf = c.input.buf[:len(c.input.buf)+n] }
 
 func (c *conn) requestInput(ev event) operation {
 	if ev.late {
@@ -132,7 +132,7 @@ func (c *conn) requestInput(ev event) operation {
 	case c.session != nil:
 		c.session.Feed(c.input.wire[:ev.n])
 	default:
-		c.decrypted(ev.n)
+		c.extendInput(ev.n)
 	}
 	c.input.received += int64(ev.n)
 	return c.nextRequest(ev.now)
@@ -183,7 +183,7 @@ func (c *conn) handled(ev event) operation {
 		return operation{kind: opWait, deadline: ev.now.Add(postponed.After)}
 	case errors.As(err, &changed):
 		return c.reset(causeFile, err.Error())
-	case err == nil || c.exchange.response != nil && (isTransient(err) || err == errDoubt): // the transfer repeats the read
+	case err == nil || c.exchange.response != nil && (isTransient(err) || err == errUndecided): // the transfer repeats the read
 		c.exchange.close = c.exchange.request.Close || c.loop.stopping || c.yields || c.flow.KeysExhausted()
 		return c.respond(ev.now)
 	case errors.As(err, &bad):
@@ -218,8 +218,8 @@ func (c *conn) respond(now time.Time) operation {
 	return c.send(now, thenEndResponse)
 }
 
-// responded runs after the kernel has accepted the last byte of a response.
-func (c *conn) responded(now time.Time) operation {
+// responseSent runs after the kernel has accepted the last byte of a response.
+func (c *conn) responseSent(now time.Time) operation {
 	c.endResponse(causeNone, "", now)
 	if c.exchange.close || c.loop.stopping || c.yields {
 		return c.finish(now)
@@ -228,13 +228,13 @@ func (c *conn) responded(now time.Time) operation {
 	return c.nextRequest(now)
 }
 
-// release releases the files of segments.
-func (c *conn) release(segments []http1.Segment) {
-	if c.loop.giveBack == nil {
+// releaseFiles releases the files of segments.
+func (c *conn) releaseFiles(segments []http1.Segment) {
+	if c.loop.releaseFiles == nil {
 		http1.Release(segments)
 		return
 	}
-	c.loop.giveBack(segments)
+	c.loop.releaseFiles(segments)
 }
 
 // endResponse releases the response's resources, and logs it.
@@ -245,7 +245,7 @@ func (c *conn) endResponse(why cause, reason string, now time.Time) {
 	}
 	sent := c.bodySent()
 	c.exchange.response = nil
-	c.release(r.Segments)
+	c.releaseFiles(r.Segments)
 	c.endTransfer()
 	if !c.client.metrics {
 		pending := int64(0)
@@ -272,7 +272,7 @@ func (c *conn) endResponse(why cause, reason string, now time.Time) {
 	case why == causeNone:
 		attrs = append(attrs, slog.Duration("took", now.Sub(c.exchange.started)))
 		c.gen.log.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs...)
-	case c.left:
+	case c.clientLeft:
 		level := slog.LevelDebug
 		if c.gen.access {
 			level = slog.LevelInfo
@@ -290,5 +290,5 @@ func (c *conn) bodySent() int64 {
 	if c.exchange.response.HEAD() {
 		return 0
 	}
-	return max(0, c.exchange.response.Length-c.transfer.left())
+	return max(0, c.exchange.response.Length-c.transfer.remaining())
 }

@@ -39,7 +39,7 @@ func (c *conn) fill(now time.Time) operation {
 		var err error
 		if t.pipe, err = c.sock.Pipe(); err != nil {
 			c.gen.log.Warn("copying instead of splicing", "reason", err)
-			return c.copyInstead(now)
+			return c.copyPiece(now)
 		}
 	}
 	t.phase = phFill
@@ -54,14 +54,14 @@ func (c *conn) filled(ev event) operation {
 	case ev.busy:
 		return c.copyCached()
 	case ev.late: // the operation did not get the semaphore in time
-		return c.copyInstead(ev.now)
+		return c.copyPiece(ev.now)
 	case ev.err == unix.EAGAIN:
 		return c.fill(ev.now)
 	case isTransient(ev.err):
 		t.phase = phHold
 		return c.pause(ev.now)
 	case ev.err == unix.EINVAL: // a file system without splice
-		return c.copyInstead(ev.now)
+		return c.copyPiece(ev.now)
 	case ev.err != 0:
 		return c.reset(causeFile, fmt.Sprintf("reading %s: %v", p.file.Name(), ev.err))
 	case ev.n == 0:
@@ -72,8 +72,7 @@ func (c *conn) filled(ev event) operation {
 	p.off += int64(ev.n)
 	p.n -= int64(ev.n)
 	c.wait.progressed = ev.now // a slow disk does not mean a stalled client
-	// The last spliced bytes close their record, because the settle that follows waits for it
-	// to leave.
+	// The last spliced bytes close their record, because waitForPages waits for it to leave.
 	t.more = p.n > 0
 	return c.gate(ev.now)
 }
@@ -82,15 +81,15 @@ func (c *conn) filled(ev event) operation {
 func (c *conn) chunkDone(now time.Time) operation {
 	t := &c.transfer
 	if t.pieces[0].n > 0 {
-		c.fit(now)
+		c.adjustPipe(now)
 		return c.fill(now)
 	}
 	t.pieces = t.pieces[1:]
 	return c.nextPiece(now)
 }
 
-// copyInstead reads the piece into memory when it cannot be spliced.
-func (c *conn) copyInstead(now time.Time) operation {
+// copyPiece reads the piece into memory when it cannot be spliced.
+func (c *conn) copyPiece(now time.Time) operation {
 	c.transfer.pieces[0].splice = false
 	return c.nextPiece(now)
 }

@@ -68,15 +68,15 @@ func (c *conn) measure(now time.Time) (r ktls.Reading, op operation, ok bool) {
 	if c.flow.Update(r, c.transfer.held, c.loop.share, now) {
 		c.wait.progressed = now
 	}
-	if unsent := c.flow.Unsent(); unsent != c.unsent {
-		c.unsent = unsent
+	if unsent := c.flow.Unsent(); unsent != c.notSentLimit {
+		c.notSentLimit = unsent
 		c.sock.LimitUnsent(unsent)
 	}
 	if c.usesEngine() {
-		c.engineGave(r.Acked+r.Unacked, now)
+		c.noteEngineOutput(r.Acked+r.Unacked, now)
 	}
 	if r.Received > c.input.received && c.state == stTransfer {
-		if op, ended := c.overhear(r.Received); ended {
+		if op, ended := c.readDuringResponse(r.Received); ended {
 			return r, op, false
 		}
 	}
@@ -107,8 +107,8 @@ func (c *conn) pollLater(r ktls.Reading, now time.Time) operation {
 // that at once if much is sent and not acknowledged.
 func (c *conn) waitForBudget(r ktls.Reading, now time.Time) operation {
 	t := &c.transfer
-	if t.refused || c.flow.TLSFull() {
-		t.refused = false
+	if t.polled || c.flow.TLSFull() {
+		t.polled = false
 		return c.pollLater(r, now)
 	}
 	return c.waitWritable(now)

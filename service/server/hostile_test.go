@@ -189,12 +189,12 @@ func TestSlowNotify(t *testing.T) {
 		name  string
 		taken int64 // bytes during one stall_timeout
 		want  opKind
-	}{{"slow", 100 << 10, opNotify}, {"stalled", 0, opClose}} {
+	}{{"slow", 100 << 10, opAlert}, {"stalled", 0, opClose}} {
 		sock := &scriptedSocket{reading: ktls.Reading{Unacked: 1 << 20, Acked: 1000}}
 		c := newConn(ts.environment(), sock, endpoint{}, nil)
 		c.startKernelTLS()
 		now := time.Now()
-		if op := c.finish(now); op.kind != opNotify {
+		if op := c.finish(now); op.kind != opAlert {
 			t.Fatalf("finish asks for %d", op.kind)
 		}
 		if op := c.step(event{err: unix.EAGAIN, now: now}); op.kind != opRoom {
@@ -254,7 +254,7 @@ func TestLongPush(t *testing.T) {
 		t.Fatalf("operation %d, want the drain", op.kind)
 	}
 	sock.reading.Pending = 0
-	if op = c.step(event{late: true, now: now}); op.kind != opNotify {
+	if op = c.step(event{late: true, now: now}); op.kind != opAlert {
 		t.Fatalf("operation %d, want close_notify", op.kind)
 	}
 	sock.reading.Pending = 24
@@ -278,7 +278,7 @@ func TestNotifyDoesNotSpin(t *testing.T) {
 			t.Fatalf("%d operations and %d pauses in %v, and no end", steps, waits, now.Sub(start))
 		}
 		switch op.kind {
-		case opNotify:
+		case opAlert:
 			op = c.step(event{err: unix.EAGAIN, now: now})
 		case opRoom:
 			op = c.step(event{n: unix.POLLOUT, now: now})
@@ -396,8 +396,8 @@ func TestCancelledClose(t *testing.T) {
 		w := newWorld(&script{}, newSimIdentity(t))
 		sock := w.clients[0].sock
 		sock.fd, w.sockets[3] = 3, sock
-		w.loop.slots = []*slot{{conn: &conn{state: stClosed}, fd: 3, place: -1, owner: ownerRing}}
-		w.loop.discard(uring.Completion{Token: w.ringToken(0), Result: tc.result})
+		w.loop.slots = []*slot{{conn: &conn{state: stClosed}, fd: 3, heapIndex: -1, owner: ownerRing}}
+		w.loop.completeAtExit(uring.Completion{Token: w.ringToken(0), Result: tc.result})
 		if len(w.sockets) != tc.open { // the world's own close has not run: what is left is what discard left
 			t.Errorf("a close that ended with %d: %d descriptors are open, want %d", tc.result, len(w.sockets), tc.open)
 		}

@@ -16,7 +16,7 @@ type opKind uint8
 const (
 	opRecv      opKind = iota // receive into buf
 	opSend                    // send buf; more: further bytes follow at once
-	opNotify                  // send msg
+	opAlert                   // send msg
 	opSpliceIn                // splice n bytes of file, from off, into pipe
 	opSpliceOut               // splice n bytes of pipe into the socket
 	opRoom                    // wait until the socket is writable

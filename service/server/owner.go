@@ -6,18 +6,18 @@ import "fmt"
 type owner uint8
 
 const (
-	ownerNone         owner = iota // the loop: the connection waits for its deadline, or is just being continued
-	ownerRing                      // an operation in the ring, which can be cancelled
-	ownerRead                      // a splice from a file in the ring, which hanging storage may keep
-	ownerEngine                    // an operation in the ring that may wait for the crypto engine
-	ownerWorker                    // a job in slot.pool, queued or running
-	ownerHandshaker                // a job in loop.handshakers, queued or running
-	ownerCloser                    // a job in engine.closers, queued or running: the socket's close
-	ownerReadQueue                 // the queue of the semaphore for ownerRead
-	ownerEngineQueue               // the queue for ownerEngine and ownerCloser
-	ownerLostInRing                // the engine has orphaned it: an operation in the ring does not end
-	ownerLostOnWorker              // the engine has orphaned it: a worker does not return
-	ownerLost                      // the engine has orphaned it: nothing is running, and its close would wait
+	ownerNone           owner = iota // the loop: the connection waits for its deadline, or is just being continued
+	ownerRing                        // an operation in the ring, which can be cancelled
+	ownerFill                        // a splice from a file in the ring, which hanging storage may keep
+	ownerEngine                      // an operation in the ring that may wait for the crypto engine
+	ownerWorker                      // a job in slot.pool, queued or running
+	ownerHandshaker                  // a job in loop.handshakers, queued or running
+	ownerCloser                      // a job in engine.closers, queued or running: the socket's close
+	ownerFillQueue                   // the queue of the semaphore for ownerRead
+	ownerEngineQueue                 // the queue for ownerEngine and ownerCloser
+	ownerOrphanInRing                // the engine has orphaned it: an operation in the ring does not end
+	ownerOrphanOnWorker              // the engine has orphaned it: a worker does not return
+	ownerOrphan                      // the engine has orphaned it: nothing is running, and its close would wait
 )
 
 func (o owner) String() string {
@@ -25,8 +25,8 @@ func (o owner) String() string {
 		"queue for file reads", "queue for the engine", "lost in the ring", "lost on a worker", "lost"}[o]
 }
 
-// lost reports whether the connection is orphaned in the engine.
-func (o owner) lost() bool { return o >= ownerLostInRing }
+// orphaned reports whether the connection is orphaned in the engine.
+func (o owner) orphaned() bool { return o >= ownerOrphanInRing }
 
 // mayPrecede reports whether a connection may go from o to next. Each owner gives it back to the
 // loop before another gets it, except that a queue passes it on, and that the engine orphans it.
@@ -34,12 +34,12 @@ func (o owner) mayPrecede(next owner) bool {
 	switch {
 	case next == ownerNone:
 		return o != ownerNone
-	case next == ownerLostInRing:
+	case next == ownerOrphanInRing:
 		return o == ownerEngine
-	case next == ownerLostOnWorker:
+	case next == ownerOrphanOnWorker:
 		return o == ownerHandshaker || o == ownerCloser
-	case o == ownerReadQueue:
-		return next == ownerRead
+	case o == ownerFillQueue:
+		return next == ownerFill
 	case o == ownerEngineQueue:
 		return next == ownerEngine || next == ownerCloser
 	}
@@ -54,12 +54,12 @@ func (l *loop) setOwner(s *slot, o owner) {
 		panic(fmt.Sprintf("server: a connection goes from %q to %q", s.owner, o))
 	}
 	switch {
-	case o.lost() && !s.owner.lost():
-		l.count(-1)
-		l.engine.lost++
-	case !o.lost() && s.owner.lost():
-		l.count(1)
-		l.engine.lost--
+	case o.orphaned() && !s.owner.orphaned():
+		l.countLive(-1)
+		l.engine.orphaned++
+	case !o.orphaned() && s.owner.orphaned():
+		l.countLive(1)
+		l.engine.orphaned--
 	}
 	s.owner = o
 }

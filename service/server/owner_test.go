@@ -5,20 +5,20 @@ import "testing"
 // TestOwnerTransitions: a connection goes from one owner to another by way of the loop, except out
 // of a queue and when the engine orphans it. Any other change panics.
 func TestOwnerTransitions(t *testing.T) {
-	const owners = ownerLost + 1
+	const owners = ownerOrphan + 1
 	direct := map[[2]owner]bool{
-		{ownerReadQueue, ownerRead}:          true,
-		{ownerEngineQueue, ownerEngine}:      true,
-		{ownerEngineQueue, ownerCloser}:      true,
-		{ownerEngine, ownerLostInRing}:       true,
-		{ownerHandshaker, ownerLostOnWorker}: true,
-		{ownerCloser, ownerLostOnWorker}:     true,
+		{ownerFillQueue, ownerFill}:            true,
+		{ownerEngineQueue, ownerEngine}:        true,
+		{ownerEngineQueue, ownerCloser}:        true,
+		{ownerEngine, ownerOrphanInRing}:       true,
+		{ownerHandshaker, ownerOrphanOnWorker}: true,
+		{ownerCloser, ownerOrphanOnWorker}:     true,
 	}
 	for from := range owners {
 		for to := range owners {
 			want := direct[[2]owner{from, to}]
 			if from == ownerNone {
-				want = to != ownerNone && to != ownerLostInRing && to != ownerLostOnWorker
+				want = to != ownerNone && to != ownerOrphanInRing && to != ownerOrphanOnWorker
 			} else if to == ownerNone {
 				want = true
 			}
@@ -42,13 +42,13 @@ func TestOwnerTransitions(t *testing.T) {
 // TestOwnerCounts: an orphaned connection is not live, and is live again when it is reclaimed.
 func TestOwnerCounts(t *testing.T) {
 	l := newShareLoop(100, 0)
-	l.count(2)
+	l.countLive(2)
 	s := &slot{}
 	l.setOwner(s, ownerEngine)
-	if l.setOwner(s, ownerLostInRing); l.live != 1 || l.engine.lost != 1 || l.state.share != 100 {
-		t.Errorf("orphaned: %d live, %d lost, share %d; want 1, 1, 100", l.live, l.engine.lost, l.state.share)
+	if l.setOwner(s, ownerOrphanInRing); l.live != 1 || l.engine.orphaned != 1 || l.state.share != 100 {
+		t.Errorf("orphaned: %d live, %d lost, share %d; want 1, 1, 100", l.live, l.engine.orphaned, l.state.share)
 	}
-	if l.setOwner(s, ownerNone); l.live != 2 || l.engine.lost != 0 || l.state.share != 50 {
-		t.Errorf("reclaimed: %d live, %d lost, share %d; want 2, 0, 50", l.live, l.engine.lost, l.state.share)
+	if l.setOwner(s, ownerNone); l.live != 2 || l.engine.orphaned != 0 || l.state.share != 50 {
+		t.Errorf("reclaimed: %d live, %d lost, share %d; want 2, 0, 50", l.live, l.engine.orphaned, l.state.share)
 	}
 }

@@ -50,8 +50,8 @@ func (p *pipe) resize(n int) error {
 	return nil
 }
 
-// fit adjusts the size of an empty pipe to the speed of its client.
-func (c *conn) fit(now time.Time) {
+// adjustPipe adjusts the size of an empty pipe to the speed of its client.
+func (c *conn) adjustPipe(now time.Time) {
 	p := c.transfer.pipe
 	if c.transport == kernel {
 		return
@@ -72,23 +72,23 @@ func (c *conn) fit(now time.Time) {
 		size = min(2*size, maxPipe, int(c.gen.buffer/2))
 	}
 	p.mark, p.fillings = now, 0
-	if size == p.size || size > p.size && (p.fixed || p.size == flow.Chunk && c.loop.grown >= maxGrown) {
+	if size == p.size || size > p.size && (p.fixed || p.size == flow.Chunk && c.loop.grownPipes >= maxGrown) {
 		return
 	}
 	if err := c.sock.ResizePipe(p, size); err != nil { // EPERM: the pipes of this user have reached the limit of pages
 		p.fixed = true
 		return
 	}
-	c.resized(p.size, size)
+	c.countGrown(p.size, size)
 	p.size = size
 }
 
-// resized counts the enlarged pipes.
-func (c *conn) resized(before, after int) {
+// countGrown counts the enlarged pipes.
+func (c *conn) countGrown(before, after int) {
 	switch {
 	case before == flow.Chunk && after > flow.Chunk:
-		c.loop.grown++
+		c.loop.grownPipes++
 	case before > flow.Chunk && after == flow.Chunk:
-		c.loop.grown--
+		c.loop.grownPipes--
 	}
 }

@@ -52,28 +52,28 @@ func TestFit(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			env := driveSettings(nil)
-			env.gen.buffer, env.loop.grown = tc.buffer, tc.grown
+			env.gen.buffer, env.loop.grownPipes = tc.buffer, tc.grown
 			c := newConn(env, &resizingSocket{limit: tc.limit}, endpoint{}, nil)
 			c.transport = tc.transport
 			c.transfer.pipe = &pipe{size: flow.Chunk}
 			now := time.Unix(1e9, 0)
 			for range fillings {
-				c.fit(now)
+				c.adjustPipe(now)
 				now = now.Add(tc.each)
 			}
 			if got := c.transfer.pipe.size; got != tc.want {
 				t.Errorf("a pipe of %d bytes, want %d", got, tc.want)
 			}
-			if grown := tc.want > flow.Chunk; env.loop.grown != tc.grown && !grown || grown && env.loop.grown != tc.grown+1 {
-				t.Errorf("%d pipes are counted, %d before", env.loop.grown, tc.grown)
+			if grown := tc.want > flow.Chunk; env.loop.grownPipes != tc.grown && !grown || grown && env.loop.grownPipes != tc.grown+1 {
+				t.Errorf("%d pipes are counted, %d before", env.loop.grownPipes, tc.grown)
 			}
-			c.fit(now.Add(growAfter * slowPipe * 2)) // it has become slow
+			c.adjustPipe(now.Add(growAfter * slowPipe * 2)) // it has become slow
 			if got := c.transfer.pipe.size; got != flow.Chunk {
 				t.Errorf("a pipe of %d bytes when the client has become slow", got)
 			}
 			c.endTransfer()
-			if env.loop.grown != tc.grown {
-				t.Errorf("%d pipes are counted in the end, %d before", env.loop.grown, tc.grown)
+			if env.loop.grownPipes != tc.grown {
+				t.Errorf("%d pipes are counted in the end, %d before", env.loop.grownPipes, tc.grown)
 			}
 		})
 	}

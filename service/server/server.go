@@ -121,12 +121,12 @@ type Server struct {
 	refused     []string
 	notice      func(string)
 	endRequests context.CancelFunc // cancels the requests' context
-	request     atomic.Uint32      // request of Shutdown or Abort
+	stopRequest atomic.Uint32      // request of Shutdown or Abort
 }
 
 const (
-	askedShutdown = 1 + iota
-	askedAbort
+	stopGracefully = 1 + iota
+	stopNow
 )
 
 // New returns a server for listeners, which it owns from now on. No connection is
@@ -148,7 +148,7 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 			log:           opts.Log,
 			access:        opts.Access,
 		},
-		proc:       &process{drivers: drivers{picked: opts.Picked}, sameHost: sameHost},
+		proc:       &process{drivers: drivers{selected: opts.Picked}, sameHost: sameHost},
 		memory:     opts.Memory,
 		listeners:  listeners,
 		waker:      waker,
@@ -171,19 +171,19 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 
 // Shutdown makes Run stop accepting, finish the transfers, and return. It may be
 // called from any goroutine, and returns at once.
-func (s *Server) Shutdown() { s.ask(askedShutdown) }
+func (s *Server) Shutdown() { s.requestStop(stopGracefully) }
 
 // Abort makes Run reset all connections, and return ErrAborted.
 // Running handlers are notified by their requests' context.
 func (s *Server) Abort() {
 	s.endRequests()
-	s.ask(askedAbort)
+	s.requestStop(stopNow)
 }
 
 // ErrAborted is Run's error after Abort.
 var ErrAborted = errors.New("server: connections were reset")
 
-func (s *Server) ask(what uint32) {
-	s.request.Store(what)
+func (s *Server) requestStop(what uint32) {
+	s.stopRequest.Store(what)
 	s.waker.Wake()
 }

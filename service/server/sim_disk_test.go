@@ -36,7 +36,7 @@ func (d *simDisk) fate(w *world) {
 		return
 	}
 	for _, c := range w.clients {
-		if s := w.slotOf(c.sock.fd); s != nil && (s.owner == ownerWorker && s.pool == w.loop.disk || s.owner == ownerRead || s.owner == ownerReadQueue) {
+		if s := w.slotOf(c.sock.fd); s != nil && (s.owner == ownerWorker && s.pool == w.loop.disk || s.owner == ownerFill || s.owner == ownerFillQueue) {
 			c.excused("the disk hangs")
 		}
 	}

@@ -83,7 +83,7 @@ func (s *simSocket) touched() {
 
 // waitsForEngine tells whether f, which has done its work, still waits.
 func (w *world) waitsForEngine(f *flight, s *simSocket) bool {
-	whole := f.op.kind == opSend || f.op.kind == opNotify
+	whole := f.op.kind == opSend || f.op.kind == opAlert
 	if whole && !f.op.more || w.engine.dead && w.engine.full && (whole || f.op.kind == opSpliceOut) {
 		return s.holds()
 	}
@@ -93,7 +93,7 @@ func (w *world) waitsForEngine(f *flight, s *simSocket) bool {
 // mustLeaveLoop tells whether op could keep the loop's thread. A close does even in
 // the ring: it ends before it waits.
 func (w *world) mustLeaveLoop(s *simSocket, op operation) bool {
-	return s.tls != nil && s.tls.driver.async && (op.kind == opSend || op.kind == opNotify)
+	return s.tls != nil && s.tls.driver.async && (op.kind == opSend || op.kind == opAlert)
 }
 
 // stops tells whether a job does not go on, since it waits for the engine.
@@ -122,11 +122,11 @@ func (w *world) remains() error {
 	e := &w.loop.engine
 	hanging := w.hanging()
 	switch {
-	case !w.engine.died && (e.dead || e.lost > 0):
-		return fmt.Errorf("the engine works, and was given up: dead %v, %d lost", e.dead, e.lost)
+	case !w.engine.died && (e.dead || e.orphaned > 0):
+		return fmt.Errorf("the engine works, and was given up: dead %v, %d lost", e.dead, e.orphaned)
 	case w.engine.died:
 		for _, s := range w.loop.slots {
-			if e.revived && !w.engine.dead && s.owner == ownerLost && w.loop.request.Load() != askedAbort {
+			if e.recovered && !w.engine.dead && s.owner == ownerOrphan && w.loop.stopRequest.Load() != stopNow {
 				return fmt.Errorf("the engine goes again, and descriptor %d stays lost", s.fd)
 			}
 		}
@@ -168,7 +168,7 @@ func (w *world) remains() error {
 // offloading tells whether a worker is handing the keys of fd to the kernel.
 func (w *world) offloading(fd int) bool {
 	for _, s := range w.loop.slots {
-		if s.conn != nil && s.fd == fd && (s.owner == ownerHandshaker || s.owner == ownerLostOnWorker) && s.conn.state == stOffload {
+		if s.conn != nil && s.fd == fd && (s.owner == ownerHandshaker || s.owner == ownerOrphanOnWorker) && s.conn.state == stOffload {
 			return true
 		}
 	}
@@ -183,7 +183,7 @@ func (w *world) unclean() bool {
 			return false
 		}
 	}
-	return w.loop.request.Load() == askedAbort && len(w.pipes)+w.refs+len(w.flights)+len(w.jobs) == 0
+	return w.loop.stopRequest.Load() == stopNow && len(w.pipes)+w.refs+len(w.flights)+len(w.jobs) == 0
 }
 
 // A conn's socket, as far as it is about the engine.

@@ -261,7 +261,7 @@ func (w *world) run(j simJob) {
 
 // ask is Server.Shutdown or Abort.
 func (w *world) ask(what uint32) {
-	w.loop.request.Store(what)
+	w.loop.stopRequest.Store(what)
 	w.rung = true
 	for _, c := range w.clients {
 		whole, err := c.check()
@@ -335,7 +335,7 @@ func (w *world) checkOwners() {
 		if s.conn == nil {
 			continue
 		}
-		if s.owner.lost() {
+		if s.owner.orphaned() {
 			lost++
 		} else {
 			live++
@@ -354,9 +354,9 @@ func (w *world) checkOwners() {
 		}
 		ok := false
 		switch s.owner {
-		case ownerNone, ownerReadQueue, ownerEngineQueue, ownerLost:
+		case ownerNone, ownerFillQueue, ownerEngineQueue, ownerOrphan:
 			ok = !inRing && on == nil
-		case ownerRing, ownerRead, ownerEngine, ownerLostInRing:
+		case ownerRing, ownerFill, ownerEngine, ownerOrphanInRing:
 			ok = inRing && on == nil
 		case ownerWorker:
 			ok = !inRing && on != nil && (on == w.loop.workers || on == w.loop.disk)
@@ -364,15 +364,15 @@ func (w *world) checkOwners() {
 			ok = !inRing && on == w.loop.handshakers
 		case ownerCloser:
 			ok = !inRing && on == w.loop.engine.closers
-		case ownerLostOnWorker:
+		case ownerOrphanOnWorker:
 			ok = !inRing && on != nil
 		}
 		if !ok {
 			w.fault("%q has a connection in state %v: an operation is in the ring: %v, a job exists: %v", s.owner, s.conn.state, inRing, on != nil)
 		}
 	}
-	if live != w.loop.live || lost != w.loop.engine.lost {
-		w.fault("%d connections are live and %d lost, counted are %d and %d", live, lost, w.loop.live, w.loop.engine.lost)
+	if live != w.loop.live || lost != w.loop.engine.orphaned {
+		w.fault("%d connections are live and %d lost, counted are %d and %d", live, lost, w.loop.live, w.loop.engine.orphaned)
 	}
 }
 
@@ -446,14 +446,14 @@ func (w *world) move() {
 		w.change()
 	}
 	switch {
-	case w.loop.request.Load() != 0:
+	case w.loop.stopRequest.Load() != 0:
 		if calm && w.calmAt.IsZero() {
 			w.calmAt = w.clock
 		}
 	case calm && (taken && w.loop.live == 0 || w.chance(20)) || w.chance(1) && w.chance(60):
-		w.ask(askedShutdown)
+		w.ask(stopGracefully)
 	case w.chance(1) && w.chance(20) || w.hasty && w.chance(5):
-		w.ask(askedAbort)
+		w.ask(stopNow)
 		for _, c := range w.clients {
 			c.excused("the service is aborted")
 		}
@@ -594,7 +594,7 @@ func (w *world) perform(s *simSocket, op operation) (n int, errno unix.Errno, ok
 		return unix.POLLOUT, 0, !s.full() || w.chance(50)
 	case opSpliceIn:
 		n, errno = w.read(op)
-	case opSend, opSpliceOut, opNotify:
+	case opSend, opSpliceOut, opAlert:
 		n, errno = w.send(s, op)
 	}
 	return n, errno, true
@@ -642,7 +642,7 @@ func (w *world) send(s *simSocket, op operation) (n int, errno unix.Errno) {
 		return 0, []unix.Errno{unix.ENOBUFS, unix.ENOMEM}[w.choice(2)]
 	}
 	switch op.kind {
-	case opNotify:
+	case opAlert:
 		s.message(op.msg.Control()[unix.CmsgLen(0)], op.msg.Payload())
 		return len(op.msg.Payload()), 0
 	case opSend:

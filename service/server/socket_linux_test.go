@@ -46,7 +46,7 @@ func TestStallReason(t *testing.T) {
 	c.gen.log = reasons.logger()
 	c.gen.access = true
 	c.fail(unix.ETIMEDOUT)
-	if c.left || !reasons.has("level=WARN", stalledReason) {
-		t.Errorf("left by the client %v, logged %q", c.left, reasons.String())
+	if c.clientLeft || !reasons.has("level=WARN", stalledReason) {
+		t.Errorf("left by the client %v, logged %q", c.clientLeft, reasons.String())
 	}
 }

@@ -219,8 +219,8 @@ func TestStorageLog(t *testing.T) {
 	for i := range uint64(2) {
 		c := newConn(l.environment(), &simSocket{w: w}, endpoint{}, nil)
 		c.transfer.pieces = []piece{{file: &simOpen{w: w, size: 1000}, n: 1000, last: true}}
-		l.slots = append(l.slots, &slot{conn: c, token: i, place: -1})
-		l.perform(l.slots[i], c.read(true))
+		l.slots = append(l.slots, &slot{conn: c, token: i, heapIndex: -1})
+		l.perform(l.slots[i], c.readPiece(true))
 	}
 	disk.busy = []uint64{0, 1}
 	for range 30 {
@@ -236,11 +236,11 @@ func TestStorageLog(t *testing.T) {
 		l.slots[j.token].conn.jobErr = unix.EIO
 		disk.done = append(disk.done, j.token)
 	}
-	l.woken()
+	l.onWake()
 	if strings.Count(log.String(), silent) != 1 || strings.Count(log.String(), again) != 1 {
 		t.Errorf("once it answers: %s", &log)
 	}
-	if st := l.storage; st.slow != 0 || st.hung != 0 || st.left != 0 {
+	if st := l.storage; st.slow != 0 || st.hung != 0 || st.abandoned != 0 {
 		t.Errorf("left: %+v", st)
 	}
 }

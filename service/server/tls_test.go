@@ -288,8 +288,8 @@ func TestLastWord(t *testing.T) {
 				stream = stream[n:]
 				op = c.step(event{n: n, now: now})
 			}
-			if op.kind != opNotify || !bytes.Equal(c.ending.alert.Payload, tc.want) {
-				t.Fatalf("operation %d, %v; want an alert to be sent, % d", op.kind, c.ending.alert, tc.want)
+			if op.kind != opAlert || !bytes.Equal(c.closing.alert.Payload, tc.want) {
+				t.Fatalf("operation %d, %v; want an alert to be sent, % d", op.kind, c.closing.alert, tc.want)
 			}
 			// What is still inside kernel TLS comes before FIN.
 			sock.reading.Pending = 24

@@ -92,20 +92,20 @@ const (
 type phase uint8
 
 const (
-	phRead   phase = iota // a worker reading file data into memory
-	phAgain               // a delay before the read is repeated
-	phCheck               // a worker checking the file
-	phSettle              // the spliced pages to leave, before the last piece
-	phSeal                // a worker encrypting TLS records
-	phGate                // the kernel to hold less, before a push
-	phPush                // the socket accepting memory or the pipe's bytes
-	phRoom                // room in the socket
-	phHold                // the kernel to hold less, before the pipe is filled
-	phFill                // file data to enter the pipe
+	phRead    phase = iota // a worker reading file data into memory
+	phAgain                // a delay before the read is repeated
+	phCheck                // a worker checking the file
+	phPages                // the spliced pages to leave, before the last piece
+	phEncrypt              // a worker encrypting TLS records
+	phGate                 // the kernel to hold less, before a push
+	phPush                 // the socket accepting memory or the pipe's bytes
+	phRoom                 // room in the socket
+	phHold                 // the kernel to hold less, before the pipe is filled
+	phFill                 // file data to enter the pipe
 )
 
 func (p phase) String() string {
-	return [...]string{"read", "read again", "check", "settle", "seal", "gate", "push", "room", "hold", "fill"}[p]
+	return [...]string{"read", "read again", "check", "pages", "encrypt", "gate", "push", "room", "hold", "fill"}[p]
 }
 
 // A transfer sends pieces in order.
@@ -114,7 +114,7 @@ type transfer struct {
 	pieces    []piece   // pieces left; the first is being sent
 	buf       []byte    // data read of the first piece, up to the capacity
 	out       []byte    // memory being sent
-	sealed    bool      // out, or the data that will become out, already consists of TLS records
+	encrypted bool      // out, or the data that will become out, already consists of TLS records
 	plain     int       // plaintext bytes in out, if out consists of TLS records
 	pipe      *pipe     // nil until a piece is spliced
 	held      int       // bytes in the pipe
@@ -124,12 +124,12 @@ type transfer struct {
 	patient   bool      // none of the next data is in memory
 	checkedAt time.Time // last check of the file that is spliced
 	pushing   operation // the push in flight
-	refused   bool      // the socket accepted nothing although poll(2) reported room
+	polled    bool      // the socket accepted nothing although poll(2) reported room
 }
 
-// left returns how many bytes of pieces the socket has not accepted. TLS records made in user
+// remaining returns how many bytes of pieces the socket has not accepted. TLS records made in user
 // space that it has accepted in part count as if it had accepted none of them.
-func (t *transfer) left() (n int64) {
+func (t *transfer) remaining() (n int64) {
 	for i, p := range t.pieces {
 		n += p.n
 		if i > 0 || t.buf == nil { // else mem is in buf
@@ -147,7 +147,7 @@ func (t *transfer) left() (n int64) {
 // that no byte of a file can reach the client of another.
 func (c *conn) endTransfer() {
 	if p := c.transfer.pipe; p != nil {
-		c.resized(p.size, flow.Chunk)
+		c.countGrown(p.size, flow.Chunk)
 		c.sock.ClosePipe(p)
 	}
 	c.transfer = transfer{}
@@ -196,15 +196,15 @@ func (c *conn) transferred(ev event) operation {
 	}
 	switch c.transfer.phase {
 	case phRead:
-		return c.readDone(ev)
+		return c.pieceRead(ev)
 	case phAgain:
-		return c.read(false)
+		return c.readPiece(false)
 	case phCheck:
 		return c.checked(ev)
-	case phSettle:
-		return c.settle(ev.now)
-	case phSeal:
-		return c.sealDone(ev)
+	case phPages:
+		return c.waitForPages(ev.now)
+	case phEncrypt:
+		return c.encrypted(ev)
 	case phGate:
 		return c.gate(ev.now)
 	case phPush:
@@ -227,7 +227,7 @@ func (c *conn) nextPiece(now time.Time) operation {
 	}
 	switch p := &t.pieces[0]; {
 	case t.ready:
-		return c.loaded(now)
+		return c.pieceReady(now)
 	case p.splice && p.n == 0: // all of it was copied
 		t.pieces = t.pieces[1:]
 		return c.nextPiece(now)
@@ -238,19 +238,19 @@ func (c *conn) nextPiece(now time.Time) operation {
 		t.pieces = t.pieces[1:]
 		return c.outReady(now)
 	case p.last && t.spliced:
-		return c.settle(now)
+		return c.waitForPages(now)
 	}
-	return c.read(false)
+	return c.readPiece(false)
 }
 
-// settle waits until the spliced pages have left, before the end of the file is sent. They
+// waitForPages waits until the spliced pages have left, before the end of the file is sent. They
 // are pages of the page cache: until they are encrypted, or acknowledged on a plain
 // connection, a change of the file changes the data that the client receives. The end of the
 // file is read only after that, and sent only if the file is unchanged (load). So a client
 // that has every byte has the right bytes.
-func (c *conn) settle(now time.Time) operation {
+func (c *conn) waitForPages(now time.Time) operation {
 	t := &c.transfer
-	c.state, t.phase = stTransfer, phSettle
+	c.state, t.phase = stTransfer, phPages
 	r, op, ok := c.measure(now)
 	if !ok {
 		return op
@@ -259,27 +259,27 @@ func (c *conn) settle(now time.Time) operation {
 		return c.pollLater(r, now)
 	}
 	t.spliced = false
-	return c.read(false)
+	return c.readPiece(false)
 }
 
 // outReady sends t.out, which it first encrypts in user-space TLS.
 func (c *conn) outReady(now time.Time) operation {
 	t := &c.transfer
 	t.more = t.follows()
-	if c.transport != user || t.sealed {
-		t.sealed = false
+	if c.transport != user || t.encrypted {
+		t.encrypted = false
 		return c.gate(now)
 	}
-	c.state, t.phase = stTransfer, phSeal
+	c.state, t.phase = stTransfer, phEncrypt
 	return operation{kind: opJob, job: func() {
 		plain := len(t.out)
-		t.out, c.jobErr = c.seal(t.out)
+		t.out, c.jobErr = c.encrypt(t.out)
 		t.plain = plain
 	}}
 }
 
 // follows reports whether more bytes follow at once, so that the kernel may wait for them to
-// fill a record or a segment. It must not wait before a settle, because an open record is
+// fill a record or a segment. It must not wait before waitForPages, because an open record is
 // never sent, and so never leaves.
 func (t *transfer) follows() bool {
 	pieces := t.pieces
@@ -289,7 +289,7 @@ func (t *transfer) follows() bool {
 	return len(pieces) > 0 && !(pieces[0].last && t.spliced)
 }
 
-func (c *conn) sealDone(ev event) operation {
+func (c *conn) encrypted(ev event) operation {
 	switch {
 	case ev.late:
 		return c.reset(causeBusy, "no record encrypted within stall_timeout: all workers are busy")
@@ -314,10 +314,10 @@ func (c *conn) push(n int) operation {
 func (c *conn) pushed(ev event) operation {
 	t := &c.transfer
 	switch {
-	case ev.err == unix.EAGAIN && t.refused || isTransient(ev.err):
+	case ev.err == unix.EAGAIN && t.polled || isTransient(ev.err):
 		// poll(2) and the socket disagree about room, or there is room but no memory: wait
 		// rather than spin.
-		t.refused = false
+		t.polled = false
 		r, op, ok := c.measure(ev.now)
 		if !ok {
 			return op
@@ -331,7 +331,7 @@ func (c *conn) pushed(ev event) operation {
 	case ev.n == 0:
 		return c.reset(causeSocket, "the socket accepted no bytes")
 	}
-	t.refused, c.wait.pushAgain = false, 0
+	t.polled, c.wait.pushAgain = false, 0
 	c.wait.progressed = ev.now // a crypto engine that keeps pushes waiting is not a stalled client
 	c.sock.Sent(ev.n)
 	c.flow.ChargePush(ev.n, t.pushing.more || ev.n < t.pushing.n)
@@ -399,6 +399,6 @@ func (c *conn) roomDone(ev event) operation {
 	if ev.err != 0 && ev.err != unix.EAGAIN && ev.err != unix.ECANCELED {
 		return c.fail(ev.err)
 	}
-	c.transfer.refused = true
+	c.transfer.polled = true
 	return c.gate(ev.now)
 }

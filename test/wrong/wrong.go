@@ -30,7 +30,7 @@ type Edit struct {
 // for what is inside kernel TLS. It tries close_notify once, as many servers do.
 var NoDrain = Variant{"no drain", []Edit{
 	{
-		File: "service/server/closing.go",
+		File: "service/server/conn_close.go",
 		Old:  "case r.Pending > 0:\n\t\treturn c.pollLater(r, now)\n\t}\n\treturn c.proceed(now)",
 		New:  "case r.Pending > 1<<40:\n\t}\n\treturn c.proceed(now)",
 	},
@@ -40,8 +40,8 @@ var NoDrain = Variant{"no drain", []Edit{
 		New:  "if c.transport == plain && r.Unacked > 0 {",
 	},
 	{
-		File: "service/server/closing.go",
-		Old:  "c.state = stNotifyRoom\n\t\treturn operation{kind: opRoom, deadline: ev.now.Add(c.gen.stallTimeout)}",
+		File: "service/server/conn_close.go",
+		Old:  "c.state = stAlertRoom\n\t\treturn operation{kind: opRoom, deadline: ev.now.Add(c.gen.stallTimeout)}",
 		New:  "return c.shutdown(ev.now)",
 	},
 }}
@@ -93,7 +93,7 @@ var PushedOnce = Variant{"pushed once", []Edit{{
 // NoTurns reads as many files at a time as are asked for. On a disk that hangs, they
 // take all threads that sockets need too.
 var NoTurns = Variant{"no turns", []Edit{{
-	File: "service/server/turns.go",
+	File: "service/server/semaphore.go",
 	Old:  "if t.free == 0 {",
 	New:  "if t.free < -1<<20 {",
 }}}
@@ -116,13 +116,13 @@ var WrongMeter = Variant{"wrong meter", []Edit{{
 // Deaf does not look for the alert of a client that has left.
 var Deaf = Variant{"alerts are not heard", []Edit{{
 	File: "service/server/alert.go",
-	Old:  "c.hear(c.input.wire[:c.sock.Received(c.input.wire)])",
+	Old:  "c.readAlerts(c.input.wire[:c.sock.Received(c.input.wire)])",
 	New:  "",
 }}}
 
 // NoLinger closes with input unread, and so resets the connection.
 var NoLinger = Variant{"close with unread input", []Edit{{
-	File: "service/server/closing.go",
+	File: "service/server/conn_close.go",
 	Old:  "return c.discard(now)\n}\n\n// discard",
 	New:  "return c.closeSocket()\n}\n\n// discard",
 }}}
@@ -138,8 +138,8 @@ var NoReset = Variant{"no reset when killed", []Edit{{
 // StopsAtOnce resets everybody at the first SIGTERM.
 var StopsAtOnce = Variant{"stops at once", []Edit{{
 	File: "service/server/loop.go",
-	Old:  "case askedShutdown:\n\t\tl.stop()",
-	New:  "case askedShutdown:\n\t\tl.fatal = ErrAborted",
+	Old:  "case stopGracefully:\n\t\tl.stop()",
+	New:  "case stopGracefully:\n\t\tl.fatal = ErrAborted",
 }}}
 
 // SecondIgnored goes on until all clients have everything, whatever it is told.
@@ -209,8 +209,8 @@ var DirtyPipe = Variant{"a dirty pipe is reused", []Edit{
 	},
 	{
 		File: "service/server/loop.go",
-		Old:  "\t\tl.abandon()\n",
-		New:  "\t\tl.abandon()\n\t\tfor _, p := range l.state.oldPipes {\n\t\t\tl.state.last.ClosePipe(p)\n\t\t}\n",
+		Old:  "\t\tl.resetRemaining()\n",
+		New:  "\t\tl.resetRemaining()\n\t\tfor _, p := range l.state.oldPipes {\n\t\t\tl.state.last.ClosePipe(p)\n\t\t}\n",
 	},
 }}
 
@@ -339,7 +339,7 @@ var Untested = Variant{"no quarantine", []Edit{{
 // Unwatched goes on with what it knew at the start of who encrypts.
 var Unwatched = Variant{"drivers that come are not noticed", []Edit{{
 	File: "service/server/drivers.go",
-	Old:  "if d.picked == nil && len(of) > 0 {",
+	Old:  "if d.selected == nil && len(of) > 0 {",
 	New:  "if len(of) > 0 {",
 }}}
 
@@ -353,7 +353,7 @@ var LookedOnce = Variant{"a driver that comes meanwhile is not noticed", []Edit{
 // EngineBlind knows nothing of the engine but what the loop itself has waited for.
 var EngineBlind = Variant{"a slow engine is taken for dead", []Edit{{
 	File: "service/server/engine.go",
-	Old:  " || l.now.Sub(l.state.engineOut) < engineTime",
+	Old:  " || l.now.Sub(l.state.engineOutputAt) < engineTime",
 	New:  "",
 }}}
 

@@ -40,11 +40,11 @@ func TestTurns(t *testing.T) {
 	s := &Server{gen: env.gen, proc: env.proc}
 	s.gen.stallTimeout = time.Minute
 	workers := &handPool{}
-	l := &loop{Server: s, state: env.loop, sys: disk, workers: workers, fills: turns{free: maxFills}, now: now}
+	l := &loop{Server: s, state: env.loop, sys: disk, workers: workers, fills: semaphore{free: maxFills}, now: now}
 	w := newWorld(&script{}, newSimIdentity(t))
 	for i := range n {
 		c := newConn(l.environment(), &simSocket{w: w}, endpoint{}, nil)
-		sl := &slot{conn: c, token: uint64(i), fd: i, place: -1}
+		sl := &slot{conn: c, token: uint64(i), fd: i, heapIndex: -1}
 		l.slots = append(l.slots, sl)
 		f := &simOpen{w: w, size: 1 << 20}
 		c.transfer.pieces = []piece{{file: f, n: f.size, splice: true}}
@@ -65,7 +65,7 @@ func TestTurns(t *testing.T) {
 	workers.jobs = nil
 	for _, token := range looked { // it is not
 		l.slots[token].conn.jobErr = http1.ErrWouldBlock
-		l.worked(l.slots[token])
+		l.jobDone(l.slots[token])
 	}
 	expect("when nothing is in memory", disk.begun, 0, 1, 2, 3)
 
@@ -75,7 +75,7 @@ func TestTurns(t *testing.T) {
 
 	// A read that is in the ring cannot be ended; one that waits for its turn is, and
 	// workers look whether the file is in memory.
-	disk.clock = now.Add(turnTime)
+	disk.clock = now.Add(fillQueueTime)
 	l.now = disk.clock
 	l.expire()
 	expect("when time is up", disk.begun, 0, 1, 2, 3, 4)

@@ -30,7 +30,7 @@ func (c *conn) finish(now time.Time) operation {
 	c.wait.progressed = now
 	switch c.transport {
 	case kernel:
-		return c.sayLast(ktls.CloseNotify(), now)
+		return c.finishWithAlert(ktls.CloseNotify(), now)
 	case user:
 		if err := c.session.CloseNotify(); err != nil {
 			return c.reset(causeTLS, err.Error())
@@ -42,18 +42,18 @@ func (c *conn) finish(now time.Time) operation {
 	return c.shutdown(now)
 }
 
-// sayLast sends an alert through the kernel, and closes in order.
-func (c *conn) sayLast(m ktls.Message, now time.Time) operation {
-	c.wait.progressed, c.ending.alert = now, m
+// finishWithAlert sends an alert through the kernel, and closes in order.
+func (c *conn) finishWithAlert(m ktls.Message, now time.Time) operation {
+	c.wait.progressed, c.closing.alert = now, m
 	return c.drain(now, thenAlert)
 }
 
-// unasked ends a connection in kernel TLS for which crypto/tls has produced a message of its
+// handleOwnMessage ends a connection in kernel TLS for which crypto/tls has produced a message of its
 // own: an alert, because the client violated the protocol (cause), or a KeyUpdate, because
 // the client requested it. The kernel's keys are not updated
 // (docs/decisions/0008-key-updates.md), and without new keys no more data may be sent
 // (RFC 8446 section 4.6.3); close_notify may.
-func (c *conn) unasked(m ktls.Message, cause error, now time.Time) operation {
+func (c *conn) handleOwnMessage(m ktls.Message, cause error, now time.Time) operation {
 	for !m.IsAlert() {
 		next, ok := c.session.Message()
 		if !ok {
@@ -66,7 +66,7 @@ func (c *conn) unasked(m ktls.Message, cause error, now time.Time) operation {
 		return c.finish(now)
 	}
 	c.gen.log.Debug("the client broke TLS", "remote", c.client.peer, "alert", m.String(), "reason", cause)
-	return c.sayLast(m, now)
+	return c.finishWithAlert(m, now)
 }
 
 // drain waits until kernel TLS is empty, because shutdown(2) and close(2) discard any data inside
@@ -83,21 +83,21 @@ func (c *conn) drain(now time.Time, then continuation) operation {
 	return c.proceed(now)
 }
 
-// notify sends the final alert, as a record of its own.
-func (c *conn) notify() operation {
-	c.state = stNotify
-	return operation{kind: opNotify, msg: uring.NewMessage(c.ending.alert.Payload, c.ending.alert.Control())}
+// sendAlert sends the final alert, as a record of its own.
+func (c *conn) sendAlert() operation {
+	c.state = stAlert
+	return operation{kind: opAlert, msg: uring.NewMessage(c.closing.alert.Payload, c.closing.alert.Control())}
 }
 
-func (c *conn) notifyDone(ev event) operation {
+func (c *conn) alertSent(ev event) operation {
 	switch {
-	case ev.err == unix.EAGAIN && c.transfer.refused || isTransient(ev.err):
+	case ev.err == unix.EAGAIN && c.transfer.polled || isTransient(ev.err):
 		// As in pushed: poll(2) and the socket disagree; wait rather than spin.
-		c.transfer.refused = false
-		c.state = stNotifyRoom
+		c.transfer.polled = false
+		c.state = stAlertRoom
 		return c.pause(ev.now)
 	case ev.err == unix.EAGAIN || ev.err == unix.EINTR:
-		c.state = stNotifyRoom
+		c.state = stAlertRoom
 		return operation{kind: opRoom, deadline: ev.now.Add(c.gen.stallTimeout)}
 	case ev.err != 0:
 		return c.fail(ev.err)
@@ -107,7 +107,7 @@ func (c *conn) notifyDone(ev event) operation {
 	return c.drain(ev.now, thenShutdown)
 }
 
-func (c *conn) notifyRoom(ev event) operation {
+func (c *conn) alertWritable(ev event) operation {
 	if ev.late {
 		if _, op, ok := c.measure(ev.now); !ok {
 			return op
@@ -116,7 +116,7 @@ func (c *conn) notifyRoom(ev event) operation {
 			return c.reset(causeStalled, stalledReason)
 		}
 	} else {
-		c.transfer.refused = true
+		c.transfer.polled = true
 	}
 	return c.drain(ev.now, thenAlert)
 }
@@ -138,7 +138,7 @@ func (c *conn) shutdown(now time.Time) operation {
 // discard reads until the client has acknowledged everything and has closed, or a limit is reached.
 func (c *conn) discard(now time.Time) operation {
 	c.state = stLinger
-	l := &c.ending.linger
+	l := &c.closing.linger
 	r, err := c.sock.Reading()
 	if err != nil { // both sides have closed, or the connection was reset
 		return c.closeSocket()
@@ -170,13 +170,13 @@ func (c *conn) lingerInput(ev event) operation {
 	case ev.late || ev.err == unix.ECANCELED || ev.err == unix.EINTR || ev.err == unix.EAGAIN:
 	case ev.err != 0:
 		return c.closeSocket()
-	case ev.n == 0 && !c.ending.linger.until.IsZero():
+	case ev.n == 0 && !c.closing.linger.until.IsZero():
 		return c.closeSocket()
 	default:
 		c.input.received += int64(ev.n)
-		c.ending.linger.eof = c.ending.linger.eof || ev.n == 0
-		c.ending.linger.discarded += int64(ev.n)
-		c.hear(c.input.wire[:ev.n])
+		c.closing.linger.eof = c.closing.linger.eof || ev.n == 0
+		c.closing.linger.discarded += int64(ev.n)
+		c.readAlerts(c.input.wire[:ev.n])
 	}
 	return c.discard(ev.now)
 }
@@ -207,7 +207,7 @@ func (c *conn) fail(err error) operation {
 	}
 	switch errno {
 	case unix.ECONNRESET, unix.EPIPE, unix.ENOTCONN:
-		c.left = true
+		c.clientLeft = true
 		return c.reset(causeClient, errno.Error())
 	case unix.ETIMEDOUT: // TCP_USER_TIMEOUT, see newTCPSocket
 		return c.reset(causeStalled, stalledReason)
@@ -219,7 +219,7 @@ func (c *conn) fail(err error) operation {
 func (c *conn) closeSocket() operation {
 	c.state = stClosed
 	c.endTransfer()
-	c.hearLast()
+	c.readFinalAlert()
 	if c.session != nil {
 		c.session.Close()
 	}

@@ -27,7 +27,7 @@ func TestRepeats(t *testing.T) {
 	e := newEngineLoop(t, 0)
 	e.gen.log = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
 	warn := func(n int) { e.state.logLimited(e.gen.log, lineAccept, slog.LevelWarn, "w", slog.Int("n", n)) }
-	turn := func(d time.Duration) { e.now = e.now.Add(d); e.logRepeated() }
+	turn := func(d time.Duration) { e.now = e.now.Add(d); e.logSuppressed() }
 	for n := range 5 {
 		warn(n)
 		turn(0)
