@@ -45,7 +45,7 @@ func (l *loop) accepted(listener int, c uring.Completion) {
 	case l.state.stopping:
 	case errno == unix.EMFILE || errno == unix.ENFILE || errno == unix.ENOBUFS || errno == unix.ENOMEM:
 		l.proc.counters.acceptFailures.Add(1)
-		l.state.logLimited(l.gen.log, lineAccept, slog.LevelWarn, "no connection can be accepted", slog.Any("reason", errno))
+		l.state.logLimited(l.gen.log, lineAccept, slog.LevelWarn, "accept failed: no descriptors or memory", slog.Any("reason", errno))
 		l.yield()
 		l.pauseAccept()
 	case errno == unix.EINVAL || errno == unix.EBADF || errno == unix.ENOTSOCK || errno == unix.EOPNOTSUPP:
@@ -69,7 +69,7 @@ func (l *loop) open(fd int, ln *Listener) {
 		session, err = l.gen.sessions.Session()
 	}
 	if err != nil {
-		l.gen.log.Debug("connection lost at accept", "reason", err)
+		l.gen.log.Debug("connection failed before its first operation", "reason", err)
 		l.sys.close(fd)
 		return
 	}

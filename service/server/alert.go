@@ -29,7 +29,7 @@ func (c *conn) logAlert(err error) {
 		return
 	}
 	c.proc.counters.badRecords.Add(1)
-	c.loop.logLimited(c.gen.log, lineRecord, slog.LevelWarn, "the client could not open a record: who encrypts, or the network, has corrupted it",
+	c.loop.logLimited(c.gen.log, lineRecord, slog.LevelWarn, "client reported bad_record_mac: record corrupted by the crypto driver or in transit",
 		slog.Any("remote", c.client.peer), slog.String("cipher", tls.CipherSuiteName(c.session.State().CipherSuite)),
 		slog.String("transport", c.transport.String()), slog.String("driver", c.encryptsBy()))
 }

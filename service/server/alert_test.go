@@ -58,7 +58,7 @@ func TestBadRecordMAC(t *testing.T) {
 				}
 				var lines []string
 				for line := range strings.Lines(ts.log.String()) {
-					if strings.Contains(line, "could not open a record") {
+					if strings.Contains(line, "client reported bad_record_mac") {
 						lines = append(lines, line)
 					}
 				}

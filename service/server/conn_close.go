@@ -62,10 +62,10 @@ func (c *conn) handleOwnMessage(m ktls.Message, cause error, now time.Time) oper
 		m = next
 	}
 	if !m.IsAlert() {
-		c.gen.log.Debug("closing, since the client asked for a key update", "remote", c.client.peer)
+		c.gen.log.Debug("client requested a key update: closing", "remote", c.client.peer)
 		return c.finish(now)
 	}
-	c.gen.log.Debug("the client broke TLS", "remote", c.client.peer, "alert", m.String(), "reason", cause)
+	c.gen.log.Debug("client violated TLS", "remote", c.client.peer, "alert", m.String(), "reason", cause)
 	return c.finishWithAlert(m, now)
 }
 
@@ -158,7 +158,7 @@ func (c *conn) discard(now time.Time) operation {
 	case c.stalled(now):
 		return c.abandon(causeStalled, stalledReason)
 	case l.discarded > lingerFlood:
-		return c.abandon(causeClient, "the client sends and does not receive")
+		return c.abandon(causeClient, "the client sends data and acknowledges none")
 	case l.eof:
 		return c.pollLater(r, now)
 	}

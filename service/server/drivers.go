@@ -32,16 +32,16 @@ type untestedError struct {
 }
 
 func (e *untestedError) Error() string {
-	what := "it cannot be seen who encrypts in the kernel"
+	reason := "the driver that the kernel selects is unknown"
 	switch {
 	case e.pick.Testing:
-		what = "the kernel tests a driver"
+		reason = "the kernel is testing a driver"
 	case e.pick.Driver != "":
-		what = "the kernel picks " + e.pick.Driver + ", which is not tested"
+		reason = "the kernel selects " + e.pick.Driver + ", which has not been tested"
 	case e.pick.Seen:
-		what = "the kernel has no driver, or has not made it yet"
+		reason = "the kernel has no driver, or has not instantiated it yet"
 	}
-	return fmt.Sprintf("%s: %s", tls.CipherSuiteName(e.suite), what)
+	return fmt.Sprintf("%s: %s", tls.CipherSuiteName(e.suite), reason)
 }
 
 func (e *untestedError) Is(target error) bool {
@@ -77,7 +77,7 @@ func (d *drivers) find(suite uint16) (offload.Driver, error) {
 		pick = d.selected(suite)
 	}
 	if len(of) == 0 && pick.Driver == "" {
-		return offload.Driver{}, fmt.Errorf("the kernel does not take %s: %w", tls.CipherSuiteName(suite), errors.ErrUnsupported)
+		return offload.Driver{}, fmt.Errorf("the kernel does not support %s: %w", tls.CipherSuiteName(suite), errors.ErrUnsupported)
 	}
 	for _, e := range of {
 		if e.Name == pick.Driver && !pick.Testing {
@@ -161,7 +161,7 @@ func (l *loop) testNewDriver(name string) {
 	case l.engine.dead || l.state.stopping:
 		return
 	}
-	l.gen.log.Info("the kernel has another driver for a cipher: it is tested before kernel TLS is used with it", "driver", name)
+	l.gen.log.Info("testing a new kernel crypto driver", "driver", name)
 	n.testing, n.results, n.err = name, nil, nil
 	l.engine.testToken++
 	l.engine.tester.Submit(l.engine.testToken, func() { n.results, n.err = l.examine(l.proc.lifetime) })
@@ -187,7 +187,7 @@ func (l *loop) newDriverTested() {
 		case e.Err != nil:
 			n.refused[e.Name] = true
 			l.proc.drivers.remove(e.Name) // it may have passed an earlier test
-			text := "a driver was tested, and is wrong: where the kernel picks it, kernel TLS is not used, until a restart finds it right"
+			const text = "kernel crypto driver failed its test: kernel TLS does not use it until a restart"
 			l.gen.log.Error(text, "driver", e.Name, "reason", e.Err)
 			l.publish(fmt.Sprintf("%s (%s: %v)", text, e.Name, e.Err))
 		case e.Verified && !n.refused[e.Name] && !slices.Contains(l.proc.drivers.list(), e.Driver):
@@ -196,11 +196,11 @@ func (l *loop) newDriverTested() {
 	}
 	if len(right) > 0 {
 		l.proc.drivers.add(right)
-		text := "kernel TLS is used with another driver, too: " + offload.Names(right)
-		l.gen.log.Info(text)
-		l.publish(text)
+		const text = "kernel TLS uses a new kernel crypto driver"
+		l.gen.log.Info(text, "drivers", offload.Names(right))
+		l.publish(fmt.Sprintf("%s (%s)", text, offload.Names(right)))
 	}
 	if !known {
-		l.gen.log.Warn("a driver that has come could not be tested, and is not used until it is", "driver", name, "reason", n.err)
+		l.gen.log.Warn("new kernel crypto driver could not be tested: kernel TLS does not use it", "driver", name, "reason", n.err)
 	}
 }

@@ -61,13 +61,13 @@ func TestNewcomer(t *testing.T) {
 		again bool // it is tested again
 		told  string
 	}{
-		{"right", []offload.TestResult{by("late", true, nil)}, nil, true, false, "kernel TLS is used with another driver"},
-		{"right, beside another that is wrong", []offload.TestResult{by("late", true, nil), chacha}, nil, true, false, "a driver was tested, and is wrong"},
-		{"wrong", []offload.TestResult{by("late", false, errSimWrong)}, nil, false, false, "a driver was tested, and is wrong"},
+		{"right", []offload.TestResult{by("late", true, nil)}, nil, true, false, "kernel TLS uses a new kernel crypto driver"},
+		{"right, beside another that is wrong", []offload.TestResult{by("late", true, nil), chacha}, nil, true, false, "kernel crypto driver failed its test"},
+		{"wrong", []offload.TestResult{by("late", false, errSimWrong)}, nil, false, false, "kernel crypto driver failed its test"},
 		{"not tested", []offload.TestResult{by("late", false, nil)}, nil, false, true, ""},
 		{"nobody could ask", nil, errors.New("no memory"), false, true, ""},
-		{"gone when it was tested, and another right", []offload.TestResult{by("later", true, nil)}, nil, false, true, "kernel TLS is used with another driver"},
-		{"gone, beside another that is wrong", []offload.TestResult{chacha}, nil, false, true, "a driver was tested, and is wrong"},
+		{"gone when it was tested, and another right", []offload.TestResult{by("later", true, nil)}, nil, false, true, "kernel TLS uses a new kernel crypto driver"},
+		{"gone, beside another that is wrong", []offload.TestResult{chacha}, nil, false, true, "kernel crypto driver failed its test"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			n := newNewcomerLoop(t)

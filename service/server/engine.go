@@ -35,8 +35,8 @@ const (
 var (
 	// ErrEngineLost is Run's error when the crypto engine never released some connections.
 	// Their sockets, and this process, stay until the machine reboots.
-	ErrEngineLost = errors.New("server: connections are lost in the crypto engine; only a reboot ends this process")
-	errNoVerdict  = errors.New("the test did not end")
+	ErrEngineLost = errors.New("server: the crypto engine has not released some connections, and only a reboot ends this process")
+	errNoVerdict  = errors.New("the test did not end in time")
 )
 
 // engine is the loop's state of the asynchronous cipher driver. A send that ends a record
@@ -140,7 +140,7 @@ func (l *loop) checkStall(s *slot) {
 	}
 	// The engine completes other operations, and has dropped this operation.
 	if l.orphan(s) && e.orphaned >= engineLosses && !e.dead {
-		l.disableEngine(fmt.Errorf("it lost %d connections", e.orphaned))
+		l.disableEngine(fmt.Errorf("it has not released %d connections", e.orphaned))
 	}
 }
 
@@ -155,7 +155,7 @@ func (l *loop) testEngine() {
 	if e.dead || e.testing || l.newDrivers.testing != "" || l.engineActive() || l.now.Before(e.nextTest) {
 		return
 	}
-	l.gen.log.Warn("the crypto engine is being tested, since nothing has come of it", "driver", l.proc.drivers.asynchronous(), "for", engineTime)
+	l.gen.log.Warn("crypto engine stalled: running its self-test", "driver", l.proc.drivers.asynchronous(), "for", engineTime)
 	verdict := new(error)
 	e.testing, e.verdict = true, verdict
 	e.testDeadline = l.now.Add(testTime)
@@ -191,12 +191,12 @@ func (l *loop) engineTested(err error) {
 	switch {
 	case l.proc.lifetime.Err() != nil: // the service is ending
 	case errors.Is(err, offload.ErrInconclusive):
-		l.gen.log.Warn(err.Error(), "driver", l.proc.drivers.asynchronous())
+		l.gen.log.Warn("crypto engine test had no result", "driver", l.proc.drivers.asynchronous(), "reason", err)
 	case err == nil || l.engineActive(): // the engine may be too slow to finish the test in time
 		if err == nil {
 			e.passedAt = l.now
 		}
-		l.gen.log.Info("the crypto engine works", "driver", l.proc.drivers.asynchronous())
+		l.gen.log.Info("crypto engine works", "driver", l.proc.drivers.asynchronous())
 	default:
 		l.disableEngine(err)
 	}
@@ -208,7 +208,7 @@ func (l *loop) disableEngine(why error) {
 	e := &l.engine
 	e.dead = true
 	l.proc.offloads.Store(false)
-	text := "the crypto engine does not answer: kernel TLS is not used any more, until a restart finds it working"
+	const text = "crypto engine does not answer: kernel TLS is disabled until a restart"
 	l.gen.log.Error(text, "driver", l.proc.drivers.asynchronous(), "reason", why)
 	l.publish(fmt.Sprintf("%s (%s: %v)", text, l.proc.drivers.asynchronous(), why))
 	for _, s := range l.slots {
@@ -298,7 +298,7 @@ func (l *loop) reclaim(s *slot, ev event) {
 // declared dead has answered. The engine stays disabled.
 func (l *loop) engineRecovered() {
 	l.engine.recovered = true
-	l.gen.log.Warn("the crypto engine has answered after all; it stays unused", "driver", l.proc.drivers.asynchronous())
+	l.gen.log.Warn("crypto engine answered again: it stays disabled until a restart", "driver", l.proc.drivers.asynchronous())
 	for _, s := range l.slots {
 		if s.owner == ownerOrphan {
 			l.setOwner(s, ownerNone)

@@ -53,7 +53,7 @@ func (c *conn) nextRequest(now time.Time) operation {
 			return c.receiveRequest(now)
 		case err != nil && err != io.EOF: // also with data before the error
 			if out := c.session.Output(); len(out) > 0 { // an alert
-				c.gen.log.Debug("the client broke TLS", "remote", c.client.peer, "reason", err)
+				c.gen.log.Debug("client violated TLS", "remote", c.client.peer, "reason", err)
 				return c.sendRaw(out, now, thenShutdown)
 			}
 			c.logAlert(err)
@@ -104,7 +104,7 @@ func (c *conn) requestLate(now time.Time) operation {
 	if c.input.headAt.IsZero() {
 		return c.finish(now)
 	}
-	return c.refuse(http.StatusRequestTimeout, "the request's head did not come within header_timeout", now)
+	return c.refuse(http.StatusRequestTimeout, "the request head did not arrive within header_timeout", now)
 }
 
 // extendInput appends the n bytes that were written to inputSpace's buffer.
@@ -142,7 +142,7 @@ func (c *conn) requestInput(ev event) operation {
 // stopped in the middle of a request, and may still receive.
 func (c *conn) inputEnded(now time.Time) operation {
 	if len(c.input.buf) > 0 {
-		return c.refuse(http.StatusBadRequest, "the request's head is not whole", now)
+		return c.refuse(http.StatusBadRequest, "the request head is incomplete", now)
 	}
 	return c.finish(now)
 }

@@ -38,7 +38,7 @@ func (c *conn) fill(now time.Time) operation {
 	if t.pipe == nil {
 		var err error
 		if t.pipe, err = c.sock.Pipe(); err != nil {
-			c.gen.log.Warn("copying instead of splicing", "reason", err)
+			c.gen.log.Warn("cannot create a pipe: copying instead of splicing", "reason", err)
 			return c.copyPiece(now)
 		}
 	}
@@ -65,7 +65,7 @@ func (c *conn) filled(ev event) operation {
 	case ev.err != 0:
 		return c.reset(causeFile, fmt.Sprintf("reading %s: %v", p.file.Name(), ev.err))
 	case ev.n == 0:
-		return c.reset(causeFile, fmt.Sprintf("%s became shorter while it was sent", p.file.Name()))
+		return c.reset(causeFile, fmt.Sprintf("%s was truncated while it was sent", p.file.Name()))
 	}
 	t.held = ev.n
 	c.flow.Charge(ev.n)

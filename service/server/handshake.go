@@ -37,7 +37,7 @@ func (c *conn) handshakeInput(ev event) operation {
 	case ev.err != 0:
 		return c.fail(ev.err)
 	case ev.n == 0:
-		return c.handshakeAborted("left", "the client left before the TLS handshake")
+		return c.handshakeAborted("left", "the client closed the connection during the TLS handshake")
 	}
 	c.state = stHandshakeWork
 	c.input.received += int64(ev.n)

@@ -70,7 +70,7 @@ func (l *loop) resetRemaining() {
 		case s.owner == ownerEngine:
 			l.orphan(s)
 		case s.conn.state != stClosed:
-			s.conn.reset(causeStopped, "the service was ended")
+			s.conn.reset(causeStopped, "the service was stopped")
 			l.closeAtExit(s)
 		default: // a close that was not started
 			l.closeAtExit(s)

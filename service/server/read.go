@@ -114,7 +114,7 @@ func (t *transfer) load(wait bool) error {
 		switch {
 		case n > 0 || errors.Is(err, unix.EINTR): // the next call returns the error, if it persists
 		case err == nil || err == io.EOF:
-			return fmt.Errorf("%s became shorter while it was sent", p.file.Name())
+			return fmt.Errorf("%s was truncated while it was sent", p.file.Name())
 		case errors.Is(err, unix.EAGAIN) && !wait:
 			if !p.cached || len(t.buf) == 0 {
 				return http1.ErrWouldBlock

@@ -183,7 +183,7 @@ func (s *Server) Abort() {
 // ErrAborted is Run's error after Abort.
 var ErrAborted = errors.New("server: connections were reset")
 
-func (s *Server) requestStop(what uint32) {
-	s.stopRequest.Store(what)
+func (s *Server) requestStop(request uint32) {
+	s.stopRequest.Store(request)
 	s.waker.Wake()
 }

@@ -107,7 +107,7 @@ func (s *tcpSocket) Err() error {
 		return fmt.Errorf("server: %w", os.NewSyscallError("getsockopt SO_ERROR", err))
 	}
 	if errno != 0 {
-		return fmt.Errorf("server: the kernel sends no more: %w", unix.Errno(errno))
+		return fmt.Errorf("server: the socket failed: %w", unix.Errno(errno))
 	}
 	return nil
 }

@@ -329,7 +329,7 @@ func TestRefusedByKernel(t *testing.T) {
 		{"half-closed", notConnected, false, tls.TLS_AES_128_GCM_SHA256, opRecv, "kernel TLS not used"},
 		{"half-closed, required", notConnected, true, tls.TLS_AES_128_GCM_SHA256, opClose, "tls.kernel is require"},
 		{"no such cipher", &ktls.OffloadError{Option: "TLS_TX", Err: unix.ENOENT}, false, tls.TLS_AES_128_GCM_SHA256, opRecv, "no such file"},
-		{"not tried", io.ErrUnexpectedEOF, false, tls.TLS_CHACHA20_POLY1305_SHA256, opRecv, "does not take TLS_AES_128_GCM_SHA256"},
+		{"not tried", io.ErrUnexpectedEOF, false, tls.TLS_CHACHA20_POLY1305_SHA256, opRecv, "does not support TLS_AES_128_GCM_SHA256"},
 		{"taken, and lost", io.ErrUnexpectedEOF, false, tls.TLS_AES_128_GCM_SHA256, opClose, "unexpected EOF"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
