@@ -1,10 +1,15 @@
 package server
 
 import (
+	"io"
+	"net"
+	"net/http"
+	"os"
 	"testing"
 	"time"
 
 	"uringhttpd/service/flow"
+	"uringhttpd/uring"
 )
 
 // newShareLoop returns a loop with memory for all connections and a buffer for each.
@@ -65,6 +70,92 @@ func TestShareReachesTCP(t *testing.T) {
 		}
 		if got := c.flow.Admit(1 << 40); got != tt.budget || int64(sock.unsent) != tt.unsent {
 			t.Errorf("%s: budget %d, TCP_NOTSENT_LOWAT %d; want %d, %d", tt.name, got, sock.unsent, tt.budget, tt.unsent)
+		}
+	}
+}
+
+// TestAcceptPausesForQueuedHandshakes: while many handshakes are queued, the TLS listener accepts
+// no client, and the plain one does.
+func TestAcceptPausesForQueuedHandshakes(t *testing.T) {
+	w := newWorld(&script{}, newSimIdentity(t))
+	l := w.loop
+	l.accepts = make([]uring.Handle, len(l.listeners))
+	l.handshakes = maxHandshakes
+	l.accept()
+	if l.accepts[0] == 0 || l.accepts[1] != 0 {
+		t.Errorf("accepts in the ring, by listener: %v; want the plain one's alone", l.accepts)
+	}
+	l.handshakes--
+	if l.accept(); l.accepts[1] == 0 {
+		t.Error("no accept when a handshake has ended")
+	}
+}
+
+// TestClientAboveLimitWaits: above the limit a client waits while all others are busy, and is
+// served when one has left.
+func TestClientAboveLimitWaits(t *testing.T) {
+	ts := startServer(t, http.NotFoundHandler(), func(o *Options) { o.Connections = 2 })
+	first, second, third := ts.dial(t, false), ts.dial(t, false), ts.dial(t, false)
+	const request = "GET / HTTP/1.1\r\nHost: b\r\n\r\n"
+	buf := make([]byte, 1000)
+	for _, c := range []net.Conn{first, second} {
+		io.WriteString(c, request+"GET / HTTP/1.1\r\n") // and half of another
+		if _, err := c.Read(buf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	io.WriteString(third, request)
+	third.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if n, err := third.Read(buf); !os.IsTimeout(err) {
+		t.Errorf("the third of two connections was served: %q, %v", buf[:n], err)
+	}
+	first.Close()
+	third.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, err := third.Read(buf); err != nil {
+		t.Errorf("after another has left: %v", err)
+	}
+}
+
+// TestLongestIdleConnectionYields: at the limit the connection that has been idle longest ends in
+// order for a new client. Busy connections, and connections that were idle for less time, continue.
+func TestLongestIdleConnectionYields(t *testing.T) {
+	for _, withTLS := range []bool{false, true} {
+		ts := startServer(t, http.NotFoundHandler(), func(o *Options) {
+			o.Connections = 3
+			o.IdleTimeout, o.HeaderTimeout = time.Hour, time.Hour
+		})
+		busy, oldest, newer := ts.dial(t, withTLS), ts.dial(t, withTLS), ts.dial(t, withTLS)
+		for _, c := range []net.Conn{busy, oldest, newer} {
+			request(t, c, shortGet)
+		}
+		io.WriteString(busy, "GET / HTTP/1.1\r\n") // half a head
+		for i, idle := range []net.Conn{oldest, newer} {
+			if got := request(t, ts.dial(t, withTLS), shortGet); got != http.StatusNotFound {
+				t.Errorf("tls %v, client %d above the limit: status %d", withTLS, i, got)
+			}
+			idle.SetDeadline(time.Now().Add(20 * time.Second))
+			if n, err := idle.Read(make([]byte, 100)); n != 0 || err != io.EOF {
+				t.Errorf("tls %v, idle connection %d: %d bytes, %v, want an end in order", withTLS, i, n, err)
+			}
+		}
+		if got := request(t, busy, "Host: b\r\n\r\n"); got != http.StatusNotFound {
+			t.Errorf("tls %v: status %d on the busy connection", withTLS, got)
+		}
+	}
+}
+
+// TestLingeringConnectionYields: a connection that only waits for its client to close does not keep
+// another client out.
+func TestLingeringConnectionYields(t *testing.T) {
+	ts := startServer(t, http.NotFoundHandler(), func(o *Options) { o.Connections = 1 })
+	for range 20 { // far below lingerTime each
+		c := ts.dial(t, false)
+		defer c.Close()
+		if got := request(t, c, "GET / HTTP/1.0\r\n\r\n"); got != http.StatusNotFound {
+			t.Fatalf("status %d", got)
+		}
+		if n, err := c.Read(make([]byte, 100)); n != 0 || err != io.EOF {
+			t.Fatalf("%d bytes, %v, want FIN", n, err)
 		}
 	}
 }

@@ -13,8 +13,9 @@ import (
 	"uringhttpd/platform"
 )
 
-// newcomerLoop is a loop that knows one driver, of which a connection found another.
-type newcomerLoop struct {
+// newDriverLoop is a loop that knows one driver, and meets connections for which the kernel selects
+// another.
+type newDriverLoop struct {
 	*engineLoop
 	pick  platform.Pick // of the kernel
 	found []offload.TestResult
@@ -23,8 +24,8 @@ type newcomerLoop struct {
 	told  []string
 }
 
-func newNewcomerLoop(t *testing.T) *newcomerLoop {
-	n := &newcomerLoop{engineLoop: newEngineLoop(t, 0), pick: platform.Pick{Seen: true, Driver: "late"}}
+func makeNewDriverLoop(t *testing.T) *newDriverLoop {
+	n := &newDriverLoop{engineLoop: newEngineLoop(t, 0), pick: platform.Pick{Seen: true, Driver: "late"}}
 	n.newDrivers = makeNewDrivers([]string{"bad"})
 	n.proc.drivers.add([]offload.Driver{{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "early", Verified: true}})
 	n.proc.drivers.selected = func(uint16) platform.Pick { return n.pick }
@@ -36,8 +37,9 @@ func newNewcomerLoop(t *testing.T) *newcomerLoop {
 	return n
 }
 
-// connect is what a connection does that would be the kernel's; it tells whether it is.
-func (n *newcomerLoop) connect() bool {
+// newDriverLoop.connect does what a connection does before it installs keys, and reports whether it
+// may.
+func (n *newDriverLoop) connect() bool {
 	_, err := n.proc.drivers.find(tls.TLS_AES_128_GCM_SHA256)
 	var untested *untestedError
 	if errors.As(err, &untested) {
@@ -46,9 +48,9 @@ func (n *newcomerLoop) connect() bool {
 	return err == nil
 }
 
-// TestNewcomer: a driver that has come is used once a test has found it right, is never
-// used if it was wrong, and is tested again, but not at once, if nobody knows.
-func TestNewcomer(t *testing.T) {
+// TestNewDriver: a newly registered driver is used once it has passed a test, is never used if it
+// has failed, and is tested again later if there was no result.
+func TestNewDriver(t *testing.T) {
 	by := func(driver string, verified bool, err error) offload.TestResult {
 		return offload.TestResult{Driver: offload.Driver{Suite: tls.TLS_AES_128_GCM_SHA256, Name: driver, Async: true, Verified: verified}, Err: err}
 	}
@@ -70,7 +72,7 @@ func TestNewcomer(t *testing.T) {
 		{"gone, beside another that is wrong", []offload.TestResult{chacha}, nil, false, true, "kernel crypto driver failed its test"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			n := newNewcomerLoop(t)
+			n := makeNewDriverLoop(t)
 			n.found, n.err = tc.found, tc.err
 			for range 2 {
 				if n.connect() || len(n.tester.jobs) != 1 {
@@ -100,9 +102,10 @@ func TestNewcomer(t *testing.T) {
 	}
 }
 
-// TestNewcomerShows: what the test of a newcomer finds of a driver that was right before counts.
-func TestNewcomerShows(t *testing.T) {
-	n := newNewcomerLoop(t)
+// TestNewDriverTestRevokesKnownDriver: a known driver that fails in the test of a new driver is no
+// longer used.
+func TestNewDriverTestRevokesKnownDriver(t *testing.T) {
+	n := makeNewDriverLoop(t)
 	n.found = []offload.TestResult{{Driver: offload.Driver{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "early"}, Err: errSimWrong}}
 	n.connect()
 	n.tester.work()
@@ -113,10 +116,10 @@ func TestNewcomerShows(t *testing.T) {
 	}
 }
 
-// TestNewcomerRefused: a driver that was refused at the start, by its answer over AF_ALG for instance,
-// stays so when the test of another driver finds it right.
-func TestNewcomerRefused(t *testing.T) {
-	n := newNewcomerLoop(t)
+// TestRefusedDriverStaysRefused: a driver that was refused at the start, by its answer over AF_ALG
+// for instance, stays refused when the test of another driver passes it.
+func TestRefusedDriverStaysRefused(t *testing.T) {
+	n := makeNewDriverLoop(t)
 	n.pick.Driver = "another"
 	n.found = []offload.TestResult{
 		{Driver: offload.Driver{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "bad", Verified: true}},
@@ -134,19 +137,19 @@ func TestNewcomerRefused(t *testing.T) {
 	}
 }
 
-// TestNewcomerUnseen: what cannot be seen is not used, and not tested; nor is anything once an
-// engine is dead, or while the service stops.
-func TestNewcomerUnseen(t *testing.T) {
-	for name, change := range map[string]func(*newcomerLoop){
-		"cannot be seen":                        func(n *newcomerLoop) { n.pick = platform.Pick{} },
-		"the kernel tests":                      func(n *newcomerLoop) { n.pick.Testing = true },
-		"the kernel tests one beside the known": func(n *newcomerLoop) { n.pick = platform.Pick{Seen: true, Driver: "early", Testing: true} },
-		"wrong before":                          func(n *newcomerLoop) { n.pick.Driver = "bad" },
-		"an engine died":                        func(n *newcomerLoop) { n.engine.dead = true },
-		"another is tested":                     func(n *newcomerLoop) { n.engine.testing = true },
-		"the service ends":                      func(n *newcomerLoop) { n.state.stopping = true },
+// TestUnknownDriverIsNotUsed: an unknown driver is not used, and not tested. After an engine has
+// died, and while the service stops, no driver is tested.
+func TestUnknownDriverIsNotUsed(t *testing.T) {
+	for name, change := range map[string]func(*newDriverLoop){
+		"cannot be seen":                        func(n *newDriverLoop) { n.pick = platform.Pick{} },
+		"the kernel tests":                      func(n *newDriverLoop) { n.pick.Testing = true },
+		"the kernel tests one beside the known": func(n *newDriverLoop) { n.pick = platform.Pick{Seen: true, Driver: "early", Testing: true} },
+		"wrong before":                          func(n *newDriverLoop) { n.pick.Driver = "bad" },
+		"an engine died":                        func(n *newDriverLoop) { n.engine.dead = true },
+		"another is tested":                     func(n *newDriverLoop) { n.engine.testing = true },
+		"the service ends":                      func(n *newDriverLoop) { n.state.stopping = true },
 	} {
-		n := newNewcomerLoop(t)
+		n := makeNewDriverLoop(t)
 		change(n)
 		if n.connect() || len(n.tester.jobs) > 0 {
 			t.Errorf("%s: used, or tested", name)
@@ -154,10 +157,10 @@ func TestNewcomerUnseen(t *testing.T) {
 	}
 }
 
-// TestNewcomerOfParts: the kernel makes a driver of parts when somebody asks for it, which
-// connections that wait for it do not; the test does. It is tested by its name then.
-func TestNewcomerOfParts(t *testing.T) {
-	n := newNewcomerLoop(t)
+// TestTemplateDriverIsInstantiatedByTest: the kernel instantiates a template driver on its first
+// use, which is the test, because connections wait for that. It is then tested by its name.
+func TestTemplateDriverIsInstantiatedByTest(t *testing.T) {
+	n := makeNewDriverLoop(t)
 	n.pick.Driver = ""
 	made := offload.TestResult{Driver: offload.Driver{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "gcm_base(late)"}}
 	n.found = []offload.TestResult{made} // what it was before the test is not known
@@ -191,20 +194,21 @@ func TestNewcomerOfParts(t *testing.T) {
 	}
 }
 
-// lateSocket takes keys, and a driver comes before that.
-type lateSocket struct {
+// registeringSocket accepts keys, and a driver is registered before that.
+type registeringSocket struct {
 	refusingSocket
 	come func()
 }
 
-func (s *lateSocket) Offload(*ktls.Session) error {
+func (s *registeringSocket) Offload(*ktls.Session) error {
 	s.come()
 	return nil
 }
 
-// TestNewcomerMeanwhile: a driver that comes while the keys are handed over ends the
-// connection, before it has encrypted anything; one that waits is known to.
-func TestNewcomerMeanwhile(t *testing.T) {
+// TestDriverRegisteredDuringOffload: a driver that is registered while the keys are installed ends
+// the connection before it has encrypted anything. A known driver does not, and it is known whether
+// it is asynchronous.
+func TestDriverRegisteredDuringOffload(t *testing.T) {
 	preferAES(t)
 	ts := startServer(t, hello, nil)
 	session, _ := handshaken(t, ts)
@@ -229,7 +233,7 @@ func TestNewcomerMeanwhile(t *testing.T) {
 	} {
 		env.proc.drivers.tested.Store(&[]offload.Driver{{Suite: suite, Name: "early"}, {Suite: suite, Name: "known", Async: tc.async}})
 		pick.Driver, pick.Testing, pick.Seen = "early", false, true
-		c := newConn(env, &lateSocket{come: func() { pick = tc.comes }}, endpoint{}, session)
+		c := newConn(env, &registeringSocket{come: func() { pick = tc.comes }}, endpoint{}, session)
 		c.input.wire = make([]byte, wireBuffer)
 		c.offloadSession(time.Now()).job()
 		if op := c.step(event{now: time.Now()}); op.kind != tc.want || op.kind == opRecv && (c.transport != kernel || c.async != tc.async || c.driver.Name != tc.comes.Driver) {

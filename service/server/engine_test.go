@@ -15,7 +15,7 @@ import (
 	"uringhttpd/uring"
 )
 
-// engineSystem records what a loop begins and cancels.
+// engineSystem records the operations that a loop begins and cancels.
 type engineSystem struct {
 	system
 	clock     time.Time
@@ -43,43 +43,43 @@ func (r *engineSystem) closes() (n int) {
 	return n
 }
 
-type handJob struct {
+type manualJob struct {
 	token uint64
 	run   func()
 }
 
-// handPool is a pool whose jobs run when the test says so.
-type handPool struct {
-	jobs []handJob
+// manualPool is a pool whose jobs run when the test calls work.
+type manualPool struct {
+	jobs []manualJob
 	done []uint64
 	lost []uint64
 	busy []uint64 // jobs that a worker has
 }
 
-func (p *handPool) Submit(token uint64, run func()) { p.jobs = append(p.jobs, handJob{token, run}) }
+func (p *manualPool) Submit(token uint64, run func()) { p.jobs = append(p.jobs, manualJob{token, run}) }
 
-func (p *handPool) Finished(buf []uint64) []uint64 {
+func (p *manualPool) Finished(buf []uint64) []uint64 {
 	buf = append(buf, p.done...)
 	p.done = nil
 	return buf
 }
 
-func (p *handPool) Replace(token uint64) bool {
+func (p *manualPool) Replace(token uint64) bool {
 	p.lost = append(p.lost, token)
-	return slices.ContainsFunc(p.jobs, func(j handJob) bool { return j.token == token })
+	return slices.ContainsFunc(p.jobs, func(j manualJob) bool { return j.token == token })
 }
 
-func (p *handPool) Runs(token uint64) bool { return slices.Contains(p.busy, token) }
+func (p *manualPool) Runs(token uint64) bool { return slices.Contains(p.busy, token) }
 
-func (p *handPool) Withdraw(token uint64) bool {
+func (p *manualPool) Withdraw(token uint64) bool {
 	n := len(p.jobs)
-	p.jobs = slices.DeleteFunc(p.jobs, func(j handJob) bool { return j.token == token && !p.Runs(token) })
+	p.jobs = slices.DeleteFunc(p.jobs, func(j manualJob) bool { return j.token == token && !p.Runs(token) })
 	return len(p.jobs) < n
 }
 
-func (p *handPool) Close(time.Duration) bool { return true }
+func (p *manualPool) Close(time.Duration) bool { return true }
 
-func (p *handPool) work() {
+func (p *manualPool) work() {
 	for _, j := range p.jobs {
 		j.run()
 		p.done = append(p.done, j.token)
@@ -87,11 +87,11 @@ func (p *handPool) work() {
 	p.jobs, p.busy = nil, nil
 }
 
-// engineLoop is a loop with n connections that an engine encrypts for.
+// engineLoop is a loop with n connections that use the engine.
 type engineLoop struct {
 	*loop
 	sys             *engineSystem
-	tester, closers *handPool
+	tester, closers *manualPool
 	answer          error // of the engine's tests
 }
 
@@ -104,9 +104,9 @@ func newEngineLoop(t *testing.T, n int) *engineLoop {
 	s.proc.offloads.Store(true)
 	s.proc.lifetime, s.endRequests = context.WithCancel(context.Background())
 	t.Cleanup(s.endRequests)
-	e := &engineLoop{sys: sys, tester: &handPool{}, closers: &handPool{}}
+	e := &engineLoop{sys: sys, tester: &manualPool{}, closers: &manualPool{}}
 	s.testCipher = func(context.Context, []uint16) error { return e.answer }
-	e.loop = &loop{Server: s, state: env.loop, sys: sys, now: sys.clock, workers: &handPool{}, disk: &handPool{}, handshakers: &handPool{}, storage: storage{closer: &handPool{}}, live: n,
+	e.loop = &loop{Server: s, state: env.loop, sys: sys, now: sys.clock, workers: &manualPool{}, disk: &manualPool{}, handshakers: &manualPool{}, storage: storage{closer: &manualPool{}}, live: n,
 		engine: engine{limit: 4, tester: e.tester, closers: e.closers}}
 	w := newWorld(&script{}, newSimIdentity(t))
 	for i := range n {
@@ -123,7 +123,7 @@ func newEngineLoop(t *testing.T, n int) *engineLoop {
 	return e
 }
 
-// send has a connection send, and the engine hold what it sends.
+// engineLoop.send makes a connection send, and the engine hold the record.
 func (e *engineLoop) send(i int, more bool) {
 	s := e.slots[i]
 	s.conn.sock.Sent(1000)
@@ -132,7 +132,7 @@ func (e *engineLoop) send(i int, more bool) {
 	e.perform(s, operation{kind: opSend, buf: s.conn.transfer.out, more: more})
 }
 
-// pass lets time go by.
+// engineLoop.pass advances the time.
 func (e *engineLoop) pass(d time.Duration) {
 	for end := e.sys.clock.Add(d); e.sys.clock.Before(end); {
 		e.sys.clock = e.sys.clock.Add(time.Second)
@@ -144,10 +144,10 @@ func (e *engineLoop) pass(d time.Duration) {
 	}
 }
 
-// TestCloseAtVerdict: a connection that waits for its client when its engine is given
-// up is closed; its wait's deadline does not end the close, and a close that has not
-// happened is not taken for one.
-func TestCloseAtVerdict(t *testing.T) {
+// TestDeadEngineClosesWaitingConnection: a connection that waits for its client is closed when its
+// engine is disabled. The deadline of that wait does not cancel the close, and a close that did not
+// happen is repeated.
+func TestDeadEngineClosesWaitingConnection(t *testing.T) {
 	e := newEngineLoop(t, 1)
 	s := e.slots[0]
 	s.conn.state = stDrain
@@ -170,8 +170,8 @@ func TestCloseAtVerdict(t *testing.T) {
 	}
 }
 
-// TestAbortedTest: Abort ends the test of an engine, which says nothing of that.
-func TestAbortedTest(t *testing.T) {
+// TestAbortEndsEngineTest: Abort ends the test of an engine, which is no verdict.
+func TestAbortEndsEngineTest(t *testing.T) {
 	e := newEngineLoop(t, 1)
 	e.send(0, false)
 	e.now = e.now.Add(2 * engineTime)
@@ -186,8 +186,8 @@ func TestAbortedTest(t *testing.T) {
 	}
 }
 
-// TestVerdicts: what is made of what a test says.
-func TestVerdicts(t *testing.T) {
+// TestEngineTestResults: each result of a test has its consequence.
+func TestEngineTestResults(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		answer error
@@ -221,9 +221,9 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// TestSlowEngine: an engine so busy that nothing has ended that waits for it, and that
-// tests have no time, is known to be alive as long as what it has done comes to TCP.
-func TestSlowEngine(t *testing.T) {
+// TestEngineOutputProvesLife: an engine that is so busy that no operation and no test ends counts
+// as alive as long as its records reach TCP.
+func TestEngineOutputProvesLife(t *testing.T) {
 	e := newEngineLoop(t, 2)
 	e.answer = errSimDead
 	e.send(0, false)
@@ -243,9 +243,9 @@ func TestSlowEngine(t *testing.T) {
 	}
 }
 
-// TestOvertaken: an engine that has answered many later operations has forgotten this one.
-// Those that had nothing to wait for do not tell.
-func TestOvertaken(t *testing.T) {
+// TestOperationOrphanedAfterOvertakes: an operation is orphaned once the engine has completed many
+// later operations that had to wait. Operations that did not have to wait do not count.
+func TestOperationOrphanedAfterOvertakes(t *testing.T) {
 	for _, more := range []bool{true, false} {
 		e := newEngineLoop(t, 2)
 		e.send(0, false)
@@ -263,9 +263,9 @@ func TestOvertaken(t *testing.T) {
 	}
 }
 
-// TestForgotten: an engine that passes its tests, and still does not answer one
-// connection, loses it; and is not used any more when it has lost some.
-func TestForgotten(t *testing.T) {
+// TestEngineDisabledAfterLosses: an engine that passes its tests, and drops some operations,
+// orphans their connections, and is disabled after engineLosses of them.
+func TestEngineDisabledAfterLosses(t *testing.T) {
 	e := newEngineLoop(t, engineLosses)
 	for i := range engineLosses {
 		e.send(i, false)
@@ -283,10 +283,10 @@ func TestForgotten(t *testing.T) {
 	}
 }
 
-// TestRevived: of the operations that are lost at the verdict one had only been begun,
-// and comes back with EAGAIN, of which the engine knows nothing. When one comes back
-// that had to wait for a record, what could not be closed is, by workers.
-func TestRevived(t *testing.T) {
+// TestEngineRecovers: of the operations orphaned when the engine was disabled, one returns with
+// EAGAIN, which is no sign of life. When an operation returns that had to wait for a record, the
+// workers close the connections that could not be closed before.
+func TestEngineRecovers(t *testing.T) {
 	e := newEngineLoop(t, 3)
 	held := e.slots[0]
 	held.conn.sock.Sent(1000)
@@ -313,9 +313,10 @@ func TestRevived(t *testing.T) {
 	}
 }
 
-// TestRevivedFull: an engine whose queue was full has answered when a splice comes back that has
-// waited, though splices need not; one that had just begun proves nothing.
-func TestRevivedFull(t *testing.T) {
+// TestEngineRecoversFromFullQueue: a splice that returns after a wait shows that an engine whose
+// queue was full has answered, although splices usually do not wait. A splice that has just begun
+// shows nothing.
+func TestEngineRecoversFromFullQueue(t *testing.T) {
 	for _, waited := range []time.Duration{0, engineTime} {
 		e := newEngineLoop(t, 1)
 		e.send(0, true) // as a splice is
@@ -329,9 +330,9 @@ func TestRevivedFull(t *testing.T) {
 	}
 }
 
-// TestRevivedLater: of what waits for an engine that has died and goes again, not all comes back
-// at once. What comes later is closed, too, though the engine may still have records of it.
-func TestRevivedLater(t *testing.T) {
+// TestEngineRecoversInParts: operations of an engine that recovers may return one after the other.
+// The later ones are closed, too, although the engine may still hold records of them.
+func TestEngineRecoversInParts(t *testing.T) {
 	e := newEngineLoop(t, 2)
 	e.send(0, false)
 	e.send(1, false)
@@ -355,8 +356,8 @@ func TestRevivedLater(t *testing.T) {
 	}
 }
 
-// TestEngineAllocates: with nobody waiting, an operation costs no memory.
-func TestEngineAllocates(t *testing.T) {
+// TestAsyncOperationAllocatesNothing: an operation that need not be queued allocates no memory.
+func TestAsyncOperationAllocatesNothing(t *testing.T) {
 	e := newEngineLoop(t, 1)
 	e.deadlines = make(deadlines, 0, 8)
 	if n := testing.AllocsPerRun(100, func() {

@@ -17,7 +17,7 @@ import (
 	"uringhttpd/service/flow"
 )
 
-// resizingSocket counts what is asked of it, and refuses sizes above limit.
+// resizingSocket counts requests to resize a pipe, and refuses sizes above limit.
 type resizingSocket struct {
 	scriptedSocket
 	limit int
@@ -30,8 +30,8 @@ func (s *resizingSocket) ResizePipe(_ *pipe, n int) error {
 	return nil
 }
 
-// TestFit: what pipes become, by how long a filling takes.
-func TestFit(t *testing.T) {
+// TestPipeFollowsClientSpeed: the size of a pipe follows from the duration of a filling.
+func TestPipeFollowsClientSpeed(t *testing.T) {
 	const fillings = 8 * growAfter
 	for _, tc := range []struct {
 		name      string
@@ -79,9 +79,9 @@ func TestFit(t *testing.T) {
 	}
 }
 
-// TestPipeGrows: on a real connection, the kernel's pipe is larger while a fast
+// TestPipeGrowsWithFastClient: on a real connection, the kernel's pipe is larger while a fast
 // client downloads.
-func TestPipeGrows(t *testing.T) {
+func TestPipeGrowsWithFastClient(t *testing.T) {
 	dir := t.TempDir()
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -121,7 +121,7 @@ func TestPipeGrows(t *testing.T) {
 	t.Logf("the largest pipe had %d bytes", largest)
 }
 
-// largestPipe is the size of the largest pipe that this process has.
+// largestPipe returns the size of the process's largest pipe.
 func largestPipe(t *testing.T) (size int) {
 	t.Helper()
 	fds, err := os.ReadDir("/proc/self/fd")

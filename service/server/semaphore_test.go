@@ -11,17 +11,17 @@ import (
 	"uringhttpd/uring"
 )
 
-// aHangingDisk is a system in which no file is ever read, unless a test says so.
-type aHangingDisk struct {
+// hangingSystem is a system in which no splice from a file ends, unless a test completes it.
+type hangingSystem struct {
 	system
 	begun []uint64 // tokens of reads into pipes
 	other []uint64
 	clock time.Time
 }
 
-func (d *aHangingDisk) now() time.Time { return d.clock }
+func (d *hangingSystem) now() time.Time { return d.clock }
 
-func (d *aHangingDisk) start(_ int, op operation, token uint64) (uring.Handle, error) {
+func (d *hangingSystem) start(_ int, op operation, token uint64) (uring.Handle, error) {
 	if op.kind == opSpliceIn {
 		d.begun = append(d.begun, token-tokenBase)
 	} else {
@@ -30,16 +30,17 @@ func (d *aHangingDisk) start(_ int, op operation, token uint64) (uring.Handle, e
 	return 1, nil
 }
 
-// TestTurns: while a disk hangs, so many read it as may; workers copy for the others what is in
-// memory, and where nothing is, these wait in order, and not for long; and what is no read goes on.
-func TestTurns(t *testing.T) {
+// TestFillSemaphore: while storage hangs, maxFills splices wait for it. For other connections
+// workers copy cached data. Connections without cached data wait in order, for a limited time, and
+// operations that are no reads continue.
+func TestFillSemaphore(t *testing.T) {
 	const n = maxFills + 3
 	now := time.Unix(1e9, 0)
-	disk := &aHangingDisk{clock: now}
+	disk := &hangingSystem{clock: now}
 	env := driveSettings(nil)
 	s := &Server{gen: env.gen, proc: env.proc}
 	s.gen.stallTimeout = time.Minute
-	workers := &handPool{}
+	workers := &manualPool{}
 	l := &loop{Server: s, state: env.loop, sys: disk, workers: workers, fills: semaphore{free: maxFills}, now: now}
 	w := newWorld(&script{}, newSimIdentity(t))
 	for i := range n {

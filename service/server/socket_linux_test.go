@@ -10,9 +10,9 @@ import (
 	"uringhttpd/service/http1"
 )
 
-// TestStallBound: TCP itself ends the wait for a client, so that stall_timeout does not depend on
-// when the meter is read.
-func TestStallBound(t *testing.T) {
+// TestStallTimeoutReachesTCP: TCP itself ends the wait for a client, so that stall_timeout does not
+// depend on the readings of the meter.
+func TestStallTimeoutReachesTCP(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -38,8 +38,9 @@ func TestStallBound(t *testing.T) {
 	}
 }
 
-// TestStallReason: that end is told as stall_timeout's, and is not taken for the client's.
-func TestStallReason(t *testing.T) {
+// TestTCPTimeoutIsLoggedAsStall: a connection that TCP has ended for stall_timeout is logged as
+// stalled, not as ended by the client.
+func TestTCPTimeoutIsLoggedAsStall(t *testing.T) {
 	c := newConn(driveSettings(hello), &scriptedSocket{err: unix.ETIMEDOUT}, endpoint{}, nil)
 	c.exchange.response = http1.NewResponse(false)
 	var reasons logLines

@@ -86,9 +86,9 @@ func (ts *testServer) ask(t *testing.T, path string, withTLS bool) net.Conn {
 	return c
 }
 
-// TestHungStorage: who waits for a disk that hangs holds up nobody else, however many
-// they are, and gets all once it answers.
-func TestHungStorage(t *testing.T) {
+// TestHungStorageDelaysNobodyElse: clients that wait for storage that hangs, however many, delay no
+// other client, and get everything once it answers.
+func TestHungStorageDelaysNobodyElse(t *testing.T) {
 	disk := newHungDisk(t)
 	want := disk.file(t, "f", 40_000)
 	ts := startServer(t, disk, nil)
@@ -114,9 +114,9 @@ func TestHungStorage(t *testing.T) {
 	}
 }
 
-// TestWithdrawn: who only waits for others that wait for the disk, is told after
-// stall_timeout.
-func TestWithdrawn(t *testing.T) {
+// TestQueuedJobTimesOut: a client whose job is only queued behind jobs that wait for storage gets
+// 503 after stall_timeout.
+func TestQueuedJobTimesOut(t *testing.T) {
 	disk := newHungDisk(t)
 	want := disk.file(t, "f", 40_000)
 	ts := startServer(t, disk, func(o *Options) { o.StallTimeout = 100 * time.Millisecond })
@@ -146,9 +146,9 @@ func TestWithdrawn(t *testing.T) {
 	}
 }
 
-// TestStopHung: a service that is to stop does so though a disk hangs, and its clients
-// can tell.
-func TestStopHung(t *testing.T) {
+// TestShutdownWhileStorageHangs: the service stops although storage hangs, and its clients can tell
+// that data is missing.
+func TestShutdownWhileStorageHangs(t *testing.T) {
 	for _, path := range []string{"/cold/f", "/far/f"} {
 		disk := newHungDisk(t)
 		disk.file(t, "f", 40_000)
@@ -168,53 +168,17 @@ func TestStopHung(t *testing.T) {
 	}
 }
 
-// TestReadFails: a small file that cannot be read is answered with an error, not with the
-// beginning of a success.
-func TestReadFails(t *testing.T) {
-	disk := newHungDisk(t)
-	disk.file(t, "f", 40_000)
-	close(disk.answers)
-	fails := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		disk.folder.ServeHTTP(&fromFailing{w.(*http1.Response)}, r)
-	})
-	ts := startServer(t, fails, nil)
-	for _, withTLS := range []bool{false, true} {
-		got, err := io.ReadAll(ts.ask(t, "/f", withTLS))
-		if err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 500 ")) {
-			t.Errorf("tls %v: %q, %v", withTLS, got, err)
-		}
-	}
-	ts.awaitLog(t, "input/output error")
-	if n := disk.held.Load(); n != 0 {
-		t.Errorf("%d files are held", n)
-	}
-}
-
-// fromFailing hands parts of files on as parts of ones that cannot be read.
-type fromFailing struct{ *http1.Response }
-
-func (w *fromFailing) ReadFrom(src io.Reader) (int64, error) {
-	if s, ok := http1.FilePart(src); ok {
-		src = &io.LimitedReader{R: io.NewSectionReader(failingFile{s.File}, s.Off, s.N), N: s.N}
-	}
-	return w.Response.ReadFrom(src)
-}
-
-type failingFile struct{ http1.File }
-
-func (failingFile) ReadNow([]byte, int64) (int, error) { return 0, unix.EAGAIN }
-func (failingFile) ReadAt([]byte, int64) (int, error)  { return 0, unix.EIO }
-
-// TestStorageLog: that a disk does not answer is said once, and once that it does again.
-func TestStorageLog(t *testing.T) {
+// TestHungStorageIsLoggedOnce: one line says that storage does not answer, and one that it answers
+// again.
+func TestHungStorageIsLoggedOnce(t *testing.T) {
 	var log bytes.Buffer
 	sys := &engineSystem{clock: time.Unix(1e9, 0)}
 	env := driveSettings(nil)
 	s := &Server{gen: env.gen, proc: env.proc}
 	s.gen.log = slog.New(slog.NewTextHandler(&log, nil))
-	disk := &handPool{}
-	l := &loop{Server: s, state: env.loop, sys: sys, disk: disk, workers: &handPool{}, handshakers: &handPool{}, storage: storage{closer: &handPool{}}, now: sys.clock,
-		engine: engine{closers: &handPool{}, tester: &handPool{}}}
+	disk := &manualPool{}
+	l := &loop{Server: s, state: env.loop, sys: sys, disk: disk, workers: &manualPool{}, handshakers: &manualPool{}, storage: storage{closer: &manualPool{}}, now: sys.clock,
+		engine: engine{closers: &manualPool{}, tester: &manualPool{}}}
 	w := newWorld(&script{}, newSimIdentity(t))
 	for i := range uint64(2) {
 		c := newConn(l.environment(), &simSocket{w: w}, endpoint{}, nil)
