@@ -17,8 +17,8 @@
 // threads.go the number of threads, storage.go and semaphore.go the operations that wait for
 // hanging storage, and engine.go the damage by a crypto engine that stops answering. drivers.go
 // tests the drivers that are registered while the service runs, and alert.go reports an engine
-// that computes wrong records. owner.go says what has a connection, continuation.go what follows
-// a transfer, and loop_stop.go ends the loop.
+// that computes wrong records. owner.go names the owner of a connection, continuation.go the step
+// after a transfer, and loop_stop.go ends the loop.
 //
 // A connection (conn.go) does no I/O on the ring itself: it receives an event and
 // returns the next operation, and only the loop uses the ring. At any time a connection has

@@ -91,7 +91,7 @@ func (c *conn) offloaded(err error, now time.Time) operation {
 	return c.nextRequest(now)
 }
 
-// startKernelTLS makes the kernel encrypt what is sent from now on.
+// startKernelTLS makes the kernel encrypt all further data.
 func (c *conn) startKernelTLS() {
 	c.transport = kernel
 	c.flow.StartTLS()
