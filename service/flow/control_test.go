@@ -171,7 +171,7 @@ func (m *model) push(n int, ends bool) {
 	}
 }
 
-// FuzzControl lets a script of bytes use a Control as a connection does, on a model of the kernel.
+// FuzzControl uses a Control as a connection does, on a model of the kernel, by a script of bytes.
 // At any time the kernel holds no more than the limit, and no more than MaxPending inside kernel
 // TLS. When everything has left but an open record, some bytes are admitted.
 func FuzzControl(f *testing.F) {
@@ -300,7 +300,7 @@ func FuzzControl(f *testing.F) {
 }
 
 // TestAdmitOpenRecord: an open record leaves only when more bytes follow, so some are admitted,
-// however small the connection's share is, and also if the record was taken for ended.
+// however small the connection's share is, and also if the record seemed to have ended.
 func TestAdmitOpenRecord(t *testing.T) {
 	for _, known := range []bool{true, false} {
 		for open := range MaxRecord {

@@ -16,7 +16,7 @@ import (
 // driver, whenever it arrives. Other alerts are not logged.
 func TestBadRecordMACIsLogged(t *testing.T) {
 	preferAES(t)
-	h := &folder{dir: t.TempDir()}
+	h := &directory{dir: t.TempDir()}
 	h.file(t, "large", 32<<20)
 	for _, tt := range []struct {
 		name    string
@@ -85,7 +85,7 @@ func TestBadRecordMACIsLogged(t *testing.T) {
 func TestAlertEndsTransfer(t *testing.T) {
 	preferAES(t)
 	const size = 256 << 20
-	h := &folder{dir: t.TempDir()}
+	h := &directory{dir: t.TempDir()}
 	f, err := os.Create(filepath.Join(h.dir, "large"))
 	if err != nil {
 		t.Fatal(err)

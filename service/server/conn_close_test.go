@@ -107,8 +107,8 @@ func TestUnacknowledgedEndIsReset(t *testing.T) {
 // response before the connection ends. Its window is small, and it does not read before the server
 // has finished, so that TCP holds most of the response then.
 func TestUnreadInputLosesNoData(t *testing.T) {
-	h := &folder{dir: t.TempDir()}
-	want := h.file(t, "f", flow.MinUnsent-(1<<10)) // what TCP takes though it cannot send it
+	h := &directory{dir: t.TempDir()}
+	want := h.file(t, "f", flow.MinUnsent-(1<<10)) // TCP accepts this although it cannot send it
 	ts := startServer(t, h, nil)
 	var d net.Dialer
 	d.Control = func(_, _ string, c syscall.RawConn) (err error) {
@@ -132,7 +132,7 @@ func TestUnreadInputLosesNoData(t *testing.T) {
 
 // TestVanishedClientsReleaseFiles: files and descriptors of clients that have left are released.
 func TestVanishedClientsReleaseFiles(t *testing.T) {
-	h := &folder{dir: t.TempDir()}
+	h := &directory{dir: t.TempDir()}
 	h.file(t, "f", 32<<20)
 	ts := startServer(t, h, func(o *Options) { o.StallTimeout = time.Second })
 	before := openFiles(t)
@@ -175,7 +175,7 @@ func TestVanishedClientsReleaseFiles(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d references to files, %d descriptors, before %d", h.held.Load(), now, before)
 		}
-		time.Sleep(20 * time.Millisecond) // no event tells when a descriptor is closed
+		time.Sleep(20 * time.Millisecond) // no event reports a closed descriptor
 	}
 }
 
@@ -225,7 +225,7 @@ func TestFinalAlertFromKernelTLS(t *testing.T) {
 			if op.kind != opAlert || !bytes.Equal(c.closing.alert.Payload, tc.want) {
 				t.Fatalf("operation %d, %v; want an alert to be sent, % d", op.kind, c.closing.alert, tc.want)
 			}
-			// What is still inside kernel TLS comes before FIN.
+			// The data inside kernel TLS is sent before FIN.
 			sock.reading.Pending = 24
 			if op = c.step(event{n: 2, now: now}); op.kind != opWait || sock.shutdown {
 				t.Fatalf("operation %d, FIN %v, with the alert pending", op.kind, sock.shutdown)

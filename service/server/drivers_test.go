@@ -17,11 +17,11 @@ import (
 // another.
 type newDriverLoop struct {
 	*engineLoop
-	pick  platform.Pick // of the kernel
-	found []offload.TestResult
-	err   error
-	asked int
-	told  []string
+	pick    platform.Pick // of the kernel
+	results []offload.TestResult
+	err     error
+	tests   int
+	notices []string
 }
 
 func makeNewDriverLoop(t *testing.T) *newDriverLoop {
@@ -30,14 +30,14 @@ func makeNewDriverLoop(t *testing.T) *newDriverLoop {
 	n.proc.drivers.add([]offload.Driver{{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "early", Verified: true}})
 	n.proc.drivers.selected = func(uint16) platform.Pick { return n.pick }
 	n.examine = func(context.Context) ([]offload.TestResult, error) {
-		n.asked++
-		return n.found, n.err
+		n.tests++
+		return n.results, n.err
 	}
-	n.notice = func(text string) { n.told = append(n.told, text) }
+	n.notice = func(text string) { n.notices = append(n.notices, text) }
 	return n
 }
 
-// newDriverLoop.connect does what a connection does before it installs keys, and reports whether it
+// connect does what a connection does before it installs keys, and reports whether it
 // may.
 func (n *newDriverLoop) connect() bool {
 	_, err := n.proc.drivers.find(tls.TLS_AES_128_GCM_SHA256)
@@ -73,7 +73,7 @@ func TestNewDriver(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			n := makeNewDriverLoop(t)
-			n.found, n.err = tc.found, tc.err
+			n.results, n.err = tc.found, tc.err
 			for range 2 {
 				if n.connect() || len(n.tester.jobs) != 1 {
 					t.Fatalf("used, or %d tests at a time", len(n.tester.jobs))
@@ -81,10 +81,10 @@ func TestNewDriver(t *testing.T) {
 			}
 			n.tester.work()
 			n.onWake()
-			if got := n.connect(); got != tc.used || n.asked != 1 || len(n.tester.jobs) > 0 {
-				t.Errorf("used: %v, want %v; %d tests", got, tc.used, n.asked)
+			if got := n.connect(); got != tc.used || n.tests != 1 || len(n.tester.jobs) > 0 {
+				t.Errorf("used: %v, want %v; %d tests", got, tc.used, n.tests)
 			}
-			if told := strings.Join(n.told, ""); !strings.HasPrefix(told, tc.told) || told != "" && tc.told == "" {
+			if told := strings.Join(n.notices, ""); !strings.HasPrefix(told, tc.told) || told != "" && tc.told == "" {
 				t.Errorf("told %q, want %q", told, tc.told)
 			}
 			n.now = n.now.Add(engineRetest)
@@ -106,7 +106,7 @@ func TestNewDriver(t *testing.T) {
 // longer used.
 func TestNewDriverTestRevokesKnownDriver(t *testing.T) {
 	n := makeNewDriverLoop(t)
-	n.found = []offload.TestResult{{Driver: offload.Driver{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "early"}, Err: errSimWrong}}
+	n.results = []offload.TestResult{{Driver: offload.Driver{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "early"}, Err: errSimWrong}}
 	n.connect()
 	n.tester.work()
 	n.onWake()
@@ -121,7 +121,7 @@ func TestNewDriverTestRevokesKnownDriver(t *testing.T) {
 func TestRefusedDriverStaysRefused(t *testing.T) {
 	n := makeNewDriverLoop(t)
 	n.pick.Driver = "another"
-	n.found = []offload.TestResult{
+	n.results = []offload.TestResult{
 		{Driver: offload.Driver{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "bad", Verified: true}},
 		{Driver: offload.Driver{Suite: tls.TLS_CHACHA20_POLY1305_SHA256, Name: "another", Verified: true}},
 	}
@@ -163,7 +163,7 @@ func TestTemplateDriverIsInstantiatedByTest(t *testing.T) {
 	n := makeNewDriverLoop(t)
 	n.pick.Driver = ""
 	made := offload.TestResult{Driver: offload.Driver{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "gcm_base(late)"}}
-	n.found = []offload.TestResult{made} // what it was before the test is not known
+	n.results = []offload.TestResult{made} // the driver before the test is unknown
 	for range 2 {
 		if n.connect() {
 			t.Fatal("used")
@@ -172,7 +172,7 @@ func TestTemplateDriverIsInstantiatedByTest(t *testing.T) {
 	n.tester.work()
 	n.onWake()
 	n.pick.Driver = made.Name
-	n.found[0].Verified = true
+	n.results[0].Verified = true
 	if n.connect() || len(n.tester.jobs) != 1 {
 		t.Fatalf("used, or not tested: %d tests", len(n.tester.jobs))
 	}
@@ -182,7 +182,7 @@ func TestTemplateDriverIsInstantiatedByTest(t *testing.T) {
 		t.Error("not used")
 	}
 	// A cipher that the kernel did not have at the start.
-	n.pick.Driver, n.found[0].Suite = "chacha", tls.TLS_CHACHA20_POLY1305_SHA256
+	n.pick.Driver, n.results[0].Suite = "chacha", tls.TLS_CHACHA20_POLY1305_SHA256
 	_, err := n.proc.drivers.find(tls.TLS_CHACHA20_POLY1305_SHA256)
 	var untested *untestedError
 	if !errors.As(err, &untested) || untested.subject() != "chacha" {

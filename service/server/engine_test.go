@@ -19,7 +19,7 @@ import (
 type engineSystem struct {
 	system
 	clock     time.Time
-	begun     []operation
+	started   []operation
 	cancelled int
 }
 
@@ -30,12 +30,12 @@ func (r *engineSystem) close(int)                 {}
 func (r *engineSystem) awaitWaker(uint64) (uring.Handle, error) { return 1, nil }
 
 func (r *engineSystem) start(_ int, op operation, _ uint64) (uring.Handle, error) {
-	r.begun = append(r.begun, op)
-	return uring.Handle(len(r.begun)), nil
+	r.started = append(r.started, op)
+	return uring.Handle(len(r.started)), nil
 }
 
 func (r *engineSystem) closes() (n int) {
-	for _, op := range r.begun {
+	for _, op := range r.started {
 		if op.kind == opClose {
 			n++
 		}
@@ -50,10 +50,10 @@ type manualJob struct {
 
 // manualPool is a pool whose jobs run when the test calls work.
 type manualPool struct {
-	jobs []manualJob
-	done []uint64
-	lost []uint64
-	busy []uint64 // jobs that a worker has
+	jobs     []manualJob
+	done     []uint64
+	replaced []uint64
+	busy     []uint64 // jobs that a worker has
 }
 
 func (p *manualPool) Submit(token uint64, run func()) { p.jobs = append(p.jobs, manualJob{token, run}) }
@@ -65,7 +65,7 @@ func (p *manualPool) Finished(buf []uint64) []uint64 {
 }
 
 func (p *manualPool) Replace(token uint64) bool {
-	p.lost = append(p.lost, token)
+	p.replaced = append(p.replaced, token)
 	return slices.ContainsFunc(p.jobs, func(j manualJob) bool { return j.token == token })
 }
 
@@ -123,7 +123,7 @@ func newEngineLoop(t *testing.T, n int) *engineLoop {
 	return e
 }
 
-// engineLoop.send makes a connection send, and the engine hold the record.
+// send makes a connection send, and the engine hold the record.
 func (e *engineLoop) send(i int, more bool) {
 	s := e.slots[i]
 	s.conn.sock.Sent(1000)
@@ -132,7 +132,7 @@ func (e *engineLoop) send(i int, more bool) {
 	e.perform(s, operation{kind: opSend, buf: s.conn.transfer.out, more: more})
 }
 
-// engineLoop.pass advances the time.
+// pass advances the time.
 func (e *engineLoop) pass(d time.Duration) {
 	for end := e.sys.clock.Add(d); e.sys.clock.Before(end); {
 		e.sys.clock = e.sys.clock.Add(time.Second)
@@ -154,7 +154,7 @@ func TestDeadEngineClosesWaitingConnection(t *testing.T) {
 	e.perform(s, operation{kind: opWait, deadline: e.now.Add(20 * time.Millisecond)})
 	e.disableEngine(errSimDead)
 	if e.sys.closes() != 1 {
-		t.Fatalf("begun: %+v, want a close", e.sys.begun)
+		t.Fatalf("begun: %+v, want a close", e.sys.started)
 	}
 	e.pass(time.Second)
 	if e.sys.cancelled > 0 {
@@ -177,7 +177,7 @@ func TestAbortEndsEngineTest(t *testing.T) {
 	e.now = e.now.Add(2 * engineTime)
 	e.testEngine()
 	e.Abort()
-	e.answer = e.proc.lifetime.Err() // as who asks returns it
+	e.answer = e.proc.lifetime.Err() // as the caller of the test returns it
 	e.tester.work()
 	e.onWake()
 	e.engineTested(e.answer)
@@ -228,7 +228,7 @@ func TestEngineOutputProvesLife(t *testing.T) {
 	e.answer = errSimDead
 	e.send(0, false)
 	other := e.slots[1].conn
-	out := int64(1000) // of the handshake, which says nothing
+	out := int64(1000) // of the handshake, which is no evidence
 	for range 20 {
 		other.noteEngineOutput(out, e.now)
 		out += 1000
@@ -295,8 +295,8 @@ func TestEngineRecovers(t *testing.T) {
 	e.send(1, true)
 	e.send(2, false)
 	e.disableEngine(errSimDead)
-	if e.engine.orphaned != 3 || len(e.sys.begun) != 2 {
-		t.Fatalf("%d are lost, %d operations were begun", e.engine.orphaned, len(e.sys.begun))
+	if e.engine.orphaned != 3 || len(e.sys.started) != 2 {
+		t.Fatalf("%d are lost, %d operations were begun", e.engine.orphaned, len(e.sys.started))
 	}
 	e.complete(uring.Completion{Token: tokenBase + 1, Result: -int32(unix.EAGAIN)})
 	if e.engine.recovered || e.sys.closes()+len(e.closers.jobs) > 0 || e.engine.orphaned != 3 {
@@ -361,7 +361,7 @@ func TestAsyncOperationAllocatesNothing(t *testing.T) {
 	e := newEngineLoop(t, 1)
 	e.deadlines = make(deadlines, 0, 8)
 	if n := testing.AllocsPerRun(100, func() {
-		e.sys.begun = e.sys.begun[:0]
+		e.sys.started = e.sys.started[:0]
 		e.submitAsync(e.slots[0], operation{kind: opSend})
 		e.setOwner(e.slots[0], ownerNone)
 		e.asyncDone(e.slots[0], 0)

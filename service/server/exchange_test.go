@@ -131,7 +131,7 @@ func TestRequestReceivedInTimeIsServed(t *testing.T) {
 		if op = c.step(event{n: len(op.buf), now: now}); op.kind != opRecv {
 			t.Fatalf("operation %d after a response", op.kind)
 		}
-		sock.came = came
+		sock.input = came
 		now = now.Add(2 * ts.gen.idleTimeout)
 		op = c.step(event{err: unix.ECANCELED, late: true, now: now})
 		if answered := op.kind == opJob; answered != (came != "") || sock.shutdown == answered {
@@ -159,7 +159,7 @@ func loggedNumber(t *testing.T, line, key string) int {
 func TestAbortByClientIsNoWarning(t *testing.T) {
 	const size = 32 << 20
 	for _, withTLS := range []bool{false, true} {
-		h := &folder{dir: t.TempDir()}
+		h := &directory{dir: t.TempDir()}
 		h.file(t, "f", size)
 		ts := startServer(t, h, nil)
 		c := ts.dial(t, withTLS)
@@ -306,7 +306,7 @@ func TestIdleConnectionEndsInOrder(t *testing.T) {
 	ts := startServer(t, http.NotFoundHandler(), func(o *Options) { o.IdleTimeout = 50 * time.Millisecond })
 	for _, withTLS := range []bool{false, true} {
 		c := ts.dial(t, withTLS)
-		io.WriteString(c, "GET / HTTP/1.1\r\nHost: b\r\n\r\n\r\n") // RFC 9112 section 2.2: the blank line says nothing
+		io.WriteString(c, "GET / HTTP/1.1\r\nHost: b\r\n\r\n\r\n") // RFC 9112 section 2.2: a blank line before a request is ignored
 		got, err := io.ReadAll(c)
 		if err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 404 ")) || bytes.Count(got, []byte("HTTP/1.1 ")) != 1 {
 			t.Errorf("tls %v: %q, %v", withTLS, got, err)
@@ -386,7 +386,7 @@ func alike(a, b []byte) bool {
 // TestPipelinedRequestsAnsweredInOrder: a client that sends all requests, closes its side, and then
 // reads slowly, gets all responses in order.
 func TestPipelinedRequestsAnsweredInOrder(t *testing.T) {
-	h := &folder{dir: t.TempDir()}
+	h := &directory{dir: t.TempDir()}
 	const requests = 40
 	var say strings.Builder
 	var want [requests][]byte
@@ -526,7 +526,7 @@ func TestMaximumRangesFit(t *testing.T) {
 
 // TestRequestStatus: valid and invalid requests get the status that RFC 9110 and RFC 9112 require.
 func TestRequestStatus(t *testing.T) {
-	h := &folder{dir: t.TempDir()}
+	h := &directory{dir: t.TempDir()}
 	h.file(t, "f", 10)
 	ts := startServer(t, h, nil)
 	const end = "\r\nConnection: close\r\n\r\n"

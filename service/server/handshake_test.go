@@ -46,7 +46,7 @@ func TestSlowHandshakeTimesOut(t *testing.T) {
 // TestHandshakesDelayNobodyElse: queued handshakes, however many, do not delay other connections
 // that need workers.
 func TestHandshakesDelayNobodyElse(t *testing.T) {
-	h := &folder{dir: t.TempDir()}
+	h := &directory{dir: t.TempDir()}
 	want := h.file(t, "f", 1<<20)
 	turn := make(chan struct{})
 	ts := startServer(t, h, func(o *Options) {

@@ -28,7 +28,7 @@ func TestCancelledCloseIsRepeated(t *testing.T) {
 		sock.fd, w.sockets[3] = 3, sock
 		w.loop.slots = []*slot{{conn: &conn{state: stClosed}, fd: 3, heapIndex: -1, owner: ownerRing}}
 		w.loop.completeAtExit(uring.Completion{Token: w.ringToken(0), Result: tc.result})
-		if len(w.sockets) != tc.open { // the world's own close has not run: what is left is what discard left
+		if len(w.sockets) != tc.open { // the world's own close has not run, so these are the descriptors that completeAtExit left
 			t.Errorf("a close that ended with %d: %d descriptors are open, want %d", tc.result, len(w.sockets), tc.open)
 		}
 	}
@@ -100,7 +100,7 @@ func TestShutdownAfterEndWritesNothing(t *testing.T) {
 // TestShutdownCompletesTransfers: a transfer in progress completes, an idle connection is closed,
 // and no client is accepted.
 func TestShutdownCompletesTransfers(t *testing.T) {
-	h := &folder{dir: t.TempDir()}
+	h := &directory{dir: t.TempDir()}
 	want := h.file(t, "f", 16<<20)
 	for _, withTLS := range []bool{false, true} {
 		ts := startServer(t, h, func(o *Options) { o.IdleTimeout = time.Hour })

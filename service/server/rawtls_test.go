@@ -13,8 +13,8 @@ import (
 	"uringhttpd/test/rawtls"
 )
 
-// dialRaw makes a connection whose records the test makes. The server's
-// preference, if the processor has AES instructions, is what rawtls knows.
+// dialRaw returns a connection whose records the test makes. rawtls supports only
+// AES-GCM; see preferAES.
 func (ts *testServer) dialRaw(t *testing.T) *rawtls.Client {
 	t.Helper()
 	conn, err := net.Dial("tcp", ts.tls)
@@ -50,7 +50,7 @@ func readAnswer(t *testing.T, c *rawtls.Client) (updated bool) {
 	return updated
 }
 
-// preferAES lets clients of rawtls be served on any processor.
+// preferAES makes the server select AES-GCM on any processor, for clients of rawtls.
 func preferAES(t *testing.T) {
 	t.Helper()
 	ktls.PreferTLS13(ktls.AESGCM) // of the test's process; no test here looks at the cipher

@@ -28,7 +28,7 @@ func TestPanickedHandlerReleasesFiles(t *testing.T) {
 	if err == nil {
 		t.Error("no error")
 	}
-	http1.Release(res.Segments) // as the end of the loop does with what it finds
+	http1.Release(res.Segments) // as the end of the loop does
 	if f.refs != 0 {
 		t.Errorf("%d references are left", f.refs)
 	}
@@ -41,11 +41,11 @@ func TestUnreadableFileGives500(t *testing.T) {
 	disk.file(t, "f", 40_000)
 	close(disk.answers)
 	fails := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		disk.folder.ServeHTTP(&failingReader{w.(*http1.Response)}, r)
+		disk.directory.ServeHTTP(&failingReader{w.(*http1.Response)}, r)
 	})
 	ts := startServer(t, fails, nil)
 	for _, withTLS := range []bool{false, true} {
-		got, err := io.ReadAll(ts.ask(t, "/f", withTLS))
+		got, err := io.ReadAll(ts.request(t, "/f", withTLS))
 		if err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 500 ")) {
 			t.Errorf("tls %v: %q, %v", withTLS, got, err)
 		}

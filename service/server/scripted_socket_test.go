@@ -14,7 +14,7 @@ type scriptedSocket struct {
 	shutdown bool
 	aborted  bool
 	err      error  // of Err
-	came     string // of the client
+	input    string // of the client
 	unsent   int    // of LimitUnsent
 	pushes   int
 }
@@ -33,7 +33,7 @@ func (s *scriptedSocket) ResizePipe(*pipe, int) error { return unix.EPERM }
 
 func (s *scriptedSocket) ClosePipe(*pipe) {}
 
-func (s *scriptedSocket) Received(p []byte) int { return copy(p, s.came) }
+func (s *scriptedSocket) Received(p []byte) int { return copy(p, s.input) }
 
 func (s *scriptedSocket) Abort() { s.aborted = true }
 

@@ -24,7 +24,7 @@ import (
 
 var sealSeed = flag.Uint64("seal.seed", 0, "the seed of TestSeal's random moments; 0: by the clock")
 
-// watched is a file that tells when it is about to be examined for the last time.
+// watched is a file that calls before each check.
 type watched struct {
 	*files.File
 	before func()
@@ -35,7 +35,7 @@ func (f *watched) Check(wait bool) (bool, error) {
 	return f.File.Check(wait)
 }
 
-// watching hands parts of files on as parts of watched ones.
+// watching passes parts of files on as parts of watched files.
 type watching struct {
 	*http1.Response
 	before func()
@@ -151,7 +151,7 @@ func (ts *testServer) get(t *testing.T, by sealClient) net.Conn {
 	return c
 }
 
-// body reads the rest of a download. The error says why it is no success.
+// body reads the rest of a download. The error is the reason if it is no success.
 func body(got []byte, c net.Conn) ([]byte, error) {
 	rest, err := io.ReadAll(c)
 	got = append(got, rest...)
@@ -186,7 +186,7 @@ func TestChangeAtAnyMoment(t *testing.T) {
 	defer root.Close()
 	name := filepath.Join(dir, "f")
 	inner := files.New(root, files.Options{})
-	// What is called when the handler has run, and before the file is examined.
+	// opened is called when the handler has run, sealing before each check of the file.
 	type hooks struct{ opened, sealing func() }
 	var hooked atomic.Pointer[hooks]
 	ts := startServerOn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -444,7 +444,7 @@ func TestChangedFileIsNoSuccess(t *testing.T) {
 // TestFailedCheckResets: a file that fails its check resets the connection, and the client has a
 // short body.
 func TestFailedCheckResets(t *testing.T) {
-	h := &folder{dir: t.TempDir(), changed: func() error { return fmt.Errorf("f has changed") }}
+	h := &directory{dir: t.TempDir(), changed: func() error { return fmt.Errorf("f has changed") }}
 	ts := startServer(t, h, nil)
 	for _, size := range []int{100, 1 << 20} {
 		h.file(t, "f", size)

@@ -14,16 +14,16 @@ import (
 // hangingSystem is a system in which no splice from a file ends, unless a test completes it.
 type hangingSystem struct {
 	system
-	begun []uint64 // tokens of reads into pipes
-	other []uint64
-	clock time.Time
+	spliced []uint64 // tokens of reads into pipes
+	other   []uint64
+	clock   time.Time
 }
 
 func (d *hangingSystem) now() time.Time { return d.clock }
 
 func (d *hangingSystem) start(_ int, op operation, token uint64) (uring.Handle, error) {
 	if op.kind == opSpliceIn {
-		d.begun = append(d.begun, token-tokenBase)
+		d.spliced = append(d.spliced, token-tokenBase)
 	} else {
 		d.other = append(d.other, token-tokenBase)
 	}
@@ -57,7 +57,7 @@ func TestFillSemaphore(t *testing.T) {
 			t.Errorf("%s: %v, want %v", what, got, want)
 		}
 	}
-	expect("at first", disk.begun, 0, 1, 2, 3)
+	expect("at first", disk.spliced, 0, 1, 2, 3)
 	var looked []uint64
 	for _, j := range workers.jobs {
 		looked = append(looked, j.token)
@@ -68,18 +68,18 @@ func TestFillSemaphore(t *testing.T) {
 		l.slots[token].conn.jobErr = http1.ErrWouldBlock
 		l.jobDone(l.slots[token])
 	}
-	expect("when nothing is in memory", disk.begun, 0, 1, 2, 3)
+	expect("when nothing is in memory", disk.spliced, 0, 1, 2, 3)
 
 	l.complete(uring.Completion{Token: tokenBase + 2, Result: 1000})
-	expect("when one was read", disk.begun, 0, 1, 2, 3, 4)
+	expect("when one was read", disk.spliced, 0, 1, 2, 3, 4)
 	expect("what it goes on with", disk.other, 2)
 
-	// A read that is in the ring cannot be ended; one that waits for its turn is, and
-	// workers look whether the file is in memory.
+	// A splice that is in the ring cannot be cancelled. A splice that waits for the semaphore is,
+	// and workers read the file if it is in the page cache.
 	disk.clock = now.Add(fillQueueTime)
 	l.now = disk.clock
 	l.expire()
-	expect("when time is up", disk.begun, 0, 1, 2, 3, 4)
+	expect("when time is up", disk.spliced, 0, 1, 2, 3, 4)
 	expect("what goes on", disk.other, 2)
 	var copied []uint64
 	for _, j := range workers.jobs {

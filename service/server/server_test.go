@@ -26,7 +26,7 @@ import (
 type testFile struct {
 	*os.File
 	refs    atomic.Int32
-	held    *atomic.Int32 // references to all files of the folder
+	held    *atomic.Int32 // references to all files of the directory
 	changed func() error
 }
 
@@ -174,14 +174,14 @@ func (ts *testServer) client(t *testing.T, withTLS bool) (*http.Client, string) 
 	return c, "http://" + ts.plain
 }
 
-// folder is a handler for the files of a temporary folder, by http.ServeContent.
-type folder struct {
+// directory is a handler for the files of a temporary directory, by http.ServeContent.
+type directory struct {
 	dir     string
 	held    atomic.Int32
 	changed func() error
 }
 
-func (h *folder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *directory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f, err := os.Open(filepath.Join(h.dir, filepath.Base(r.URL.Path)))
 	if err != nil {
 		http.NotFound(w, r)
@@ -199,8 +199,8 @@ func (h *folder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", fi.ModTime(), io.NewSectionReader(s, 0, fi.Size()))
 }
 
-// allReleased waits until no file is held. They are closed by a goroutine that tells of no end.
-func (h *folder) allReleased(t *testing.T) {
+// allReleased waits until no file is held. A goroutine closes them, and reports no end.
+func (h *directory) allReleased(t *testing.T) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); h.held.Load() != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
@@ -210,7 +210,7 @@ func (h *folder) allReleased(t *testing.T) {
 	}
 }
 
-func (h *folder) file(t *testing.T, name string, size int) []byte {
+func (h *directory) file(t *testing.T, name string, size int) []byte {
 	t.Helper()
 	data := make([]byte, size)
 	for i := range data {

@@ -77,9 +77,9 @@ func newWorld(s *script, id *simIdentity) *world {
 	w.kernelTLS = !w.chance(250)
 	w.newDrivers()
 	w.engine = w.newEngine()
-	w.late = w.newcomer != nil && w.chance(700)
-	w.restless = w.chance(200)
-	w.rests = []int{80, 8, 2}[w.choice(3)]
+	w.late = w.otherDriver != nil && w.chance(700)
+	w.changing = w.chance(200)
+	w.changeRate = []int{80, 8, 2}[w.choice(3)]
 	if w.chance(80) {
 		w.noSplice, w.noSpliceFrom = true, int64(w.choice(2))
 	}
@@ -110,7 +110,7 @@ func newWorld(s *script, id *simIdentity) *world {
 		listeners:   []*Listener{{fd: -1}, {fd: -1, TLS: true}},
 	}
 	server.proc.offloads.Store(true)
-	server.proc.drivers.add(w.driver.encryptors())
+	server.proc.drivers.add(w.driver.drivers())
 	if w.chance(500) {
 		w.swapDrivers()
 	}
@@ -171,7 +171,7 @@ func (w *world) newClient(port uint16, id *simIdentity) *simClient {
 		}
 		if w.chance(20) {
 			c.excused("it speaks HTTP to the TLS listener")
-			c.says, c.requests, c.finSaid = c.requests, nil, true
+			c.sending, c.requests, c.finSent = c.requests, nil, true
 		}
 		c.tls = tls.Client(c.wire, cfg)
 	}
@@ -181,7 +181,7 @@ func (w *world) newClient(port uint16, id *simIdentity) *simClient {
 // simHandler is the http.Handler of a world.
 type simHandler struct{ *world }
 
-// handle is what it does.
+// handle writes the response.
 func (w *world) handle(rw http.ResponseWriter, r *http.Request) {
 	addr, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -219,13 +219,13 @@ func (w *world) handle(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// simCount tells how much a simulation has proven.
+// simCount counts the cases that a simulation has proven.
 type simCount struct {
-	unexcused int // clients that had to get everything
-	newcomers int // records of drivers that came after the start
+	unexcused    int // clients that had to get everything
+	otherRecords int // records of drivers that came after the start
 }
 
-// simulate runs one script to its end and returns what is wrong.
+// simulate runs one script to its end and returns the first fault.
 func simulate(s *script, id *simIdentity) (count simCount, err error) {
 	var w *world
 	defer func() { // so that the seed is known
@@ -240,10 +240,10 @@ func simulate(s *script, id *simIdentity) (count simCount, err error) {
 	w = newWorld(s, id)
 	runErr := w.loop.run(func() {})
 	w.endHanging()
-	count.newcomers = w.newcomers
+	count.otherRecords = w.otherRecords
 	for _, c := range w.clients {
 		for end := 0; end < 100_000 && c.sock.closed && c.sock.dead == 0 && !c.stuck && (len(c.sock.queue) > 0 || c.sock.fin); end++ {
-			c.sock.deliver() // TCP goes on after the close
+			c.sock.deliver() // TCP continues after the close
 		}
 		c.settle()
 	}
@@ -271,7 +271,7 @@ func simulate(s *script, id *simIdentity) (count simCount, err error) {
 }
 
 // TestSimulation runs the loop and its connections against kernels and clients
-// that do whatever a seed says: every answer that the real ones may give, at any
+// that a seed controls: every result that the real ones may return, at any
 // time and in any order. A seed that fails is shrunk to a short script.
 func TestSimulation(t *testing.T) {
 	id := newSimIdentity(t)
@@ -287,7 +287,7 @@ func TestSimulation(t *testing.T) {
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // worlds are short, and much is thrown away
 	goroutines := runtime.NumGoroutine()
-	var unexcused, newcomers atomic.Int64
+	var unexcused, otherRecords atomic.Int64
 	var next atomic.Uint64
 	var wait sync.WaitGroup
 	var once sync.Once
@@ -299,7 +299,7 @@ func TestSimulation(t *testing.T) {
 				s := seeded(*simFirst + i)
 				n, err := simulate(s, id)
 				unexcused.Add(int64(n.unexcused))
-				newcomers.Add(int64(n.newcomers))
+				otherRecords.Add(int64(n.otherRecords))
 				if err != nil {
 					once.Do(func() { failed(t, *simFirst+i, s.data, err, id) })
 				}
@@ -307,15 +307,15 @@ func TestSimulation(t *testing.T) {
 		}()
 	}
 	wait.Wait()
-	t.Logf("%d seeds; %d clients had no excuse and got everything; %d records by drivers that came late", *simSeeds, unexcused.Load(), newcomers.Load())
-	if *simSeeds >= 100 && !t.Failed() && (unexcused.Load() < int64(*simSeeds)/2 || newcomers.Load() < int64(*simSeeds)/10) {
+	t.Logf("%d seeds; %d clients had no excuse and got everything; %d records by drivers that came late", *simSeeds, unexcused.Load(), otherRecords.Load())
+	if *simSeeds >= 100 && !t.Failed() && (unexcused.Load() < int64(*simSeeds)/2 || otherRecords.Load() < int64(*simSeeds)/10) {
 		t.Error("in these worlds too many clients have an excuse, or drivers that come late are not used: they prove little")
 	}
 	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > goroutines; {
 		if time.Now().After(end) {
 			t.Fatalf("%d goroutines, before %d: sessions are not closed", runtime.NumGoroutine(), goroutines)
 		}
-		time.Sleep(time.Millisecond) // they have said their last word, and are on their way out
+		time.Sleep(time.Millisecond) // they have sent their last bytes, and are ending
 	}
 }
 
@@ -334,7 +334,7 @@ func failed(t *testing.T, seed uint64, data []byte, err error, id *simIdentity) 
 	t.Errorf("shrunk from %d to %d bytes: %v\nagain: go test ./service/server -run TestSimulation -sim.script %x", len(data), len(short), last, short)
 }
 
-// FuzzSimulation lets the fuzzer write the script.
+// FuzzSimulation runs scripts of the fuzzer.
 func FuzzSimulation(f *testing.F) {
 	id := newSimIdentity(f)
 	f.Add([]byte{})

@@ -18,17 +18,17 @@ import (
 	"uringhttpd/service/http1"
 )
 
-// A hungDisk is a handler for files of a folder. Those below /cold cannot be opened
+// A hungDisk is a handler for files of a directory. Those below /cold cannot be opened
 // without waiting for a disk, those below /far can, and not be read; and that disk hangs
 // until answers is closed. All others are in memory.
 type hungDisk struct {
-	folder
+	directory
 	answers chan struct{}
 	waits   chan struct{} // for each that waits, one
 }
 
 func newHungDisk(t *testing.T) *hungDisk {
-	return &hungDisk{folder: folder{dir: t.TempDir()}, answers: make(chan struct{}), waits: make(chan struct{}, 1000)}
+	return &hungDisk{directory: directory{dir: t.TempDir()}, answers: make(chan struct{}), waits: make(chan struct{}, 1000)}
 }
 
 func (h *hungDisk) wait() {
@@ -47,10 +47,10 @@ func (h *hungDisk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/far":
 		w = &fromHung{w.(*http1.Response), h}
 	}
-	h.folder.ServeHTTP(w, r)
+	h.directory.ServeHTTP(w, r)
 }
 
-// fromHung hands parts of files on as parts of ones that are on the disk.
+// fromHung passes parts of files on as parts of files on the hung disk.
 type fromHung struct {
 	*http1.Response
 	disk *hungDisk
@@ -76,8 +76,8 @@ func (f *hungFile) ReadAt(p []byte, off int64) (int, error) {
 	return f.testFile.ReadAt(p, off)
 }
 
-// ask sends a request for a path.
-func (ts *testServer) ask(t *testing.T, path string, withTLS bool) net.Conn {
+// request sends a request for a path.
+func (ts *testServer) request(t *testing.T, path string, withTLS bool) net.Conn {
 	t.Helper()
 	c := ts.dial(t, withTLS)
 	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n"); err != nil {
@@ -94,13 +94,13 @@ func TestHungStorageDelaysNobodyElse(t *testing.T) {
 	ts := startServer(t, disk, nil)
 	var waiting []net.Conn
 	for i := range 4 * max(diskOps, runtime.GOMAXPROCS(0)) { // more than there are workers of any kind
-		waiting = append(waiting, ts.ask(t, []string{"/cold/f", "/far/f"}[i%2], i%4 < 2))
+		waiting = append(waiting, ts.request(t, []string{"/cold/f", "/far/f"}[i%2], i%4 < 2))
 	}
 	for range diskOps {
 		<-disk.waits
 	}
 	for _, withTLS := range []bool{false, true} {
-		c := ts.ask(t, "/f", withTLS)
+		c := ts.request(t, "/f", withTLS)
 		c.SetDeadline(time.Now().Add(10 * time.Second))
 		if got, err := io.ReadAll(c); err != nil || !bytes.HasSuffix(got, want) {
 			t.Errorf("beside a disk that hangs, tls %v: %d bytes, %v", withTLS, len(got), err)
@@ -122,12 +122,12 @@ func TestQueuedJobTimesOut(t *testing.T) {
 	ts := startServer(t, disk, func(o *Options) { o.StallTimeout = 100 * time.Millisecond })
 	var waiting []net.Conn
 	for range diskOps {
-		waiting = append(waiting, ts.ask(t, "/far/f", false))
+		waiting = append(waiting, ts.request(t, "/far/f", false))
 		<-disk.waits
 	}
 	for _, path := range []string{"/cold/f", "/far/f"} {
 		for _, withTLS := range []bool{false, true} {
-			c := ts.ask(t, path, withTLS)
+			c := ts.request(t, path, withTLS)
 			c.SetDeadline(time.Now().Add(5 * time.Second))
 			got, err := io.ReadAll(c)
 			if err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 503 ")) || !bytes.Contains(got, []byte("\r\nRetry-After: ")) {
@@ -153,7 +153,7 @@ func TestShutdownWhileStorageHangs(t *testing.T) {
 		disk := newHungDisk(t)
 		disk.file(t, "f", 40_000)
 		ts := startServer(t, disk, func(o *Options) { o.StallTimeout = 100 * time.Millisecond })
-		c := ts.ask(t, path, false)
+		c := ts.request(t, path, false)
 		<-disk.waits
 		ts.Shutdown()
 		if got, err := io.ReadAll(c); !errors.Is(err, unix.ECONNRESET) {

@@ -76,7 +76,7 @@ func TestSlowPushIsNoStall(t *testing.T) {
 	if op.kind != opSend {
 		t.Fatalf("operation %d, want a push", op.kind)
 	}
-	sock.reading.Pending = flow.MaxPending // so what is left has to wait
+	sock.reading.Pending = flow.MaxPending // so the rest has to wait
 	now = now.Add(2 * ts.gen.stallTimeout)
 	if op = c.step(event{n: op.n, now: now}); op.kind != opWait {
 		t.Fatalf("operation %d after a push that took long, want a wait", op.kind)
@@ -140,7 +140,7 @@ func TestLocalClientGetsCopies(t *testing.T) {
 
 // TestAdjacentFileParts: a response may consist of parts of files without memory between them.
 func TestAdjacentFileParts(t *testing.T) {
-	h := &folder{dir: t.TempDir()}
+	h := &directory{dir: t.TempDir()}
 	data := h.file(t, "f", 200<<10)
 	ts := startServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f, err := os.Open(filepath.Join(h.dir, "f"))
@@ -171,7 +171,7 @@ func TestAdjacentFileParts(t *testing.T) {
 // TestDownload: files around all limits of size arrive whole, on a new and on a persistent
 // connection.
 func TestDownload(t *testing.T) {
-	h := &folder{dir: t.TempDir()}
+	h := &directory{dir: t.TempDir()}
 	ts := startServer(t, h, nil)
 	for _, size := range []int{0, 1, 16 << 10, 64 << 10, 64<<10 + 1, 80 << 10, 1<<20 + 1, 8 << 20} {
 		name := fmt.Sprint(size)
@@ -201,7 +201,7 @@ func TestDownload(t *testing.T) {
 
 // TestRangeBeyond4GiB: offsets are 64 bits wide on the whole path.
 func TestRangeBeyond4GiB(t *testing.T) {
-	h := &folder{dir: t.TempDir()}
+	h := &directory{dir: t.TempDir()}
 	f, err := os.Create(filepath.Join(h.dir, "sparse"))
 	if err != nil {
 		t.Fatal(err)
