@@ -16,7 +16,7 @@ import (
 // is not cancelled. At the limit, a client is also accepted if a connection can end in its
 // favor.
 func (l *loop) accept() {
-	if l.state.stopping || l.now.Before(l.resumeAt) {
+	if l.shared.stopping || l.now.Before(l.resumeAt) {
 		return
 	}
 	for i, ln := range l.listeners {
@@ -36,16 +36,16 @@ func (l *loop) accept() {
 func (l *loop) accepted(listener int, c uring.Completion) {
 	l.accepts[listener] = 0
 	ln := l.listeners[listener]
-	if l.state.stopping { // from now on, new clients are refused, or served by another process that holds the socket
+	if l.shared.stopping { // from now on, new clients are refused, or served by another process that holds the socket
 		ln.Close()
 	}
 	switch errno := c.Errno(); {
 	case errno == 0:
 		l.open(int(c.Result), ln)
-	case l.state.stopping:
+	case l.shared.stopping:
 	case errno == unix.EMFILE || errno == unix.ENFILE || errno == unix.ENOBUFS || errno == unix.ENOMEM:
 		l.proc.counters.acceptFailures.Add(1)
-		l.state.logLimited(l.gen.log, lineAccept, slog.LevelWarn, "accept failed: no descriptors or memory", slog.Any("reason", errno))
+		l.shared.logLimited(l.gen.log, lineAccept, slog.LevelWarn, "accept failed: no descriptors or memory", slog.Any("reason", errno))
 		l.yield()
 		l.pauseAccept()
 	case errno == unix.EINVAL || errno == unix.EBADF || errno == unix.ENOTSOCK || errno == unix.EOPNOTSUPP:
@@ -93,7 +93,7 @@ func (l *loop) open(fd int, ln *Listener) {
 // countLive adds n to the number of connections, and updates the share of each.
 func (l *loop) countLive(n int) {
 	l.live += n
-	l.state.share = l.state.memory / int64(max(1, l.live))
+	l.shared.share = l.shared.memory / int64(max(1, l.live))
 }
 
 // uncountYield removes a connection from the counts for yield.

@@ -14,7 +14,7 @@ import (
 
 // newShareLoop returns a loop with memory for all connections and a buffer for each.
 func newShareLoop(memory, buffer int64) *loop {
-	return &loop{Server: &Server{gen: &generation{buffer: buffer}, proc: &process{}}, state: &loopState{memory: memory}}
+	return &loop{Server: &Server{gen: &generation{buffer: buffer}, proc: &process{}}, shared: &loopState{memory: memory}}
 }
 
 // TestShareOfMemory: each connection may use an equal part of the memory, and a new connection
@@ -24,8 +24,8 @@ func TestShareOfMemory(t *testing.T) {
 	l := newShareLoop(memory, 1<<40)
 	for n := int64(1); n <= 500; n++ {
 		l.countLive(1)
-		if l.state.share != memory/n {
-			t.Fatalf("with %d connections: a share of %d, want %d", n, l.state.share, memory/n)
+		if l.shared.share != memory/n {
+			t.Fatalf("with %d connections: a share of %d, want %d", n, l.shared.share, memory/n)
 		}
 		if n > 224 { // below that, a new connection's window is its ample size, not the share
 			c := newConn(l.environment(), nil, endpoint{}, nil)

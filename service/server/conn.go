@@ -26,13 +26,13 @@ const (
 	stTransfer                    // a step of the response; see transfer.go
 	stDrain                       // kernel TLS to become empty, before and after the final alert
 	stAlert                       // the final alert to be accepted by the socket
-	stAlertRoom                   // room in the socket for the final alert
+	stAlertWritable               // room in the socket for the final alert
 	stLinger                      // acknowledgement of all data
 	stClosed                      // the descriptor to be closed
 )
 
 func (s state) String() string {
-	return [...]string{"handshake input", "handshake", "offload", "request", "handler", "postponed", "transfer", "drain", "alert", "room for alert", "linger", "closed"}[s]
+	return [...]string{"handshake input", "handshake", "offload", "request", "handler", "postponed", "transfer", "drain", "alert", "writable for alert", "linger", "closed"}[s]
 }
 
 // transport is the way in which bytes are sent. All transports use the same states.
@@ -71,7 +71,7 @@ type conn struct {
 	place        place                // location of the client; determined for plain connections only
 	driver       offload.Driver       // for kernel TLS
 	async        bool                 // a send may wait for driver
-	tcpBytes     int64                // bytes that TCP has received, at the last reading; 0 before the first
+	tcpBytes     int64                // bytes passed to TCP for sending, at the last reading; 0 before the first
 	notSentLimit int                  // current TCP_NOTSENT_LOWAT
 
 	// Results of a job, for the step after it.
@@ -152,7 +152,7 @@ func (c *conn) step(ev event) operation {
 	case stRequest:
 		return c.requestInput(ev)
 	case stHandler:
-		return c.handled(ev)
+		return c.handlerDone(ev)
 	case stPostponed:
 		c.state = stHandler
 		return operation{kind: opJob, job: func() { c.jobErr = c.answer(false) }}
@@ -162,7 +162,7 @@ func (c *conn) step(ev event) operation {
 		return c.drain(ev.now, c.then)
 	case stAlert:
 		return c.alertSent(ev)
-	case stAlertRoom:
+	case stAlertWritable:
 		return c.alertWritable(ev)
 	case stLinger:
 		return c.lingerInput(ev)

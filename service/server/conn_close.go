@@ -19,10 +19,10 @@ const (
 
 // lingering is the state of the last phase of a close.
 type lingering struct {
-	discarded int64     // bytes discarded
-	until     time.Time // deadline; zero until the client has acknowledged everything
-	mark      int64     // discarded, when until was set
-	eof       bool      // the client has sent FIN
+	discarded       int64     // bytes discarded
+	until           time.Time // deadline; zero until the client has acknowledged everything
+	discardedBefore int64     // discarded, when until was set
+	eof             bool      // the client has sent FIN
 }
 
 // finish closes in order: all data sent arrives, and the client can tell that it is complete.
@@ -94,11 +94,11 @@ func (c *conn) alertSent(ev event) operation {
 	case ev.err == unix.EAGAIN && c.transfer.polled || isTransient(ev.err):
 		// As in pushed: poll(2) and the socket disagree; wait rather than spin.
 		c.transfer.polled = false
-		c.state = stAlertRoom
+		c.state = stAlertWritable
 		return c.pause(ev.now)
 	case ev.err == unix.EAGAIN || ev.err == unix.EINTR:
-		c.state = stAlertRoom
-		return operation{kind: opRoom, deadline: ev.now.Add(c.gen.stallTimeout)}
+		c.state = stAlertWritable
+		return operation{kind: opWritable, deadline: ev.now.Add(c.gen.stallTimeout)}
 	case ev.err != 0:
 		return c.fail(ev.err)
 	}
@@ -147,11 +147,11 @@ func (c *conn) discard(now time.Time) operation {
 		c.wait.progressed = now
 	}
 	if r.Unacked == 0 && l.until.IsZero() {
-		l.until, l.mark = now.Add(lingerTime), l.discarded
+		l.until, l.discardedBefore = now.Add(lingerTime), l.discarded
 	}
 	arrived := !l.until.IsZero()
 	switch {
-	case arrived && (c.yields || l.eof || !now.Before(l.until) || l.discarded-l.mark > lingerBytes):
+	case arrived && (c.yields || l.eof || !now.Before(l.until) || l.discarded-l.discardedBefore > lingerBytes):
 		return c.closeSocket()
 	case arrived:
 		return operation{kind: opRecv, buf: c.input.wire, deadline: l.until}

@@ -36,7 +36,7 @@ func TestSlowClientGetsFinalAlert(t *testing.T) {
 		if op := c.finish(now); op.kind != opAlert {
 			t.Fatalf("finish asks for %d", op.kind)
 		}
-		if op := c.step(event{err: unix.EAGAIN, now: now}); op.kind != opRoom {
+		if op := c.step(event{err: unix.EAGAIN, now: now}); op.kind != opWritable {
 			t.Fatalf("EAGAIN leads to %d", op.kind)
 		}
 		sock.reading.Acked += tc.taken
@@ -63,7 +63,7 @@ func TestRefusedFinalAlertDoesNotSpin(t *testing.T) {
 		switch op.kind {
 		case opAlert:
 			op = c.step(event{err: unix.EAGAIN, now: now})
-		case opRoom:
+		case opWritable:
 			op = c.step(event{n: unix.POLLOUT, now: now})
 		case opWait:
 			waits++

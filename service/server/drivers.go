@@ -158,7 +158,7 @@ func (l *loop) testNewDriver(name string) {
 		return
 	case n.testing != "" || l.engine.testing || l.now.Before(n.testAt[name]): // a later connection will request the test
 		return
-	case l.engine.dead || l.state.stopping:
+	case l.engine.dead || l.shared.stopping:
 		return
 	}
 	l.gen.log.Info("testing a new kernel crypto driver", "driver", name)

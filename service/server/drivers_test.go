@@ -147,7 +147,7 @@ func TestUnknownDriverIsNotUsed(t *testing.T) {
 		"wrong before":                          func(n *newDriverLoop) { n.pick.Driver = "bad" },
 		"an engine died":                        func(n *newDriverLoop) { n.engine.dead = true },
 		"another is tested":                     func(n *newDriverLoop) { n.engine.testing = true },
-		"the service ends":                      func(n *newDriverLoop) { n.state.stopping = true },
+		"the service ends":                      func(n *newDriverLoop) { n.shared.stopping = true },
 	} {
 		n := makeNewDriverLoop(t)
 		change(n)

@@ -146,7 +146,7 @@ func (l *loop) checkStall(s *slot) {
 
 // engineActive reports whether the engine has completed an operation recently.
 func (l *loop) engineActive() bool {
-	return l.now.Sub(l.engine.completedAt) < engineTime || l.now.Sub(l.state.engineOutputAt) < engineTime
+	return l.now.Sub(l.engine.completedAt) < engineTime || l.now.Sub(l.shared.engineOutputAt) < engineTime
 }
 
 // testEngine starts a test of the engine unless there is evidence that it works.

@@ -106,7 +106,7 @@ func newEngineLoop(t *testing.T, n int) *engineLoop {
 	t.Cleanup(s.endRequests)
 	e := &engineLoop{sys: sys, tester: &manualPool{}, closers: &manualPool{}}
 	s.testCipher = func(context.Context, []uint16) error { return e.answer }
-	e.loop = &loop{Server: s, state: env.loop, sys: sys, now: sys.clock, workers: &manualPool{}, disk: &manualPool{}, handshakers: &manualPool{}, storage: storage{closer: &manualPool{}}, live: n,
+	e.loop = &loop{Server: s, shared: env.loop, sys: sys, now: sys.clock, workers: &manualPool{}, disk: &manualPool{}, handshakers: &manualPool{}, storage: storage{closer: &manualPool{}}, live: n,
 		engine: engine{limit: 4, tester: e.tester, closers: e.closers}}
 	w := newWorld(&script{}, newSimIdentity(t))
 	for i := range n {
@@ -254,7 +254,7 @@ func TestOperationOrphanedAfterOvertakes(t *testing.T) {
 			e.submitAsync(other, operation{kind: opSend, more: more})
 			e.setOwner(other, ownerNone)
 			e.asyncDone(other, 0)
-			e.state.engineOutputAt = e.now // so nothing is tested
+			e.shared.engineOutputAt = e.now // so nothing is tested
 			e.pass(time.Second)
 		}
 		if lost := e.engine.orphaned == 1; lost == more {

@@ -29,7 +29,7 @@ func (c *conn) nextRequest(now time.Time) operation {
 		case bad != nil:
 			return c.refuse(bad.Status, bad.Text, now)
 		case n > 0:
-			return c.handle(n, now)
+			return c.runHandler(n, now)
 		}
 		c.input.scanned = len(c.input.buf)
 		if c.session == nil {
@@ -147,8 +147,8 @@ func (c *conn) inputEnded(now time.Time) operation {
 	return c.finish(now)
 }
 
-// handle runs the handler for the request whose head is the first n bytes of in.
-func (c *conn) handle(n int, now time.Time) operation {
+// runHandler runs the handler for the request whose head is the first n bytes of in.
+func (c *conn) runHandler(n int, now time.Time) operation {
 	c.state = stHandler
 	c.exchange.started = now
 	c.exchange.request, c.exchange.response, c.jobErr, c.exchange.postponed = nil, nil, nil, 0
@@ -166,8 +166,8 @@ func (c *conn) handle(n int, now time.Time) operation {
 	}}
 }
 
-// handled sends the handler's response, or an error response.
-func (c *conn) handled(ev event) operation {
+// handlerDone sends the handler's response, or an error response.
+func (c *conn) handlerDone(ev event) operation {
 	var bad *http1.RequestError
 	var changed *changedError
 	var postponed *http1.PostponedError

@@ -620,8 +620,8 @@ func TestKeyLimitEndsConnection(t *testing.T) {
 	}{{0, false}, {1, true}} {
 		c.flow.ChargePush(tc.records*flow.MaxRecord, false)
 		c.input.buf = []byte(getRequest)
-		c.handle(len(c.input.buf), time.Time{}).job()
-		c.handled(event{})
+		c.runHandler(len(c.input.buf), time.Time{}).job()
+		c.handlerDone(event{})
 		if c.exchange.close != tc.closes {
 			t.Errorf("after %d records: closes %v, want %v", flow.MaxRecords-1+tc.records, c.exchange.close, tc.closes)
 		}

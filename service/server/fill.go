@@ -20,7 +20,7 @@ func (c *conn) fill(now time.Time) operation {
 	if now.Sub(t.checkedAt) >= checkInterval {
 		return c.check(now)
 	}
-	c.state, t.phase = stTransfer, phHold
+	c.state, t.phase = stTransfer, phFillBudget
 	size := int64(flow.Chunk)
 	if t.pipe != nil {
 		size = int64(t.pipe.size)
@@ -58,7 +58,7 @@ func (c *conn) filled(ev event) operation {
 	case ev.err == unix.EAGAIN:
 		return c.fill(ev.now)
 	case isTransient(ev.err):
-		t.phase = phHold
+		t.phase = phFillBudget
 		return c.pause(ev.now)
 	case ev.err == unix.EINVAL: // a file system without splice
 		return c.copyPiece(ev.now)

@@ -34,7 +34,7 @@ func (c *conn) gate(now time.Time) operation {
 	if t.held == 0 && len(t.out) == 0 {
 		return c.fill(now)
 	}
-	c.state, t.phase = stTransfer, phGate
+	c.state, t.phase = stTransfer, phPushBudget
 	n := c.pushable()
 	if n == 0 {
 		r, op, ok := c.measure(now)

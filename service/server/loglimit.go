@@ -29,7 +29,7 @@ const lineInterval = time.Minute
 type limitedLines [lineKinds]limitedLine
 
 type limitedLine struct {
-	open       bool // a line was written less than lineInterval ago
+	recent     bool // a line was written less than lineInterval ago
 	until      time.Time
 	suppressed int // lines suppressed since then
 	level      slog.Level
@@ -40,22 +40,22 @@ type limitedLine struct {
 // logLimited writes a line of a kind, or counts it and writes it at level debug only.
 func (s *loopState) logLimited(log *slog.Logger, kind lineKind, level slog.Level, text string, attrs ...slog.Attr) {
 	r := &s.limitedLines[kind]
-	if r.open {
+	if r.recent {
 		log.LogAttrs(context.Background(), slog.LevelDebug, text, attrs...)
 		r.suppressed++
 		r.level, r.text, r.attrs = level, text, attrs
 		return
 	}
-	r.open = true
+	r.recent = true
 	log.LogAttrs(context.Background(), level, text, attrs...)
 }
 
 // logSuppressed writes the last suppressed line of each kind, with the number of suppressed
 // lines, after lineInterval.
 func (l *loop) logSuppressed() {
-	for i := range l.state.limitedLines {
-		switch r := &l.state.limitedLines[i]; {
-		case !r.open:
+	for i := range l.shared.limitedLines {
+		switch r := &l.shared.limitedLines[i]; {
+		case !r.recent:
 			continue
 		case r.until.IsZero():
 		case l.now.Before(r.until):
@@ -65,9 +65,9 @@ func (l *loop) logSuppressed() {
 			continue
 		default:
 			l.gen.log.LogAttrs(context.Background(), r.level, r.text, append(r.attrs, slog.Int("repeated", r.suppressed))...)
-			*r = limitedLine{open: true}
+			*r = limitedLine{recent: true}
 		}
-		l.state.limitedLines[i].until = l.now.Add(lineInterval)
-		l.deadlines.set(&slot{heapIndex: -1}, l.state.limitedLines[i].until) // to wake the loop then
+		l.shared.limitedLines[i].until = l.now.Add(lineInterval)
+		l.deadlines.set(&slot{heapIndex: -1}, l.shared.limitedLines[i].until) // to wake the loop then
 	}
 }

@@ -19,13 +19,13 @@ func TestRepeatedLinesAreLimited(t *testing.T) {
 	}
 	e := newEngineLoop(t, 0)
 	e.gen.log = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
-	warn := func(n int) { e.state.logLimited(e.gen.log, lineAccept, slog.LevelWarn, "w", slog.Int("n", n)) }
+	warn := func(n int) { e.shared.logLimited(e.gen.log, lineAccept, slog.LevelWarn, "w", slog.Int("n", n)) }
 	turn := func(d time.Duration) { e.now = e.now.Add(d); e.logSuppressed() }
 	for n := range 5 {
 		warn(n)
 		turn(0)
 	}
-	e.state.logLimited(e.gen.log, lineRecord, slog.LevelWarn, "other")
+	e.shared.logLimited(e.gen.log, lineRecord, slog.LevelWarn, "other")
 	turn(lineInterval - 1)
 	turn(1)
 	warn(5)

@@ -57,7 +57,7 @@ type slot struct {
 // worker owns.
 type loop struct {
 	*Server
-	state       *loopState
+	shared      *loopState
 	sys         system
 	workers     pool.Pool // for handlers and user-space encryption; they do not wait for storage, except as described in storage.go
 	disk        pool.Pool // for jobs that may wait for storage
@@ -104,7 +104,7 @@ func (s *Server) run(ready func()) error {
 	n := processors()
 	l := &loop{
 		Server:      s,
-		state:       &loopState{memory: s.memory},
+		shared:      &loopState{memory: s.memory},
 		sys:         sys,
 		workers:     pool.New(cachedWorkers(n), s.waker),
 		disk:        pool.New(diskOps, s.waker),
@@ -117,7 +117,7 @@ func (s *Server) run(ready func()) error {
 }
 
 func (l *loop) run(ready func()) (err error) {
-	l.state.releaseFiles = l.releaseFiles
+	l.shared.releaseFiles = l.releaseFiles
 	l.newDrivers = makeNewDrivers(l.refused)
 	defer func() {
 		l.endRequests() // needed if the ring failed: handlers must end then, too
@@ -143,7 +143,7 @@ func (l *loop) run(ready func()) (err error) {
 	l.submitted(l.sys.awaitWaker(tokenWaker))
 	l.accept()
 	ready()
-	for l.fatal == nil && !(l.state.stopping && l.live == l.storage.hung) {
+	for l.fatal == nil && !(l.shared.stopping && l.live == l.storage.hung) {
 		if err := l.sys.wait(l.deadlines.next(l.sys.now()), l.complete); err != nil {
 			return err
 		}
@@ -249,7 +249,7 @@ func (l *loop) jobDone(s *slot) {
 }
 
 // environment returns the environment of the loop's connections.
-func (l *loop) environment() environment { return environment{l.gen, l.proc, l.state} }
+func (l *loop) environment() environment { return environment{l.gen, l.proc, l.shared} }
 
 // operationDone passes the end of an operation, which was the connection's owner, to the connection, and
 // performs the next.

@@ -11,10 +11,10 @@ import (
 
 // stop stops accepting, and closes the connections that wait for a request.
 func (l *loop) stop() {
-	if l.state.stopping {
+	if l.shared.stopping {
 		return
 	}
-	l.state.stopping = true
+	l.shared.stopping = true
 	l.gen.log.Info("stopping", "connections", l.live)
 	for i, ln := range l.listeners {
 		if l.accepts[i] != 0 {

@@ -45,10 +45,10 @@ func TestOwnerCounts(t *testing.T) {
 	l.countLive(2)
 	s := &slot{}
 	l.setOwner(s, ownerEngine)
-	if l.setOwner(s, ownerOrphanInRing); l.live != 1 || l.engine.orphaned != 1 || l.state.share != 100 {
-		t.Errorf("orphaned: %d live, %d lost, share %d; want 1, 1, 100", l.live, l.engine.orphaned, l.state.share)
+	if l.setOwner(s, ownerOrphanInRing); l.live != 1 || l.engine.orphaned != 1 || l.shared.share != 100 {
+		t.Errorf("orphaned: %d live, %d lost, share %d; want 1, 1, 100", l.live, l.engine.orphaned, l.shared.share)
 	}
-	if l.setOwner(s, ownerNone); l.live != 2 || l.engine.orphaned != 0 || l.state.share != 50 {
-		t.Errorf("reclaimed: %d live, %d lost, share %d; want 2, 0, 50", l.live, l.engine.orphaned, l.state.share)
+	if l.setOwner(s, ownerNone); l.live != 2 || l.engine.orphaned != 0 || l.shared.share != 50 {
+		t.Errorf("reclaimed: %d live, %d lost, share %d; want 2, 0, 50", l.live, l.engine.orphaned, l.shared.share)
 	}
 }

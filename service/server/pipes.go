@@ -28,8 +28,8 @@ type pipe struct {
 	size  int  // bytes
 	fixed bool // the kernel refuses to enlarge it
 	// The number of fillings since mark.
-	mark     time.Time
-	fillings int
+	measuredFrom time.Time
+	fillings     int
 }
 
 // newPipe creates a pipe of the kernel's default size, 64 KiB. The kernel may make it smaller
@@ -56,12 +56,12 @@ func (c *conn) adjustPipe(now time.Time) {
 	if c.transport == kernel {
 		return
 	}
-	if p.mark.IsZero() {
-		p.mark = now
+	if p.measuredFrom.IsZero() {
+		p.measuredFrom = now
 		return
 	}
 	p.fillings++
-	took := now.Sub(p.mark)
+	took := now.Sub(p.measuredFrom)
 	size := p.size
 	switch {
 	case took > growAfter*slowPipe: // whatever their number
@@ -71,7 +71,7 @@ func (c *conn) adjustPipe(now time.Time) {
 	case took < growAfter*fastPipe:
 		size = min(2*size, maxPipe, int(c.gen.buffer/2))
 	}
-	p.mark, p.fillings = now, 0
+	p.measuredFrom, p.fillings = now, 0
 	if size == p.size || size > p.size && (p.fixed || p.size == flow.Chunk && c.loop.grownPipes >= maxGrown) {
 		return
 	}

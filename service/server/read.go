@@ -198,10 +198,10 @@ func (c *conn) pieceRead(ev event) operation {
 	case err == http1.ErrWouldBlock:
 		return c.readPiece(true)
 	case err == errUndecided:
-		c.transfer.phase = phAgain
+		c.transfer.phase = phReadAgain
 		return operation{kind: opWait, deadline: ev.now.Add(recheckDelay)}
 	case isTransient(err):
-		c.transfer.phase = phAgain
+		c.transfer.phase = phReadAgain
 		return c.pause(ev.now)
 	case err != nil:
 		return c.reset(causeFile, err.Error())

@@ -41,7 +41,7 @@ func TestFillSemaphore(t *testing.T) {
 	s := &Server{gen: env.gen, proc: env.proc}
 	s.gen.stallTimeout = time.Minute
 	workers := &manualPool{}
-	l := &loop{Server: s, state: env.loop, sys: disk, workers: workers, fills: semaphore{free: maxFills}, now: now}
+	l := &loop{Server: s, shared: env.loop, sys: disk, workers: workers, fills: semaphore{free: maxFills}, now: now}
 	w := newWorld(&script{}, newSimIdentity(t))
 	for i := range n {
 		c := newConn(l.environment(), &simSocket{w: w}, endpoint{}, nil)

@@ -117,7 +117,7 @@ func newWorld(s *script, id *simIdentity) *world {
 	pool := func() *simPool { return &simPool{w: w} }
 	w.disk = w.newDisk()
 	w.loop = &loop{
-		Server: server, state: state, sys: w, fills: semaphore{free: w.fills},
+		Server: server, shared: state, sys: w, fills: semaphore{free: w.fills},
 		workers: pool(), disk: pool(), handshakers: pool(),
 		storage: storage{closer: &simPool{w: w, free: true}},
 		engine:  engine{limit: 1 + w.choice(3), closers: pool(), tester: &simPool{w: w, free: true}},

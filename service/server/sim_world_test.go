@@ -553,7 +553,7 @@ func (w *world) answer(f *flight) (c uring.Completion, ok bool) {
 	return c, ok
 }
 
-func waits(k opKind) bool { return k == opRecv || k == opRoom }
+func waits(k opKind) bool { return k == opRecv || k == opWritable }
 
 // answerAccept takes a client that has connected to the listener.
 func (w *world) answerAccept(f *flight) (fd int, errno unix.Errno, ok bool) {
@@ -587,7 +587,7 @@ func (w *world) perform(s *simSocket, op operation) (n int, errno unix.Errno, ok
 	switch op.kind {
 	case opRecv:
 		return w.recv(s, op.buf)
-	case opRoom:
+	case opWritable:
 		if s.dead != 0 {
 			return unix.POLLERR | unix.POLLHUP, 0, true
 		}

@@ -84,7 +84,7 @@ func (s *tcpSocket) Shutdown() error {
 	if err := unix.Shutdown(s.fd, unix.SHUT_WR); err != nil {
 		return fmt.Errorf("server: %w", os.NewSyscallError("shutdown", err))
 	}
-	return s.linger(unix.Linger{})
+	return s.setLinger(unix.Linger{})
 }
 
 // Push sets TCP_NODELAY, which sends queued data (__tcp_sock_set_nodelay in
@@ -93,9 +93,9 @@ func (s *tcpSocket) Push() {
 	unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 }
 
-func (s *tcpSocket) Abort() { s.linger(unix.Linger{Onoff: 1}) }
+func (s *tcpSocket) Abort() { s.setLinger(unix.Linger{Onoff: 1}) }
 
-func (s *tcpSocket) linger(l unix.Linger) error {
+func (s *tcpSocket) setLinger(l unix.Linger) error {
 	return os.NewSyscallError("setsockopt SO_LINGER", unix.SetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER, &l))
 }
 

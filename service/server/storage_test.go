@@ -177,7 +177,7 @@ func TestHungStorageIsLoggedOnce(t *testing.T) {
 	s := &Server{gen: env.gen, proc: env.proc}
 	s.gen.log = slog.New(slog.NewTextHandler(&log, nil))
 	disk := &manualPool{}
-	l := &loop{Server: s, state: env.loop, sys: sys, disk: disk, workers: &manualPool{}, handshakers: &manualPool{}, storage: storage{closer: &manualPool{}}, now: sys.clock,
+	l := &loop{Server: s, shared: env.loop, sys: sys, disk: disk, workers: &manualPool{}, handshakers: &manualPool{}, storage: storage{closer: &manualPool{}}, now: sys.clock,
 		engine: engine{closers: &manualPool{}, tester: &manualPool{}}}
 	w := newWorld(&script{}, newSimIdentity(t))
 	for i := range uint64(2) {

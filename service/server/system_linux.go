@@ -113,7 +113,7 @@ func (s *ringSystem) start(fd int, op operation, token uint64) (uring.Handle, er
 			flags = unix.SPLICE_F_MORE
 		}
 		u = uring.Splice(op.pipe.r, -1, fd, -1, uint32(op.n), flags)
-	case opRoom:
+	case opWritable:
 		u = uring.Poll(fd, unix.POLLOUT)
 	case opClose:
 		u = uring.Close(fd)

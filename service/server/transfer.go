@@ -92,20 +92,20 @@ const (
 type phase uint8
 
 const (
-	phRead    phase = iota // a worker reading file data into memory
-	phAgain                // a delay before the read is repeated
-	phCheck                // a worker checking the file
-	phPages                // the spliced pages to leave, before the last piece
-	phEncrypt              // a worker encrypting TLS records
-	phGate                 // the kernel to hold less, before a push
-	phPush                 // the socket accepting memory or the pipe's bytes
-	phRoom                 // room in the socket
-	phHold                 // the kernel to hold less, before the pipe is filled
-	phFill                 // file data to enter the pipe
+	phRead       phase = iota // a worker reading file data into memory
+	phReadAgain               // a delay before the read is repeated
+	phCheck                   // a worker checking the file
+	phPages                   // the spliced pages to leave, before the last piece
+	phEncrypt                 // a worker encrypting TLS records
+	phPushBudget              // the kernel to hold less, before a push
+	phPush                    // the socket accepting memory or the pipe's bytes
+	phWritable                // room in the socket
+	phFillBudget              // the kernel to hold less, before the pipe is filled
+	phFill                    // file data to enter the pipe
 )
 
 func (p phase) String() string {
-	return [...]string{"read", "read again", "check", "pages", "encrypt", "gate", "push", "room", "hold", "fill"}[p]
+	return [...]string{"read", "read again", "check", "pages", "encrypt", "push budget", "push", "writable", "fill budget", "fill"}[p]
 }
 
 // A transfer sends pieces in order.
@@ -197,21 +197,21 @@ func (c *conn) transferred(ev event) operation {
 	switch c.transfer.phase {
 	case phRead:
 		return c.pieceRead(ev)
-	case phAgain:
+	case phReadAgain:
 		return c.readPiece(false)
 	case phCheck:
 		return c.checked(ev)
 	case phPages:
 		return c.waitForPages(ev.now)
 	case phEncrypt:
-		return c.encrypted(ev)
-	case phGate:
+		return c.encryptDone(ev)
+	case phPushBudget:
 		return c.gate(ev.now)
 	case phPush:
 		return c.pushed(ev)
-	case phRoom:
-		return c.roomDone(ev)
-	case phHold:
+	case phWritable:
+		return c.writableAgain(ev)
+	case phFillBudget:
 		return c.fill(ev.now)
 	case phFill:
 		return c.filled(ev)
@@ -289,7 +289,7 @@ func (t *transfer) follows() bool {
 	return len(pieces) > 0 && !(pieces[0].last && t.spliced)
 }
 
-func (c *conn) encrypted(ev event) operation {
+func (c *conn) encryptDone(ev event) operation {
 	switch {
 	case ev.late:
 		return c.reset(causeBusy, "no record encrypted within stall_timeout: all workers are busy")
@@ -322,7 +322,7 @@ func (c *conn) pushed(ev event) operation {
 		if !ok {
 			return op
 		}
-		t.phase = phGate
+		t.phase = phPushBudget
 		return c.pollLater(r, ev.now)
 	case ev.err == unix.EAGAIN:
 		return c.waitWritable(ev.now)
@@ -364,8 +364,8 @@ func (c *conn) pushed(ev event) operation {
 // nothing is inside kernel TLS any more.
 func (c *conn) waitWritable(now time.Time) operation {
 	c.sock.Push()
-	c.transfer.phase = phRoom
-	op := operation{kind: opRoom, deadline: now.Add(c.gen.stallTimeout)}
+	c.transfer.phase = phWritable
+	op := operation{kind: opWritable, deadline: now.Add(c.gen.stallTimeout)}
 	if stall := c.wait.progressed.Add(c.gen.stallTimeout); stall.After(now) {
 		op.deadline = stall
 	}
@@ -381,7 +381,7 @@ func (c *conn) waitWritable(now time.Time) operation {
 // firstPushAgain exceeds, as a rule, the time that an engine needs for the data queued in it.
 const firstPushAgain = 16 * time.Millisecond
 
-func (c *conn) roomDone(ev event) operation {
+func (c *conn) writableAgain(ev event) operation {
 	if ev.late {
 		r, op, ok := c.measure(ev.now)
 		if !ok {

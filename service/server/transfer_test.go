@@ -34,7 +34,7 @@ func TestPushRepeatsWhileEngineHoldsRecords(t *testing.T) {
 		now := begin
 		c.wait.progressed = now
 		op := c.waitWritable(now)
-		for rounds := 0; op.kind == opRoom; rounds++ {
+		for rounds := 0; op.kind == opWritable; rounds++ {
 			if sock.pushes != rounds+1 || rounds > 20 {
 				t.Fatalf("async %t: %d pushes in %d rounds", async, sock.pushes, rounds)
 			}
@@ -57,7 +57,7 @@ func TestPushRepeatsWhileEngineHoldsRecords(t *testing.T) {
 	c.wait.progressed = now
 	op := c.waitWritable(now)
 	op = c.step(event{err: unix.ECANCELED, late: true, now: op.deadline})
-	if op.kind != opRoom || op.deadline.Sub(now) != ts.gen.stallTimeout || sock.pushes != 2 {
+	if op.kind != opWritable || op.deadline.Sub(now) != ts.gen.stallTimeout || sock.pushes != 2 {
 		t.Errorf("nothing is inside: operation %d until %v, %d pushes", op.kind, op.deadline.Sub(now), sock.pushes)
 	}
 }

@@ -41,7 +41,7 @@ var NoDrain = Variant{"no drain", []Edit{
 	},
 	{
 		File: "service/server/conn_close.go",
-		Old:  "c.state = stAlertRoom\n\t\treturn operation{kind: opRoom, deadline: ev.now.Add(c.gen.stallTimeout)}",
+		Old:  "c.state = stAlertWritable\n\t\treturn operation{kind: opWritable, deadline: ev.now.Add(c.gen.stallTimeout)}",
 		New:  "return c.shutdown(ev.now)",
 	},
 }}
@@ -72,8 +72,8 @@ var Unbounded = Variant{"no bound on TCP's buffer", []Edit{{
 // NoShare gives each connection what one alone might have of the memory there is.
 var NoShare = Variant{"no share of memory", []Edit{{
 	File: "service/server/accept.go",
-	Old:  "l.state.memory / int64(max(1, l.live))",
-	New:  "l.state.memory",
+	Old:  "l.shared.memory / int64(max(1, l.live))",
+	New:  "l.shared.memory",
 }}}
 
 // NoLook never looks at what the share has become.
@@ -210,7 +210,7 @@ var DirtyPipe = Variant{"a dirty pipe is reused", []Edit{
 	{
 		File: "service/server/loop.go",
 		Old:  "\t\tl.resetRemaining()\n",
-		New:  "\t\tl.resetRemaining()\n\t\tfor _, p := range l.state.oldPipes {\n\t\t\tl.state.last.ClosePipe(p)\n\t\t}\n",
+		New:  "\t\tl.resetRemaining()\n\t\tfor _, p := range l.shared.oldPipes {\n\t\t\tl.shared.last.ClosePipe(p)\n\t\t}\n",
 	},
 }}
 
@@ -353,7 +353,7 @@ var LookedOnce = Variant{"a driver that comes meanwhile is not noticed", []Edit{
 // EngineBlind knows nothing of the engine but what the loop itself has waited for.
 var EngineBlind = Variant{"a slow engine is taken for dead", []Edit{{
 	File: "service/server/engine.go",
-	Old:  " || l.now.Sub(l.state.engineOutputAt) < engineTime",
+	Old:  " || l.now.Sub(l.shared.engineOutputAt) < engineTime",
 	New:  "",
 }}}
 
