@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 TAGS := board,clients,debian,netns,oracle,yocto
 export CGO_ENABLED := 0
 
-.PHONY: all arm64 arm run test test-all test-unit test-oracle test-simulation test-oldest test-netns test-clients test-board test-boards matrix soak test-debian packages lint fuzz board picture bench install deb clean
+.PHONY: all arm64 arm run test test-all test-unit test-oracle test-simulation test-oldest test-netns test-clients test-board test-boards matrix soak test-debian packages pins lint fuzz board picture bench bench-parts install deb clean
 
 all:
 	go build $(GOFLAGS_BUILD) -o build/uringhttpd .
@@ -23,11 +23,13 @@ arm:
 run: all
 	test/run build/uringhttpd build/run
 
-# What must hold, in under half an hour; the parts can be run alone.
-test: packages test-unit lint test-oldest test-oracle test-simulation test-netns test-clients test-board test-debian
+# What must hold, in a quarter of an hour on two cores; the parts can be run alone. The log
+# names each test that it leaves for test-all.
+test: packages test-unit lint test-oldest test-oracle test-simulation test-netns test-clients test-board
 
 # The same with every emulated board, every engine and full counts.
-test-all: packages test-unit lint test-oldest test-oracle test-simulation test-netns test-clients test-boards test-debian
+test-all: SEEDS := 14000
+test-all: packages test-unit lint test-oldest test-oracle test-simulation test-netns test-clients test-boards
 
 # Without root, without a network, in two minutes or so.
 test-unit:
@@ -42,8 +44,9 @@ test-oracle:
 	go test -count=1 -tags oracle -ldflags=-checklinkname=0 ./uring
 
 # Connections against kernels and clients that do what a seed says.
+SEEDS := 4000
 test-simulation:
-	go test -count=1 -run '^TestSimulation$$' ./service/server -sim.seeds 14000
+	go test -count=1 -run '^TestSimulation$$' ./service/server -sim.seeds $(SEEDS)
 
 test-netns:
 	go test -count=1 -tags netns ./test/netns
@@ -53,26 +56,30 @@ test-netns:
 test-clients:
 	go test -count=1 -tags clients ./test/clients
 
-# Emulated boards, a part of the matrix; the log says what is left for test-boards.
-# Kernels are kept in the user's cache directory. ONLY=amd64-cryptd runs everything on
-# one board; a comma separates several.
+# Emulated machines: boards, a part of the matrix, and Debian with systemd (test-debian);
+# the log says what is left for test-boards. Kernels are kept in the user's cache
+# directory. ONLY=amd64-cryptd runs everything on one board; a comma separates several.
+# The tests wait for slow clients most of the time, so more machines run than processors.
 ONLY :=
+AT_ONCE := $(shell echo $$((2 * $$(nproc))))
 test-board:
-	go test -count=1 -tags board -timeout 40m -v $(if $(ONLY),./test/board -run '^TestBoards$$' -board.only $(ONLY),./test/board/...)
+	go test -count=1 -parallel $(AT_ONCE) -timeout 40m -v $(if $(ONLY),-tags board ./test/board -run '^TestBoards$$' -board.only $(ONLY),-tags board$(comma)debian ./test/board/... ./test/debian)
 
-test-boards: | build
-	go test -count=1 -tags board -timeout 4h -v ./test/board -board.full -board.table $(CURDIR)/build/matrix.md -board.controls $(CURDIR)/build/controls.md
+comma := ,
+
+test-boards: test-debian | build
+	go test -count=1 -tags board -parallel $(AT_ONCE) -timeout 6h -v ./test/board -board.full -board.table $(CURDIR)/build/matrix.md -board.controls $(CURDIR)/build/controls.md
 
 # The matrix of machines, ciphers, clients, places and networks alone, and servers
 # that are wrong in the same harness; the tables are left in build.
 matrix: | build
-	go test -count=1 -tags board -timeout 4h -v ./test/board -run '^(TestMatrix|TestControls)$$' -board.full -board.table $(CURDIR)/build/matrix.md -board.controls $(CURDIR)/build/controls.md
+	go test -count=1 -tags board -parallel $(AT_ONCE) -timeout 6h -v ./test/board -run '^(TestMatrix|TestControls)$$' -board.full -board.table $(CURDIR)/build/matrix.md -board.controls $(CURDIR)/build/controls.md
 
-# Cells of that matrix by chance: make soak SOAK=8h SEED=7. The table is left in build.
+# Random cells of that matrix: make soak SOAK=8h SEED=7. The table is left in build.
 SOAK := 1h
 SEED := 1
 soak: | build
-	go test -count=1 -tags board -timeout 0 -v ./test/board -run '^TestSoak$$' -board.soak $(SOAK) -board.seed $(SEED) -board.table $(CURDIR)/build/soak.md
+	go test -count=1 -tags board -parallel $(AT_ONCE) -timeout 0 -v ./test/board -run '^TestSoak$$' -board.soak $(SOAK) -board.seed $(SEED) -board.table $(CURDIR)/build/soak.md
 
 build:
 	mkdir -p build
@@ -84,15 +91,21 @@ test-debian:
 packages:
 	test/packages
 
-# The grep finds comments without a noun: see CONTRIBUTING.md.
+# Moves the kernels, QEMU and nginx of the board tests to the newest versions in Debian's
+# archive. Run the tests afterwards, and commit the file.
+pins:
+	go run ./test/board/debian/pin >test/board/debian/pins.txt.new
+	mv test/board/debian/pins.txt.new test/board/debian/pins.txt
+	git --no-pager diff --stat test/board/debian/pins.txt
+
+# The grep finds comments without a noun: see CONTRIBUTING.md. Each file is checked with
+# its tags only: no file has a tag that excludes it from such a build.
 lint:
 	@! grep -rnE '^[[:space:]]*//.*\b([Ww]hat|[Ww]ho|[Ww]hom)\b' --include='*.go' --exclude='*_test.go' --exclude-dir=test --exclude-dir=picture . || { echo 'name the thing in these comments'; exit 1; }
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
-	go vet ./...
 	GOARCH=arm64 go vet ./...
 	GOARCH=arm go vet ./...
 	go vet -tags $(TAGS) ./...
-	go run $(STATICCHECK) ./...
 	go run $(STATICCHECK) -tags $(TAGS) ./...
 
 # One minute for each parser; FUZZTIME=10m for more.
@@ -104,9 +117,19 @@ fuzz:
 	  done; \
 	done
 
-# What the daemon costs, next to builds of it without a part; needs root and a
-# machine that does little else.
-bench:
+# CPU time and rate beside nginx, lighttpd, h2o and Go's net/http (go doc ./test/bench);
+# installs them, and needs root, two processors and a machine that does little else.
+# ROW='1 KiB' measures only rows with such a name, and writes nothing; BASELINE=path
+# compares another build of the daemon, too.
+ROW :=
+BASELINE :=
+bench: all
+	test/bench/packages
+	go build -o build/bench ./test/bench
+	build/bench $(if $(BASELINE),-baseline $(BASELINE)) $(if $(ROW),-row '$(ROW)',-out docs)
+
+# What single decisions cost, next to builds without them; needs the same.
+bench-parts:
 	go test -tags netns -run '^$$' -bench . -benchtime 80x -timeout 30m ./test/netns
 
 # The picture of docs/kernel-tls-async.md, from figures that are kept; to measure them:
@@ -120,7 +143,7 @@ board:
 	build/emulate
 
 deb:
-	@echo "make $@ is not built yet" >&2; exit 1
+	@echo "make $@ is not implemented yet" >&2; exit 1
 
 # Builds nothing, so that sudo make install needs no Go. systemd looks below /usr and
 # /usr/local only, so with another PREFIX the units go to the latter.

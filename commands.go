@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
 	"uringhttpd/doctor"
 	"uringhttpd/keygen"
 	"uringhttpd/ktls"
@@ -28,12 +29,12 @@ func newTester() *offload.Tester {
 // runSelftest encrypts with the kernel and verifies the result.
 func runSelftest(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("selftest", flag.ContinueOnError)
-	asJSON := flags.Bool("json", false, "print a JSON object in each line")
-	where := flags.String("bench", "", internal+"instead, measure AES-GCM in `PLACE`, \"kernel\" or \"user space\", for doctor")
-	driver := flags.String("driver", "", internal+"instead, have the driver `NAME` of gcm(aes) give known answers")
-	cipher := flags.String("cipher", ktls.AESGCM.String(), internal+"what -bench measures, that or "+ktls.ChaCha20Poly1305.String())
-	fixes := flags.String("fixes", "", internal+"`CVES` of defects that this kernel does not have, with commas between them")
-	brief := flags.Bool("brief", false, internal+"take less time for -bench and -driver")
+	asJSON := flags.Bool("json", false, "print one JSON object per line")
+	where := flags.String("bench", "", internal+"measure AES-GCM in `PLACE`, \"kernel\" or \"user space\", and exit")
+	driver := flags.String("driver", "", internal+"test the gcm(aes) driver `NAME` with known answers, and exit")
+	cipher := flags.String("cipher", ktls.AESGCM.String(), internal+"the cipher that -bench measures: this or "+ktls.ChaCha20Poly1305.String())
+	fixes := flags.String("fixes", "", internal+"the `CVES` that are fixed in this kernel, separated by commas")
+	brief := flags.Bool("brief", false, internal+"shorten -bench and -driver")
 	if status, ok := parse(flags, args, stdout, stderr); !ok {
 		return status
 	}
@@ -48,7 +49,7 @@ func runSelftest(args []string, stdout, stderr io.Writer) int {
 		}
 		err = selftest.Measure(*where == selftest.Kernel, suite, *brief, stdout)
 	case *where != "":
-		fmt.Fprintf(stderr, "uringhttpd selftest: -bench %q is not a place; write kernel, or user space\n", *where)
+		fmt.Fprintf(stderr, "uringhttpd selftest: -bench %q is not valid; write \"kernel\" or \"user space\"\n", *where)
 		return exitUsage
 	default:
 		write := selftest.WriteText(stdout)
@@ -82,7 +83,7 @@ func testCiphers(t selftest.Tester, write func(selftest.Result), stderr io.Write
 		}
 	})
 	if right == 0 && status == exitOK {
-		fmt.Fprintln(stderr, "uringhttpd selftest: the kernel takes no cipher; `uringhttpd doctor` says why")
+		fmt.Fprintln(stderr, "uringhttpd selftest: kernel TLS supports no cipher here. Run `uringhttpd doctor` for the reason")
 		status = exitUsage
 	}
 	return status
@@ -94,8 +95,8 @@ func runDoctor(args []string, stdout, stderr io.Writer) int {
 	o := doctor.Options{}
 	path := configFlag(flags)
 	flags.BoolVar(&o.JSON, "json", false, "print JSON")
-	flags.BoolVar(&o.Bench, "bench", false, "measure encryption, too; with CAP_NET_ADMIN kernel TLS with each kind of driver, which the system prefers meanwhile")
-	flags.StringVar(&o.Driver, "driver", "", "ask the driver `NAME` of gcm(aes) for known answers, too, over AF_ALG, and measure it")
+	flags.BoolVar(&o.Bench, "bench", false, "also measure encryption; with CAP_NET_ADMIN, kernel TLS with hardware and with software, which changes driver priorities for some seconds")
+	flags.StringVar(&o.Driver, "driver", "", "also test the gcm(aes) driver `NAME` with known answers over AF_ALG, and measure it")
 	if status, ok := parse(flags, args, stdout, stderr); !ok {
 		return status
 	}
@@ -106,8 +107,8 @@ func runDoctor(args []string, stdout, stderr io.Writer) int {
 // createKey generates a key and a certificate.
 func createKey(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("keygen", flag.ContinueOnError)
-	dir := flags.String("out", "", "write cert.pem and key.pem to the directory `DIR`")
-	needed := flags.Bool("needed", false, "make nothing; the exit status is 0 if a key or certificate would be made, else 1")
+	dir := flags.String("out", "", "write cert.pem and key.pem to the directory `DIR`; required")
+	needed := flags.Bool("needed", false, "generate nothing; the exit status is 0 if a key or certificate is needed, else 1")
 	var names []string
 	flags.Func("name", "a host `NAME` or IP address of the board; may be repeated (default: the host name, also under .local, localhost, and this machine's addresses)", func(s string) error {
 		names = append(names, s)
@@ -117,7 +118,7 @@ func createKey(args []string, stdout, stderr io.Writer) int {
 		return min(status, exitFailed)
 	}
 	if *dir == "" {
-		fmt.Fprintln(stderr, "uringhttpd keygen: -out DIR is needed: where to write cert.pem and key.pem")
+		fmt.Fprintln(stderr, "uringhttpd keygen: -out DIR is required: the directory for cert.pem and key.pem")
 		return exitFailed
 	}
 	if *needed {

@@ -12,15 +12,15 @@ import (
 func about(command string) string {
 	return map[string]string{
 		"serve": "Serves the directory that the configuration names, over HTTPS and HTTP, until SIGTERM or SIGINT.\n" +
-			"The exit status is 0 after such a signal, 1 after a failure that may mend itself, and 78 if a person must change the configuration.",
+			"The exit status is 0 after such a signal, 1 after a failure that may be temporary, and 78 if a person must change the configuration.",
 		"check": "Reads the configuration and the files that it names, and reports each problem with its line. It serves nothing.\n" +
 			"The exit status is 0 if there are only warnings, else 2.",
-		"doctor": "Reports what this machine can do for HTTPS, and what serve would choose.\n" +
-			"The exit status is 0 if all is ready, 1 if it works, but worse than it could, and 2 if it cannot serve.",
-		"selftest": "Has the kernel encrypt with each cipher that kernel TLS takes, and compares with what is right.\n" +
-			"The exit status is 0 if all are right, 1 if one is wrong, or its test could harm this kernel, and 2 if the kernel takes none.",
-		"keygen": "Makes a private key and a self-signed certificate, and never overwrites one.\n" +
-			"A file that an interrupted run has left empty or cut off is kept under another name, and made again.",
+		"doctor": "Reports the support for HTTPS on this machine, and the selection of serve.\n" +
+			"The exit status is 0 if all is ready, 1 if the service works, but degraded, and 2 if it cannot serve.",
+		"selftest": "Encrypts with each cipher that kernel TLS supports, and verifies the result.\n" +
+			"The exit status is 0 if all are correct, 1 if one is wrong, or its test could harm this kernel, and 2 if kernel TLS supports none.",
+		"keygen": "Generates a private key and a self-signed certificate, and never overwrites a file.\n" +
+			"A file that an interrupted run has left empty or truncated is kept under another name and generated again.",
 		"version": "Prints version, commit, Go version and architecture.",
 	}[command]
 }
@@ -58,7 +58,7 @@ func parse(flags *flag.FlagSet, args []string, stdout, stderr io.Writer) (status
 		return exitUsage, false
 	}
 	if flags.NArg() > 0 {
-		fmt.Fprintf(stderr, "uringhttpd %s: unexpected argument %q; write options with a dash before them\n", flags.Name(), flags.Arg(0))
+		fmt.Fprintf(stderr, "uringhttpd %s: unexpected argument %q; options start with a dash\n", flags.Name(), flags.Arg(0))
 		return exitUsage, false
 	}
 	return 0, true

@@ -8,11 +8,12 @@ import (
 	"uringhttpd/test/leak"
 )
 
-// TestMain is also the program that selftest runs in a process of its own: here that is
-// this test, which would run itself for ever. It is also the one that has a system call refused.
+// TestMain also runs the product's command line: "selftest ..." for the child processes that
+// doctor and serve start from their own executable, and "denied CALL ..." with a seccomp filter
+// that denies the system call CALL.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 3 && os.Args[1] == "refused" {
-		if err := refuse(os.Args[2]); err != nil {
+	if len(os.Args) > 3 && os.Args[1] == "denied" {
+		if err := deny(os.Args[2]); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}

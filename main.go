@@ -27,11 +27,11 @@ const (
 
 const usage = `usage: uringhttpd COMMAND [options]
 
-  serve    serve the folder that the configuration names
-  check    read the configuration and what it names; report every problem
-  doctor   what this machine can do for HTTPS, and what serve would choose
-  selftest have the kernel encrypt, and compare
-  keygen   make a key and a self-signed certificate
+  serve    serve the directory that the configuration names
+  check    check the configuration and the files that it names; report every problem
+  doctor   report the support for HTTPS on this machine, and the selection of serve
+  selftest encrypt with kernel TLS and verify the result
+  keygen   generate a key and a self-signed certificate
   version  print version, commit, Go version and architecture
 
 uringhttpd COMMAND -h lists a command's options.
@@ -57,7 +57,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case "-version", "--version", "-v", "-V":
 		return version(args[1:], stdout, stderr)
 	}
-	fmt.Fprintf(stderr, "uringhttpd: no command %q\n%s", args[0], usage)
+	fmt.Fprintf(stderr, "uringhttpd: unknown command %q\n%s", args[0], usage)
 	return exitUsage
 }
 
@@ -103,7 +103,7 @@ func check(args []string, stdout, stderr io.Writer) int {
 func serve(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	path := configFlag(flags)
-	restore := flags.Bool("restore", false, "instead, take back what a run that was killed has the kernel prefer for AES-GCM")
+	restore := flags.Bool("restore", false, "restore the driver priorities changed by a killed instance, and exit")
 	if status, ok := parse(flags, args, stdout, stderr); !ok {
 		return status
 	}

@@ -21,7 +21,7 @@ func (r *reader) listenAddress(e entry, to *string) {
 	}
 	if name, ok := strings.CutPrefix(text, SocketPrefix); ok {
 		if !isDescriptorName(name) {
-			r.wrong(e, quote(name)+" is no name of a socket", "write systemd: and what FileDescriptorName= says in the socket unit")
+			r.wrong(e, quote(name)+" is not a valid socket name", "write systemd: and the FileDescriptorName= of the socket unit")
 			return
 		}
 	} else if _, wrong, instead := parseAddress(text); wrong != "" {

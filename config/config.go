@@ -107,7 +107,7 @@ type Crypto struct {
 // Limits bounds the resources that clients can use.
 type Limits struct {
 	Connections   int           // open at the same time, 1 to 1000000
-	HeaderTimeout time.Duration // for the whole request head, 1ms to 24h like the other timeouts
+	HeaderTimeout time.Duration // for a handshake and for a whole request head, 1 ms to 24 h like the other timeouts
 	IdleTimeout   time.Duration // between two requests of a connection
 	StallTimeout  time.Duration // without a byte acknowledged by the client
 	Buffer        int64         // bytes that the kernel may hold for a connection, 256 KiB to 1 GiB
@@ -167,6 +167,7 @@ type FileError struct {
 	Right string // the corrective action
 }
 
+// Error returns the error and the corrective action on one line.
 func (e *FileError) Error() string { return "config: " + e.Err.Error() + "; " + e.Right }
 
 // Unwrap returns the operating system's error.
@@ -192,9 +193,9 @@ func Parse(data []byte, file string) (*Config, error) {
 		return nil, fmt.Errorf("config: %w; name the file by its absolute path", err)
 	}
 	r := &reader{
-		folder: filepath.Dir(absolute),
-		last:   countLines(data),
-		cfg:    defaults(file),
+		dir:  filepath.Dir(absolute),
+		last: countLines(data),
+		cfg:  defaults(file),
 	}
 	if top := r.document(data); top != nil {
 		r.configuration(top)

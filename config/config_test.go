@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// sample is the configuration that the documentation promises to be accepted.
+// sample has every key. Later versions must still accept it.
 const sample = `
 listen:
   - address: ":443"        # host:port, [v6]:port, or systemd:NAME for a socket passed by systemd
@@ -42,10 +42,10 @@ log: {level: info, access: true}
 metrics: {address: ""}     # host:port of a plain-HTTP listener with /metrics; "" none
 `
 
-// minimal sets what has no default.
+// minimal has only the required keys of plain HTTP.
 const minimal = "listen: [{address: \":80\"}]\nroot: /srv/firmware\n"
 
-// want is what sample says, written out once more.
+// want returns the Config for sample.
 func want() *Config {
 	return &Config{
 		File:   "f.yaml",
@@ -71,7 +71,7 @@ func want() *Config {
 	}
 }
 
-// equal compares two configurations but for their lines.
+// equal compares two configurations, without their line numbers.
 func equal(t *testing.T, got, want *Config) {
 	t.Helper()
 	g, w := *got, *want
@@ -90,42 +90,32 @@ func mustParse(t *testing.T, text string) *Config {
 	return c
 }
 
-func TestSample(t *testing.T) {
+func TestParseAcceptsTheSample(t *testing.T) {
 	equal(t, mustParse(t, sample), want())
 }
 
-func TestExample(t *testing.T) {
+func TestExampleHasTheDefaults(t *testing.T) {
 	equal(t, mustParse(t, string(Example())), want())
 
-	// Every key is shown.
-	c := mustParse(t, string(Example()))
-	for _, key := range keys("", (&reader{cfg: new(Config)}).schema()) {
-		_, first := c.lines[strings.Replace(key, "[]", "[0]", 1)]
-		_, second := c.lines[strings.Replace(key, "[]", "[1]", 1)]
-		if !first && !second {
-			t.Errorf("the example does not show %s", key)
-		}
-	}
-
-	// The copy is the caller's.
+	// The caller owns the returned copy.
 	Example()[0] = 'x'
 	if Example()[0] != '#' {
 		t.Error("writing to the returned example changes the next one")
 	}
 }
 
-// The sample's keys with a default may be left out, all at once.
-func TestDefaults(t *testing.T) {
+// TestDefaultsMayBeOmitted omits every key that has a default.
+func TestDefaultsMayBeOmitted(t *testing.T) {
 	w := want()
 	w.Listen = []Listen{{Address: ":80"}}
 	w.TLS.Certificate, w.TLS.Key = "", ""
 	equal(t, mustParse(t, minimal), w)
 }
 
-// Every documented key is accepted, with a value other than its default where
-// there is one that is built, and ends up in its field.
-func TestKeys(t *testing.T) {
-	folder, err := filepath.Abs(".")
+// TestParseSetsEveryField sets each key to a value other than its default, if the value is
+// implemented, and compares the whole Config.
+func TestParseSetsEveryField(t *testing.T) {
+	dir, err := filepath.Abs(".")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,11 +150,11 @@ metrics: {address: ""}
 		File: "f.yaml",
 		Listen: []Listen{{"[::1]:8443", true, false}, {"systemd:plain", false, true}, {"localhost:0", false, true},
 			{"127.0.0.1:0", false, true}, {"127.0.0.1:0", false, true}},
-		Root: filepath.Join(folder, "images"),
+		Root: filepath.Join(dir, "images"),
 		TLS: TLS{
 			Certificate:    "credential:cert.pem",
-			Key:            filepath.Join(folder, "keys/key.pem"),
-			ClientCA:       filepath.Join(filepath.Dir(folder), "ca.pem"),
+			Key:            filepath.Join(dir, "keys/key.pem"),
+			ClientCA:       filepath.Join(filepath.Dir(dir), "ca.pem"),
 			Kernel:         KernelOff,
 			Cipher:         "auto",
 			MinimumVersion: tls.VersionTLS13,
@@ -182,9 +172,9 @@ metrics: {address: ""}
 	})
 }
 
-func TestLoad(t *testing.T) {
-	folder := t.TempDir()
-	file := filepath.Join(folder, "c.yaml")
+func TestLoadReadsFile(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "c.yaml")
 	if err := os.WriteFile(file, []byte("listen: [{address: \":80\"}]\nroot: images\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -192,11 +182,11 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := filepath.Join(folder, "images"); c.Root != want || c.File != file {
+	if want := filepath.Join(dir, "images"); c.Root != want || c.File != file {
 		t.Errorf("root %q of file %q, want %q of %q", c.Root, c.File, want, file)
 	}
 
-	missing := filepath.Join(folder, "none.yaml")
+	missing := filepath.Join(dir, "none.yaml")
 	_, err = Load(missing)
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing file: %v", err)
@@ -204,8 +194,8 @@ func TestLoad(t *testing.T) {
 	if want := "config: open " + missing + ": no such file or directory; write that file, or name another with -config"; err.Error() != want {
 		t.Errorf("got  %v\nwant %v", err, want)
 	}
-	if _, err := Load(folder); err == nil || !strings.Contains(err.Error(), "name a readable YAML file") {
-		t.Errorf("a folder: %v", err)
+	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "name a readable YAML file") {
+		t.Errorf("a directory: %v", err)
 	}
 
 	large := append([]byte(minimal), bytes.Repeat([]byte("#\n"), maxFileBytes/2)...)
@@ -221,98 +211,5 @@ func TestLoad(t *testing.T) {
 	}
 	if _, err = Load(file); err != nil {
 		t.Errorf("64 KiB: %v", err)
-	}
-}
-
-// A caller's problem gets the line of its key, or of the parent that is there.
-func TestConfigProblem(t *testing.T) {
-	c := mustParse(t, `# a comment
-index: off
-listen:
-  - tls: true
-    address: ":443"
-  -
-    address: ":80"
-root: /srv
-tls:
-  certificate: c.pem
-  key: k.pem
-`)
-	for _, test := range []struct {
-		key  string
-		line int
-	}{
-		{"listen", 3},
-		{"listen[0]", 4},
-		{"listen[0].address", 5},
-		{"listen[0].tls", 4},
-		{"listen[1].address", 7},
-		{"listen[1].tls", 7},
-		{"listen[7].address", 3},
-		{"root", 8},
-		{"tls.key", 11},
-		{"tls.client_ca", 9},
-		{"metrics.address", 2},
-		{"", 2},
-	} {
-		got := c.Problem(test.key, "is wrong", "be right")
-		want := Problem{File: "f.yaml", Line: test.line, Key: test.key, Wrong: "is wrong", Right: "be right"}
-		if got != want {
-			t.Errorf("got %v, want %v", got, want)
-		}
-	}
-	if got, want := c.Problem("tls.key", "is wrong", "be right").Error(), "f.yaml:11: tls.key: is wrong; be right"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	if got := (&Config{File: "f"}).Problem("tls.key", "w", "r"); got.Line != 1 {
-		t.Errorf("a configuration without lines: %v", got)
-	}
-}
-
-// The kernel can be required for TLS 1.3 only.
-func TestKernelRequired(t *testing.T) {
-	for text, want := range map[string]uint16{
-		"tls: {kernel: require}\n":                           tls.VersionTLS13,
-		"tls: {kernel: require, minimum_version: \"1.3\"}\n": tls.VersionTLS13,
-		"tls: {kernel: auto, minimum_version: \"1.2\"}\n":    tls.VersionTLS12,
-		"tls: {kernel: auto}\n":                              tls.VersionTLS12,
-	} {
-		if got := mustParse(t, minimal+text).TLS.MinimumVersion; got != want {
-			t.Errorf("%s: %x, want %x", text, got, want)
-		}
-	}
-}
-
-// Configurations that are allowed, and probably not meant.
-func TestWarnings(t *testing.T) {
-	const pair = "tls: {certificate: c, key: k}\n"
-	for _, test := range []struct {
-		name, file string
-		want       []string
-	}{
-		{"plain", minimal, nil},
-		{"sample", sample, nil},
-		{"example", string(Example()), nil},
-		{"no listener has TLS", minimal + pair, []string{
-			"3: tls.certificate: is set, but no listener has TLS, so everything is served as plain HTTP; write tls: true in an entry of listen, or remove the section tls"}},
-		{"only a key", minimal + "tls:\n  kernel: auto\n  certificate: ''\n  key: k\n", []string{
-			"6: tls.key: is set, but no listener has TLS, so everything is served as plain HTTP; write tls: true in an entry of listen, or remove the section tls"}},
-		{"kernel TLS is required", minimal + "tls:\n  kernel: require\n", []string{
-			"4: tls.kernel: is set, but no listener has TLS, so everything is served as plain HTTP; write tls: true in an entry of listen, or remove the section tls"}},
-		{"kernel TLS is off", minimal + "tls:\n  kernel: off\n", nil},
-		{"TLS forgotten", "root: /a\nlisten:\n- {address: \":443\"}\n- {address: \":8443\"}\n- {address: \":444\", tls: true}\n- {address: \":80\"}\n" + pair, []string{
-			"3: listen[0].address: is plain HTTP on port 443, where clients expect HTTPS; write tls: true in this entry, or another port",
-			"4: listen[1].address: is plain HTTP on port 8443, where clients expect HTTPS; write tls: true in this entry, or another port"}},
-		{"no TLS at all", "root: /a\nlisten: [{address: \":443\"}]\n", nil},
-		{"for anybody", "root: /a\nlisten: [{address: \":443\", tls: true}, {address: \":80\", public: true}]\ntls: {certificate: c, key: k, client_ca: a}\nmetrics: {address: \":81\"}\n", nil},
-	} {
-		c := mustParse(t, test.file)
-		var got []string
-		for _, w := range c.Warnings {
-			got = append(got, strings.TrimPrefix(w.String(), "f.yaml:"))
-		}
-		if !reflect.DeepEqual(got, test.want) {
-			t.Errorf("%s:\ngot  %q\nwant %q", test.name, got, test.want)
-		}
 	}
 }

@@ -18,7 +18,7 @@
 // are allowed, but probably not intended. They do not prevent a start.
 //
 // Values for features that this version does not have are checked like all
-// others and then rejected as "not built yet", so that no user relies on a limit that is not
+// others and then rejected as "not implemented yet", so that no user relies on a limit that is not
 // in force.
 //
 // # Paths
@@ -31,5 +31,5 @@
 // # Debugging
 //
 // `uringhttpd check -config FILE` prints the result of Load. The table in
-// parse_test.go shows each message with the file that causes it.
+// problem_test.go shows each message with the file that causes it.
 package config

@@ -18,7 +18,7 @@ const (
 // reader fills cfg from YAML nodes and collects the problems that it finds.
 type reader struct {
 	cfg      *Config
-	folder   string // base of relative paths; absolute
+	dir      string // base of relative paths; absolute
 	last     int    // number of the last line
 	problems Problems
 
@@ -62,6 +62,7 @@ func (r *reader) configuration(top *yaml.Node) {
 	if r.mapping(entry{"", top.Line, top}, r.schema()) {
 		r.required()
 		r.protection()
+		r.plainHTTP()
 		r.collisions()
 		r.versions()
 	}
@@ -96,7 +97,7 @@ func (r *reader) listener(l *Listen) []field {
 }
 
 func (r *reader) root(e entry) {
-	r.path(e, &r.cfg.Root, pathFolder)
+	r.path(e, &r.cfg.Root, pathDirectory)
 }
 
 func (r *reader) tls() []field {
@@ -156,10 +157,10 @@ func (r *reader) limits() []field {
 		value("header_timeout", func(e entry) { r.duration(e, &limits.HeaderTimeout) }),
 		value("idle_timeout", func(e entry) { r.duration(e, &limits.IdleTimeout) }),
 		value("stall_timeout", func(e entry) { r.duration(e, &limits.StallTimeout) }),
-		value("buffer", func(e entry) { r.size(e, &limits.Buffer, 256<<10, 1<<30, "256KiB to 1GiB") }),
+		value("buffer", func(e entry) { r.size(e, &limits.Buffer, 256<<10, 1<<30, "from 256KiB to 1GiB") }),
 		value("rate", func(e entry) {
-			r.size(e, &limits.Rate, 0, 1<<40, "at most 1024GiB")
-			r.notBuilt(e, limits.Rate != 0, "write 0, which is unlimited")
+			r.size(e, &limits.Rate, 0, 1<<40, "of at most 1024GiB")
+			r.notImplemented(e, limits.Rate != 0, "write 0, which is unlimited")
 		}),
 	}
 }
@@ -195,7 +196,7 @@ func (r *reader) required() {
 		r.missing("listen", `write a list of entries such as - address: ":443"`)
 	}
 	if !r.has("root") {
-		r.missing("root", "write root: and the folder to serve, such as /srv/firmware")
+		r.missing("root", "write root: and the directory to serve, such as /srv/firmware")
 	}
 	for i, l := range r.cfg.Listen {
 		if !l.TLS {
@@ -217,32 +218,45 @@ func (r *reader) required() {
 	}
 }
 
-// protection reports listeners whose plain HTTP bypasses the TLS settings.
+// protection reports plain HTTP listeners that bypass tls.client_ca, and listeners with TLS that are
+// marked as public.
 func (r *reader) protection() {
-	withTLS := false
 	for i, l := range r.cfg.Listen {
 		key := fmt.Sprintf("listen[%d]", i)
-		if !r.wellFormed(key) || !r.wellFormed(key+".tls") || !r.wellFormed(key+".public") {
-			withTLS = true // unknown; this prevents a misleading warning
-			continue
-		}
-		withTLS = withTLS || l.TLS
 		switch {
+		case !r.isParsed(key):
 		case l.Public && l.TLS:
-			r.add(r.cfg.line(key+".public"), key+".public", "is for listeners without TLS", "remove it: with tls and tls.client_ca, every client has to show a certificate")
+			r.add(r.cfg.line(key+".public"), key+".public", "is for listeners without TLS", "remove it: with tls and tls.client_ca, every client must present a certificate")
 		case !l.TLS && !l.Public && r.cfg.TLS.ClientCA != "":
-			r.add(r.cfg.line(key+".tls"), key+".tls", "is not set, so this listener serves the files to anybody, although tls.client_ca is set", "write tls: true, or public: true if that is meant, or remove the entry")
+			r.add(r.cfg.line(key+".tls"), key+".tls", "is not set, so this listener serves the files to all clients, although tls.client_ca is set", "write tls: true, or public: true if that is intended, or remove the entry")
 		}
 	}
+}
+
+// plainHTTP warns about plain HTTP although TLS is configured: on all listeners, or on a port where
+// clients expect HTTPS.
+func (r *reader) plainHTTP() {
+	tls := &r.cfg.TLS
 	configured := ""
-	for _, key := range []string{"tls.kernel", "tls.key", "tls.certificate"} {
-		if r.has(key) && (key != "tls.key" || r.cfg.TLS.Key != "") && (key != "tls.certificate" || r.cfg.TLS.Certificate != "") &&
-			(key != "tls.kernel" || r.cfg.TLS.Kernel == KernelRequire) {
-			configured = key
+	for _, setting := range []struct {
+		key string
+		set bool
+	}{
+		{"tls.kernel", tls.Kernel == KernelRequire},
+		{"tls.key", tls.Key != ""},
+		{"tls.certificate", tls.Certificate != ""},
+	} {
+		if setting.set && r.has(setting.key) {
+			configured = setting.key
 		}
 	}
 	if configured == "" {
 		return
+	}
+	withTLS := false
+	for i, l := range r.cfg.Listen {
+		// A listener with a problem may be intended to have TLS.
+		withTLS = withTLS || l.TLS || !r.isParsed(fmt.Sprintf("listen[%d]", i))
 	}
 	if !withTLS {
 		r.warn(configured, "is set, but no listener has TLS, so everything is served as plain HTTP", "write tls: true in an entry of listen, or remove the section tls")
@@ -254,6 +268,12 @@ func (r *reader) protection() {
 			r.warn(fmt.Sprintf("listen[%d].address", i), "is plain HTTP on port "+port+", where clients expect HTTPS", "write tls: true in this entry, or another port")
 		}
 	}
+}
+
+// isParsed reports whether no problem has been found with the booleans of the listener with the
+// given key.
+func (r *reader) isParsed(key string) bool {
+	return r.wellFormed(key) && r.wellFormed(key+".tls") && r.wellFormed(key+".public")
 }
 
 // versions reports a minimum TLS version that cannot be combined with KernelRequire: the
@@ -294,11 +314,11 @@ func (r *reader) missing(key, right string) {
 	r.add(r.cfg.line(key), key, "is missing", right)
 }
 
-// notBuilt reports a problem if asked is true: the value of e is valid, but selects a feature
+// notImplemented reports a problem if selected is true: the value of e is valid, but selects a feature
 // that this version does not have.
-func (r *reader) notBuilt(e entry, asked bool, right string) {
-	if asked {
-		r.wrong(e, "not built yet", right)
+func (r *reader) notImplemented(e entry, selected bool, right string) {
+	if selected {
+		r.wrong(e, "is not implemented yet", right)
 	}
 }
 

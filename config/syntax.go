@@ -116,7 +116,7 @@ func (r *reader) syntaxProblem(data []byte, err error) (line int, key, wrong, ri
 	if strings.HasPrefix(reason, "unknown anchor") {
 		return line, keyYAML, "an alias (*) without its anchor", "write the value itself; text that starts with * needs quotes"
 	}
-	return line, keyYAML, "the syntax is broken here (" + reason + ")", "check the indentation, quotes and brackets of this line and the one above"
+	return line, keyYAML, "invalid YAML syntax here (" + reason + ")", "check the indentation, quotes and brackets of this line and the one above"
 }
 
 // splitError extracts the line number, 0 if there is none, and the reason from the text of an

@@ -32,14 +32,14 @@ func (r *reader) mapping(e entry, fields []field) bool {
 		at := entry{child(e.key, name.Value), name.Line, value}
 		if name.Kind != yaml.ScalarNode {
 			at.key = e.key
-			r.wrong(at, "a key that is no word", "write one of these: "+strings.Join(names, ", "))
+			r.wrong(at, "a key that is not a plain word", "write one of these: "+strings.Join(names, ", "))
 			continue
 		}
 		if !r.simple(at, name) {
 			continue
 		}
 		if line, ok := seen[name.Value]; ok {
-			r.wrong(at, fmt.Sprintf("stands here again, first in line %d", line), "keep one of them")
+			r.wrong(at, fmt.Sprintf("is already set in line %d", line), "remove one of them")
 			continue
 		}
 		seen[name.Value] = name.Line
@@ -153,7 +153,7 @@ func choose[T any](r *reader, e entry, to *T, options []option[T]) {
 	if slices.Contains(words, meant) {
 		right = fmt.Sprintf("did you mean %s? %s%s", meant, strings.ToUpper(right[:1]), right[1:])
 	}
-	r.wrong(e, quote(text)+" is not a choice", right)
+	r.wrong(e, quote(text)+" is not a valid value", right)
 }
 
 func (r *reader) boolean(e entry, to *bool) {
@@ -234,7 +234,7 @@ func (r *reader) duration(e entry, to *time.Duration) {
 
 // size reads a number of bytes from low to high. bounds describes that range in problems.
 func (r *reader) size(e entry, to *int64, low, high int64, bounds string) {
-	right := "write bytes, such as 65536, or a whole number of KiB, MiB or GiB, such as 512KiB; " + bounds
+	right := "write a size " + bounds + ": bytes, such as 65536, or a whole number of KiB, MiB or GiB, such as 512KiB"
 	if !r.kind(e, yaml.ScalarNode, "a size", right) {
 		return
 	}
@@ -263,13 +263,13 @@ func (r *reader) size(e entry, to *int64, low, high int64, bounds string) {
 type pathKind int
 
 const (
-	pathFolder     pathKind = iota // a directory; must not be empty
+	pathDirectory  pathKind = iota // a directory; must not be empty
 	pathCredential                 // a file, or credential:NAME, or ""
 )
 
 // path reads the path of a file or directory and makes it absolute.
 func (r *reader) path(e entry, to *string, kind pathKind) {
-	right := "write the path of a folder, such as /srv/firmware"
+	right := "write the path of a directory, such as /srv/firmware"
 	if kind == pathCredential {
 		right = "write the path of a PEM file, or credential:NAME"
 	}
@@ -279,14 +279,14 @@ func (r *reader) path(e entry, to *string, kind pathKind) {
 	}
 	name, isCredential := strings.CutPrefix(text, CredentialPrefix)
 	switch {
-	case text == "" && kind == pathFolder:
+	case text == "" && kind == pathDirectory:
 		r.wrong(e, "is empty", right)
 	case text == "":
 		*to = ""
-	case isCredential && kind == pathFolder:
-		r.wrong(e, "a credential is a file, not a folder", right)
+	case isCredential && kind == pathDirectory:
+		r.wrong(e, "a credential is a file, not a directory", right)
 	case isCredential && (!isDescriptorName(name) || strings.Contains(name, "/") || name == "." || name == ".."):
-		r.wrong(e, quote(name)+" is no name of a credential", "write credential: and the ID given to LoadCredential=, such as credential:key.pem")
+		r.wrong(e, quote(name)+" is not a valid credential name", "write credential: and the ID given to LoadCredential=, such as credential:key.pem")
 	case isCredential:
 		*to = text
 	case strings.ContainsFunc(text, unicode.IsControl):
@@ -294,7 +294,7 @@ func (r *reader) path(e entry, to *string, kind pathKind) {
 	case filepath.IsAbs(text):
 		*to = filepath.Clean(text)
 	default:
-		*to = filepath.Join(r.folder, text)
+		*to = filepath.Join(r.dir, text)
 	}
 }
 

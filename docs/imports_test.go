@@ -12,9 +12,9 @@ import (
 
 const module = "uringhttpd"
 
-// TestImports: each package imports exactly those of this module that the table in architecture.md
-// lists for it.
-func TestImports(t *testing.T) {
+// TestImportsMatchTheTable: each package imports exactly the packages of this module that the table in
+// architecture.md lists for it.
+func TestImportsMatchTheTable(t *testing.T) {
 	text, err := os.ReadFile("architecture.md")
 	if err != nil {
 		t.Fatal(err)

@@ -12,9 +12,9 @@ import (
 	"testing"
 )
 
-// TestLinks: each link in the repository's Markdown that is not to another machine
-// leads to a file, and to a heading if it names one.
-func TestLinks(t *testing.T) {
+// TestLinksInMarkdownExist: each local link in the repository's Markdown leads to an existing file, and
+// to an existing heading if it names one.
+func TestLinksInMarkdownExist(t *testing.T) {
 	pages := 0
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		switch {
@@ -39,16 +39,16 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// TestBroken: links that lead nowhere are found.
-func TestBroken(t *testing.T) {
+// TestBrokenLinksAreFound tests the check itself.
+func TestBrokenLinksAreFound(t *testing.T) {
 	for _, e := range []struct {
 		name, text string
 		ok         bool
 	}{
 		{"a file", "[a](other.md) and ![b](other.md)", true},
-		{"headings", "# What, now?\n## `x` and y_z\n[a](#what-now) [b](other.md#top) [c](#x-and-y_z)", true},
-		{"another machine", "[a](https://example.org/none#where)", true},
-		{"code is no link", "    f[i](none)\n\n```\n[a](none)\n```\n`[a](none)`", true},
+		{"headings", "# First, now?\n## `x` and y_z\n[a](#first-now) [b](other.md#top) [c](#x-and-y_z)", true},
+		{"another host", "[a](https://example.org/none#where)", true},
+		{"code is not a link", "    f[i](none)\n\n```\n[a](none)\n```\n`[a](none)`", true},
 		{"no file", "[a](none.md)", false},
 		{"no picture", "![a](none.svg)", false},
 		{"a text over two lines", "[a\nb](none.md)", false},
@@ -109,7 +109,7 @@ var (
 	marked = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
 
-// has tells whether a page has a heading that a forge gives this fragment.
+// has reports whether a page has a heading whose fragment, as forges derive it, is this one.
 func has(page, fragment string) bool {
 	text, err := os.ReadFile(page)
 	if err != nil {

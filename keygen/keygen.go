@@ -63,7 +63,7 @@ func Create(dir string, names []string, now time.Time) (Result, error) {
 // can be determined without writing. Otherwise the error has the reason.
 func Needed(dir string) error {
 	key, certificate := filepath.Join(dir, keyName), filepath.Join(dir, certificateName)
-	p, err := look(key, certificate)
+	p, err := inspect(key, certificate)
 	if err == nil {
 		err = p.needed(key, certificate)
 	}
@@ -75,7 +75,7 @@ func Needed(dir string) error {
 
 func create(d *directory, names []string, now time.Time) (result Result, err error) {
 	if d.path == "" {
-		return Result{}, fmt.Errorf("no directory is given; name the one to write %s and %s to", keyName, certificateName)
+		return Result{}, fmt.Errorf("no directory is given; name the directory for %s and %s", keyName, certificateName)
 	}
 	var notes []string
 	if len(names) == 0 {
@@ -100,7 +100,7 @@ func (d *directory) complete(hosts hosts, now time.Time) (Result, error) {
 		return Result{}, err
 	}
 	result := Result{Certificate: filepath.Join(d.path, certificateName), Key: filepath.Join(d.path, keyName)}
-	p, err := look(result.Key, result.Certificate)
+	p, err := inspect(result.Key, result.Certificate)
 	if err != nil {
 		return Result{}, advise(err)
 	}
@@ -112,22 +112,22 @@ func (d *directory) complete(hosts hosts, now time.Time) (Result, error) {
 	if p.key != whole {
 		made, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
-			return Result{}, fmt.Errorf("no key could be made: %w", err)
+			return Result{}, fmt.Errorf("cannot generate the key: %w", err)
 		}
 		der, err := x509.MarshalPKCS8PrivateKey(made)
 		if err != nil {
-			return Result{}, fmt.Errorf("the key cannot be encoded: %w", err)
+			return Result{}, fmt.Errorf("cannot encode the key: %w", err)
 		}
 		key = made
 		files = append(files, file{result.Key, 0o600, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})})
 	}
 	publicDER, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
-		return Result{}, fmt.Errorf("the public key cannot be encoded: %w", err)
+		return Result{}, fmt.Errorf("cannot encode the public key: %w", err)
 	}
 	certificateDER, err := selfSign(key, hosts, now)
 	if err != nil {
-		return Result{}, fmt.Errorf("the certificate cannot be made: %w", err)
+		return Result{}, fmt.Errorf("cannot create the certificate: %w", err)
 	}
 	result.Fingerprint, result.Pin = fingerprint(certificateDER), pin(publicDER)
 	files = append(files, file{result.Certificate, 0o644, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificateDER})})

@@ -26,7 +26,7 @@ func defaultNames(host string, addresses []netip.Addr) (names, notes []string) {
 	switch {
 	case host == "", host == "localhost":
 	case !isHostname(host):
-		notes = append(notes, fmt.Sprintf("the host name %q is left out, since a certificate cannot have it; give the name that clients use with -name", host))
+		notes = append(notes, fmt.Sprintf("the host name %q is omitted, since it is not valid in a certificate; give the name that clients use with -name", host))
 	default:
 		names = append(names, host)
 		// Multicast DNS uses the first label only, RFC 6762.
@@ -37,7 +37,7 @@ func defaultNames(host string, addresses []netip.Addr) (names, notes []string) {
 	names = append(names, "localhost", "127.0.0.1", "::1")
 	addresses = slices.DeleteFunc(slices.Clone(addresses), func(a netip.Addr) bool { return !a.IsGlobalUnicast() })
 	if more := len(addresses) - maxAddresses; more > 0 {
-		notes = append(notes, fmt.Sprintf("%d addresses of this machine are left out; give those that clients use with -name", more))
+		notes = append(notes, fmt.Sprintf("%d addresses of this machine are omitted; give those that clients use with -name", more))
 		addresses = addresses[:maxAddresses]
 	}
 	for _, a := range addresses {
@@ -62,7 +62,7 @@ func thisMachine() (host string, addresses []netip.Addr) {
 func (h hosts) underscored() (notes []string) {
 	for _, name := range h.dns {
 		if strings.Contains(name, "_") {
-			notes = append(notes, fmt.Sprintf("%q has an underscore, which RFC 1123 does not allow in a host name: curl and OpenSSL accept it, some clients do not; a name with a hyphen works with all", name))
+			notes = append(notes, fmt.Sprintf("%q has an underscore, which RFC 1123 does not allow in a host name: curl and OpenSSL accept it, some clients do not. Use a hyphen if possible", name))
 		}
 	}
 	return notes
@@ -87,7 +87,7 @@ func parseNames(names []string) (hosts, error) {
 		case isHostname(name):
 			h.dns = append(h.dns, name)
 		default:
-			return hosts{}, fmt.Errorf("%q is neither a host name nor an IP address; write what clients connect to, such as board.local or 192.0.2.1, without scheme or port", name)
+			return hosts{}, fmt.Errorf("%q is neither a host name nor an IP address; write the name or address that clients connect to, such as board.local or 192.0.2.1, without scheme or port", name)
 		}
 		seen[name] = true
 	}

@@ -34,11 +34,11 @@ type present struct {
 	key, certificate condition
 	signer           crypto.Signer     // if key is whole
 	leaf             *x509.Certificate // if certificate is whole
-	why              error             // the reasons why files are foreign
+	reasons          error             // why files are foreign
 }
 
-// look reads both files and returns their state.
-func look(key, certificate string) (present, error) {
+// inspect reads both files and returns their state.
+func inspect(key, certificate string) (present, error) {
 	var p present
 	for _, f := range []struct {
 		path      string
@@ -73,12 +73,12 @@ func look(key, certificate string) (present, error) {
 			}
 		}
 		*f.condition = foreign
-		p.why = errors.Join(p.why, fmt.Errorf("%s: %w: %w", f.path, fs.ErrExist, err))
+		p.reasons = errors.Join(p.reasons, fmt.Errorf("%s: %w: %w", f.path, fs.ErrExist, err))
 	}
 	return p, nil
 }
 
-var errKind = errors.New("is not a regular file of at most 1 MiB")
+var errKind = errors.New("it is not a regular file of at most 1 MiB")
 
 // readFile reads a regular file, and reports whether path is a symbolic link to it.
 func readFile(path string) (data []byte, link bool, err error) {
@@ -122,7 +122,7 @@ func parseKey(data []byte) (crypto.Signer, error) {
 	for {
 		var block *pem.Block
 		if block, data = pem.Decode(data); block == nil {
-			return nil, errors.New("it is no whole, unencrypted private key in PEM")
+			return nil, errors.New("it is not a complete, unencrypted private key in PEM")
 		}
 		if block.Type != "PRIVATE KEY" && !strings.HasSuffix(block.Type, " PRIVATE KEY") {
 			continue
@@ -138,11 +138,11 @@ func parseKey(data []byte) (crypto.Signer, error) {
 		}
 		key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 		if err != nil {
-			return nil, errors.New("its private key is of no known kind")
+			return nil, errors.New("its private key is of an unknown type")
 		}
 		signer, ok := key.(crypto.Signer)
 		if !ok {
-			return nil, errors.New("its private key does not sign")
+			return nil, errors.New("its private key cannot sign")
 		}
 		return signer, nil
 	}
@@ -155,9 +155,9 @@ func parseCertificate(data []byte) (leaf *x509.Certificate, err error) {
 		block, rest := pem.Decode(data)
 		switch {
 		case block == nil && leaf == nil:
-			return nil, errors.New("it is no whole certificate in PEM")
+			return nil, errors.New("it is not a complete certificate in PEM")
 		case block == nil && bytes.Contains(data, []byte("-----BEGIN")):
-			return nil, errors.New("its last PEM block has no end")
+			return nil, errors.New("its last PEM block has no END line")
 		case block == nil:
 			return leaf, nil
 		}
@@ -205,15 +205,15 @@ func (p present) needed(key, certificate string) error {
 	const nothing = "nothing is overwritten"
 	switch {
 	case p.key == foreign || p.certificate == foreign:
-		return fmt.Errorf("%w; repair it, or move both files away first: %s", p.why, nothing)
+		return fmt.Errorf("%w; repair it, or move both files away first: %s", p.reasons, nothing)
 	case p.isPair():
 		return fmt.Errorf("%s and %s: %w; use them, or move both away first: %s", key, certificate, fs.ErrExist, nothing)
 	case p.key == whole && p.certificate == whole:
-		return fmt.Errorf("%s: %w, and does not belong to %s; bring the right one, or move both away first: %s", certificate, fs.ErrExist, key, nothing)
+		return fmt.Errorf("%s: %w, and does not belong to %s; restore the right one, or move both away first: %s", certificate, fs.ErrExist, key, nothing)
 	case p.key == missing && p.certificate == whole:
 		return fmt.Errorf("%s: %w, without its key, and is not overwritten; move it away first", certificate, fs.ErrExist)
 	case p.key == torn && p.certificate == whole && !isOwn(p.leaf):
-		return fmt.Errorf("%s: %w, and its key %s is damaged; bring that key again, or move both away first: %s", certificate, fs.ErrExist, key, nothing)
+		return fmt.Errorf("%s: %w, and its key %s is damaged; restore that key, or move both away first: %s", certificate, fs.ErrExist, key, nothing)
 	}
 	return nil
 }

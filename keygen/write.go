@@ -56,7 +56,7 @@ func (d *directory) open() error {
 		d.made = true
 	case errors.Is(err, fs.ErrExist):
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w; make the directory %s first", err, filepath.Dir(d.path))
+		return fmt.Errorf("%w; create the directory %s first", err, filepath.Dir(d.path))
 	default:
 		return advise(err)
 	}
@@ -67,7 +67,7 @@ func (d *directory) open() error {
 	d.lock = lock
 	switch err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
 	case errors.Is(err, unix.EWOULDBLOCK):
-		return fmt.Errorf("%s: another run of keygen writes there; run it again afterwards", d.path)
+		return fmt.Errorf("%s: another keygen run is writing there; try again when it has ended", d.path)
 	default: // without locks, RENAME_NOREPLACE still prevents overwriting of files
 		return nil
 	}
@@ -219,11 +219,11 @@ func advise(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w; run it as a user who may write there", err)
+		return fmt.Errorf("%w; run it as a user that may write there", err)
 	case errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("%w; name a directory on a file system that can be written", err)
+		return fmt.Errorf("%w; name a directory on a writable file system", err)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return fmt.Errorf("%w; make room and run it again", err)
+		return fmt.Errorf("%w; free space and run it again", err)
 	case errors.Is(err, syscall.ENOTDIR):
 		return fmt.Errorf("%w; name a directory", err)
 	default:

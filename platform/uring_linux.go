@@ -43,11 +43,10 @@ func (r *Rings) Feature() Feature {
 }
 
 // on makes a ring, calls f with it and closes it, on a thread of its own that ends afterwards: the
-// ring belongs to that thread, and the kernel stores the limits of the ring's workers there.
+// ring belongs to that thread, and the kernel keeps the ring's idle workers and their limits there.
 func (r *Rings) on(f func(*uring.Ring) error) error {
 	result := make(chan error)
-	go func() {
-		runtime.LockOSThread()
+	go onEndingThread(func() {
 		ring, err := r.open()
 		if err == nil {
 			err = f(ring)
@@ -57,8 +56,25 @@ func (r *Rings) on(f func(*uring.Ring) error) error {
 			}
 		}
 		result <- err
-	}()
+	})
 	return <-result
+}
+
+// onEndingThread calls f on a thread that ends with the calling goroutine. Go never ends the main
+// thread; while that one is locked, another goroutine runs on another thread.
+func onEndingThread(f func()) {
+	runtime.LockOSThread()
+	if unix.Gettid() != unix.Getpid() {
+		f()
+		return
+	}
+	defer runtime.UnlockOSThread()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		onEndingThread(f)
+	}()
+	<-done
 }
 
 // uringFacts are the facts that distinguish the causes of an errno.

@@ -52,7 +52,7 @@ func (r *pemReader) problem(role *pemRole, where, wrong, right string) {
 		return
 	}
 	if role.count == maxFileProblems {
-		where, wrong, right = role.file.path, "has more such faults", "repair those above first"
+		where, wrong, right = role.file.path, "has more errors", "correct those above first"
 	}
 	r.problems = append(r.problems, r.cfg.Problem(role.key, where+" "+wrong, right))
 }
@@ -84,7 +84,7 @@ func (r *pemReader) pair(certificate, key *pemFile) tls.Certificate {
 		r.faults(role, func(label string) bool { return !same || isKeyLabel(label) })
 		private = r.privateKey(role, same)
 		if key.info.Mode().Perm()&0o007 != 0 {
-			r.warn(role, key.path, fmt.Sprintf("can be read or changed by everybody (mode %04o)", key.info.Mode().Perm()),
+			r.warn(role, key.path, fmt.Sprintf("can be read or changed by all users (mode %04o)", key.info.Mode().Perm()),
 				"run chmod 0640 on it, and chgrp to the service's group")
 		}
 	}
@@ -137,14 +137,14 @@ func (r *pemReader) chain(role *pemRole) []chainLink {
 	}
 	r.dates(role, links)
 	if len(leaf.DNSNames) == 0 && len(leaf.IPAddresses) == 0 {
-		r.warn(role, leaf.at, "has no name or address of this server (subjectAltName), so clients that check it refuse it", "have it made with the names that clients use")
+		r.warn(role, leaf.at, "has no name or address of this server (subjectAltName), so clients that check it reject it", "issue it again with the names that clients use")
 	}
 	if usages := len(leaf.ExtKeyUsage) + len(leaf.UnknownExtKeyUsage); usages > 0 &&
 		!slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth) && !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageAny) {
-		r.warn(role, leaf.at, "is not for a TLS server (extendedKeyUsage without serverAuth), so clients refuse it", "have it made with serverAuth")
+		r.warn(role, leaf.at, "is not for a TLS server (extendedKeyUsage without serverAuth), so clients reject it", "issue it again with serverAuth")
 	}
 	if leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
-		r.warn(role, leaf.at, "may not sign (keyUsage without digitalSignature), so clients refuse it", "have it made with digitalSignature")
+		r.warn(role, leaf.at, "may not sign (keyUsage without digitalSignature), so clients reject it", "issue it again with digitalSignature")
 	}
 	for i := range len(links) - 1 {
 		child, parent := links[i], links[i+1]
@@ -175,16 +175,16 @@ func (r *pemReader) signedBy(role *pemRole, child, parent chainLink) {
 	var insecure x509.InsecureAlgorithmError
 	switch {
 	case errors.As(err, &insecure):
-		r.warn(role, child.at, fmt.Sprintf("is signed with %v, which clients refuse", child.SignatureAlgorithm), "have it signed with SHA-256")
+		r.warn(role, child.at, fmt.Sprintf("is signed with %v, which clients reject", child.SignatureAlgorithm), "issue it again with SHA-256")
 	case err != nil:
 		r.problem(role, parent.at, fmt.Sprintf("has the name of the issuer of block %d, but did not sign it (%s)", child.number, trimmed(err)), order)
 		return
 	}
 	if !isAuthority(parent.Certificate) {
-		r.problem(role, parent.at, fmt.Sprintf("signed the certificate of block %d, but is no authority (basicConstraints)", child.number), "put the issuing authority's certificate there")
+		r.problem(role, parent.at, fmt.Sprintf("signed the certificate of block %d, but is not a certificate authority (basicConstraints)", child.number), "put the issuing authority's certificate there")
 	}
 	if parent.KeyUsage != 0 && parent.KeyUsage&x509.KeyUsageCertSign == 0 {
-		r.warn(role, parent.at, "may not sign certificates (keyUsage without keyCertSign), so clients refuse the chain", "have it made with keyCertSign")
+		r.warn(role, parent.at, "may not sign certificates (keyUsage without keyCertSign), so clients reject the chain", "issue it again with keyCertSign")
 	}
 }
 
@@ -202,9 +202,9 @@ func (r *pemReader) dates(role *pemRole, links []chainLink) {
 	for _, c := range links {
 		switch {
 		case r.now.After(c.NotAfter):
-			r.warn(role, c.at, fmt.Sprintf("has expired: it was valid until %s, and the clock says %s", c.NotAfter.UTC().Format(time.DateTime), now), clock)
+			r.warn(role, c.at, fmt.Sprintf("has expired: it was valid until %s, and the clock shows %s", c.NotAfter.UTC().Format(time.DateTime), now), clock)
 		case r.now.Before(c.NotBefore):
-			r.warn(role, c.at, fmt.Sprintf("is not valid yet: it is from %s on, and the clock says %s", c.NotBefore.UTC().Format(time.DateTime), now), clock)
+			r.warn(role, c.at, fmt.Sprintf("is not valid yet: it is valid from %s, and the clock shows %s", c.NotBefore.UTC().Format(time.DateTime), now), clock)
 		}
 	}
 }
@@ -235,7 +235,7 @@ func (r *pemReader) certificates(role *pemRole, withKey bool) []chainLink {
 			c, err := x509.ParseCertificate(b.der)
 			if err != nil {
 				broken, gap = true, true
-				r.problem(role, at, "is no certificate that can be read: "+trimmed(err), "copy the file again, or have the certificate made anew")
+				r.problem(role, at, "cannot be parsed as a certificate: "+trimmed(err), "copy the file again, or issue the certificate again")
 				continue
 			}
 			links = append(links, chainLink{c, at, b.number, gap})
@@ -282,10 +282,10 @@ func (r *pemReader) privateKey(role *pemRole, shared bool) crypto.Signer {
 		switch {
 		case b.encrypted || b.label == "ENCRYPTED PRIVATE KEY":
 			broken = true
-			r.problem(role, at, "is encrypted, and there is nobody to ask for its passphrase", "decrypt it with `openssl pkey`, and restrict the file's mode")
+			r.problem(role, at, "is encrypted, and the service cannot ask for its passphrase", "decrypt it with `openssl pkey`, and restrict the file's mode")
 		case b.label == "OPENSSH PRIVATE KEY":
 			broken = true
-			r.problem(role, at, "is a private key in OpenSSH's form", "convert it with `ssh-keygen -p -m PKCS8`")
+			r.problem(role, at, "is a private key in OpenSSH's format", "convert it with `ssh-keygen -p -m PKCS8`")
 		case b.label == "DSA PRIVATE KEY":
 			broken = true
 			r.problem(role, at, "is a private key of DSA, which TLS cannot use", usableKey)
@@ -344,9 +344,9 @@ func (r *pemReader) authorities(file *pemFile) *x509.CertPool {
 		}
 		switch {
 		case !isAuthority(c.Certificate):
-			r.warn(role, c.at, "is no authority (basicConstraints), so only that very certificate is accepted from a client", "put the certificate of the authority there that signs clients")
+			r.warn(role, c.at, "is not a certificate authority (basicConstraints), so only this certificate itself is accepted from a client", "put the certificate of the authority that signs client certificates there")
 		case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0:
-			r.warn(role, c.at, "may not sign certificates (keyUsage without keyCertSign), so no client that it signed is accepted", "have it made with keyCertSign")
+			r.warn(role, c.at, "may not sign certificates (keyUsage without keyCertSign), so no client that it signed is accepted", "issue it again with keyCertSign")
 		}
 	}
 	r.dates(role, links)

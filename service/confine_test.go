@@ -16,12 +16,13 @@ import (
 	"uringhttpd/service/server"
 )
 
-// tryConfined is a program that confines itself, and says what is possible before and after.
-func tryConfined() error {
+// confinedChild is the child process of TestConfineDeniesAFALGAndRings: it prints the sockets and
+// rings that it can create before and after confine.
+func confinedChild() error {
 	try := func(when string) {
-		var said sync.Map
+		var lines sync.Map
 		var wait sync.WaitGroup
-		for range 8 { // on threads that there are already, and on new ones
+		for range 8 { // on existing threads and on new ones
 			wait.Add(1)
 			go func() {
 				defer wait.Done()
@@ -34,18 +35,18 @@ func tryConfined() error {
 					if err == nil {
 						unix.Close(fd)
 					}
-					said.Store(fmt.Sprintf("%s: %s: forbidden %t\n", when, s.name, errors.Is(err, unix.EPERM)), true)
+					lines.Store(fmt.Sprintf("%s: %s: forbidden %t\n", when, s.name, errors.Is(err, unix.EPERM)), true)
 				}
 				var params [120]byte
 				fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&params)), 0)
 				if errno == 0 {
 					unix.Close(int(fd))
 				}
-				said.Store(fmt.Sprintf("%s: io_uring: forbidden %t\n", when, errno == unix.EPERM), true)
+				lines.Store(fmt.Sprintf("%s: io_uring: forbidden %t\n", when, errno == unix.EPERM), true)
 			}()
 		}
 		wait.Wait()
-		said.Range(func(line, _ any) bool {
+		lines.Range(func(line, _ any) bool {
 			fmt.Print(line)
 			return true
 		})
@@ -58,14 +59,14 @@ func tryConfined() error {
 	}
 	try("after")
 	if rings.Feature() != feature || rings.Sends() != sends || sends == platform.SendsUntested {
-		return fmt.Errorf("what rings could do is forgotten: %+v, %q; before %+v, %q", rings.Feature(), rings.Sends(), feature, sends)
+		return fmt.Errorf("confine changed the known features of rings: %+v, %q; before %+v, %q", rings.Feature(), rings.Sends(), feature, sends)
 	}
 	return nil
 }
 
-// TestConfined: once confined, no thread opens AF_ALG or makes a ring; other sockets are as before,
-// and what was learned of rings is remembered.
-func TestConfined(t *testing.T) {
+// TestConfineDeniesAFALGAndRings: after confine no thread can open an AF_ALG socket or create a
+// ring. Other sockets still work, and the features of rings determined before stay known.
+func TestConfineDeniesAFALGAndRings(t *testing.T) {
 	out, err := exec.Command("/proc/self/exe", "confined").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -76,12 +77,12 @@ func TestConfined(t *testing.T) {
 		"after: AF_UNIX: forbidden false", "after: AF_NETLINK: forbidden false",
 	} {
 		if !strings.Contains(string(out), want+"\n") {
-			t.Errorf("%q is not among\n%s", want, out)
+			t.Errorf("%q is missing in\n%s", want, out)
 		}
 	}
 	for _, unwanted := range []string{"after: AF_ALG: forbidden false", "after: io_uring: forbidden false"} {
 		if strings.Contains(string(out), unwanted) {
-			t.Errorf("on a thread: %s", unwanted)
+			t.Errorf("on at least one thread: %s", unwanted)
 		}
 	}
 }

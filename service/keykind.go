@@ -51,13 +51,13 @@ func kindOf(label string) string {
 	case "PUBLIC KEY", "RSA PUBLIC KEY":
 		return "a public key"
 	case "TRUSTED CERTIFICATE":
-		return "a certificate in a form of OpenSSL's own (TRUSTED CERTIFICATE)"
+		return "a certificate in OpenSSL's own format (TRUSTED CERTIFICATE)"
 	case "PKCS7", "PKCS #7 SIGNED DATA", "CMS":
 		return "a PKCS #7 container"
 	case "X509 CRL":
 		return "a list of revoked certificates"
 	}
-	return "of the unknown kind " + quoted(label)
+	return "of the unknown type " + quoted(label)
 }
 
 const usableKey = "use a key of ECDSA P-256, P-384 or P-521, of Ed25519, or of RSA with 2048 bits or more"
@@ -105,7 +105,7 @@ func algorithm(oid asn1.ObjectIdentifier) string {
 	if name, ok := names[oid.String()]; ok {
 		return name
 	}
-	return "the unknown kind " + quoted(oid.String())
+	return "the unknown type " + quoted(oid.String())
 }
 
 // parseKey parses a private key in any of the DER formats that openssl writes.
@@ -138,5 +138,5 @@ func parseKey(der []byte) (crypto.Signer, error) {
 	if strings.Contains(ecErr.Error(), "curve") { // the PKCS #8 error only says that it is another format
 		err = ecErr
 	}
-	return nil, errors.New("is no private key that can be read: " + trimmed(err))
+	return nil, errors.New("cannot be parsed as a private key: " + trimmed(err))
 }

@@ -4,13 +4,14 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
 	"uringhttpd/test/leak"
 )
 
-// TestMain is also a program that confines itself.
+// TestMain also runs the child process of TestConfineDeniesAFALGAndRings.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "confined" {
-		if err := tryConfined(); err != nil {
+		if err := confinedChild(); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}

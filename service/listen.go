@@ -214,11 +214,11 @@ func (a *bindAddress) bindFailure(err error) *fileError {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return &fileError{"the address " + name + " is in use", "write a free port, or stop the program that `ss -tanp` shows there", true}
 	case errors.Is(err, syscall.EACCES):
-		return &fileError{"this user may not listen on " + name, "write a port above 1023, or give the unit AmbientCapabilities=CAP_NET_BIND_SERVICE", false}
+		return &fileError{"no permission to listen on " + name, "write a port above 1023, or add AmbientCapabilities=CAP_NET_BIND_SERVICE to the unit", false}
 	case errors.Is(err, syscall.EAFNOSUPPORT) && a.network() == "tcp6":
-		return &fileError{"the kernel has no IPv6, which " + name + " needs", "write an IPv4 address, such as 0.0.0.0:" + a.port, false}
+		return &fileError{"the kernel does not support IPv6, which " + name + " needs", "write an IPv4 address, such as 0.0.0.0:" + a.port, false}
 	case errors.Is(err, syscall.EAFNOSUPPORT):
-		return &fileError{"the kernel, or the unit's RestrictAddressFamilies=, has no IPv4, which " + name + " needs", "write an IPv6 address, such as [::]:" + a.port, false}
+		return &fileError{"the kernel does not support IPv4, or RestrictAddressFamilies= of the unit excludes it, which " + name + " needs", "write an IPv6 address, such as [::]:" + a.port, false}
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return &fileError{name + " is not an address of this machine", another, true}
 	case errors.Is(err, syscall.EINVAL) && a.ip.IsLinkLocalUnicast() && a.ip.Zone() == "":
@@ -228,14 +228,14 @@ func (a *bindAddress) bindFailure(err error) *fileError {
 	if errors.As(err, &op) {
 		err = op.Err
 	}
-	return &fileError{name + " cannot be listened on: " + err.Error(), another, true}
+	return &fileError{"cannot listen on " + name + ": " + err.Error(), another, true}
 }
 
-// OpenListeners binds all addresses of cfg, or none of them, and uses the sockets in passed,
+// openListeners binds all addresses of cfg, or none of them, and uses the sockets in passed,
 // the result of systemd.Sockets, for the entries that name them. It closes the files of
 // passed. An error is of type config.Problems. Warnings are about sockets that no entry names,
 // and about plain HTTP on a port for HTTPS.
-func OpenListeners(cfg *config.Config, passed map[string][]*os.File) (listeners []*server.Listener, warnings config.Problems, err error) {
+func openListeners(cfg *config.Config, passed map[string][]*os.File) (listeners []*server.Listener, warnings config.Problems, err error) {
 	defer func() {
 		for _, files := range passed {
 			for _, f := range files {
@@ -339,7 +339,7 @@ func (a *bindAddress) take(f *os.File) (*server.Listener, *fileError) {
 
 // checkPassed returns the reason why a socket passed by systemd cannot be served, or nil.
 func checkPassed(f *os.File) *fileError {
-	const stream = "write ListenStream= with a port, and nothing else of Listen*=, in the socket unit"
+	const stream = "write ListenStream= with a port, and no other Listen*= setting, in the socket unit"
 	raw, err := f.SyscallConn()
 	var wrong *fileError
 	if err == nil {
@@ -362,9 +362,9 @@ func checkSocket(fd int, stream string) *fileError {
 	domain, kind, protocol := get(unix.SO_DOMAIN), get(unix.SO_TYPE), get(unix.SO_PROTOCOL)
 	switch {
 	case domain < 0:
-		return &fileError{wrong: "the file that systemd passed is no socket", right: stream}
+		return &fileError{wrong: "the file that systemd passed is not a socket", right: stream}
 	case domain != unix.AF_INET && domain != unix.AF_INET6:
-		return &fileError{wrong: "the socket that systemd passed is not one of IPv4 or IPv6", right: stream}
+		return &fileError{wrong: "the socket that systemd passed is neither IPv4 nor IPv6", right: stream}
 	case kind != unix.SOCK_STREAM:
 		return &fileError{wrong: "the socket that systemd passed is for datagrams, not TCP", right: stream}
 	case protocol == unix.IPPROTO_MPTCP:

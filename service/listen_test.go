@@ -27,7 +27,7 @@ func mustParse(t *testing.T, text string) *config.Config {
 	return cfg
 }
 
-// needIPv6 skips where the kernel has no ::1.
+// needIPv6 skips the test if the kernel has no ::1.
 func needIPv6(t *testing.T) {
 	t.Helper()
 	if _, err := os.Stat("/proc/net/if_inet6"); errors.Is(err, os.ErrNotExist) {
@@ -39,10 +39,10 @@ func needIPv6(t *testing.T) {
 	}
 }
 
-// TestListenersAreTCP: net.Listen alone would ask for MPTCP, where the kernel has it.
-func TestListenersAreTCP(t *testing.T) {
+// TestListenersDoNotUseMPTCP: net.Listen uses MPTCP by default if the kernel supports it.
+func TestListenersDoNotUseMPTCP(t *testing.T) {
 	text := "listen:\n- address: \":0\"\n- address: \"0.0.0.0:0\"\n- address: \"127.0.0.1:0\"\n- address: \"localhost:0\"\nroot: /srv\nmetrics: {address: \"127.0.0.1:0\"}\n"
-	listeners, _, err := OpenListeners(mustParse(t, text), nil)
+	listeners, _, err := openListeners(mustParse(t, text), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,8 +57,9 @@ func TestListenersAreTCP(t *testing.T) {
 	}
 }
 
-// TestFamilies: an address of one family is not bound in the other.
-func TestFamilies(t *testing.T) {
+// TestListenersServeOnlyTheirFamily: an IPv4 address does not accept IPv6 connections, nor the
+// other way round; an address without a host accepts both.
+func TestListenersServeOnlyTheirFamily(t *testing.T) {
 	needIPv6(t)
 	for _, tt := range []struct {
 		address string
@@ -71,7 +72,7 @@ func TestFamilies(t *testing.T) {
 			fmt.Sprintf("listen: [{address: %q}]\nroot: /srv\n", tt.address),
 			fmt.Sprintf("listen: [{address: \"127.0.0.1:0\"}]\nroot: /srv\nmetrics: {address: %q}\n", tt.address),
 		} {
-			listeners, _, err := OpenListeners(mustParse(t, text), nil)
+			listeners, _, err := openListeners(mustParse(t, text), nil)
 			if err != nil {
 				t.Errorf("%s: %v", tt.address, err)
 				continue
@@ -95,14 +96,14 @@ func TestFamilies(t *testing.T) {
 		}
 	}
 
-	// Each family on its own is no collision.
-	free, _, err := OpenListeners(mustParse(t, "listen: [{address: \":0\"}]\nroot: /srv\n"), nil)
+	// The unspecified addresses of both families can be bound to one port.
+	free, _, err := openListeners(mustParse(t, "listen: [{address: \":0\"}]\nroot: /srv\n"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, port, _ := net.SplitHostPort(free[0].Addr)
 	free[0].Close()
-	both, _, err := OpenListeners(mustParse(t, strings.ReplaceAll("listen: [{address: \"0.0.0.0:P\"}, {address: \"[::]:P\"}]\nroot: /srv\n", "P", port)), nil)
+	both, _, err := openListeners(mustParse(t, strings.ReplaceAll("listen: [{address: \"0.0.0.0:P\"}, {address: \"[::]:P\"}]\nroot: /srv\n", "P", port)), nil)
 	if err != nil {
 		t.Error(err)
 	}
@@ -111,8 +112,8 @@ func TestFamilies(t *testing.T) {
 	}
 }
 
-// TestBindFailures: each has one sentence, and a remedy.
-func TestBindFailures(t *testing.T) {
+// TestBindFailuresHaveARemedy compares the complete error of each bind failure.
+func TestBindFailuresHaveARemedy(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -128,23 +129,23 @@ func TestBindFailures(t *testing.T) {
 		{"[fe80::1%999999]:80", `there is no network interface "999999" for [fe80::1%999999]:80; write one that ` + "`ip link` shows", true},
 		{"systemd:x", "systemd passed no socket of that name; write a socket unit with FileDescriptorName=x and Service=uringhttpd.service", false},
 	} {
-		_, _, err := OpenListeners(mustParse(t, fmt.Sprintf("root: /srv\nlisten: [{address: \"127.0.0.1:0\"}, {address: %q}]\n", tt.address)), nil)
+		_, _, err := openListeners(mustParse(t, fmt.Sprintf("root: /srv\nlisten: [{address: \"127.0.0.1:0\"}, {address: %q}]\n", tt.address)), nil)
 		var problems config.Problems
 		if want := "f:2: listen[1].address: " + tt.want; !errors.As(err, &problems) || err.Error() != want || problems.Temporary() != tt.temporary {
 			t.Errorf("%s:\ngot  %v, temporary %v\nwant %s", tt.address, err, problems.Temporary(), want)
 		}
 	}
-	// Errors that this machine may not give.
+	// Errors that may not occur on this machine.
 	for _, tt := range []struct {
 		address string
 		err     error
 		want    string
 	}{
-		{"[::]:443", syscall.EAFNOSUPPORT, "the kernel has no IPv6, which [::]:443 needs; write an IPv4 address, such as 0.0.0.0:443"},
-		{"0.0.0.0:443", syscall.EAFNOSUPPORT, "the kernel, or the unit's RestrictAddressFamilies=, has no IPv4, which 0.0.0.0:443 needs; write an IPv6 address, such as [::]:443"},
-		{":443", syscall.EACCES, "this user may not listen on :443; write a port above 1023, or give the unit AmbientCapabilities=CAP_NET_BIND_SERVICE"},
+		{"[::]:443", syscall.EAFNOSUPPORT, "the kernel does not support IPv6, which [::]:443 needs; write an IPv4 address, such as 0.0.0.0:443"},
+		{"0.0.0.0:443", syscall.EAFNOSUPPORT, "the kernel does not support IPv4, or RestrictAddressFamilies= of the unit excludes it, which 0.0.0.0:443 needs; write an IPv6 address, such as [::]:443"},
+		{":443", syscall.EACCES, "no permission to listen on :443; write a port above 1023, or add AmbientCapabilities=CAP_NET_BIND_SERVICE to the unit"},
 		{"[fe80::1]:443", syscall.EINVAL, "[fe80::1]:443 is a link-local address without its network interface; write both, such as [fe80::1%eth0]:443"},
-		{":443", syscall.EIO, ":443 cannot be listened on: input/output error; write one that `ip address` shows, or :PORT for all"},
+		{":443", syscall.EIO, "cannot listen on :443: input/output error; write one that `ip address` shows, or :PORT for all"},
 	} {
 		a := &bindAddress{written: tt.address}
 		if err := a.resolve(nil); err != nil {
@@ -156,8 +157,9 @@ func TestBindFailures(t *testing.T) {
 	}
 }
 
-// TestNames: a name is one address, and may collide as such.
-func TestNames(t *testing.T) {
+// TestHostNamesResolveToOneAddress: a host name stands for its first IPv4 address, else its first
+// address, and collides with that address.
+func TestHostNamesResolveToOneAddress(t *testing.T) {
 	find := func(_ context.Context, _, host string) ([]netip.Addr, error) {
 		switch host {
 		case "board":
@@ -188,7 +190,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// passedFile is a socket as systemd could pass it.
+// passedFile returns a socket such as systemd passes, or nil if the kernel lacks the protocol.
 func passedFile(t *testing.T, domain, kind, protocol int, listen bool) *os.File {
 	t.Helper()
 	fd, err := unix.Socket(domain, kind|unix.SOCK_CLOEXEC, protocol)
@@ -213,12 +215,13 @@ func passedFile(t *testing.T, domain, kind, protocol int, listen bool) *os.File 
 	return os.NewFile(uintptr(fd), "passed")
 }
 
-// TestPassed: a socket that cannot be served is a problem at its entry.
-func TestPassed(t *testing.T) {
+// TestPassedSocketsAreChecked: a passed socket that cannot be served is a problem of the entry that
+// names it, and all passed files are closed.
+func TestPassedSocketsAreChecked(t *testing.T) {
 	tcp := func() *os.File { return passedFile(t, unix.AF_INET, unix.SOCK_STREAM, 0, true) }
 	open := func(text string, passed map[string][]*os.File) ([]*server.Listener, config.Problems, error) {
 		t.Helper()
-		return OpenListeners(mustParse(t, "root: /srv\nlisten:\n"+text), passed)
+		return openListeners(mustParse(t, "root: /srv\nlisten:\n"+text), passed)
 	}
 	const entry = "- address: systemd:web\n"
 
@@ -230,21 +233,21 @@ func TestPassed(t *testing.T) {
 		l.Close()
 	}
 
-	// The other entry's listener is closed with them.
+	// A socket without an entry causes a warning, and is closed.
 	other := tcp()
 	listeners, warnings, err = open(entry+"- address: \"127.0.0.1:0\"\n", map[string][]*os.File{"web": {tcp()}, "other": {other}, "none": {}})
 	if err != nil || len(listeners) != 2 || len(warnings) != 1 ||
 		warnings[0].String() != `f:2: listen: systemd passes "other", which no entry names, so it is closed; write an entry with address: "systemd:other", or remove it from the socket unit` {
-		t.Errorf("a socket too many: %v, %v, %v", listeners, warnings, err)
+		t.Errorf("a socket without an entry: %v, %v, %v", listeners, warnings, err)
 	}
 	if err := other.Close(); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("the socket that nobody names is not closed: %v", err)
+		t.Errorf("the socket without an entry is not closed: %v", err)
 	}
 	for _, l := range listeners {
 		l.Close()
 	}
 
-	// One that an address of the configuration collides with.
+	// A passed socket whose address overlaps a configured address.
 	web := tcp()
 	sa, err := unix.Getsockname(int(web.Fd()))
 	if err != nil {
@@ -277,13 +280,13 @@ func TestPassed(t *testing.T) {
 		{"connection", client, "is a connection, not a listener; write Accept=no in the socket unit"},
 		{"bound", passedFile(t, unix.AF_INET, unix.SOCK_STREAM, 0, false), "does not listen; "},
 		{"datagrams", passedFile(t, unix.AF_INET, unix.SOCK_DGRAM, 0, false), "is for datagrams, not TCP; "},
-		{"Unix", passedFile(t, unix.AF_UNIX, unix.SOCK_STREAM, 0, false), "is not one of IPv4 or IPv6; "},
+		{"Unix", passedFile(t, unix.AF_UNIX, unix.SOCK_STREAM, 0, false), "is neither IPv4 nor IPv6; "},
 		{"MPTCP", passedFile(t, unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP, true), "is MPTCP, with which kernel TLS does not work; remove SocketProtocol=mptcp from the socket unit"},
 		{"SCTP", passedFile(t, unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_SCTP, true), "is of protocol 132, not TCP; "},
-		{"pipe", pipe, "the file that systemd passed is no socket; "},
+		{"pipe", pipe, "the file that systemd passed is not a socket; "},
 	} {
 		if tt.file == nil {
-			t.Logf("%s: the kernel has none", tt.name)
+			t.Logf("%s: not supported by this kernel", tt.name)
 			continue
 		}
 		want := "f:3: listen[0].address: the socket that systemd passed " + tt.want

@@ -20,14 +20,12 @@ import (
 	"uringhttpd/systemd"
 )
 
-// Opened holds the opened root and the TLS configuration of a config.Config.
+// Opened holds the opened root and the TLS configuration of a config.Config. Close closes it.
 type Opened struct {
-	Root *os.Root
-	// Folder is the directory Root, opened as a file.
-	Folder *os.File
-	TLS    *tls.Config // nil if no listener has TLS
-	// Warnings are the warnings about the configuration and about the files that it names.
-	Warnings config.Problems
+	Root      *os.Root
+	Directory *os.File        // Root, opened as a file
+	TLS       *tls.Config     // nil if no listener has TLS
+	Warnings  config.Problems // about the configuration and the files that it names
 }
 
 // Open opens the root, certificates and keys that cfg names. It does not bind
@@ -35,7 +33,7 @@ type Opened struct {
 // Opened returned with it has only Warnings.
 func Open(cfg *config.Config) (*Opened, error) { return open(cfg, false) }
 
-// Check reports the problems that Open and OpenListeners would report, without keeping
+// Check reports the problems that Open and the start of a Daemon would report, without keeping
 // anything open or listening. Credentials that systemd passes only to the service, and
 // addresses that this machine does not have at present, are warnings. An error is of type
 // config.Problems. The summary is one line for a person.
@@ -125,20 +123,20 @@ func (f *findings) exposed(cfg *config.Config) {
 		return
 	}
 	if top, err := os.Stat("/"); err == nil && os.SameFile(root, top) {
-		f.problems = append(f.problems, cfg.Problem("root", "is the whole file system, with all keys and settings of this machine", "write a directory that has only what clients may download"))
+		f.problems = append(f.problems, cfg.Problem("root", "is the whole file system, with all keys and settings of this machine", "name a directory that has only files that clients may download"))
 		return
 	}
 	key, _ := systemd.CredentialPath(cfg.TLS.Key)
 	if key != "" && below(root, key) {
-		f.warnings = append(f.warnings, cfg.Problem("root", "has the private key in it, so ANY CLIENT CAN DOWNLOAD tls.key, "+key, "move the key to another directory, and make a new pair if the service has been reached by others"))
+		f.warnings = append(f.warnings, cfg.Problem("root", "contains the private key, so ANY CLIENT CAN DOWNLOAD tls.key, "+key, "move the key to another directory, and generate a new pair if others could reach the service"))
 	}
 	if certificate, _ := systemd.CredentialPath(cfg.TLS.Certificate); certificate != "" && certificate != key && below(root, certificate) {
 		if file, err := readPEM(certificate); err == nil && slices.ContainsFunc(file.blocks, func(b pemBlock) bool { return isKeyLabel(b.label) }) {
-			f.warnings = append(f.warnings, cfg.Problem("root", "has a private key in it, so ANY CLIENT CAN DOWNLOAD that in tls.certificate, "+certificate, "move that file to another directory, and make a new pair if the service has been reached by others"))
+			f.warnings = append(f.warnings, cfg.Problem("root", "contains a private key, so ANY CLIENT CAN DOWNLOAD the key in tls.certificate, "+certificate, "move that file to another directory, and generate a new pair if others could reach the service"))
 		}
 	}
 	if file, err := filepath.Abs(cfg.File); err == nil && below(root, file) {
-		f.warnings = append(f.warnings, cfg.Problem("root", "has this configuration in it, so clients can download it", "move the configuration to another directory"))
+		f.warnings = append(f.warnings, cfg.Problem("root", "contains this configuration, so clients can download it", "move the configuration to another directory"))
 	}
 }
 
@@ -192,13 +190,13 @@ func (o *Opened) openRoot(path string) *fileError {
 	const right = "write the path of a directory that this user may read"
 	info, err := os.Stat(path)
 	if err == nil && !info.IsDir() {
-		return &fileError{wrong: path + " is no directory", right: right}
+		return &fileError{wrong: path + " is not a directory", right: right}
 	}
 	if err == nil {
 		o.Root, err = os.OpenRoot(path)
 	}
 	if err == nil {
-		o.Folder, err = o.Root.Open(".")
+		o.Directory, err = o.Root.Open(".")
 	}
 	if err == nil {
 		return nil
@@ -211,13 +209,13 @@ func (o *Opened) openRoot(path string) *fileError {
 	return e
 }
 
-// Close closes Root and Folder.
+// Close closes Root and Directory.
 func (o *Opened) Close() {
 	if o.Root != nil {
 		o.Root.Close()
 	}
-	if o.Folder != nil {
-		o.Folder.Close()
+	if o.Directory != nil {
+		o.Directory.Close()
 	}
 }
 
@@ -269,8 +267,8 @@ func (r *pemReader) read(key, name string) *pemFile {
 		return file
 	}
 	if r.checking && errors.Is(err, systemd.ErrNoCredentials) {
-		r.warnings = append(r.warnings, r.cfg.Problem(key, name+" is not checked, since systemd gives it to the service only",
-			"look whether the unit has LoadCredential="+strings.TrimPrefix(name, config.CredentialPrefix)+":/path/of/file"))
+		r.warnings = append(r.warnings, r.cfg.Problem(key, name+" is not checked, since systemd passes it to the service only",
+			"check that the unit has LoadCredential="+strings.TrimPrefix(name, config.CredentialPrefix)+":/path/of/file"))
 		return nil
 	}
 	var e *fileError
@@ -279,7 +277,7 @@ func (r *pemReader) read(key, name string) *pemFile {
 	}
 	right := e.right
 	if e.temporary && key != "tls.client_ca" {
-		right += "; `uringhttpd keygen` makes a pair"
+		right += "; `uringhttpd keygen` generates a pair"
 	}
 	problem := r.cfg.Problem(key, e.wrong, right)
 	problem.Temporary = e.temporary || errors.Is(err, fs.ErrNotExist) // a credential that does not exist yet

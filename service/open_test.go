@@ -16,8 +16,9 @@ import (
 	"uringhttpd/keygen"
 )
 
-// TestExposed: the key, and a file that has it, in a directory that is served.
-func TestExposed(t *testing.T) {
+// TestPrivateFilesBelowRootAreReported: Open warns if the key, a file that contains a key, or the
+// configuration is below the root, also through links.
+func TestPrivateFilesBelowRootAreReported(t *testing.T) {
 	p := newPKI(t)
 	dir := t.TempDir()
 	join := func(name string) string { return filepath.Join(dir, name) }
@@ -34,14 +35,14 @@ func TestExposed(t *testing.T) {
 		}
 	}
 	if err := errors.Join(
-		os.Symlink("keys", join("link")),                    // a root that is a link
-		os.Symlink("../keys/deep/key", join("conf/linked")), // a key that is a link into the root
-		os.Symlink("../conf/key", join("files/out")),        // a link out of the root, which is not followed
-		os.Symlink(join("keys"), join("absolute")),          // another name of the key's directory
+		os.Symlink("keys", join("link")),                    // a link as the root
+		os.Symlink("../keys/deep/key", join("conf/linked")), // a link into the root as the key
+		os.Symlink("../conf/key", join("files/out")),        // a link out of the root, which the handler does not follow
+		os.Symlink(join("keys"), join("absolute")),          // another path of the key's directory
 		os.Symlink("/", join("slash")), os.Link(join("conf/key"), join("conf/hard"))); err != nil {
 		t.Fatal(err)
 	}
-	const key, certificate, file = "has the private key in it", "has a private key in it", "has this configuration in it"
+	const key, certificate, file = "contains the private key", "contains a private key", "contains this configuration"
 	for _, tt := range []struct{ root, certificate, key, warning, problem string }{
 		{"files", "keys/cert", "keys/deep/key", "", ""},
 		{"files", "keys/cert", "files/out", "", ""},
@@ -75,8 +76,9 @@ func TestExposed(t *testing.T) {
 	}
 }
 
-// TestDescriptors: the number of connections that fits is said.
-func TestDescriptors(t *testing.T) {
+// TestConnectionsAreComparedWithDescriptors: Open warns if limits.connections needs more
+// descriptors than RLIMIT_NOFILE, with the largest number of connections that fits.
+func TestConnectionsAreComparedWithDescriptors(t *testing.T) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
@@ -109,8 +111,9 @@ func TestDescriptors(t *testing.T) {
 	}
 }
 
-// TestALPN: "http/1.0" alone is taken, as some versions of curl offer it; "h2" alone is not.
-func TestALPN(t *testing.T) {
+// TestALPNAcceptsHTTP1Only: a client that offers only "http/1.0", as some versions of curl do, is
+// accepted. A client that offers only "h2" is rejected.
+func TestALPNAcceptsHTTP1Only(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := keygen.Create(dir, []string{"board"}, time.Now()); err != nil {
 		t.Fatal(err)
@@ -135,13 +138,13 @@ func TestALPN(t *testing.T) {
 			if err != nil {
 				return
 			}
-			c.(*tls.Conn).Handshake() // the client tells of its end
+			c.(*tls.Conn).Handshake() // the client checks the result
 			c.Close()
 		}
 	}()
 	for _, tc := range []struct {
 		offer []string
-		want  string // "": refused
+		want  string // "": rejected
 	}{
 		{[]string{"http/1.0"}, "http/1.0"},
 		{[]string{"http/1.0", "http/1.1"}, "http/1.1"},
@@ -156,6 +159,31 @@ func TestALPN(t *testing.T) {
 		}
 		if got != tc.want {
 			t.Errorf("%q offered: %q, %v, want %q", tc.offer, got, err, tc.want)
+		}
+	}
+}
+
+// TestMissingFilesAreTemporary: a missing file is a temporary problem, after which systemd restarts
+// the service; an invalid file is not.
+func TestMissingFilesAreTemporary(t *testing.T) {
+	for text, want := range map[string]bool{
+		"listen: [{address: \":0\"}]\nroot: none\n":                                                 true,
+		"listen: [{address: \":0\"}]\nroot: file\n":                                                 false,
+		"listen: [{address: \":0\", tls: true}]\nroot: root\ntls: {certificate: none, key: none}\n": true,
+		"listen: [{address: \":0\", tls: true}]\nroot: root\ntls: {certificate: none, key: file}\n": false,
+	} {
+		dir := t.TempDir()
+		if err := errors.Join(os.WriteFile(filepath.Join(dir, "file"), nil, 0o600), os.Mkdir(filepath.Join(dir, "root"), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := config.Parse([]byte(text), filepath.Join(dir, "f"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Open(cfg)
+		var problems config.Problems
+		if !errors.As(err, &problems) || problems.Temporary() != want {
+			t.Errorf("%s: %v, want temporary: %v", text, err, want)
 		}
 	}
 }

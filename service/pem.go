@@ -128,7 +128,7 @@ func unreadable(err error) *fileError {
 		e.right, e.temporary = "create that file, or name another", true
 	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENAMETOOLONG):
 	default: // EIO, EMFILE, ESTALE and so on
-		e.right, e.temporary = "repair the disk, the network or the limit that this comes from", true
+		e.right, e.temporary = "repair the disk or the network, or raise the limit, that causes this error", true
 	}
 	return e
 }
@@ -228,7 +228,7 @@ func scanPEM(data []byte) ([]pemBlock, []pemFault) {
 
 func (s *pemScanner) read(line string) {
 	if m := glued.FindStringSubmatch(line); m != nil {
-		s.fault("ends in the line where the next block begins", "write a line break between them")
+		s.fault("ends on the line where the next block begins", "write a line break between them")
 		s.open, s.broken = false, false
 		s.begin(m[2])
 		return
@@ -250,7 +250,7 @@ func (s *pemScanner) read(line string) {
 	}
 	if !s.open {
 		if len(s.blocks) > 0 && strings.Contains(line, "\x00") {
-			s.fault(fmt.Sprintf("has bytes behind it, in line %d, that are no text", s.line), "copy the file again")
+			s.fault(fmt.Sprintf("is followed by binary data in line %d", s.line), "copy the file again")
 		}
 		if base64Run.MatchString(line) && !hexRun.MatchString(line) {
 			s.begin("")
@@ -292,7 +292,7 @@ func (s *pemScanner) brokenLine(line string) {
 // cut ends a block without an END line.
 func (s *pemScanner) cut() {
 	if !s.broken {
-		s.fault("is cut: it has no END line", "copy the file again, whole")
+		s.fault("is truncated: it has no END line", "copy the complete file again")
 	}
 	s.open = false
 }
@@ -320,7 +320,7 @@ func (s *pemScanner) end(label string) {
 	if !s.open {
 		s.begin("")
 		s.open = false
-		s.fault("is an END line without its BEGIN line", "copy the file again, whole")
+		s.fault("is an END line without its BEGIN line", "copy the complete file again")
 		return
 	}
 	s.open = false
@@ -334,13 +334,13 @@ func (s *pemScanner) end(label string) {
 		return
 	}
 	if s.bodyFrom != 0 {
-		s.fault(fmt.Sprintf("has something in line %d that is not base64", s.bodyFrom), copyAgain)
+		s.fault(fmt.Sprintf("has characters in line %d that are not base64", s.bodyFrom), copyAgain)
 		return
 	}
 	der, err := base64.StdEncoding.DecodeString(s.body.String())
 	switch {
 	case err != nil:
-		s.fault("is no base64 that ends well: bytes are missing or too many", copyAgain)
+		s.fault("is not valid base64: characters are missing or extra", copyAgain)
 	case len(der) == 0:
 		s.fault("is empty", copyAgain)
 	default:

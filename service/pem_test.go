@@ -2,215 +2,30 @@ package service
 
 import (
 	"bytes"
-	"crypto"
 	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
-
-	"uringhttpd/config"
 )
 
-// Files that openssl makes and crypto/x509 does not.
-const (
-	ed448Key = `-----BEGIN PRIVATE KEY-----
-MEcCAQAwBQYDK2VxBDsEOXsX0Ce7zF7qCOXU8UYPlUVKDabcranqDQrYqGVhBkXj
-Q/43FCa2r4YG6QAj/bSOFB2XDQ78JcHlgg==
------END PRIVATE KEY-----
-`
-	ed448Certificate = `-----BEGIN CERTIFICATE-----
-MIIBiDCCAQigAwIBAgIUAvNaW5KPmM1SX2MzxF+fOlOrEtcwBQYDK2VxMAwxCjAI
-BgNVBAMMAXgwIBcNMjYxMTI4MjAyOTQwWhgPMjA4MTA4MzEyMDI5NDBaMAwxCjAI
-BgNVBAMMAXgwQzAFBgMrZXEDOgDy2jRxejDimijRCV0pkpBJtS5sWtwf6X8CZ+Wm
-jZ2wIuHuWZLBt+bYkLm3tiI0GGpf0pKlaZVSQACjYTBfMB0GA1UdDgQWBBT02gYN
-nSJZwZc8lq7+6oSy5XIYdzAfBgNVHSMEGDAWgBT02gYNnSJZwZc8lq7+6oSy5XIY
-dzAPBgNVHRMBAf8EBTADAQH/MAwGA1UdEQQFMAOCAXgwBQYDK2VxA3MA3e196G6W
-j5fAlM+1sKvWmYHKodTFAmPNagr5CAfhDQCkWAKI0DUTowpV8MPw9ck+hIdN4gaW
-57+AIwu5/8c9v+JaYSLlQozZ+/8pjIfErhEumw/21qWmE3hiIgKv61vhJMpS1yq0
-Ea2gCTJ495Qelw0A
------END CERTIFICATE-----
-`
-)
-
-// pki makes certificates. Its names are the keys of what it made.
-type pki struct {
-	t      *testing.T
-	keys   map[string]crypto.Signer
-	certs  map[string]*x509.Certificate
-	serial int64
-}
-
-func newKey(t *testing.T, kind string) crypto.Signer {
-	t.Helper()
-	var key crypto.Signer
-	var err error
-	switch kind {
-	case "p224":
-		key, err = ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
-	case "rsa1024":
-		key, err = rsa.GenerateKey(rand.Reader, 1024)
-	case "rsa2048":
-		key, err = rsa.GenerateKey(rand.Reader, 2048)
-	case "ed25519":
-		_, key, err = ed25519.GenerateKey(rand.Reader)
-	default:
-		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-// make makes a certificate signed by issuer, or by itself.
-func (p *pki) make(name, issuer, kind string, change func(*x509.Certificate)) {
-	p.t.Helper()
-	p.serial++
-	c := &x509.Certificate{
-		SerialNumber: big.NewInt(p.serial), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	if change != nil {
-		change(c)
-	}
-	key := newKey(p.t, kind)
-	parent, signer := c, key
-	if issuer != name {
-		parent, signer = p.certs[issuer], p.keys[issuer]
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, parent, key.Public(), signer)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	if p.certs[name], err = x509.ParseCertificate(der); err != nil {
-		p.t.Fatal(err)
-	}
-	p.keys[name] = key
-}
-
-// cert returns certificates in PEM, one behind the other.
-func (p *pki) cert(names ...string) string {
-	var b bytes.Buffer
-	for _, n := range names {
-		pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: p.certs[n].Raw})
-	}
-	return b.String()
-}
-
-func (p *pki) key(name string) string {
-	der, err := x509.MarshalPKCS8PrivateKey(p.keys[name])
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return block("PRIVATE KEY", der)
-}
-
-func block(label string, der []byte) string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: label, Bytes: der}))
-}
-
-func authority(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }
-func forBoard(c *x509.Certificate)  { c.DNSNames = []string{"board"} }
-
-func newPKI(t *testing.T) *pki {
-	p := &pki{t: t, keys: map[string]crypto.Signer{}, certs: map[string]*x509.Certificate{}}
-	p.make("root", "root", "", authority)
-	p.make("other root", "other root", "", authority)
-	p.make("intermediate", "root", "", authority)
-	p.make("leaf", "intermediate", "", forBoard)
-	return p
-}
-
-// openPEM opens a configuration with these files. It returns problems and warnings,
-// without the directory of the files, and the Opened, or nil.
-func openPEM(t *testing.T, certificate, key, clientCA string) (problems, warnings []string, opened *Opened) {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "root"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	text := "listen: [{address: \"127.0.0.1:0\", tls: true}]\nroot: root\ntls:\n"
-	for _, f := range []struct{ key, content string }{{"certificate", certificate}, {"key", key}, {"client_ca", clientCA}} {
-		file := f.key
-		if f.key == "key" && key == certificate {
-			file = "certificate" // one file for both
-		}
-		if f.key == "client_ca" && clientCA == "" {
-			continue
-		}
-		if err := os.WriteFile(filepath.Join(dir, file), []byte(f.content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		text += fmt.Sprintf("  %s: %s\n", f.key, file)
-	}
-	return openText(t, dir, text)
-}
-
-func openText(t *testing.T, dir, text string) (problems, warnings []string, opened *Opened) {
-	t.Helper()
-	cfg, err := config.Parse([]byte(text), filepath.Join(dir, "f"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	opened, err = Open(cfg)
-	lines := func(ps config.Problems) (out []string) {
-		for _, p := range ps {
-			out = append(out, strings.ReplaceAll(p.String(), dir+"/", ""))
-		}
-		return out
-	}
-	warnings = lines(opened.Warnings)
-	if err == nil {
-		opened.Close()
-		return nil, warnings, opened
-	}
-	var ps config.Problems
-	if !errors.As(err, &ps) {
-		t.Fatalf("error %v, want problems", err)
-	}
-	return lines(ps), warnings, nil
-}
-
-// match compares lines with the beginnings that are wanted.
-func match(t *testing.T, what string, got, want []string) {
-	t.Helper()
-	for i := range max(len(got), len(want)) {
-		switch {
-		case i >= len(got):
-			t.Errorf("%s %d: nothing, want %s", what, i, want[i])
-		case i >= len(want):
-			t.Errorf("%s %d: %s, want nothing", what, i, got[i])
-		case !strings.HasPrefix(got[i], want[i]):
-			t.Errorf("%s %d\ngot  %s\nwant %s", what, i, got[i], want[i])
-		}
-	}
-}
-
-// TestPEM: each file is read to its end, and a fault is reported once, at its key, with
-// its place.
-func TestPEM(t *testing.T) {
+// TestPEMErrorsNameFileAndBlock: Open reads each file to its end. It reports each error once, with
+// the key, the file, the line and the number of the block.
+func TestPEMErrorsNameFileAndBlock(t *testing.T) {
 	p := newPKI(t)
 	p.make("rsa1024", "rsa1024", "rsa1024", forBoard)
 	p.make("rsa2048", "rsa2048", "rsa2048", forBoard)
 	p.make("p224", "p224", "p224", forBoard)
 	p.make("ed25519", "intermediate", "ed25519", forBoard)
-	p.make("no authority", "intermediate", "", nil)
-	p.make("below", "no authority", "", forBoard)
-	// Another key under the intermediate's name.
+	p.make("not an authority", "intermediate", "", nil)
+	p.make("below", "not an authority", "", forBoard)
+	// A certificate with the same name as the intermediate and another key.
 	real, realKey := p.certs["intermediate"], p.keys["intermediate"]
 	p.make("intermediate", "root", "", authority)
 	p.certs["impostor"] = p.certs["intermediate"]
@@ -236,7 +51,7 @@ func TestPEM(t *testing.T) {
 	leaf, chain, key := p.cert("leaf"), p.cert("leaf", "intermediate"), p.key("leaf")
 	lines := strings.SplitAfter(key, "\n")
 	garbage := block("CERTIFICATE", []byte("garbage"))
-	// second changes the block that begins in the middle of the chain.
+	// second returns the chain with a change in its second block.
 	second := func(old, new string) string {
 		return leaf + strings.Replace(p.cert("intermediate"), old, new, 1)
 	}
@@ -265,42 +80,42 @@ func TestPEM(t *testing.T) {
 		{"Ed25519", p.cert("ed25519", "intermediate"), p.key("ed25519"), "", nil},
 		{"X509 CERTIFICATE", strings.ReplaceAll(chain, " CERTIFICATE", " X509 CERTIFICATE"), key, "", nil},
 
-		{"cut certificate", leaf[:len(leaf)-40], key, "", []string{"4: tls.certificate: certificate:1: block 1 is cut"}},
-		{"cut intermediate", chain[:len(leaf)+100], key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is cut")}},
-		{"cut before the next", leaf[:200] + "\n" + p.cert("intermediate"), key, "", []string{"4: tls.certificate: certificate:1: block 1 is cut"}},
-		{"garbage behind", chain + garbage, key, "", []string{"4: tls.certificate: certificate:"}},
-		{"no base64", second("M", "!"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 has something in line ")}},
-		{"a letter too few", second("MI", "M"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is no base64")}},
-		{"another letter", second("MII", "MIH"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is no certificate that can be read")}},
-		{"a dash lost at the begin", second("-----BEGIN", "----BEGIN"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 has a broken BEGIN line")}},
-		{"dashes lost behind the begin", second(begin, "-----BEGIN CERTIFICATE"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 has a broken BEGIN line")}},
-		{"a dash too many", second(begin, "-"+begin), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 has a broken BEGIN line")}},
-		{"all dashes lost", second(begin, "BEGIN CERTIFICATE"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 has a broken BEGIN line")}},
+		{"truncated certificate", leaf[:len(leaf)-40], key, "", []string{"4: tls.certificate: certificate:1: block 1 is truncated"}},
+		{"truncated intermediate", chain[:len(leaf)+100], key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is truncated")}},
+		{"truncated before the next block", leaf[:200] + "\n" + p.cert("intermediate"), key, "", []string{"4: tls.certificate: certificate:1: block 1 is truncated"}},
+		{"garbage at the end", chain + garbage, key, "", []string{"4: tls.certificate: certificate:"}},
+		{"not base64", second("M", "!"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 has characters in line ")}},
+		{"a missing character", second("MI", "M"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is not valid base64")}},
+		{"a changed character", second("MII", "MIH"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 cannot be parsed as a certificate")}},
+		{"BEGIN with a missing dash", second("-----BEGIN", "----BEGIN"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 has a broken BEGIN line")}},
+		{"BEGIN without final dashes", second(begin, "-----BEGIN CERTIFICATE"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 has a broken BEGIN line")}},
+		{"BEGIN with an extra dash", second(begin, "-"+begin), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 has a broken BEGIN line")}},
+		{"BEGIN without dashes", second(begin, "BEGIN CERTIFICATE"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 has a broken BEGIN line")}},
 		{"lower case", second(begin, strings.ToLower(begin)), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 has a broken BEGIN line")}},
 		{"word processor", second(begin, strings.ReplaceAll(begin, "-", "\u2013")), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 has a broken BEGIN line")}},
 		{"misspelt", second("BEGIN", "BEGN"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 has a broken BEGIN line")}},
 		{"indented", second(begin, "  "+begin), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 has a broken BEGIN line")}},
 		{"byte order mark", "\ufeff" + chain, key, "", []string{"4: tls.certificate: certificate:1: block 1 has a broken BEGIN line"}},
-		{"a dash lost at the end", strings.Replace(leaf, end, end[1:], 1) + p.cert("intermediate"), key, "", []string{"4: tls.certificate: certificate:1: block 1 has a broken END line"}},
-		{"another end", second("END CERTIFICATE", "END PRIVATE KEY"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 begins as \"CERTIFICATE\" and ends as \"PRIVATE KEY\"")}},
-		{"no line end between", strings.TrimSpace(leaf) + p.cert("intermediate"), key, "", []string{"4: tls.certificate: certificate:1: block 1 ends in the line where the next block begins"}},
-		{"begin line lost", second(begin+"\n", ""), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is base64 without a BEGIN line")}},
+		{"END with a missing dash", strings.Replace(leaf, end, end[1:], 1) + p.cert("intermediate"), key, "", []string{"4: tls.certificate: certificate:1: block 1 has a broken END line"}},
+		{"END of another type", second("END CERTIFICATE", "END PRIVATE KEY"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 begins as \"CERTIFICATE\" and ends as \"PRIVATE KEY\"")}},
+		{"no line end between", strings.TrimSpace(leaf) + p.cert("intermediate"), key, "", []string{"4: tls.certificate: certificate:1: block 1 ends on the line where the next block begins"}},
+		{"missing BEGIN line", second(begin+"\n", ""), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is base64 without a BEGIN line")}},
 		{"empty block", leaf + begin + "\n" + end + "\n", key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is empty")}},
-		{"cleared by a power cut", chain + strings.Repeat("\x00", 100), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 has bytes behind it")}},
-		{"end alone", leaf + end + "\n", key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is an END line without its BEGIN line")}},
+		{"zeros after a power failure", chain + strings.Repeat("\x00", 100), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is followed by binary data")}},
+		{"END line alone", leaf + end + "\n", key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is an END line without its BEGIN line")}},
 		{"foreign intermediate", p.cert("leaf", "other root"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is \"CN=other root\", but the certificate of block 1 before it was issued by \"CN=intermediate\"")}},
 		{"intermediate of the same name", p.cert("leaf", "impostor"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 has the name of the issuer of block 1, but did not sign it")}},
-		{"root left out in between", p.cert("leaf", "root"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is \"CN=root\"")}},
+		{"missing intermediate", p.cert("leaf", "root"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is \"CN=root\"")}},
 		{"twice", p.cert("leaf", "leaf"), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is the certificate of block 1 again")}},
 		{"reversed", p.cert("intermediate", "leaf"), key, "", []string{"4: tls.certificate: certificate:", "4: tls.certificate: certificate:1: block 1 comes first, but the certificate of tls.key is that of block 2"}},
-		{"signed by no authority", p.cert("below", "no authority", "intermediate"), p.key("below"), "", []string{"4: tls.certificate: certificate:"}},
+		{"signed by a certificate that is not an authority", p.cert("below", "not an authority", "intermediate"), p.key("below"), "", []string{"4: tls.certificate: certificate:"}},
 		{"short RSA key", p.cert("rsa1024"), p.key("rsa1024"), "", []string{"4: tls.certificate: certificate:1: block 1 has an RSA key of 1024 bits"}},
 		{"P-224", p.cert("p224"), p.key("p224"), "", []string{"4: tls.certificate: certificate:1: block 1 has a key of ECDSA P-224"}},
 		{"Ed448 certificate", ed448Certificate, key, "", []string{"4: tls.certificate: certificate:1: block 1 has a key of Ed448", "5: tls.key: does not belong"}},
 		{"request", block("CERTIFICATE REQUEST", csr), key, "", []string{"4: tls.certificate: certificate:1: block 1 is a certificate request"}},
 		{"PKCS #7", block("PKCS7", csr), key, "", []string{"4: tls.certificate: certificate:1: block 1 is a PKCS #7 container"}},
-		{"OpenSSL's own form", block("TRUSTED CERTIFICATE", csr), key, "", []string{"4: tls.certificate: certificate:1: block 1 is a certificate in a form of OpenSSL's own"}},
-		{"unknown kind behind", leaf + block("CERTIFCATE", p.certs["intermediate"].Raw), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is of the unknown kind \"CERTIFCATE\"")}},
+		{"OpenSSL's own format", block("TRUSTED CERTIFICATE", csr), key, "", []string{"4: tls.certificate: certificate:1: block 1 is a certificate in OpenSSL's own format"}},
+		{"unknown type at the end", leaf + block("CERTIFCATE", p.certs["intermediate"].Raw), key, "", []string{at("4: tls.certificate: certificate:%d: block 2 is of the unknown type \"CERTIFCATE\"")}},
 		{"key for a certificate", p.key("root"), key, "", []string{"4: tls.certificate: certificate has no certificate, but a private key in block 1"}},
 		{"DER certificate", string(p.certs["leaf"].Raw), key, "", []string{"4: tls.certificate: certificate is a certificate in DER"}},
 		{"UTF-16", "\xff\xfe-\x00-\x00", key, "", []string{"4: tls.certificate: certificate is UTF-16 text"}},
@@ -311,12 +126,12 @@ func TestPEM(t *testing.T) {
 
 		{"encrypted key", chain, block("ENCRYPTED PRIVATE KEY", ec), "", []string{"5: tls.key: key:1: block 1 is encrypted"}},
 		{"encrypted key with headers", chain, string(pem.EncodeToMemory(encrypted)), "", []string{"5: tls.key: key:1: block 1 is encrypted"}},
-		{"encrypted key behind the certificates", chain + string(pem.EncodeToMemory(encrypted)), chain + string(pem.EncodeToMemory(encrypted)), "", []string{"5: tls.key: certificate:"}},
-		{"cut key", chain, lines[0] + lines[1], "", []string{"5: tls.key: key:1: block 1 is cut"}},
-		{"cut key in one file for both", chain + lines[0] + lines[1], chain + lines[0] + lines[1], "", []string{"5: tls.key: certificate:"}},
-		{"cut certificate in one file for both", key + chain[:len(leaf)+100], key + chain[:len(leaf)+100], "", []string{"4: tls.certificate: certificate:"}},
-		{"junk in the key", chain, strings.Replace(key, "MI", "M*", 1), "", []string{"5: tls.key: key:1: block 1 has something in line 2"}},
-		{"key that is none", chain, block("PRIVATE KEY", []byte("garbage")), "", []string{"5: tls.key: key:1: block 1 is no private key that can be read"}},
+		{"encrypted key after the certificates", chain + string(pem.EncodeToMemory(encrypted)), chain + string(pem.EncodeToMemory(encrypted)), "", []string{"5: tls.key: certificate:"}},
+		{"truncated key", chain, lines[0] + lines[1], "", []string{"5: tls.key: key:1: block 1 is truncated"}},
+		{"truncated key in one file for both", chain + lines[0] + lines[1], chain + lines[0] + lines[1], "", []string{"5: tls.key: certificate:"}},
+		{"truncated certificate in one file for both", key + chain[:len(leaf)+100], key + chain[:len(leaf)+100], "", []string{"4: tls.certificate: certificate:"}},
+		{"key with an invalid character", chain, strings.Replace(key, "MI", "M*", 1), "", []string{"5: tls.key: key:1: block 1 has characters in line 2"}},
+		{"key that cannot be parsed", chain, block("PRIVATE KEY", []byte("garbage")), "", []string{"5: tls.key: key:1: block 1 cannot be parsed as a private key"}},
 		{"DER key", chain, string(ec), "", []string{"5: tls.key: key is a private key in DER"}},
 		{"DER key for both", string(ec), string(ec), "", []string{"4: tls.certificate: certificate is a private key in DER"}},
 		{"empty key", chain, "", "", []string{"5: tls.key: key is empty"}},
@@ -325,14 +140,14 @@ func TestPEM(t *testing.T) {
 		{"public key", chain, block("PUBLIC KEY", public), "", []string{"5: tls.key: key:1: block 1 is a public key"}},
 		{"Ed448 key", chain, ed448Key, "", []string{"5: tls.key: key:1: block 1 is a private key of Ed448"}},
 		{"DSA key", chain, block("DSA PRIVATE KEY", ec), "", []string{"5: tls.key: key:1: block 1 is a private key of DSA"}},
-		{"OpenSSH key", chain, block("OPENSSH PRIVATE KEY", ec), "", []string{"5: tls.key: key:1: block 1 is a private key in OpenSSH's form"}},
-		{"another's key", chain, p.key("root"), "", []string{"5: tls.key: does not belong to tls.certificate"}},
+		{"OpenSSH key", chain, block("OPENSSH PRIVATE KEY", ec), "", []string{"5: tls.key: key:1: block 1 is a private key in OpenSSH's format"}},
+		{"key of another certificate", chain, p.key("root"), "", []string{"5: tls.key: does not belong to tls.certificate"}},
 		{"two keys", chain, key + p.key("root"), "", []string{"5: tls.key: key:6: block 2 is a second private key"}},
 
 		{"authorities", chain, key, "# ours\n" + p.cert("root", "other root"), nil},
-		{"second authority cut", chain, key, p.cert("root", "other root")[:len(p.cert("root"))+100], []string{"6: tls.client_ca: client_ca:"}},
+		{"second authority truncated", chain, key, p.cert("root", "other root")[:len(p.cert("root"))+100], []string{"6: tls.client_ca: client_ca:"}},
 		{"second authority is garbage", chain, key, p.cert("root") + garbage, []string{"6: tls.client_ca: client_ca:"}},
-		{"first authority is garbage", chain, key, garbage + p.cert("root"), []string{"6: tls.client_ca: client_ca:1: block 1 is no certificate that can be read"}},
+		{"first authority is garbage", chain, key, garbage + p.cert("root"), []string{"6: tls.client_ca: client_ca:1: block 1 cannot be parsed as a certificate"}},
 		{"authority of Ed448", chain, key, p.cert("root") + ed448Certificate, []string{"6: tls.client_ca: client_ca:"}},
 		{"revoked certificates", chain, key, p.cert("root") + block("X509 CRL", csr), []string{"6: tls.client_ca: client_ca:"}},
 		{"no authority", chain, key, "# none\n", []string{"6: tls.client_ca: client_ca has no PEM block"}},
@@ -352,8 +167,8 @@ func TestPEM(t *testing.T) {
 	}
 }
 
-// TestPEMMany: a file made of faults makes a few problems.
-func TestPEMMany(t *testing.T) {
+// TestPEMReportsAreBounded: a large file full of errors causes few problems, each of bounded length.
+func TestPEMReportsAreBounded(t *testing.T) {
 	for name, text := range map[string]string{
 		"ends":   strings.Repeat("-----END CERTIFICATE-----\n", 10000),
 		"begins": strings.Repeat("-----BEGIN CERTIFICATE-----\n", 10000),
@@ -375,57 +190,8 @@ func TestPEMMany(t *testing.T) {
 	}
 }
 
-// TestPEMWarnings: files that may be right, or become right by themselves, are not
-// refused.
-func TestPEMWarnings(t *testing.T) {
-	p := newPKI(t)
-	p.make("nameless", "intermediate", "", nil)
-	p.make("by address", "intermediate", "", func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(10, 0, 0, 1)} })
-	p.make("expired", "intermediate", "", func(c *x509.Certificate) { forBoard(c); c.NotAfter = time.Now().Add(-time.Minute) })
-	p.make("future", "intermediate", "", func(c *x509.Certificate) { forBoard(c); c.NotBefore = time.Now().Add(time.Minute) })
-	p.make("old intermediate", "root", "", func(c *x509.Certificate) { authority(c); c.NotAfter = time.Now().Add(-time.Minute) })
-	p.make("below", "old intermediate", "", forBoard)
-	p.make("client", "intermediate", "", func(c *x509.Certificate) {
-		forBoard(c)
-		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	})
-	p.make("server", "intermediate", "", func(c *x509.Certificate) {
-		forBoard(c)
-		c.KeyUsage, c.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	})
-	p.make("agreement", "intermediate", "", func(c *x509.Certificate) { forBoard(c); c.KeyUsage = x509.KeyUsageKeyAgreement })
-	p.make("no signer", "root", "", func(c *x509.Certificate) { authority(c); c.KeyUsage = x509.KeyUsageDigitalSignature })
-	for _, tt := range []struct {
-		name, certificate, key, clientCA string
-		want                             []string
-	}{
-		{"none", p.cert("server", "intermediate"), p.key("server"), p.cert("root"), nil},
-		{"an address is a name", p.cert("by address"), p.key("by address"), "", nil},
-		{"no name", p.cert("nameless"), p.key("nameless"), "", []string{"4: tls.certificate: certificate:1: block 1 has no name"}},
-		{"expired", p.cert("expired"), p.key("expired"), "", []string{"4: tls.certificate: certificate:1: block 1 has expired"}},
-		{"not valid yet", p.cert("future"), p.key("future"), "", []string{"4: tls.certificate: certificate:1: block 1 is not valid yet"}},
-		{"intermediate expired", p.cert("below", "old intermediate"), p.key("below"), "", []string{"4: tls.certificate: certificate:"}},
-		{"for clients", p.cert("client"), p.key("client"), "", []string{"4: tls.certificate: certificate:1: block 1 is not for a TLS server"}},
-		{"no signature", p.cert("agreement"), p.key("agreement"), "", []string{"4: tls.certificate: certificate:1: block 1 may not sign"}},
-		{"authority expired", p.cert("leaf"), p.key("leaf"), p.cert("old intermediate"), []string{"6: tls.client_ca: client_ca:1: block 1 has expired"}},
-		{"no authority", p.cert("leaf"), p.key("leaf"), p.cert("server"), []string{"6: tls.client_ca: client_ca:1: block 1 is no authority"}},
-		{"authority that may not sign", p.cert("leaf"), p.key("leaf"), p.cert("no signer"), []string{"6: tls.client_ca: client_ca:1: block 1 may not sign certificates"}},
-		{"key among the authorities", p.cert("leaf"), p.key("leaf"), p.cert("root") + p.key("root"), []string{"6: tls.client_ca: client_ca:"}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			problems, warnings, _ := openPEM(t, tt.certificate, tt.key, tt.clientCA)
-			want := make([]string, len(tt.want))
-			for i := range want {
-				want[i] = "f:" + tt.want[i]
-			}
-			match(t, "problem", problems, nil)
-			match(t, "warning", warnings, want)
-		})
-	}
-}
-
-// TestPEMOtherFiles: nothing but a regular file is opened.
-func TestPEMOtherFiles(t *testing.T) {
+// TestOnlyRegularFilesAreOpened: a FIFO, a device or a directory is a problem, and is not opened.
+func TestOnlyRegularFilesAreOpened(t *testing.T) {
 	p := newPKI(t)
 	dir := t.TempDir()
 	write := func(name, content string, mode os.FileMode) {
@@ -452,10 +218,10 @@ func TestPEMOtherFiles(t *testing.T) {
 		{"client_ca", "/dev/zero", "6: tls.client_ca: /dev/zero is a device", ""},
 		{"certificate", "none", "4: tls.certificate: cannot be read: none: no such file", ""},
 		{"key", "cert/x", "5: tls.key: cannot be read: cert/x: not a directory", ""},
-		{"root", "fifo", "2: root: fifo is no directory", ""},
-		{"root", "cert", "2: root: cert is no directory", ""},
+		{"root", "fifo", "2: root: fifo is not a directory", ""},
+		{"root", "cert", "2: root: cert is not a directory", ""},
 		{"root", "none", "2: root: cannot be opened: none: no such file", ""},
-		{"key", "open", "", "5: tls.key: open can be read or changed by everybody (mode 0644)"},
+		{"key", "open", "", "5: tls.key: open can be read or changed by all users (mode 0644)"},
 	} {
 		text := "listen: [{address: \"127.0.0.1:0\", tls: true}]\nroot: root\ntls:\n  certificate: cert\n  key: key\n  client_ca: cert\n"
 		value := map[string]string{"root": "root", "certificate": "cert", "key": "key", "client_ca": "cert"}[tt.key]
@@ -472,31 +238,8 @@ func TestPEMOtherFiles(t *testing.T) {
 	}
 }
 
-// TestTemporary: a file that may come does not stop the service from being started
-// again; a file that is wrong does.
-func TestTemporary(t *testing.T) {
-	for text, want := range map[string]bool{
-		"listen: [{address: \":0\"}]\nroot: none\n":                                                 true,
-		"listen: [{address: \":0\"}]\nroot: file\n":                                                 false,
-		"listen: [{address: \":0\", tls: true}]\nroot: root\ntls: {certificate: none, key: none}\n": true,
-		"listen: [{address: \":0\", tls: true}]\nroot: root\ntls: {certificate: none, key: file}\n": false,
-	} {
-		dir := t.TempDir()
-		if err := errors.Join(os.WriteFile(filepath.Join(dir, "file"), nil, 0o600), os.Mkdir(filepath.Join(dir, "root"), 0o755)); err != nil {
-			t.Fatal(err)
-		}
-		cfg, err := config.Parse([]byte(text), filepath.Join(dir, "f"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = Open(cfg)
-		var problems config.Problems
-		if !errors.As(err, &problems) || problems.Temporary() != want {
-			t.Errorf("%s: %v, want temporary: %v", text, err, want)
-		}
-	}
-}
-
+// FuzzPEM: blocks and errors have line numbers within the file, and no block that encoding/pem
+// decodes is ignored.
 func FuzzPEM(f *testing.F) {
 	f.Add([]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
 	f.Add([]byte("-----BEGIN A-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END A----------BEGIN B-----\n"))
@@ -513,7 +256,7 @@ func FuzzPEM(f *testing.F) {
 				t.Errorf("fault %+v of %d blocks", fault, len(blocks))
 			}
 		}
-		// Nothing that encoding/pem reads is passed over in silence.
+		// encoding/pem must not find a block where scanPEM finds none.
 		if b, _ := pem.Decode(data); b != nil && len(b.Bytes) > 0 && len(blocks) == 0 {
 			t.Errorf("encoding/pem finds %q", b.Type)
 		}

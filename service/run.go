@@ -18,13 +18,13 @@ import (
 	"uringhttpd/systemd"
 )
 
-// A Daemon is the service with one configuration.
+// A Daemon is the service with one configuration. There is at most one in a process.
 type Daemon struct {
 	Config *config.Config
-	Opened *Opened               // of Config; stays the caller's
-	Passed map[string][]*os.File // sockets that systemd passed, by name
-	Tester *offload.Tester
-	Log    io.Writer
+	Opened *Opened               // the files of Config; the caller closes them after Run
+	Passed map[string][]*os.File // sockets passed by systemd, by name; Run closes them
+	Tester *offload.Tester       // tests the crypto drivers; Run sets its Fixes
+	Log    io.Writer             // receives the log; a slow reader does not block the service
 
 	log      *slog.Logger
 	signals  chan os.Signal
@@ -38,9 +38,12 @@ type decision struct {
 	listeners  []*server.Listener
 }
 
-// Run serves until SIGTERM or SIGINT. It returns nil after an orderly end.
+// Run serves until SIGTERM or SIGINT: the first signal lets transfers end, the second one resets
+// them. It handles the signals of the process, installs a seccomp filter that stays, and may be
+// called once. It returns nil after an orderly end, also during the start. An error is of type
+// config.Problems if an address cannot be bound.
 func (d *Daemon) Run() error {
-	// The first step: from here on a signal is not the end of the process.
+	// The first step: from here on a signal does not kill the process.
 	d.signals = make(chan os.Signal, 4)
 	signal.Notify(d.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(d.signals)
@@ -59,7 +62,7 @@ func (d *Daemon) Run() error {
 
 	var err error
 	if d.notifier, err = systemd.NewNotifier(); err != nil {
-		d.log.Warn("systemd's watchdog is not served", "reason", err)
+		d.log.Warn("systemd's watchdog is disabled: invalid environment variable", "reason", err)
 	}
 	var found decision
 	ended, err := newStarting(d.signals, d.notifier, d.log).run(func(ctx context.Context) (err error) {
@@ -69,7 +72,7 @@ func (d *Daemon) Run() error {
 	if ended && found.preference != nil { // else ExecStopPost= of the unit restores the priorities
 		defer func() {
 			if err := found.preference.Close(); err != nil {
-				d.log.Warn("the kernel goes on to prefer another driver of gcm(aes)", "reason", err)
+				d.log.Warn("could not restore the priority of the driver of gcm(aes)", "reason", err)
 			}
 		}()
 	}
@@ -86,8 +89,8 @@ func (d *Daemon) Run() error {
 	return err
 }
 
-// prepare decides how to serve, and opens the listeners. Also with an error, the decision holds the
-// objects that were opened.
+// prepare decides how to serve, and opens the listeners. After an error, too, the decision holds
+// the objects that were opened.
 func (d *Daemon) prepare(ctx context.Context) (found decision, err error) {
 	cfg, t := d.Config, d.Tester
 	found.preference = offload.OpenPreference(cfg.Crypto.Prefer, d.log)
@@ -106,7 +109,7 @@ func (d *Daemon) prepare(ctx context.Context) (found decision, err error) {
 		return found, err
 	}
 	for _, a := range report.AFALG {
-		d.log.Info("asked a driver of gcm(aes) over AF_ALG", "answer", a.String())
+		d.log.Info("tested a gcm(aes) driver over AF_ALG", "answer", a.String())
 	}
 	if offload.Undecided(cfg, report) {
 		report.Speeds = t.Speeds(ctx, true, report, d.log)
@@ -115,7 +118,7 @@ func (d *Daemon) prepare(ctx context.Context) (found decision, err error) {
 		return found, err
 	}
 	var warnings config.Problems
-	found.listeners, warnings, err = OpenListeners(cfg, d.Passed)
+	found.listeners, warnings, err = openListeners(cfg, d.Passed)
 	d.logWarnings(warnings)
 	return found, err
 }
@@ -145,7 +148,7 @@ func (d *Daemon) serve(found *decision) error {
 func (d *Daemon) newServer(found *decision, picks *platform.Picks, notices chan<- string) (*server.Server, error) {
 	cfg := d.Config
 	return server.New(server.Options{
-		Handler:    files.New(d.Opened.Root, files.Options{Listing: cfg.Index == config.IndexHTML, Folder: d.Opened.Folder, Log: d.log}),
+		Handler:    files.New(d.Opened.Root, files.Options{Listing: cfg.Index == config.IndexHTML, Directory: d.Opened.Directory, Log: d.log}),
 		TLS:        d.Opened.TLS,
 		Offload:    found.choice.Offload,
 		Require:    cfg.TLS.Kernel == config.KernelRequire,
@@ -158,28 +161,24 @@ func (d *Daemon) newServer(found *decision, picks *platform.Picks, notices chan<
 		Notice: func(text string) {
 			select {
 			case notices <- text:
-			default: // systemd has not taken the last one
+			default: // systemd has not received the last one yet
 			}
 		},
-		Connections:   cfg.Limits.Connections,
-		HeaderTimeout: cfg.Limits.HeaderTimeout,
-		IdleTimeout:   cfg.Limits.IdleTimeout,
-		StallTimeout:  cfg.Limits.StallTimeout,
-		Buffer:        cfg.Limits.Buffer,
-		Memory:        platform.TCPMemory() / 2, // the rest is for data in flight and for other programs
-		Log:           d.log,
-		Access:        cfg.Log.Access,
+		Limits: cfg.Limits,
+		Memory: platform.TCPMemory() / 2, // the rest is for data in flight and for other programs
+		Log:    d.log,
+		Access: cfg.Log.Access,
 	}, found.listeners)
 }
 
-// ready confines the process and says that the service is up.
+// ready confines the process, logs the decision of the start, and sends READY=1.
 func (d *Daemon) ready(found *decision) {
 	if err := confine(); err != nil {
-		d.log.Warn("this process could still open AF_ALG, which it does not need any more", "reason", err)
+		d.log.Warn("could not install the seccomp filter; the service keeps access to AF_ALG and io_uring_setup", "reason", err)
 	}
-	d.log.Info(found.choice.Reason)
+	d.log.Info("encryption selected", "choice", found.choice.Reason)
 	if found.choice.Warning != "" {
-		d.log.Warn(found.choice.Warning)
+		d.log.Warn("encryption is degraded", "reason", found.choice.Warning)
 	}
 	for _, l := range found.listeners {
 		if l.Metrics {
@@ -202,7 +201,7 @@ func (d *Daemon) control(srv *server.Server, notices <-chan string, done <-chan 
 			return
 		case text := <-notices:
 			if err := d.notifier.Status(text); err != nil {
-				d.log.Warn("systemd was not told", "reason", err)
+				d.log.Warn("could not send the status to systemd", "reason", err)
 			}
 		case s := <-d.signals:
 			switch {

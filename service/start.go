@@ -3,7 +3,6 @@ package service
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"syscall"
@@ -31,7 +30,7 @@ func newStarting(signals <-chan os.Signal, notifier *systemd.Notifier, log *slog
 var (
 	// errInterrupted is the error for SIGTERM or SIGINT received during the start.
 	errInterrupted = errors.New("interrupted")
-	errLateStart   = errors.New("the crypto drivers have not been tested in time; `uringhttpd doctor` says more")
+	errLateStart   = errors.New("the tests of the crypto drivers did not end within 10 minutes. Run `uringhttpd doctor` to find the driver that does not answer")
 )
 
 // run runs prepare, and meanwhile extends TimeoutStartSec= of the unit. A signal to stop
@@ -76,7 +75,7 @@ func (s *starting) run(prepare func(ctx context.Context) error) (ended bool, err
 // extend asks systemd for at least as much more time as the unit's default timeout.
 func (s *starting) extend() {
 	if err := s.notifier.Extend(startExtension); err != nil {
-		s.log.Debug("systemd was not told that the start takes longer", "reason", fmt.Sprint(err))
+		s.log.Debug("could not extend the start timeout of the unit", "reason", err)
 	}
 }
 

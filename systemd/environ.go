@@ -27,7 +27,7 @@ const maxSockets = 1024
 func Sockets() (map[string][]*os.File, error) {
 	if n := os.Getenv("LISTEN_FDS"); n != "" {
 		if count, err := strconv.Atoi(n); err != nil || count < 0 || count > maxSockets {
-			return nil, fmt.Errorf("systemd: LISTEN_FDS is %q, want a number from 0 to %d", n, maxSockets)
+			return nil, fmt.Errorf("systemd: LISTEN_FDS is %q, not a number from 0 to %d", n, maxSockets)
 		}
 	}
 	var sockets map[string][]*os.File
@@ -45,7 +45,7 @@ const credentialPrefix = "credential:"
 
 // ErrNoCredentials is the error if CREDENTIALS_DIRECTORY is not set: systemd has not passed
 // credentials to this process, for example because it was started from a shell.
-var ErrNoCredentials = errors.New("systemd gave no credentials (CREDENTIALS_DIRECTORY is not set)")
+var ErrNoCredentials = errors.New("systemd passed no credentials (CREDENTIALS_DIRECTORY is not set)")
 
 // CredentialPath returns the path of the credential NAME for "credential:NAME", and any other
 // s unchanged. Credentials are passed to the service by LoadCredential= and similar settings
@@ -59,7 +59,7 @@ func CredentialPath(s string) (string, error) {
 	}
 	// The rules of credential_name_valid() in systemd: a plain file name.
 	if name == "" || name == "." || name == ".." || len(name) > 255 || strings.ContainsFunc(name, notInFileName) {
-		return "", fmt.Errorf("systemd: %q is no credential's name; want credential:NAME, where NAME is a plain file name", s)
+		return "", fmt.Errorf("systemd: %q is not a valid credential name; write credential:NAME, where NAME is a plain file name", s)
 	}
 	dir := os.Getenv("CREDENTIALS_DIRECTORY")
 	if dir == "" {
@@ -67,7 +67,7 @@ func CredentialPath(s string) (string, error) {
 	}
 	path := filepath.Join(dir, name)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("systemd: %s: the unit gives no credential of that name; add LoadCredential=%s:/path/of/file to it: %w", s, name, err)
+		return "", fmt.Errorf("systemd: %s: the unit passes no credential of that name; add LoadCredential=%s:/path/of/file to it: %w", s, name, err)
 	}
 	return path, nil
 }

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestMakeInstall: make install installs what was built, and builds nothing; the units
-// start the program where PREFIX puts it.
-func TestMakeInstall(t *testing.T) {
+// TestMakeInstallDoesNotBuild: make install copies the program that make has built, and fails
+// without one. The installed units start the program below PREFIX.
+func TestMakeInstallDoesNotBuild(t *testing.T) {
 	source := t.TempDir()
 	for _, name := range []string{"Makefile", "systemd", "config"} {
 		path, err := filepath.Abs("../" + name)
@@ -23,7 +23,7 @@ func TestMakeInstall(t *testing.T) {
 	}
 	install := func(variables ...string) (string, error) {
 		cmd := exec.Command("make", append([]string{"-C", source, "install"}, variables...)...)
-		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"} // of sudo, without Go
+		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"} // as with sudo, without Go
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}

@@ -9,16 +9,15 @@ import (
 	"testing"
 )
 
-// installed is the program that the units start. It need not be installed
-// where the tests run, so they put this test's own binary in its place.
+// installed is the program that the units start. The tests replace it by their own executable,
+// since it need not be installed on this machine.
 const installed = "/usr/bin/uringhttpd"
 
 var units = []string{"uringhttpd.service", "uringhttpd-keygen.service"}
 
-// TestUnitsVerify lets systemd itself read the units: no error and no warning,
-// and an exposure of at most 2.5 on the scale of systemd-analyze security,
-// where 10 is a service without any confinement.
-func TestUnitsVerify(t *testing.T) {
+// TestUnitsPassSystemdAnalyze: systemd-analyze verify reports no error and no warning, and
+// systemd-analyze security an exposure of at most 2.5, where 10 is a service without confinement.
+func TestUnitsPassSystemdAnalyze(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		if _, statErr := os.Stat("/run/systemd/system"); statErr == nil {
@@ -55,27 +54,27 @@ func TestUnitsVerify(t *testing.T) {
 	}
 }
 
-// TestUnitSettings holds the units to what the program and its users rely on.
-func TestUnitSettings(t *testing.T) {
+// TestUnitsHaveRequiredSettings checks the settings that the program and its users depend on.
+func TestUnitsHaveRequiredSettings(t *testing.T) {
 	for _, tt := range []struct{ unit, key, want, why string }{
-		{units[0], "Type", "notify", "start is over when every listener is"},
+		{units[0], "Type", "notify", "the start ends when every listener is open"},
 		{units[0], "ExecStart", installed + " serve", "the command of uringhttpd(8)"},
 		{units[0], "ExecReload", "", "the program does not reload yet, and systemctl reload must say so"},
-		{units[0], "ExecStopPost", "-" + installed + " serve -restore", "what crypto.prefer changed, after a SIGKILL"},
-		{units[0], "RuntimeDirectory", "uringhttpd", "what crypto.prefer changed is noted in /run/uringhttpd"},
-		{units[0], "RuntimeDirectoryPreserve", "yes", "and has to be there when the next one starts"},
-		{units[0], "StateDirectory", "uringhttpd", "what crypto.prefer: auto measured is in /var/lib/uringhttpd"},
+		{units[0], "ExecStopPost", "-" + installed + " serve -restore", "restores the priorities that crypto.prefer changed, after a SIGKILL"},
+		{units[0], "RuntimeDirectory", "uringhttpd", "/run/uringhttpd stores the changes of crypto.prefer"},
+		{units[0], "RuntimeDirectoryPreserve", "yes", "the next start reads these changes"},
+		{units[0], "StateDirectory", "uringhttpd", "/var/lib/uringhttpd stores the measurements of crypto.prefer: auto"},
 		{units[0], "Restart", "always", "a crash, an OOM kill or a stray SIGTERM must not end the service"},
 		{units[0], "RestartPreventExitStatus", "78", "a wrong configuration stays wrong; 2 is Go's status of a crash"},
-		{units[0], "StartLimitIntervalSec", "0", "nobody can reach the board to start the service by hand"},
-		{units[0], "KillMode", "mixed", "SIGTERM to a child would cut a self-test"},
-		{units[0], "SystemCallErrorNumber", "EPERM", "a probe must be refused, not killed"},
+		{units[0], "StartLimitIntervalSec", "0", "the board may be unreachable for a manual start"},
+		{units[0], "KillMode", "mixed", "SIGTERM to a child would interrupt a self-test"},
+		{units[0], "SystemCallErrorNumber", "EPERM", "a denied probe must fail, not kill the program"},
 		{units[0], "AmbientCapabilities", "CAP_NET_BIND_SERVICE", "port 443"},
 		{units[0], "ProcSubset", "", "hides /proc/crypto"},
-		{units[0], "PrivateUsers", "", "makes CAP_NET_BIND_SERVICE worthless"},
+		{units[0], "PrivateUsers", "", "makes CAP_NET_BIND_SERVICE ineffective"},
 		{units[0], "PrivateNetwork", "", "it is a server"},
 		{units[1], "ConditionPathExists", "", "an interrupted boot may have left an empty key"},
-		{units[1], "ExecCondition", installed + " keygen -out /etc/uringhttpd -needed", "a whole pair and a foreign key are left alone"},
+		{units[1], "ExecCondition", installed + " keygen -out /etc/uringhttpd -needed", "skips a complete pair, and a key from another source"},
 		{units[1], "ExecStart", installed + " keygen -out /etc/uringhttpd", "the command of uringhttpd(8)"},
 		{units[1], "ExecStopPost", "+chmod 0750 /etc/uringhttpd", "also after a failure"},
 	} {
@@ -89,25 +88,25 @@ func TestUnitSettings(t *testing.T) {
 	calls := strings.Fields(strings.Join(service["SystemCallFilter"], " "))
 	for _, call := range []string{"@system-service", "io_uring_setup", "io_uring_enter", "io_uring_register"} {
 		if !slices.Contains(calls, call) {
-			t.Errorf("SystemCallFilter= %q is without %s", calls, call)
+			t.Errorf("SystemCallFilter= %q lacks %s", calls, call)
 		}
 	}
 	families := strings.Fields(strings.Join(service["RestrictAddressFamilies"], " "))
 	for _, family := range []string{"AF_INET", "AF_INET6", "AF_UNIX", "AF_ALG", "AF_NETLINK"} {
 		if !slices.Contains(families, family) {
-			t.Errorf("RestrictAddressFamilies= %q is without %s", families, family)
+			t.Errorf("RestrictAddressFamilies= %q lacks %s", families, family)
 		}
 	}
 	for _, unit := range []string{"modprobe@tls.service", units[1]} {
 		for _, key := range []string{"Wants", "After"} {
 			if !slices.Contains(strings.Fields(strings.Join(service[key], " ")), unit) {
-				t.Errorf("%s= is without %s", key, unit)
+				t.Errorf("%s= lacks %s", key, unit)
 			}
 		}
 	}
 }
 
-// settings reads a unit: values by key, in order.
+// settings returns the values of each key of a unit, in order.
 func settings(t *testing.T, name string) map[string][]string {
 	t.Helper()
 	text, err := os.ReadFile(name)
@@ -122,7 +121,7 @@ func settings(t *testing.T, name string) map[string][]string {
 		}
 		key, value, ok := strings.Cut(line, "=")
 		if !ok {
-			t.Fatalf("%s: %q is no setting", name, line)
+			t.Fatalf("%s: %q is not a setting", name, line)
 		}
 		found[key] = append(found[key], value)
 	}

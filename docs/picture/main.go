@@ -1,6 +1,6 @@
-// Picture draws docs/kernel-tls-async.svg from pending.csv: what one connection has
-// inside kernel TLS over time, by how pushes are gated. `make picture` runs it;
-// TestPicture in test/board measures.
+// Picture draws docs/kernel-tls-async.svg from pending.csv: the bytes of one connection inside kernel
+// TLS over time, for different conditions before each push. `make picture` runs it; TestPicture in
+// test/board measures the data.
 //
 //	go run ./docs/picture <docs/picture/pending.csv >docs/kernel-tls-async.svg
 package main
@@ -16,8 +16,8 @@ import (
 	"strings"
 )
 
-// A panel is one way to gate pushes. Each has axes of its own, since two of the lines
-// would cover one another; and so no line needs a colour to be told by.
+// A panel shows one condition before pushes. Each panel has its own axes, since the lines would overlap;
+// so the picture needs no colours.
 type panel struct {
 	gate, title string
 	points      []point
@@ -25,15 +25,15 @@ type panel struct {
 
 type point struct{ ms, bytes float64 }
 
-// The picture's measures, in its own units.
+// Lengths in the units of the picture.
 const (
 	width       = 760
 	left, right = 62, 740 // of the panels' axes
 	first       = 30      // top of the first panel
 	rise        = 110     // height of a panel
 	pitch       = 144     // from one panel to the next
-	// sparse is the time in ms after which the line between two readings is dashed:
-	// it is known at its ends alone.
+	// sparse is the time in ms after which the line between two readings is dashed, since the values
+	// between them are unknown.
 	sparse = 300
 )
 

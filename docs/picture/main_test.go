@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// drawn is the picture of the figures that are kept.
+// drawn returns the picture of pending.csv.
 func drawn(t *testing.T) []byte {
 	t.Helper()
 	figures, err := os.Open("pending.csv")
@@ -25,22 +25,23 @@ func drawn(t *testing.T) []byte {
 	return b.Bytes()
 }
 
-// TestDrawn: the picture that is kept is that of the figures that are kept.
-func TestDrawn(t *testing.T) {
+// TestPictureMatchesItsData: docs/kernel-tls-async.svg is the picture of pending.csv.
+func TestPictureMatchesItsData(t *testing.T) {
 	want, err := os.ReadFile("../kernel-tls-async.svg")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(drawn(t), want) {
-		t.Error("make picture would draw another picture")
+		t.Error("the picture is out of date; run make picture")
 	}
 }
 
-func TestRefuses(t *testing.T) {
+// TestDrawRejectsIncompleteData: draw needs at least two readings for each condition.
+func TestDrawRejectsIncompleteData(t *testing.T) {
 	const all = "gate,ms,bytes\nnone,0,1\nnone,1,2\nPOLLOUT,0,1\nPOLLOUT,1,2\nmeter,0,1\n"
 	for _, bad := range []string{
 		"", "gate,ms,bytes\n", "gate,ms\nmeter,1\n",
-		all, // of the meter one reading
+		all, // with only one reading of the meter
 		all + "meter,1,many\n",
 		strings.ReplaceAll(all+"meter,1,2\n", "POLLOUT", "pollout"),
 	} {
@@ -53,9 +54,9 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
-// TestLegible: no text leaves the picture or covers another; and the check of that
-// catches pictures in which one does.
-func TestLegible(t *testing.T) {
+// TestTextsDoNotOverlap: each text is within the picture and overlaps no other. The check detects
+// pictures in which this is not so.
+func TestTextsDoNotOverlap(t *testing.T) {
 	good := string(drawn(t))
 	if err := legible(good); err != nil {
 		t.Error(err)
@@ -72,8 +73,8 @@ func TestLegible(t *testing.T) {
 	}
 }
 
-// legible looks at the texts that are not turned. Fonts differ: a letter is taken to be
-// 8 units wide, as in wide ones.
+// legible checks the texts that are not rotated. It assumes a width of 8 units per letter, as in wide
+// fonts.
 func legible(svg string) error {
 	var picture struct {
 		ViewBox string `xml:"viewBox,attr"`

@@ -2,15 +2,18 @@ package files
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 )
 
-// TestPrecondition: the conditions of RFC 9110, section 13.2.2, in every form of the fields.
-func TestPrecondition(t *testing.T) {
+// TestPreconditionFollowsRFC9110 evaluates the conditions of section 13.2.2, in every form of the
+// fields.
+func TestPreconditionFollowsRFC9110(t *testing.T) {
 	modified := time.Unix(1_700_000_000, 999_999_999)
 	const (
-		tag    = `"1-a,b"` // a comma may stand in a tag
+		tag    = `"1-a,b"` // a tag may contain a comma
 		same   = "Tue, 14 Nov 2023 22:13:20 GMT"
 		before = "Tue, 14 Nov 2023 22:13:19 GMT"
 		after  = "Tue, 14 Nov 2023 22:13:21 GMT"
@@ -24,7 +27,7 @@ func TestPrecondition(t *testing.T) {
 
 		{"match", http.Header{"If-Match": {tag}}, 200},
 		{"match any", http.Header{"If-Match": {"*"}}, 200},
-		{"match any, with blanks", http.Header{"If-Match": {" *\t"}}, 200},
+		{"match any, with spaces", http.Header{"If-Match": {" *\t"}}, 200},
 		{"match in a list", http.Header{"If-Match": {`"x" , W/"y",,` + tag}}, 200},
 		{"match in another line", http.Header{"If-Match": {`"x"`, tag}}, 200},
 		{"no match", http.Header{"If-Match": {`"x"`}}, 412},
@@ -35,17 +38,17 @@ func TestPrecondition(t *testing.T) {
 		{"any among others", http.Header{"If-Match": {`"x", *`}}, 412},
 		{"without quotes", http.Header{"If-Match": {"1-a,b"}}, 412},
 		{"without an end", http.Header{"If-Match": {`"1-a,b`}}, 412},
-		{"behind what is malformed", http.Header{"If-Match": {`x, ` + tag}}, 412},
+		{"after a malformed element", http.Header{"If-Match": {`x, ` + tag}}, 412},
 		{"without a comma", http.Header{"If-Match": {`"x" ` + tag}}, 412},
-		{"a blank in a tag", http.Header{"If-Match": {`"x y", ` + tag}}, 412},
+		{"a space in a tag", http.Header{"If-Match": {`"x y", ` + tag}}, 412},
 
 		{"unmodified", http.Header{"If-Unmodified-Since": {same}}, 200},
 		{"unmodified later", http.Header{"If-Unmodified-Since": {after}}, 200},
 		{"not unmodified", http.Header{"If-Unmodified-Since": {before}}, 412},
 		{"not unmodified, as asctime", http.Header{"If-Unmodified-Since": {"Tue Nov 14 22:13:19 2023"}}, 412},
-		{"not unmodified, of RFC 850", http.Header{"If-Unmodified-Since": {"Tuesday, 14-Nov-23 22:13:19 GMT"}}, 412},
+		{"not unmodified, as in RFC 850", http.Header{"If-Unmodified-Since": {"Tuesday, 14-Nov-23 22:13:19 GMT"}}, 412},
 		{"unmodified since two dates", http.Header{"If-Unmodified-Since": {before, before}}, 200},
-		{"unmodified since what is no date", http.Header{"If-Unmodified-Since": {"yesterday"}}, 200},
+		{"unmodified since an invalid date", http.Header{"If-Unmodified-Since": {"yesterday"}}, 200},
 		{"match counts, not the date", http.Header{"If-Match": {tag}, "If-Unmodified-Since": {before}}, 200},
 
 		{"none match: same", http.Header{"If-None-Match": {tag}}, 304},
@@ -64,10 +67,10 @@ func TestPrecondition(t *testing.T) {
 
 		{"not modified", http.Header{"If-Modified-Since": {same}}, 304},
 		{"not modified, as asctime", http.Header{"If-Modified-Since": {"Tue Nov 14 22:13:20 2023"}}, 304},
-		{"not modified, of RFC 850", http.Header{"If-Modified-Since": {"Tuesday, 14-Nov-23 22:13:20 GMT"}}, 304},
+		{"not modified, as in RFC 850", http.Header{"If-Modified-Since": {"Tuesday, 14-Nov-23 22:13:20 GMT"}}, 304},
 		{"not modified later", http.Header{"If-Modified-Since": {after}}, 304},
 		{"modified", http.Header{"If-Modified-Since": {before}}, 200},
-		{"modified since what is no date", http.Header{"If-Modified-Since": {"yesterday"}}, 200},
+		{"modified since an invalid date", http.Header{"If-Modified-Since": {"yesterday"}}, 200},
 		{"modified since two dates", http.Header{"If-Modified-Since": {same, same}}, 200},
 
 		{"match fails before none match", http.Header{"If-Match": {`"x"`}, "If-None-Match": {tag}}, 412},
@@ -79,5 +82,52 @@ func TestPrecondition(t *testing.T) {
 				t.Errorf("%d, want %d", got, test.want)
 			}
 		})
+	}
+}
+
+// TestIfRangeDateMustBeUnambiguous: a date does not resume a download if the file may have had two
+// contents with that date.
+func TestIfRangeDateMustBeUnambiguous(t *testing.T) {
+	now := time.Unix(1_700_000_000, 500_000_000)
+	const tag, second, earlier = `"x"`, "Tue, 14 Nov 2023 22:13:20 GMT", "Tue, 14 Nov 2023 22:13:19 GMT"
+	for _, test := range []struct {
+		name     string
+		ifRange  []string
+		modified time.Time
+		want     bool
+	}{
+		{"none", nil, now, true},
+		{"empty", []string{""}, now, false},
+		{"tag", []string{tag}, now, true},
+		{"another tag", []string{`"y"`}, now, false},
+		{"weak tag", []string{`W/"x"`}, now, false},
+		{"any tag", []string{"*"}, now, false},
+		{"a list of tags", []string{`"y", "x"`}, now, false},
+		{"the tag twice", []string{tag, tag}, now, false},
+		{"date of a past second", []string{earlier}, now.Add(-501 * time.Millisecond), true},
+		{"the same as asctime", []string{"Tue Nov 14 22:13:19 2023"}, now.Add(-501 * time.Millisecond), true},
+		{"the same as in RFC 850", []string{"Tuesday, 14-Nov-23 22:13:19 GMT"}, now.Add(-501 * time.Millisecond), true},
+		{"date twice", []string{earlier, earlier}, now.Add(-501 * time.Millisecond), false},
+		{"later date", []string{second}, now.Add(-501 * time.Millisecond), false},
+		{"date of this second", []string{second}, now.Add(-time.Millisecond), false},
+		{"date of a file with a time in the future", []string{second}, lastModified(now.Add(time.Hour), now), false},
+		{"1970", []string{"Thu, 01 Jan 1970 00:00:00 GMT"}, time.Unix(0, 0), true},
+	} {
+		header := http.Header{}
+		if test.ifRange != nil {
+			header["If-Range"] = test.ifRange
+		}
+		if got := resumes(header, tag, test.modified, now, origin{}); got != test.want {
+			t.Errorf("%s: %v", test.name, got)
+		}
+	}
+	root, dir := tree(t)
+	must(t, os.Chtimes(filepath.Join(dir, "a.txt"), time.Time{}, time.Now().Add(time.Hour)))
+	for range 2 { // a new second may begin between the requests of one pass
+		h := New(root, Options{})
+		modified := do(t, h, request("HEAD", "/a.txt")).Header().Get("Last-Modified")
+		if w := do(t, h, request("GET", "/a.txt", "If-Range", modified, "Range", "bytes=1-2")); w.Code != 200 {
+			t.Errorf("a file with a time in the future: %d", w.Code)
+		}
 	}
 }

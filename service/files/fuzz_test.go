@@ -9,25 +9,25 @@ import (
 	"testing"
 )
 
-// Whatever path is asked for, in whatever form, no byte and no name from outside
-// the root comes back, every answer is one that the package has, and every body
-// is as long as it says.
+// FuzzPath: no path makes the handler return a byte or a name from outside the root. Each status is
+// an expected one, each body has its Content-Length, and a redirect leads to a path that is not
+// redirected again.
 func FuzzPath(f *testing.F) {
 	root, dir := tree(f)
 	must(f, os.WriteFile(filepath.Join(filepath.Dir(dir), "outside", "only-outside"), []byte(secret), 0o644))
-	folder, err := root.Open(".")
+	opened, err := root.Open(".")
 	must(f, err)
-	f.Cleanup(func() { folder.Close() })
-	h := newHandler(root, Options{Listing: true, Folder: folder}, kernel())
+	f.Cleanup(func() { opened.Close() })
+	h := newHandler(root, Options{Listing: true, Directory: opened}, kernel())
 	for _, seed := range []string{"/", "/a.txt", "/dir/", "/dir", "//a.txt", "/../outside/secret", "/out", "/outdir/", "/outdir/secret",
 		"/%2e%2e/outside/secret", "/..%2foutside%2fsecret", "/insidedir/../outdir/secret", "/outabs/secret", "/proc", "/outslash/", "/around",
 		"/chain/", "/dir/sub/out", "/\\\\host", "/%5c%5chost/..", "/.//host", "/a\x00", "/\xff", "/fifo", "/socket", "/loop/x", "*", "", "http://h",
 		"/dir/../../root-2/secret", "/outsibling", "/page/../page", "/x?y", "/dir%2f", "/./.well-known/x.txt"} {
 		f.Add(seed)
 	}
-	f.Fuzz(func(t *testing.T, asked string) {
-		paths := []string{asked, "/" + asked}
-		if target, err := url.ParseRequestURI(asked); err == nil {
+	f.Fuzz(func(t *testing.T, requested string) {
+		paths := []string{requested, "/" + requested}
+		if target, err := url.ParseRequestURI(requested); err == nil {
 			paths = append(paths, target.Path)
 		}
 		for _, p := range paths {
@@ -45,7 +45,7 @@ func FuzzPath(f *testing.F) {
 			default:
 				t.Errorf("%q: status %d", p, w.Code)
 			}
-			// Where a redirect leads to is where it stays.
+			// The target of a redirect is on this host, and is not redirected again.
 			if location := w.Header().Get("Location"); location != "" {
 				target, err := url.Parse(location)
 				if err != nil || target.Host != "" || target.Scheme != "" {

@@ -15,19 +15,23 @@ import (
 	"syscall"
 	"unicode"
 	"unicode/utf8"
+
 	"uringhttpd/service/http1"
 )
 
 const allowed = "GET, HEAD, OPTIONS"
 
+// badPath is the body of a 400.
+const badPath = "bad path; it must start with a slash and be UTF-8 without control characters"
+
 // Options selects how a directory is served.
 type Options struct {
 	Listing bool // list a directory that has no index.html; otherwise 404
 
-	// Folder is the root, opened as a file, for lookups in the kernel's cache; it must stay
+	// Directory is the root, opened as a file, for lookups in the kernel's cache; it must stay
 	// open as long as the root. Without it no file is known to be cached.
-	Folder *os.File
-	Log    *slog.Logger // receives the reason why a file cannot be read; nil: no log
+	Directory *os.File
+	Log       *slog.Logger // receives the reason why a file cannot be read; nil: no log
 }
 
 // New returns the handler that serves the files below root, which must stay open as long as
@@ -38,8 +42,8 @@ func New(root *os.Root, opts Options) http.Handler {
 
 func newHandler(root *os.Root, opts Options, s system) *handler {
 	h := &handler{root: root, options: opts, system: s, slow: make(chan struct{}, maxSlow)}
-	if opts.Folder != nil {
-		h.device, h.local = localDevice(int(opts.Folder.Fd()))
+	if opts.Directory != nil {
+		h.device, h.local = localDevice(int(opts.Directory.Fd()))
 	}
 	return h
 }
@@ -62,9 +66,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// answer answers a request. It returns false if that would have to wait for storage and wait
-// is false.
-func (h *handler) answer(w http.ResponseWriter, r *http.Request, wait bool) bool {
+// answer answers a request. It returns false if that would have to wait for storage and
+// mayBlock is false.
+func (h *handler) answer(w http.ResponseWriter, r *http.Request, mayBlock bool) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodOptions:
@@ -77,30 +81,30 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, wait bool) bool
 		return true
 	}
 
-	asked := r.URL.Path
-	if asked == "" {
-		asked = "/" // the target was "http://host", RFC 9110, section 4.2.3
+	requested := r.URL.Path
+	if requested == "" {
+		requested = "/" // the target was "http://host", RFC 9110, section 4.2.3
 	}
-	if asked[0] != '/' || !utf8.ValidString(asked) || strings.ContainsFunc(asked, unicode.IsControl) {
-		fail(w, r, http.StatusBadRequest, "bad path")
+	if requested[0] != '/' || !utf8.ValidString(requested) || strings.ContainsFunc(requested, unicode.IsControl) {
+		fail(w, r, http.StatusBadRequest, badPath)
 		return true
 	}
-	if strings.Contains(asked, `\`) {
+	if strings.Contains(requested, `\`) {
 		fail(w, r, http.StatusNotFound, "not found")
 		return true
 	}
-	clean := path.Clean(asked)
-	if clean != "/" && endsInFolder(asked) {
+	clean := path.Clean(requested)
+	if clean != "/" && endsInDirectory(requested) {
 		clean += "/"
 	}
 	// A file, or a directory with its slash, is served under any path that resolves to it,
 	// since clients that do not follow a redirect take its body for the file. A client resolves
 	// the relative links of a page against the requested path, so that must end in a slash.
-	if leadsAbove(asked) || strings.HasSuffix(clean, "/") && !strings.HasSuffix(asked, "/") {
+	if leadsAbove(requested) || strings.HasSuffix(clean, "/") && !strings.HasSuffix(requested, "/") {
 		redirect(w, r, clean)
 		return true
 	}
-	return h.serve(w, r, clean, wait)
+	return h.serve(w, r, clean, mayBlock)
 }
 
 // leadsAbove reports whether a path has a ".." that would lead above the root.
@@ -120,20 +124,20 @@ func leadsAbove(p string) bool {
 	return false
 }
 
-// endsInFolder reports whether a path can only mean a directory.
-func endsInFolder(p string) bool {
+// endsInDirectory reports whether a path can only mean a directory.
+func endsInDirectory(p string) bool {
 	return strings.HasSuffix(p, "/") || strings.HasSuffix(p, "/.") || strings.HasSuffix(p, "/..")
 }
 
 // serve answers with the file or directory at clean, a path that starts with one slash, and
 // ends in a slash for a directory. It returns false if it would have to wait for storage and
-// wait is false.
-func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string, wait bool) bool {
+// mayBlock is false.
+func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string, mayBlock bool) bool {
 	name := strings.Trim(clean, "/")
 	if name == "" {
 		name = "."
 	}
-	file, folder, err := h.open(r, name, wait)
+	file, dir, err := h.open(r, name, mayBlock)
 	switch {
 	case err == errPostponed:
 		return true
@@ -143,27 +147,28 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string, wa
 		h.failWith(w, r, err)
 		return true
 	}
-	wantsFolder := strings.HasSuffix(clean, "/")
+	wantsDirectory := strings.HasSuffix(clean, "/")
 	switch {
-	case file != nil && wantsFolder:
+	case file != nil && wantsDirectory:
 		file.Release()
 		fail(w, r, http.StatusNotFound, "not found")
 	case file != nil:
 		serveFile(w, r, file)
 		file.Release()
-	case !wantsFolder:
-		folder.Close()
+	case !wantsDirectory:
+		dir.Close()
 		redirect(w, r, clean+"/")
 	default:
-		defer folder.Close()
-		return h.serveFolder(w, r, name, folder, wait)
+		defer dir.Close()
+		return h.serveDirectory(w, r, name, dir, mayBlock)
 	}
 	return true
 }
 
-// serveFolder answers with the directory's index.html, or else its listing.
-func (h *handler) serveFolder(w http.ResponseWriter, r *http.Request, name string, folder *os.File, wait bool) bool {
-	index, other, err := h.open(r, path.Join(name, "index.html"), wait)
+// serveDirectory answers with the directory's index.html, or else its listing. It returns false
+// as serve does.
+func (h *handler) serveDirectory(w http.ResponseWriter, r *http.Request, name string, dir *os.File, mayBlock bool) bool {
+	index, other, err := h.open(r, path.Join(name, "index.html"), mayBlock)
 	if other != nil {
 		other.Close()
 	}
@@ -179,10 +184,10 @@ func (h *handler) serveFolder(w http.ResponseWriter, r *http.Request, name strin
 		h.failWith(w, r, err)
 	case !h.options.Listing:
 		fail(w, r, http.StatusNotFound, "not found")
-	case !wait:
+	case !mayBlock:
 		return false
 	default:
-		h.list(w, r, name, folder)
+		h.list(w, r, name, dir)
 	}
 	return true
 }
@@ -218,7 +223,7 @@ func (h *handler) failWith(w http.ResponseWriter, r *http.Request, err error) {
 	case http.StatusServiceUnavailable:
 		after, text := "1", "too many files are open; try again"
 		if !errors.As(err, new(syscall.Errno)) {
-			after, text = "2", "the file is being written; try again when that is done"
+			after, text = "2", "the file is being written; try again later"
 		}
 		w.Header().Set("Retry-After", after) // seconds
 		fail(w, r, status, text)

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,7 +20,7 @@ import (
 
 const secret = "SECRET outside the root"
 
-// tree makes a folder to serve, next to one that is never to be seen.
+// tree makes a directory to serve, beside directories that must never be served.
 //
 //	top/root/...     top/root-2/secret     top/outside/{secret,index.html}
 func tree(t testing.TB) (*os.Root, string) {
@@ -39,7 +38,7 @@ func tree(t testing.TB) (*os.Root, string) {
 		"root/a b%41&<i>.txt":        "odd name",
 		"root/a:b/x":                 "colon",
 		"root/back\\slash":           "backslash",
-		"root/indexdir/index.html/x": "index.html is a folder",
+		"root/indexdir/index.html/x": "index.html is a directory",
 		"outside/secret":             secret,
 		"outside/index.html":         secret,
 		"root-2/secret":              secret,
@@ -87,7 +86,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// request makes a request whose decoded path is p, whatever is in it.
+// request returns a request whose decoded path is p, which may be any string.
 func request(method, p string, header ...string) *http.Request {
 	r := httptest.NewRequest(method, "/", nil)
 	r.URL = &url.URL{Path: p}
@@ -97,7 +96,7 @@ func request(method, p string, header ...string) *http.Request {
 	return r
 }
 
-// do answers a request, and checks what holds for every response.
+// do answers a request, and checks the properties that every response has.
 func do(t testing.TB, h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -106,10 +105,9 @@ func do(t testing.TB, h http.Handler, r *http.Request) *httptest.ResponseRecorde
 	return w
 }
 
-// tagOf returns the entity tag of a response, "" if there is none, or none that is spelled as
-// it should.
+// tagOf returns the entity tag of a response, or "" if it has none under the name ETag.
 func tagOf(header http.Header) string {
-	//lint:ignore SA1008 the spelling is what is tested
+	//lint:ignore SA1008 this tests the spelling
 	if tags := header["ETag"]; len(tags) == 1 {
 		return tags[0]
 	}
@@ -150,7 +148,9 @@ func checkResponse(t testing.TB, r *http.Request, w *httptest.ResponseRecorder) 
 	}
 }
 
-func TestPaths(t *testing.T) {
+// TestPathsStayBelowTheRoot: each path is answered with its file, a redirect, or an error; HEAD is
+// answered like GET.
+func TestPathsStayBelowTheRoot(t *testing.T) {
 	root, _ := tree(t)
 	h := New(root, Options{})
 	for _, test := range []struct {
@@ -191,7 +191,7 @@ func TestPaths(t *testing.T) {
 		{"/page/./", 200, "<p>page"},
 		{"/dir/../page/", 200, "<p>page"},
 
-		// A directory without its slash: to the path that all share, on this host.
+		// A directory without its slash is redirected to its normalized path on this host.
 		{"//page", 301, "/page/"},
 		{"//dir//sub", 301, "/dir/sub/"},
 		{"/./dir", 301, "/dir/"},
@@ -205,7 +205,7 @@ func TestPaths(t *testing.T) {
 		{"//dir/sub/..", 301, "/dir/"},
 		{"/a b%41&<i>.txt/.", 301, "/a%20b%2541&%3Ci%3E.txt/"},
 
-		// Above the root.
+		// Paths that lead above the root.
 		{"/..", 301, "/"},
 		{"/../../a.txt", 301, "/a.txt"},
 		{"/dir/../../a.txt", 301, "/a.txt"},
@@ -237,7 +237,7 @@ func TestPaths(t *testing.T) {
 		{"/" + strings.Repeat("n", 256), 404, "not found\n"},
 		{"/" + strings.Repeat("n/", 3000), 404, "not found\n"},
 
-		// Out of the root.
+		// Links that lead out of the root.
 		{"/absolute", 404, "not found\n"},
 		{"/out", 404, "not found\n"},
 		{"/outdir", 404, "not found\n"},
@@ -262,11 +262,11 @@ func TestPaths(t *testing.T) {
 		{"/..\\outside\\secret", 404, "not found\n"},
 		{"/...", 404, "not found\n"},
 
-		{"/a.txt\x00", 400, "bad path\n"},
-		{"/a\n.txt", 400, "bad path\n"},
-		{"/\xff", 400, "bad path\n"},
-		{"a.txt", 400, "bad path\n"},
-		{"*", 400, "bad path\n"},
+		{"/a.txt\x00", 400, badPath + "\n"},
+		{"/a\n.txt", 400, badPath + "\n"},
+		{"/\xff", 400, badPath + "\n"},
+		{"a.txt", 400, badPath + "\n"},
+		{"*", 400, badPath + "\n"},
 	} {
 		w := do(t, h, request("GET", test.path))
 		got := w.Body.String()
@@ -287,8 +287,8 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// A redirect keeps the query, unless it could break out of the header.
-func TestRedirectQuery(t *testing.T) {
+// TestRedirectKeepsASafeQuery: a query with characters that are invalid in a header field is dropped.
+func TestRedirectKeepsASafeQuery(t *testing.T) {
 	root, _ := tree(t)
 	for query, want := range map[string]string{
 		"v=1&w=%20": "/page/?v=1&w=%20",
@@ -304,7 +304,7 @@ func TestRedirectQuery(t *testing.T) {
 	}
 }
 
-func TestMethods(t *testing.T) {
+func TestOtherMethodsAreRejected(t *testing.T) {
 	root, _ := tree(t)
 	h := New(root, Options{})
 	for _, test := range []struct {
@@ -326,27 +326,7 @@ func TestMethods(t *testing.T) {
 	}
 }
 
-func TestContentTypes(t *testing.T) {
-	for name, want := range map[string]string{
-		"a.raucb": "application/octet-stream", "a.swu": "application/octet-stream", "a.unknown": "application/octet-stream",
-		"a": "application/octet-stream", "a.": "application/octet-stream", ".html": "text/html; charset=utf-8",
-		"A.HTML": "text/html; charset=utf-8", "a.tar.gz": "application/gzip", "a.img.zst": "application/zstd",
-		"a.json": "application/json", "a.sha256": "text/plain; charset=utf-8", "a.html/b": "application/octet-stream",
-		"a.deb": "application/vnd.debian.binary-package", "a.svg": "image/svg+xml", "a.js": "text/javascript; charset=utf-8",
-	} {
-		if got := contentType(name); got != want {
-			t.Errorf("%s: %s, want %s", name, got, want)
-		}
-	}
-	// Never by content, not even through a link of another name.
-	root, dir := tree(t)
-	must(t, os.WriteFile(filepath.Join(dir, "looks.bin"), []byte("<html><script>"), 0o644))
-	if got := do(t, New(root, Options{}), request("GET", "/looks.bin")).Header().Get("Content-Type"); got != "application/octet-stream" {
-		t.Errorf("HTML in a .bin: %s", got)
-	}
-}
-
-func TestStatusOf(t *testing.T) {
+func TestStatusOfSystemErrors(t *testing.T) {
 	for _, test := range []struct {
 		err  error
 		want int
@@ -364,56 +344,9 @@ func TestStatusOf(t *testing.T) {
 	}
 }
 
-// A file that the server may not read is 403, and does not look missing.
-func TestForbidden(t *testing.T) {
-	root, dir := tree(t)
-	for _, name := range []string{"a.txt", "dir", "page/index.html"} {
-		must(t, os.Chmod(filepath.Join(dir, name), 0))
-	}
-	defer os.Chmod(filepath.Join(dir, "dir"), 0o755)
-
-	// Root reads everything, except as another user for files (setfsuid(2)), which
-	// is a property of the thread.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if os.Geteuid() == 0 {
-		must(t, os.Chmod(filepath.Dir(filepath.Dir(dir)), 0o755))
-		must(t, os.Chmod(filepath.Dir(dir), 0o755))
-		must(t, unix.Setfsuid(65534))
-		defer unix.Setfsuid(0)
-	}
-	h := New(root, Options{Listing: true})
-	for _, path := range []string{"/a.txt", "/dir/", "/dir", "/dir/b.raucb", "/page/"} {
-		if w := do(t, h, request("GET", path)); w.Code != 403 || w.Body.String() != "the server may not read this file\n" {
-			t.Errorf("GET %s: %d %q", path, w.Code, w.Body)
-		}
-	}
-}
-
-// Without descriptors left the client is told to come back.
-func TestNoDescriptors(t *testing.T) {
-	root, _ := tree(t)
-	h := New(root, Options{Listing: true})
-	var limit syscall.Rlimit
-	must(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
-	none := limit
-	none.Cur = 0
-	must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none))
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, request("GET", "/a.txt"))
-	must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
-
-	checkResponse(t, request("GET", "/a.txt"), w)
-	if w.Code != 503 || w.Header().Get("Retry-After") != "1" {
-		t.Errorf("%d, header %v", w.Code, w.Header())
-	}
-	if w := do(t, h, request("GET", "/a.txt")); w.Code != 200 {
-		t.Errorf("afterwards: %d", w.Code)
-	}
-}
-
-// Under net/http's server: nothing is chunked, and no descriptor is left.
-func TestServer(t *testing.T) {
+// TestHandlerWorksUnderNetHTTP: under net/http's server each response has a Content-Length, and no
+// descriptor stays open.
+func TestHandlerWorksUnderNetHTTP(t *testing.T) {
 	root, _ := tree(t)
 	before := descriptors(t)
 	server := httptest.NewServer(New(root, Options{Listing: true}))
@@ -444,7 +377,7 @@ func TestServer(t *testing.T) {
 
 func descriptors(t *testing.T) int {
 	t.Helper()
-	// The poller's descriptors stay once there are any.
+	// The descriptors of the runtime's poller stay open, once created.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	l.Close()

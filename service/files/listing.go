@@ -44,16 +44,16 @@ type listed struct {
 	modified time.Time
 }
 
-func (l listed) isFolder() bool { return l.Type == "directory" }
+func (l listed) isDirectory() bool { return l.Type == "directory" }
 
-// list answers with the listing of the directory folder, at the path name below the root.
-func (h *handler) list(w http.ResponseWriter, r *http.Request, name string, folder *os.File) {
-	names, truncated, err := readNames(folder)
+// list answers with the listing of the directory dir, at the path name below the root.
+func (h *handler) list(w http.ResponseWriter, r *http.Request, name string, dir *os.File) {
+	names, truncated, err := readNames(dir)
 	if err != nil {
 		h.failWith(w, r, err)
 		return
 	}
-	entries := h.examine(name, folder, names)
+	entries := h.examine(name, dir, names)
 	header := w.Header()
 	header.Set("Vary", "Accept")
 	var body string
@@ -75,11 +75,11 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request, name string, fold
 
 // readNames returns the names to list, sorted. For a large directory it returns the first
 // names in sort order, in bounded memory, and truncated is true.
-func readNames(folder *os.File) (names []string, truncated bool, err error) {
+func readNames(dir *os.File) (names []string, truncated bool, err error) {
 	for read := 0; read < maxNames; {
 		// Readdirnames, since ReadDir may call lstat with a path that does not go
 		// through os.Root.
-		more, err := folder.Readdirnames(batch)
+		more, err := dir.Readdirnames(batch)
 		read += len(more)
 		for _, name := range more {
 			if isListed(name) {
@@ -116,18 +116,18 @@ func isListed(name string) bool {
 		!strings.ContainsFunc(name, unicode.IsControl)
 }
 
-// examine returns the entries of names in folder that are files and directories. A symbolic
+// examine returns the entries of names in dir that are files and directories. A symbolic
 // link is listed as its target; a link that leads outside the root or nowhere, and a name that
 // no longer exists, is omitted.
-func (h *handler) examine(name string, folder *os.File, names []string) []listed {
+func (h *handler) examine(name string, dir *os.File, names []string) []listed {
 	entries := make([]listed, 0, len(names))
-	fd := int(folder.Fd())
+	fd := int(dir.Fd())
 	for _, entry := range names {
 		stat, err := identify(fd, entry, unix.AT_SYMLINK_NOFOLLOW)
 		if err == nil && stat.isLink() {
 			stat, err = h.follow(path.Join(name, entry))
 		}
-		if err != nil || !stat.isRegular() && !stat.isFolder() {
+		if err != nil || !stat.isRegular() && !stat.isDirectory() {
 			continue
 		}
 		l := listed{Name: entry, Type: "directory", modified: stat.modified.time().UTC()}
@@ -203,7 +203,7 @@ time { flex: 0 0 11em; font-variant-numeric: tabular-nums }
 <ul>
 `
 	listingFoot = "</ul>\n%s</body>\n</html>\n"
-	listingNote = "<p><strong>This listing is cut: the folder has more entries than fit.</strong> They can still be downloaded by name.</p>\n"
+	listingNote = "<p><strong>This listing is truncated: the directory has too many entries.</strong> Files that are not listed can be downloaded by name.</p>\n"
 )
 
 // listHTML returns a page of as many entries as fit into maxListing, with a note if some do
@@ -235,7 +235,7 @@ func lineHTML(entry listed) string {
 	name, size := entry.Name, ""
 	// "./" keeps a name with a colon from being read as a scheme.
 	target := "./" + url.PathEscape(name)
-	if entry.isFolder() {
+	if entry.isDirectory() {
 		name, target = name+"/", target+"/"
 	} else {
 		size = humanSize(entry.Size)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// listJSONOf returns the names of a listing.
+// listJSONOf returns the entries of a listing in JSON.
 func listJSONOf(t *testing.T, w *httptest.ResponseRecorder) []listed {
 	t.Helper()
 	if w.Code != 200 || w.Header().Get("Content-Type") != "application/json" || w.Header().Get("Vary") != "Accept" {
@@ -23,7 +23,9 @@ func listJSONOf(t *testing.T, w *httptest.ResponseRecorder) []listed {
 	return entries
 }
 
-func TestListing(t *testing.T) {
+// TestListingHasOnlyReachableNames: the listing of the root in JSON and HTML, with names that need
+// escaping.
+func TestListingHasOnlyReachableNames(t *testing.T) {
 	root, dir := tree(t)
 	h := New(root, Options{Listing: true})
 	must(t, os.Chtimes(filepath.Join(dir, "a.txt"), time.Time{}, time.Unix(1_700_000_000, 0)))
@@ -38,7 +40,7 @@ func TestListing(t *testing.T) {
 			t.Errorf("%s modified %q", e.Name, e.Modified)
 		}
 	}
-	// No hidden names, none that cannot be asked for, no device, nothing outside.
+	// Without hidden names, names that cannot be requested, devices, and links that lead outside.
 	want := []string{"file a b%41&<i>.txt 8", "file a.txt 10", "directory a:b 0", "file chain 10", "directory dir 0", "file empty.bin 0",
 		"directory indexdir 0", "file inside 6", "directory insidedir 0", "directory page 0", `file x"onload='alert(1)'&amp;javascript:y 0`}
 	if !slices.Equal(got, want) {
@@ -63,13 +65,13 @@ func TestListing(t *testing.T) {
 		}
 	}
 	if strings.Contains(page, "../") || strings.Contains(page, "<script") || strings.Contains(page, "<i>") {
-		t.Errorf("the page has what it should not:\n%s", page)
+		t.Errorf("the page has markup from a name, or a parent link:\n%s", page)
 	}
 	if sub := do(t, h, request("GET", "/dir/sub/")).Body.String(); !strings.Contains(sub, `<li><a href="../">../</a></li>`) || !strings.Contains(sub, "<title>/dir/sub/</title>") {
-		t.Errorf("a sub-folder:\n%s", sub)
+		t.Errorf("a subdirectory:\n%s", sub)
 	}
 
-	// Every name that is listed can be had by its link.
+	// Every listed name can be requested.
 	for _, e := range got {
 		kind, rest, _ := strings.Cut(e, " ")
 		name := rest[:strings.LastIndexByte(rest, ' ')]
@@ -83,12 +85,12 @@ func TestListing(t *testing.T) {
 	}
 }
 
-func TestListingFallback(t *testing.T) {
+func TestIndexHTMLReplacesTheListing(t *testing.T) {
 	root, _ := tree(t)
 	h := New(root, Options{Listing: true})
-	// An index.html that is no file is an entry like others; one that is is the page.
+	// A directory named index.html is listed; a file of that name is served.
 	if got := listJSONOf(t, do(t, h, request("GET", "/indexdir/", "Accept", "application/json"))); len(got) != 1 || got[0].Type != "directory" {
-		t.Errorf("index.html as a folder: %v", got)
+		t.Errorf("index.html as a directory: %v", got)
 	}
 	if w := do(t, h, request("GET", "/page/", "Accept", "application/json")); w.Body.String() != "<p>page" || w.Header().Get("Vary") != "" {
 		t.Errorf("index.html: %q", w.Body)
@@ -98,26 +100,9 @@ func TestListingFallback(t *testing.T) {
 	}
 }
 
-func TestAccept(t *testing.T) {
-	for accept, want := range map[string]bool{
-		"": false, "*/*": false, "text/html": false, "application/*": false, "application/json": true,
-		"Application/JSON ; q=0.5": true, "application/json;q=0": false, "application/json;q=x": false, "application/json;q=NaN": false,
-		"application/json, text/plain, */*": true, "text/html,application/xhtml+xml,*/*;q=0.8": false,
-		"application/json, text/html": false, "application/json;q=0.9, text/html;q=0.8": true,
-		"application/json;q=0.8, text/html;q=0.9": false, "application/json;charset=utf-8;q=1": true, "xapplication/json": false,
-	} {
-		if got := prefersJSON([]string{accept}); got != want {
-			t.Errorf("%q: JSON %v, want %v", accept, got, want)
-		}
-	}
-	if !prefersJSON([]string{"text/html;q=0.1", "application/json"}) {
-		t.Error("two Accept fields")
-	}
-}
-
-// A folder that does not fit is cut at the same name however the file system
-// orders it, says so, and stays within bounds.
-func TestLargeFolder(t *testing.T) {
+// TestLargeListingIsTruncatedInOrder: a listing that is too large has the first names in sort order,
+// says that it is truncated, and stays below maxListing.
+func TestLargeListingIsTruncatedInOrder(t *testing.T) {
 	for name, test := range map[string]struct {
 		count  int
 		format string
@@ -148,7 +133,7 @@ func TestLargeFolder(t *testing.T) {
 			}
 			w = do(t, h, request("GET", "/"))
 			if page := w.Body.String(); len(page) > maxListing || len(page) < maxListing-8192 || w.Header().Get(headerTruncated) != "true" ||
-				!strings.Contains(page, "This listing is cut") || !strings.HasSuffix(page, "</html>\n") {
+				!strings.Contains(page, "This listing is truncated") || !strings.HasSuffix(page, "</html>\n") {
 				t.Errorf("HTML of %d bytes, header %v", len(page), w.Header())
 			}
 			head := do(t, h, request("HEAD", "/"))
@@ -159,13 +144,14 @@ func TestLargeFolder(t *testing.T) {
 	}
 }
 
-// An empty folder, and a name as long as names get.
-func TestListingEdges(t *testing.T) {
+// TestListingOfEmptyAndDeepDirectories: an empty directory has an empty list; the title of a long
+// path is truncated.
+func TestListingOfEmptyAndDeepDirectories(t *testing.T) {
 	root, dir := tree(t)
 	h := New(root, Options{Listing: true})
 	must(t, os.Mkdir(filepath.Join(dir, "none"), 0o755))
 	if w := do(t, h, request("GET", "/none/", "Accept", "application/json")); w.Body.String() != "[\n]\n" || len(listJSONOf(t, w)) != 0 {
-		t.Errorf("an empty folder: %q", w.Body)
+		t.Errorf("an empty directory: %q", w.Body)
 	}
 	deep := ""
 	for range 8 {
@@ -178,7 +164,7 @@ func TestListingEdges(t *testing.T) {
 	}
 }
 
-func TestHumanSize(t *testing.T) {
+func TestHumanSizeUsesTheLargestUnit(t *testing.T) {
 	for n, want := range map[int64]string{
 		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1 << 20: "1.0 MiB", 5<<30 + 1<<29: "5.5 GiB", 1 << 50: "1024.0 TiB",
 	} {

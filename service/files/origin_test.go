@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// board is what a kernel tells about where a file comes from.
+// A board is a set of kernel data about the origin of a file.
 type board struct {
 	files    map[string]string
 	kind     uint32
@@ -56,7 +56,7 @@ const (
 	ext4Magic = unix.EXT4_SUPER_MAGIC
 )
 
-// slot is a squashfs in the second partition of an eMMC.
+// slot returns a board with a squashfs in the second partition of an eMMC.
 func slot() board {
 	clamped := moment{1_700_000_000, 0}
 	return board{
@@ -72,8 +72,9 @@ func slot() board {
 	}
 }
 
-// TestOrigin: what tells two images apart, and what must not.
-func TestOrigin(t *testing.T) {
+// TestOriginDistinguishesImages: the origin changes with the boot, the medium and the written image,
+// but not with a restart of the service.
+func TestOriginDistinguishesImages(t *testing.T) {
 	set := func(name, text string) func(*board) {
 		return func(b *board) { b.files[name] = text }
 	}
@@ -98,7 +99,7 @@ func TestOrigin(t *testing.T) {
 	for _, test := range []struct {
 		name          string
 		both, then    func(*board)
-		differs, date bool // date: an image's, which says nothing
+		differs, date bool // date: the file is from an image, so its date identifies nothing
 	}{
 		{"a restart", none, restart, false, true},
 		{"a restart with private mounts", none, all(restart, remount), false, true},
@@ -107,25 +108,25 @@ func TestOrigin(t *testing.T) {
 		{"another medium", none, set(partition+"/../diskseq", "2"), true, true},
 		{"another disk", set(partition+"/diskseq", "8"), set(partition+"/diskseq", "9"), true, true},
 		{"the slot is written", none, write, true, true},
-		{"of an ext4 that is read-only", ext4, write, true, true},
-		{"of an ext4 that is read-only, a restart", ext4, all(restart, remount), false, true},
-		{"of an ext4 that is written, of which only this mount is read-only", writable, write, false, false},
-		{"of an ext4 whose mount is not seen", all(ext4, without(mountinfo)), write, false, false},
-		{"of an ext4 that others may write", all(ext4, func(b *board) { b.readOnly = false }), all(write, restart), false, false},
+		{"ext4, read-only: the slot is written", ext4, write, true, true},
+		{"ext4, read-only: a restart", ext4, all(restart, remount), false, true},
+		{"ext4, only this mount is read-only: written", writable, write, false, false},
+		{"ext4, mount unknown: written", all(ext4, without(mountinfo)), write, false, false},
+		{"ext4, writable: written", all(ext4, func(b *board) { b.readOnly = false }), all(write, restart), false, false},
 		{"erofs", func(b *board) { b.kind = unix.EROFS_SUPER_MAGIC_V1 }, boot, true, true},
 		{"erofs with fractions of a second", func(b *board) {
 			b.kind, b.stat.modified.nanoseconds, b.stat.changed.nanoseconds = unix.EROFS_SUPER_MAGIC_V1, 5, 5
 		}, boot, true, true},
-		{"FUSE, whose ctime is what a program says", func(b *board) {
+		{"FUSE, whose ctime comes from a program", func(b *board) {
 			b.kind, b.stat.modified.nanoseconds, b.stat.changed.nanoseconds = unix.FUSE_SUPER_MAGIC, 5, 5
 		}, boot, true, true},
 		{"no device: a restart", anonymous, restart, false, true},
 		{"no device: mounted again", anonymous, remount, true, true},
 		{"no device: a boot", anonymous, boot, true, true},
-		{"no device, an old kernel: cannot be told apart, but for a process", all(anonymous, func(b *board) { b.mount = 0 }), restart, true, true},
+		{"no device, an old kernel: a restart", all(anonymous, func(b *board) { b.mount = 0 }), restart, true, true},
 		{"before Linux 5.15", without(partition + "/../diskseq"), restart, false, true},
 		{"before Linux 5.15: mounted again", without(partition + "/../diskseq"), remount, true, true},
-		{"no /proc: but for a process", without(bootID), restart, true, true},
+		{"no /proc: a restart", without(bootID), restart, true, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a, b := slot(), slot()
@@ -137,7 +138,7 @@ func TestOrigin(t *testing.T) {
 				t.Fatalf("%+v and %+v, want images: %v", x, y, test.date)
 			}
 			if (x.hash != y.hash) != test.differs {
-				t.Errorf("%s and %s, want other ones: %v", x.hash, y.hash, test.differs)
+				t.Errorf("%s and %s, want different: %v", x.hash, y.hash, test.differs)
 			}
 			if again := a.of(); again != x {
 				t.Errorf("%+v, then %+v", x, again)
@@ -146,13 +147,13 @@ func TestOrigin(t *testing.T) {
 	}
 }
 
-// TestNoOrigin: the tag of a file whose ctime comes from a kernel has its identity alone, and
-// nothing is read for it.
-func TestNoOrigin(t *testing.T) {
+// TestWrittenFilesHaveNoOrigin: the tag of a file whose ctime comes from a kernel consists of the
+// file's identity alone, and of reads nothing for it.
+func TestWrittenFilesHaveNoOrigin(t *testing.T) {
 	for name, change := range map[string]func(*board){
-		"written here":              func(b *board) { b.stat.modified.nanoseconds, b.stat.changed.nanoseconds = 5, 5 },
-		"written, then linked":      func(b *board) { b.stat.changed.nanoseconds = 5 },
-		"nothing known of its kind": func(b *board) { b.kind = 0 },
+		"written here":         func(b *board) { b.stat.modified.nanoseconds, b.stat.changed.nanoseconds = 5, 5 },
+		"written, then linked": func(b *board) { b.stat.changed.nanoseconds = 5 },
+		"file system unknown":  func(b *board) { b.kind = 0 },
 	} {
 		b := slot()
 		b.kind = ext4Magic
@@ -171,9 +172,9 @@ func TestNoOrigin(t *testing.T) {
 	}
 }
 
-// TestDatesOfImages: where a date may be that of another image, it neither makes a 304 nor
-// resumes a download, and a tag does.
-func TestDatesOfImages(t *testing.T) {
+// TestDatesOfImagesAreNotTrusted: a date that may belong to another image neither causes a 304 nor
+// resumes a download; the entity tag does both.
+func TestDatesOfImagesAreNotTrusted(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "x"), []byte(alphabet), 0o644))
 	must(t, os.Chtimes(filepath.Join(dir, "x"), time.Time{}, time.Unix(1_700_000_000, 0)))
@@ -199,8 +200,8 @@ func TestDatesOfImages(t *testing.T) {
 	}
 }
 
-// TestKernelOrigin: this kernel's own sources can be read.
-func TestKernelOrigin(t *testing.T) {
+// TestKernelOriginReadsThisKernel: boot ID, mount ID and file system can be read on this machine.
+func TestKernelOriginReadsThisKernel(t *testing.T) {
 	s := kernelOrigin()
 	if boot, err := s.read(bootID); err != nil || len(boot) != 36 {
 		t.Errorf("boot id %q, %v", boot, err)

@@ -12,7 +12,7 @@ import (
 // file, as RFC 9110, section 14.2, allows. Update clients request many ranges at a time, and
 // some fail on a 200: SWUpdate's delta handler requests 150 by default, zchunk 255, dnf 256.
 //
-// The part headers of 256 ranges are below 52 KiB (TestPartHeaders), and so below the 64 KiB
+// The part headers of 256 ranges are below 52 KiB (TestPartHeadersFitIntoMemory), and so below the 64 KiB
 // of memory that package service has for a response.
 const maxSpans = 256
 

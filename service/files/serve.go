@@ -28,7 +28,7 @@ func serveFile(w http.ResponseWriter, r *http.Request, file *File) {
 	switch precondition(r.Header, tag, modified, file.origin) {
 	case http.StatusPreconditionFailed:
 		dropFile(header)
-		fail(w, r, http.StatusPreconditionFailed, "precondition failed: the file is another than the condition names")
+		fail(w, r, http.StatusPreconditionFailed, "precondition failed: the file does not match the condition")
 		return
 	case http.StatusNotModified:
 		// RFC 9110, section 15.4.5: only the fields that guide caches; the entity tag suffices.
@@ -51,7 +51,7 @@ func serveFile(w http.ResponseWriter, r *http.Request, file *File) {
 	case spans == nil || !worthwhile(spans, file.Size()):
 		serveSpan(w, r, file, whole)
 	case len(spans) == 0:
-		unsatisfiable(w, r, file, "range behind the end of the file")
+		unsatisfiable(w, r, file, "range beyond the end of the file")
 	case len(spans) == 1:
 		header.Set("Content-Range", spans[0].contentRange(file.Size()))
 		serveSpan(w, r, file, spans[0])

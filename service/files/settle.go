@@ -5,9 +5,10 @@ import (
 	"errors"
 	"net/http"
 	"time"
-	"uringhttpd/service/http1"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/service/http1"
 )
 
 // The kernel takes the timestamps of a file from a clock that advances once per tick. Two

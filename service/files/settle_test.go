@@ -14,24 +14,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ticking is a kernel whose clock of stamps moves only when it is told to, and
-// that stamps one file with it.
+// ticking replaces the clock of the file timestamps. The clock advances only during waits, and
+// the timestamps of one file come from it.
 type ticking struct {
 	t       *testing.T
 	name    string // of the file
 	granule time.Duration
 	clock   time.Time
-	stamp   moment
+	written moment // mtime and ctime of the file
 	waits   int
-	during  func() // a wait, before time passes
-	behind  func() // an examination, right after it
+	during  func() // runs once in a wait, before the clock advances
+	after   func() // runs once after an identify
 }
 
 func newTicking(t *testing.T, dir string, granule time.Duration) *ticking {
 	return &ticking{t: t, name: filepath.Join(dir, "x.bin"), granule: granule, clock: time.Unix(1_700_000_000, 500_000_000)}
 }
 
-// write overwrites the file in place, and stamps it.
+// write overwrites the file in place, and sets its timestamps from the clock.
 func (k *ticking) write(content string) {
 	k.t.Helper()
 	f, err := os.OpenFile(k.name, os.O_WRONLY|os.O_CREATE, 0o644)
@@ -42,7 +42,7 @@ func (k *ticking) write(content string) {
 	if k.granule > time.Second/10 {
 		at = at.Truncate(k.granule)
 	}
-	k.stamp = moment{at.Unix(), uint32(at.Nanosecond())}
+	k.written = moment{at.Unix(), uint32(at.Nanosecond())}
 }
 
 func (k *ticking) system() system {
@@ -51,11 +51,11 @@ func (k *ticking) system() system {
 	s.identify = func(fd int) (identity, error) {
 		stat, err := identify(fd, "", unix.AT_EMPTY_PATH)
 		if stat.isRegular() {
-			stat.modified, stat.changed = k.stamp, k.stamp
+			stat.modified, stat.changed = k.written, k.written
 		}
-		if behind := k.behind; behind != nil {
-			k.behind = nil
-			behind()
+		if after := k.after; after != nil {
+			k.after = nil
+			after()
 		}
 		return stat, err
 	}
@@ -81,23 +81,23 @@ func (k *ticking) handler(t *testing.T) *handler {
 
 const contentA, contentB, contentC = "AAAAAAAAAA", "BBBBBBBBBB", "CCCCCCCCCC"
 
-// TestTwoWritesInOneTick: an entity tag never names two contents, and no response
-// is a mixture, though the file's stamps are the same for two of them.
-func TestTwoWritesInOneTick(t *testing.T) {
+// TestTagNeverNamesTwoContents: two contents with the same timestamps are never served under one
+// entity tag, and no response mixes them.
+func TestTagNeverNamesTwoContents(t *testing.T) {
 	for _, granule := range []time.Duration{tick, longTick} {
-		for _, when := range []string{"while it is waited", "after it was examined"} {
+		for _, when := range []string{"during the wait", "after identify"} {
 			t.Run(fmt.Sprint(granule, " ", when), func(t *testing.T) {
 				k := newTicking(t, t.TempDir(), granule)
 				h := k.handler(t)
 				k.write(contentA)
 				other := func() { k.write(contentB) } // in the same tick
 				switch when {
-				case "while it is waited":
+				case "during the wait":
 					k.during = other
-				case "after it was examined":
-					k.behind = func() {
+				case "after identify":
+					k.after = func() {
 						other()
-						k.clock = k.clock.Add(2 * granule) // the handler was held up
+						k.clock = k.clock.Add(2 * granule) // the handler was delayed
 					}
 				}
 				named := map[string]string{} // content by tag
@@ -111,8 +111,8 @@ func TestTwoWritesInOneTick(t *testing.T) {
 					named[tag] = body
 				}
 				get()
-				if k.during != nil || k.behind != nil {
-					k.during, k.behind = nil, nil
+				if k.during != nil || k.after != nil {
+					k.during, k.after = nil, nil
 					other()
 				}
 				get()
@@ -127,9 +127,9 @@ func TestTwoWritesInOneTick(t *testing.T) {
 	}
 }
 
-// TestNoMixtureInOneTick: a change in the tick in which the file was written and
-// opened is seen when it is examined again.
-func TestNoMixtureInOneTick(t *testing.T) {
+// TestChangeInTheOpeningTickIsDetected: a write right after the file was opened gets other
+// timestamps, since open has waited for the end of the tick.
+func TestChangeInTheOpeningTickIsDetected(t *testing.T) {
 	for _, granule := range []time.Duration{tick, longTick} {
 		k := newTicking(t, t.TempDir(), granule)
 		k.write(contentA)
@@ -139,18 +139,18 @@ func TestNoMixtureInOneTick(t *testing.T) {
 		got := make([]byte, len(contentA))
 		_, err = f.ReadAt(got[:5], 0)
 		must(t, err)
-		k.write(contentB) // at once
+		k.write(contentB) // without a wait
 		_, err = f.ReadAt(got[5:], 5)
 		must(t, err)
 		if err := f.Unchanged(); err == nil {
-			t.Errorf("granule %v: %q, and unchanged", granule, got)
+			t.Errorf("granule %v: read %q, and no change is reported", granule, got)
 		}
 	}
 }
 
-// TestWrittenForever: a file that is written all the time is not waited for
-// forever.
-func TestWrittenForever(t *testing.T) {
+// TestEndlessWritesCause503: the handler waits at most maxSettles times for a file that keeps
+// changing.
+func TestEndlessWritesCause503(t *testing.T) {
 	k := newTicking(t, t.TempDir(), tick)
 	h := k.handler(t)
 	k.write(contentA)
@@ -162,7 +162,7 @@ func TestWrittenForever(t *testing.T) {
 	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "2" || tagOf(w.Header()) != "" {
 		t.Errorf("%d, %v", w.Code, w.Header())
 	}
-	if want := "the file is being written; try again when that is done\n"; w.Body.String() != want {
+	if want := "the file is being written; try again later\n"; w.Body.String() != want {
 		t.Errorf("got %q, want %q", w.Body, want)
 	}
 	if k.waits != maxSettles {
@@ -174,7 +174,9 @@ func TestWrittenForever(t *testing.T) {
 	}
 }
 
-func TestUnsettled(t *testing.T) {
+// TestTimestampsSettleAfterOneTick: the time after which no other change can have the same
+// timestamps.
+func TestTimestampsSettleAfterOneTick(t *testing.T) {
 	now := time.Unix(1_700_000_000, 500_000_000)
 	at := func(d time.Duration) moment {
 		s := now.Add(d)
@@ -193,9 +195,9 @@ func TestUnsettled(t *testing.T) {
 		{"young inode", at(-time.Hour), at(-time.Millisecond), tick - time.Millisecond},
 		{"now", at(0), at(0), tick},
 		{"ahead of the coarse clock", at(time.Millisecond), at(time.Millisecond), tick + time.Millisecond},
-		{"from the future", at(time.Hour), at(time.Hour), 0},
-		{"from the far future", moment{1 << 60, 0}, moment{1 << 60, 1}, 0},
-		{"from the far past", moment{-1 << 60, 0}, moment{-1 << 60, 0}, 0},
+		{"in the future", at(time.Hour), at(time.Hour), 0},
+		{"in the far future", moment{1 << 60, 0}, moment{1 << 60, 1}, 0},
+		{"in the far past", moment{-1 << 60, 0}, moment{-1 << 60, 0}, 0},
 		{"whole seconds", whole, whole, longTick - 500*time.Millisecond},
 		{"whole seconds, old", moment{whole.seconds - 2, 0}, moment{whole.seconds - 2, 0}, 0},
 		{"only mtime is whole", whole, at(-time.Hour), 0},
@@ -206,23 +208,24 @@ func TestUnsettled(t *testing.T) {
 	}
 }
 
-// TestStampsClock: the clock that is read is the one that this kernel stamps with.
-func TestStampsClock(t *testing.T) {
+// TestCoarseTimeIsTheTimestampClock: no ctime of a new file is before coarseTime or after the time
+// of day.
+func TestCoarseTimeIsTheTimestampClock(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "x")
 	for range 100 {
 		before := coarseTime()
 		must(t, os.WriteFile(name, nil, 0o644))
-		must(t, os.Chmod(name, 0o600)) // ctime for certain
+		must(t, os.Chmod(name, 0o600)) // sets ctime
 		stat, err := identify(unix.AT_FDCWD, name, 0)
 		must(t, err)
 		if c := stat.changed.time(); c.Before(before) || c.After(time.Now()) {
-			t.Fatalf("stamp %v, the clock before it %v", c, before)
+			t.Fatalf("ctime %v, coarseTime before it %v", c, before)
 		}
 	}
 }
 
-// TestWaitEnds: a wait ends with its request.
-func TestWaitEnds(t *testing.T) {
+// TestWaitEndsWithTheRequest: a wait ends when the context of the request is cancelled.
+func TestWaitEndsWithTheRequest(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := wait(ctx, time.Hour); !errors.Is(err, context.Canceled) {
@@ -241,15 +244,15 @@ func TestWaitEnds(t *testing.T) {
 	}
 }
 
-// TestFewSlowWaits: only so many requests wait for whole seconds at a time.
-func TestFewSlowWaits(t *testing.T) {
+// TestSlowWaitsAreLimited: at most maxSlow requests wait for whole seconds; the next one gets a 503.
+func TestSlowWaitsAreLimited(t *testing.T) {
 	k := newTicking(t, t.TempDir(), longTick)
 	k.write(contentA)
 	h := k.handler(t)
-	waiting, enough := make(chan struct{}), make(chan struct{})
+	waiting, proceed := make(chan struct{}), make(chan struct{})
 	h.system.wait = func(context.Context, time.Duration) error {
 		waiting <- struct{}{}
-		<-enough
+		<-proceed
 		return context.Canceled
 	}
 	done := make(chan struct{})
@@ -261,13 +264,13 @@ func TestFewSlowWaits(t *testing.T) {
 		select {
 		case <-waiting:
 		case <-done:
-			t.Fatal("a request has not waited")
+			t.Fatal("a request did not wait")
 		}
 	}
 	if w := do(t, h, request("GET", "/x.bin")); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "2" {
 		t.Errorf("one more: %d", w.Code)
 	}
-	close(enough)
+	close(proceed)
 	for range maxSlow {
 		<-done
 	}

@@ -11,9 +11,13 @@ import (
 )
 
 const (
-	MaxHead   = 16 << 10 // bytes of a request head
-	MaxLine   = 8 << 10  // bytes of a request line; RFC 9112 section 3 recommends at least 8000
-	MaxFields = 100      // header fields of a request
+	// MaxHead is the largest number of bytes in a request head.
+	MaxHead = 16 << 10
+	// MaxLine is the largest number of bytes in a request line; RFC 9112 section 3 recommends at
+	// least 8000.
+	MaxLine = 8 << 10
+	// MaxFields is the largest number of header fields in a request.
+	MaxFields = 100
 )
 
 // A RequestError is the error for a request that is rejected before any handler is called.
@@ -77,7 +81,7 @@ func FindHead(b []byte, from int) (int, *RequestError) {
 	n := headEnd(b, from)
 	switch {
 	case n > MaxHead || n < 0 && len(b) >= MaxHead:
-		return 0, &RequestError{http.StatusRequestHeaderFieldsTooLarge, "the request's head is larger than 16 KiB"}
+		return 0, &RequestError{http.StatusRequestHeaderFieldsTooLarge, "the request head is larger than 16 KiB"}
 	case n < 0:
 		return 0, nil
 	}
@@ -87,7 +91,7 @@ func FindHead(b []byte, from int) (int, *RequestError) {
 // checkLine rejects b if its start cannot become a valid request line.
 func checkLine(b []byte, from int) *RequestError {
 	if !isToken(b[:1]) && b[0] != '\r' { // \r: the start of an empty line
-		return badRequest("this is not HTTP; is it TLS, on a port without?")
+		return badRequest("not an HTTP request; if it is TLS, use the HTTPS port")
 	}
 	end := bytes.IndexByte(b, '\n')
 	line := bytes.TrimSuffix(b[:max(end, 0)], []byte("\r"))
@@ -113,7 +117,7 @@ func tooLong(start []byte) *RequestError {
 	case !isToken(method):
 		return badRequest("malformed method")
 	case !ended:
-		return &RequestError{http.StatusNotImplemented, "there is no method of that length"}
+		return &RequestError{http.StatusNotImplemented, "unknown method"}
 	}
 	return &RequestError{http.StatusRequestURITooLong, "the request line is longer than 8 KiB"}
 }
@@ -128,7 +132,7 @@ func checkRequestLine(line []byte) *RequestError {
 	case !isToken(method):
 		return badRequest("malformed method")
 	case !complete && len(target) > 0:
-		return badRequest("no version in the request line; HTTP/0.9 is not spoken here")
+		return badRequest("no version in the request line; HTTP/0.9 is not supported")
 	case !complete:
 		return badRequest("malformed request line")
 	}
@@ -137,13 +141,13 @@ func checkRequestLine(line []byte) *RequestError {
 	case !named || len(digits) != 3 || !isDigit(digits[0]) || digits[1] != '.' || !isDigit(digits[2]):
 		return badRequest("malformed version in the request line")
 	case digits[0] != '1': // HTTP/2 begins with "PRI * HTTP/2.0"
-		return &RequestError{http.StatusHTTPVersionNotSupported, "only HTTP/1.1 and HTTP/1.0 are spoken here"}
+		return &RequestError{http.StatusHTTPVersionNotSupported, "only HTTP/1.1 and HTTP/1.0 are supported"}
 	case len(target) == 0 || bytes.ContainsFunc(target, isControl):
 		return badRequest("malformed target")
 	case string(method) == http.MethodConnect:
 		// CONNECT is not passed to handlers: a 2xx response to it opens a tunnel, and the
 		// bytes after it are not a request (RFC 9110 section 9.3.6).
-		return &RequestError{http.StatusNotImplemented, "this server is no proxy, and makes no tunnels"}
+		return &RequestError{http.StatusNotImplemented, "CONNECT is not supported: this server is not a proxy"}
 	}
 	return nil
 }
@@ -170,9 +174,9 @@ func ParseRequest(head []byte) (*http.Request, error) {
 	case !validHost(fields.host) || !validHost(req.Host): // the target's host has precedence, but both must be valid
 		return nil, badRequest("malformed Host field, or host in the target")
 	case !validTarget(req):
-		return nil, badRequest("malformed target; a path, a URL with http or https, or * with OPTIONS")
+		return nil, badRequest("malformed target; use a path, an http or https URL, or * with OPTIONS")
 	case !validExpectations(req.Header["Expect"]):
-		return nil, &RequestError{http.StatusExpectationFailed, "only 100-continue can be expected"}
+		return nil, &RequestError{http.StatusExpectationFailed, "the only supported expectation is 100-continue"}
 	}
 	// A request body is never read: the response is sent, and the lingering close
 	// discards the body. Therefore no byte of a body is parsed as the next request, and a
@@ -270,9 +274,9 @@ func checkEncoding(list string) *RequestError {
 	}
 	switch {
 	case chunked != 1 || !last:
-		return badRequest("the end of the request's body cannot be told: chunked is not its last transfer coding")
+		return badRequest("the length of the request body is unknown: chunked must be the last transfer coding, once")
 	case !strings.EqualFold(list, "chunked"):
-		return &RequestError{http.StatusNotImplemented, "chunked is the only transfer coding known here"}
+		return &RequestError{http.StatusNotImplemented, "chunked is the only supported transfer coding"}
 	}
 	return nil
 }

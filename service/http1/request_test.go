@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzHead: no input panics, the end of the head does not depend on the pieces it arrives in, and
-// a request that is accepted has the fields set that the server relies on.
+// FuzzHead: no input causes a panic, the end of the head does not depend on how the bytes are split
+// into reads, and an accepted request has the fields that the server needs.
 func FuzzHead(f *testing.F) {
 	for _, s := range []string{
 		"GET / HTTP/1.1\r\nHost: b\r\n\r\n", "GET / HTTP/1.0\n\n", "\r\n\nHEAD http://b/x HTTP/1.1\nHost: b\n\n",
@@ -22,7 +22,7 @@ func FuzzHead(f *testing.F) {
 		if first := headEnd(input[:n], 0); first >= 0 && first != end {
 			t.Fatalf("head ends at %d, and at %d by its first %d bytes", end, first, n)
 		} else if first < 0 && headEnd(input, n) != end {
-			t.Fatalf("head ends at %d, or at %d if the search goes on at %d", end, headEnd(input, n), n)
+			t.Fatalf("head ends at %d, or at %d if the search continues at %d", end, headEnd(input, n), n)
 		}
 		FindHead(TrimBlankLines(input), 0)
 		if end >= 0 {
@@ -31,6 +31,7 @@ func FuzzHead(f *testing.F) {
 	})
 }
 
+// checkParsed parses a complete head and checks the request or the error.
 func checkParsed(t *testing.T, head []byte) {
 	req, err := ParseRequest(head)
 	if err != nil {
@@ -43,13 +44,13 @@ func checkParsed(t *testing.T, head []byte) {
 		t.Fatalf("%+v", req)
 	}
 	if bytes.Contains(bytes.ToLower(head), []byte("\ntransfer-encoding:")) && !req.Close {
-		t.Fatal("a body was announced, and the connection is kept")
+		t.Fatal("the connection persists after a request with a body")
 	}
 }
 
-// TestZones: whether a host with the zone of an IPv6 address is served does not depend on the
-// interface's name, nor on how the client escapes it; and what is no zone is refused.
-func TestZones(t *testing.T) {
+// TestHostZoneIsAcceptedInAnySpelling: an IPv6 address with a zone is accepted for each interface
+// name, with "%" or "%25" before it. A malformed zone is rejected.
+func TestHostZoneIsAcceptedInAnySpelling(t *testing.T) {
 	good := []string{"%eth0", "%wlan0", "%en0", "%lo", "%2", "%12", "%25", "%be0", "%a", "%ab", "%br-lan", "%eth0.100", "%wg_0~x", "%enp0s31f6",
 		"%25eth0", "%25wlan0", "%252", "%2525", "%25be0", "%25br-lan", "%25eth0%2E1", "%eth0%2e1"}
 	bad := []string{"%", "%eth 0", "%[eth0", "%eth0[", "%eth0]", "%eth0%", "%eth0%2", "%eth0%zz", "%25%", "%25%zz", "%eth\x010", "%eth\x7f", "%eth\xff", "%eth0/1", "%\"", "%<eth0>"}
@@ -74,7 +75,7 @@ func TestZones(t *testing.T) {
 					if got := status("/f?q", host); got != test.want {
 						t.Errorf("Host %q: %d, want %d", host, got, test.want)
 					}
-					// In the target of a client that takes this for a proxy.
+					// In the target, as clients send it to a proxy.
 					for _, scheme := range []string{"http://", "HTTPS://"} {
 						want := test.want
 						if strings.HasPrefix(zone, "%eth0]") || strings.Contains(zone, "/") {
@@ -97,7 +98,7 @@ func TestZones(t *testing.T) {
 			t.Errorf("target with %q: %d", host, got)
 		}
 	}
-	// What looks like such a target and is none.
+	// Targets in which the zone is not part of the authority.
 	for target, path := range map[string]string{
 		"/x/http://[fe80::1%25eth0]/f": "/x/http://[fe80::1%eth0]/f",
 		"http://b/f?http://[::1%25a]":  "/f",

@@ -11,37 +11,42 @@ import (
 	"time"
 )
 
-// MaxBody is how many bytes a handler may write from memory into one response. Parts of Files do
-// not count, since they never are in memory as a whole.
+// MaxBody is the largest number of bytes that a handler may write from memory into one response.
+// Parts of Files do not count, since they are never in memory as a whole.
 const MaxBody = 64 << 10
 
 // retryAfter is the value of Retry-After in a 503, in seconds.
 const retryAfter = "30"
 
 var (
-	// ErrBodyTooLarge is returned by a Write beyond MaxBody.
+	// ErrBodyTooLarge is the error of a Write beyond MaxBody.
 	ErrBodyTooLarge = errors.New("http1: a response from memory is limited to 64 KiB")
-	// ErrWouldBlock is the error for work that would have to wait for storage.
+	// ErrWouldBlock is the error of Serve if the handler would have to wait for storage.
 	ErrWouldBlock = errors.New("http1: the handler would wait for storage")
 )
 
-// A File is an open file that a response sends from. It is counted: Acquire and Release come in
-// pairs, and the last Release closes it.
+// A File is an open file whose parts a response sends. It has a reference count: each Acquire needs
+// a Release, and the last Release closes the file. Methods may be called from any goroutine.
 type File interface {
 	io.ReaderAt // may wait for storage
 	// ReadNow is ReadAt for bytes in the page cache. It returns fewer bytes if not all are
 	// cached, and EAGAIN if none are or the kernel cannot tell. It may wait for the file system's
 	// metadata.
 	ReadNow(p []byte, off int64) (int, error)
+	// Fd returns the descriptor, which the File still owns.
 	Fd() int
+	// Name returns the path for log messages.
 	Name() string
+	// Acquire adds a reference.
 	Acquire()
+	// Release removes a reference.
 	Release()
 	// Check returns an error if the content has changed since the file was opened. decided is
-	// false if that cannot be told yet, and can be some milliseconds later. With wait false it
-	// does not wait for the file system, and uses the attributes that the kernel has cached.
-	Check(wait bool) (decided bool, err error)
-	// Deleted reports whether the file has no name any more: closing it then frees its blocks,
+	// false if this is not known yet; then the caller calls again some milliseconds later. If
+	// mayBlock is false, Check does not wait for the file system, and uses the attributes that the kernel
+	// has cached.
+	Check(mayBlock bool) (decided bool, err error)
+	// Deleted reports whether the file has no name any more. Closing it then frees its blocks,
 	// which may wait for storage.
 	Deleted() bool
 	// Local reports whether Check(false) sees every change and does not wait.
@@ -56,9 +61,9 @@ type Segment struct {
 	N    int64 // bytes
 }
 
-// A Response is the http.ResponseWriter of one request. Its method ReadFrom recognises a part of a
-// File, as http.ServeContent hands it over, and records it as a Segment. A wrapper that hides
-// ReadFrom makes the handler copy the file, which MaxBody limits.
+// A Response is the http.ResponseWriter of one request, for one goroutine. Its method ReadFrom
+// recognizes a part of a File, as http.ServeContent passes it, and records it as a Segment. A
+// wrapper that hides ReadFrom makes the handler copy the file, and MaxBody limits the copy.
 type Response struct {
 	Status   int       // 0 until WriteHeader
 	Segments []Segment // body; empty for HEAD
@@ -71,19 +76,19 @@ type Response struct {
 	header     http.Header
 	sent       http.Header // header as it was when WriteHeader was called
 	inMemory   int         // bytes of Length that do not come from Files
-	err        error       // of a Write: the response is not complete
+	err        error       // of a Write: the response is incomplete
 }
 
-// Options are the rights of a handler in a call.
+// Options are the permissions of a handler during one call.
 type Options struct {
 	MayBlock    bool // wait for storage
 	MayPostpone bool // be called again later
 }
 
-// NewResponse returns an empty response. head: the method is HEAD.
+// NewResponse returns an empty response. head is true if the method is HEAD.
 func NewResponse(head bool) *Response { return &Response{head: head, header: make(http.Header)} }
 
-// NewErrorResponse returns a response with a line of text for a person.
+// NewErrorResponse returns a response whose body is one line of text. A 503 has Retry-After.
 func NewErrorResponse(head bool, status int, text string) *Response {
 	r := NewResponse(head)
 	r.header.Set("Content-Type", "text/plain; charset=utf-8")
@@ -104,22 +109,23 @@ func of(req *http.Request) *Response {
 	return r
 }
 
-// MayBlock reports whether the handler of req may wait for storage. Under other servers it may.
+// MayBlock reports whether the handler of req may wait for storage; true under other servers.
 func MayBlock(req *http.Request) bool {
 	r := of(req)
 	return r == nil || r.options.MayBlock
 }
 
-// WouldBlock discards the response to req, and has the handler called again where it may wait for
-// storage. The handler returns after that. It is for handlers for which MayBlock is false.
+// WouldBlock discards the response to req. The server calls the handler again on a goroutine that may
+// wait for storage. Call it if MayBlock is false and the handler would have to wait, and then return.
 func WouldBlock(req *http.Request) {
 	if r := of(req); r != nil {
 		r.wouldBlock = true
 	}
 }
 
-// Postpone discards the response to req, and has the handler called again after d. It returns ok
-// false, and does nothing, if req was postponed too often. supported is false under other servers.
+// Postpone discards the response to req; the server calls the handler again after d, at least 1 ms.
+// ok is false if req was postponed too often; then Postpone does nothing. supported is false under
+// other servers.
 func Postpone(req *http.Request, d time.Duration) (ok, supported bool) {
 	r := of(req)
 	if r == nil {
@@ -131,24 +137,25 @@ func Postpone(req *http.Request, d time.Duration) (ok, supported bool) {
 	return r.options.MayPostpone, true
 }
 
-// Postponed reports whether Postpone was called for req, and granted.
+// Postponed reports whether Postpone was called for req with the result ok.
 func Postponed(req *http.Request) bool {
 	r := of(req)
 	return r != nil && r.postponed > 0
 }
 
-// A PostponedError is Serve's error for a handler that is to be called again after After.
+// A PostponedError is the error of Serve if the handler must be called again after After.
 type PostponedError struct{ After time.Duration }
 
-func (e *PostponedError) Error() string { return "http1: the handler is to be called again" }
+func (e *PostponedError) Error() string { return "http1: the handler must be called again" }
 
-// HEAD reports whether the request's method is HEAD, so that no body is sent.
+// HEAD reports whether the method of the request is HEAD, so that no body is sent.
 func (r *Response) HEAD() bool { return r.head }
 
 // Header returns the header that WriteHeader sends.
 func (r *Response) Header() http.Header { return r.header }
 
-// WriteHeader sets the status, once. Informational responses are not sent.
+// WriteHeader sets the status and a copy of the header. Further calls, and informational statuses
+// (1xx), have no effect. It panics for a status above 999.
 func (r *Response) WriteHeader(status int) {
 	if r.Status != 0 || status < 200 {
 		return
@@ -160,7 +167,8 @@ func (r *Response) WriteHeader(status int) {
 	r.sent = r.header.Clone()
 }
 
-// Write appends a copy of p to the body. The error is ErrBodyTooLarge or http.ErrBodyNotAllowed.
+// Write appends a copy of p to the body. The error is ErrBodyTooLarge or http.ErrBodyNotAllowed; p is
+// then not appended.
 func (r *Response) Write(p []byte) (int, error) {
 	r.WriteHeader(http.StatusOK)
 	switch {
@@ -183,7 +191,7 @@ func (r *Response) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// ReadFrom appends src to the body: as a Segment if it is a limited part of a File, else by Write.
+// ReadFrom appends src to the body: as a Segment if FilePart recognizes src, else by Write.
 func (r *Response) ReadFrom(src io.Reader) (int64, error) {
 	r.WriteHeader(http.StatusOK)
 	if s, ok := FilePart(src); ok && bodyAllowed(r.Status) {
@@ -197,9 +205,10 @@ func (r *Response) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{r}, src)
 }
 
-// FilePart returns the part of a File that src reads, as io.CopyN and http.ServeContent make it of
-// an io.SectionReader, and moves src to its end.
-func FilePart(src io.Reader) (Segment, bool) {
+// FilePart returns the part of a File that src reads, and moves src to its end. src must be an
+// *io.LimitedReader of an *io.SectionReader of a File, as io.CopyN and http.ServeContent pass it;
+// ok is false for any other reader.
+func FilePart(src io.Reader) (part Segment, ok bool) {
 	limited, ok := src.(*io.LimitedReader)
 	if !ok {
 		return Segment{}, false
@@ -225,7 +234,7 @@ func FilePart(src io.Reader) (Segment, bool) {
 	return Segment{File: file, Off: base + pos, N: n}, true
 }
 
-// Release releases the files of segments.
+// Release releases the File of each segment.
 func Release(segments []Segment) {
 	for _, s := range segments {
 		if s.File != nil {
@@ -234,9 +243,9 @@ func Release(segments []Segment) {
 	}
 }
 
-// Serve calls h for req, with the context ctx. The error is ErrWouldBlock or a *PostponedError if h is to be called again;
-// any other says that h panicked, or wrote a body that does not match its header. With an error
-// the response has no segments.
+// Serve calls h for req, with the context ctx. The error is ErrWouldBlock or a *PostponedError if h
+// must be called again. Any other error means that h panicked, or wrote a body that is too large or
+// does not match its Content-Length. After an error the response has no segments.
 func Serve(ctx context.Context, h http.Handler, req *http.Request, o Options) (res *Response, err error) {
 	res = NewResponse(req.Method == http.MethodHead)
 	res.options = o
@@ -270,13 +279,13 @@ func Serve(ctx context.Context, h http.Handler, req *http.Request, o Options) (r
 	return res, nil
 }
 
-// AppendHead appends the status line and the header fields to b. minor is the minor version of the
-// request, 0 or 1.
+// AppendHead appends the status line, the header fields and the empty line to b. minor is the minor
+// HTTP version of the request, 0 or 1. keepAlive is false if the connection is closed afterwards.
 func (r *Response) AppendHead(b []byte, now time.Time, minor int, keepAlive bool) []byte {
 	h := r.sent
 	if bodyAllowed(r.Status) {
-		// A handler that writes nothing for HEAD has not said how long the
-		// response to GET is: RFC 9110 section 8.6.
+		// If a handler writes nothing for HEAD, the length of the response to GET is not
+		// known: RFC 9110 section 8.6.
 		if h.Get("Content-Length") == "" && !(r.head && r.Length == 0) {
 			h.Set("Content-Length", strconv.FormatInt(r.Length, 10))
 		}

@@ -7,13 +7,15 @@ import (
 	"time"
 )
 
-func TestAppendHead(t *testing.T) {
+// TestAppendHeadSetsFramingFields: Content-Length, Connection and Date depend on the status, the body
+// and the version. Fields set after WriteHeader, and injected lines, are not sent.
+func TestAppendHeadSetsFramingFields(t *testing.T) {
 	now := time.Date(2026, 11, 24, 1, 2, 3, 0, time.UTC)
 	for _, tc := range []struct {
 		name      string
 		status    int
 		body      string
-		set       string // a Content-Length that the handler set
+		set       string // Content-Length set by the handler
 		minor     int
 		keep      bool
 		want, not []string
@@ -21,7 +23,7 @@ func TestAppendHead(t *testing.T) {
 		{"200", 200, "abc", "", 1, true, []string{"HTTP/1.1 200 OK\r\n", "Content-Length: 3\r\n", "Date: Tue, 24 Nov 2026 01:02:03 GMT\r\n"}, []string{"Connection:"}},
 		{"empty", 200, "", "", 1, true, []string{"Content-Length: 0\r\n"}, nil},
 		{"close", 200, "", "", 1, false, []string{"Connection: close\r\n"}, nil},
-		{"kept by 1.0", 200, "", "", 0, true, []string{"Connection: keep-alive\r\n"}, nil},
+		{"HTTP/1.0 with keep-alive", 200, "", "", 0, true, []string{"Connection: keep-alive\r\n"}, nil},
 		{"204", 204, "", "", 1, true, []string{"HTTP/1.1 204 No Content\r\n"}, []string{"Content-Length"}},
 		{"304", 304, "", "", 1, true, []string{"HTTP/1.1 304 Not Modified\r\n"}, []string{"Content-Length"}},
 		{"304 with a length", 304, "", "7", 1, true, []string{"Content-Length: 7\r\n"}, nil},
@@ -55,7 +57,8 @@ func TestAppendHead(t *testing.T) {
 	}
 }
 
-func TestResponseLimit(t *testing.T) {
+// TestResponseBodyIsLimited: Write fails beyond MaxBody, and for a status without a body.
+func TestResponseBodyIsLimited(t *testing.T) {
 	r := NewResponse(false)
 	if _, err := r.Write(make([]byte, MaxBody)); err != nil {
 		t.Error(err)

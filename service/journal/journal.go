@@ -1,5 +1,9 @@
-// Package journal writes the service's log: lines of log/slog, queued so that a reader that stands
-// still never blocks the service, with the prefixes of sd-daemon(3) where systemd's journal reads them.
+// Package journal writes the log of the service. Lines of log/slog pass through a queue, so that a
+// reader that does not read never blocks the service. For systemd's journal they have the prefixes
+// of sd-daemon(3).
+//
+// It does not rotate, filter or store logs. To debug missing lines, search the log for
+// msg="log lines dropped": it has the number of lines that found the queue full.
 package journal
 
 import (
@@ -15,8 +19,8 @@ import (
 
 const queueLines = 1024 // lines that may wait for a slow reader
 
-// A Log writes lines for slog.Loggers from a goroutine of its own and never blocks a logger. Lines
-// that find the queue full are dropped; a later line tells how many.
+// A Log writes the lines of slog.Loggers on its own goroutine and never blocks a logger. If the queue
+// of 1024 lines is full, lines are dropped; a later line has their number.
 type Log struct {
 	lines   chan []byte
 	dropped atomic.Uint32
@@ -24,7 +28,7 @@ type Log struct {
 	done    chan struct{} // closed after the last write
 }
 
-// New starts a Log that writes to w. Close ends it.
+// New starts a Log that writes to w. Close stops its goroutine.
 func New(w io.Writer) *Log {
 	l := &Log{lines: make(chan []byte, queueLines), closing: make(chan struct{}), done: make(chan struct{})}
 	go l.write(w)
@@ -58,7 +62,7 @@ func (l *Log) write(w io.Writer) {
 	}
 }
 
-// Write queues one line.
+// Write queues a copy of line, or drops it if the queue is full. It never returns an error.
 func (l *Log) Write(line []byte) (int, error) {
 	select {
 	case l.lines <- bytes.Clone(line):
@@ -71,8 +75,9 @@ func (l *Log) Write(line []byte) (int, error) {
 // closeTime is how long Close waits for a slow reader.
 const closeTime = time.Second
 
-// Close writes the queued lines, as many as the reader takes within a second. Lines logged after
-// Close, by a worker that hung in a file system or a crypto driver, are dropped.
+// Close writes the queued lines, as many as the reader accepts within a second. It may be called
+// once. Lines logged later, for example by a worker that hung in a file system or a crypto driver,
+// are dropped.
 func (l *Log) Close() {
 	close(l.closing)
 	select {
@@ -81,8 +86,8 @@ func (l *Log) Close() {
 	}
 }
 
-// Logger returns a logger of level and above. If prefix is not nil, each line starts with
-// prefix(level) and has no time, since the journal adds one.
+// Logger returns a logger for records of level and above. If prefix is not nil, each line starts with
+// prefix of its level, and has no time, since the journal adds one.
 func (l *Log) Logger(level slog.Level, prefix func(slog.Level) string) *slog.Logger {
 	if prefix == nil {
 		return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: level}))
@@ -99,7 +104,7 @@ func withoutTime(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// prefixHandler writes a prefix in front of each line of a text handler.
+// prefixHandler writes a prefix before each line of a text handler.
 type prefixHandler struct {
 	mu     *sync.Mutex
 	buf    *bytes.Buffer
@@ -136,5 +141,5 @@ func (h *prefixHandler) WithGroup(name string) slog.Handler {
 	return &c
 }
 
-// Clip bounds text of a client to 1 KiB for a log line.
+// Clip returns at most the first 1 KiB of s, a text from a client, for use in a log line.
 func Clip(s string) string { return s[:min(len(s), 1<<10)] }

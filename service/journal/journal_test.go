@@ -6,15 +6,16 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
 	"uringhttpd/test/leak"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// stuckWriter is a log reader that blocks until leave is closed.
-type stuckWriter struct{ entered, leave chan struct{} }
+// A blockedWriter blocks in Write until leave is closed.
+type blockedWriter struct{ entered, leave chan struct{} }
 
-func (w *stuckWriter) Write(p []byte) (int, error) {
+func (w *blockedWriter) Write(p []byte) (int, error) {
 	select {
 	case w.entered <- struct{}{}:
 	default:
@@ -23,9 +24,10 @@ func (w *stuckWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestLogStuck: a reader that stands still blocks neither loggers nor Close.
-func TestLogStuck(t *testing.T) {
-	w := &stuckWriter{entered: make(chan struct{}, 1), leave: make(chan struct{})}
+// TestBlockedReaderDoesNotBlockLoggers: neither loggers nor Close wait for a reader that does not
+// read; lines beyond the queue are dropped.
+func TestBlockedReaderDoesNotBlockLoggers(t *testing.T) {
+	w := &blockedWriter{entered: make(chan struct{}, 1), leave: make(chan struct{})}
 	defer close(w.leave)
 	l := New(w)
 	log := l.Logger(slog.LevelInfo, nil)
@@ -39,7 +41,9 @@ func TestLogStuck(t *testing.T) {
 	l.Close()
 }
 
-func TestLogLines(t *testing.T) {
+// TestLinesHavePrefixAndNoTime: with a prefix, lines have no time; a later line has the number of
+// dropped lines.
+func TestLinesHavePrefixAndNoTime(t *testing.T) {
 	var out bytes.Buffer
 	l := New(&out)
 	l.dropped.Store(3)
@@ -53,8 +57,8 @@ func TestLogLines(t *testing.T) {
 	}
 }
 
-// TestLogAfterClose: logging after Close neither panics nor blocks.
-func TestLogAfterClose(t *testing.T) {
+// TestLoggingAfterCloseIsDropped: logging after Close neither causes a panic nor blocks.
+func TestLoggingAfterCloseIsDropped(t *testing.T) {
 	l := New(io.Discard)
 	log := l.Logger(slog.LevelInfo, nil)
 	l.Close()
@@ -63,9 +67,9 @@ func TestLogAfterClose(t *testing.T) {
 	}
 }
 
-func TestClip(t *testing.T) {
+func TestClipLimitsTo1KiB(t *testing.T) {
 	if got := Clip(strings.Repeat("x", 1<<20)); len(got) != 1<<10 {
-		t.Errorf("%d bytes of a client's text go into the log", len(got))
+		t.Errorf("%d bytes, want 1024", len(got))
 	}
 	if got := Clip("/a"); got != "/a" {
 		t.Errorf("got %q", got)

@@ -1,9 +1,12 @@
 // Package pool runs jobs on worker goroutines for an event loop: the computation of a handshake,
-// a handler that opens a file, reads and encryption in user space. A finished job wakes the loop,
-// which then collects it with Finished.
+// a handler that opens a file, reads, and encryption in user space. A finished job wakes the loop,
+// which then collects the job's token with Finished.
 //
-// A job that hangs, in a file system or a crypto driver, cannot be interrupted. Replace gives its
-// worker's place to a new goroutine, and Close does not wait for it.
+// A job that hangs in a file system or a crypto driver cannot be interrupted. Replace starts a new
+// worker in its place, and Close does not wait for the hung one.
+//
+// To debug a hung job: SIGQUIT prints the stacks of all goroutines, and /proc/PID/task/*/stack those
+// of the threads in the kernel.
 package pool
 
 import (
@@ -16,18 +19,18 @@ import (
 type Pool interface {
 	// Submit queues run. Jobs start in the order they were queued.
 	Submit(token uint64, run func())
-	// Withdraw removes a job that has not started, and reports whether there was one.
+	// Withdraw removes a job that has not started. It returns false if there is no such job.
 	Withdraw(token uint64) bool
-	// Runs reports whether the job has started and not finished.
+	// Runs reports whether the job is running.
 	Runs(token uint64) bool
 	// Finished appends the tokens of jobs that have finished since the last call.
 	Finished(buf []uint64) []uint64
-	// Replace starts another worker in place of the one that runs the job. It reports whether
-	// the job was running and its worker was not replaced before. The job still shows in Finished,
-	// should it ever finish.
+	// Replace starts another worker in place of the one that runs the job. It returns false, and
+	// does nothing, if the job is not running or its worker was replaced before. If the job
+	// finishes later, Finished still returns its token.
 	Replace(token uint64) bool
-	// Close drops jobs that have not started and waits for the others, except those of replaced
-	// workers, for at most limit. It reports whether they finished.
+	// Close drops jobs that have not started, and waits at most limit for the others, except those
+	// of replaced workers. It reports whether they have finished.
 	Close(limit time.Duration) bool
 }
 
@@ -37,12 +40,12 @@ type workers struct {
 	waker *Waker
 
 	mu     sync.Mutex
-	more   sync.Cond // jobs or closed has changed
+	more   sync.Cond // signalled after a change of jobs or closed
 	jobs   []job     // queue
 	closed bool
 	done   []uint64 // tokens of finished jobs, for Finished
 	begun  []uint64 // tokens of running jobs
-	lost   []uint64 // of them, those whose worker was replaced
+	lost   []uint64 // of these, the jobs whose worker was replaced
 }
 
 type job struct {
@@ -50,7 +53,8 @@ type job struct {
 	run   func()
 }
 
-// New starts a Pool of n goroutines, each finished job of which wakes the waker. Close ends them.
+// New starts a Pool of n goroutines. Each finished job wakes the waker, which may be nil. Close ends
+// the goroutines.
 func New(n int, waker *Waker) Pool {
 	w := &workers{waker: waker}
 	w.more.L = &w.mu
@@ -102,7 +106,7 @@ func (w *workers) ended(token uint64) (replaced bool) {
 	return replaced
 }
 
-// without removes token from tokens, and reports whether it was there.
+// without removes token from tokens, and reports whether tokens contained it.
 func without(tokens []uint64, token uint64) (rest []uint64, was bool) {
 	i := slices.Index(tokens, token)
 	if i < 0 {

@@ -4,28 +4,41 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"uringhttpd/test/leak"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// TestReplaceHungWorker: a worker is replaced only while it runs the job, so that no more
-// workers end than were started.
-func TestReplaceHungWorker(t *testing.T) {
+// TestPoolReplacesHungWorker: a worker is replaced only while it runs the job, and only once. Close
+// does not wait for a replaced worker.
+func TestPoolReplacesHungWorker(t *testing.T) {
 	hang, begun := make(chan struct{}), make(chan struct{})
-	w := New(1, nil)
+	waker, err := NewWaker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer waker.Close()
+	w := New(1, waker)
+	awaitFinished := func() {
+		for len(w.Finished(nil)) == 0 {
+			var count [8]byte
+			if _, err := unix.Read(waker.FD(), count[:]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	w.Submit(1, func() { close(begun); <-hang })
 	<-begun
-	w.Submit(2, func() {}) // waits
+	w.Submit(2, func() {}) // queued
 	if w.Replace(2) {
-		t.Error("the worker of a waiting job was replaced")
+		t.Error("a worker was replaced for a queued job")
 	}
 	if !w.Replace(1) || w.Replace(1) {
-		t.Error("the worker of a hung job was not replaced once")
+		t.Error("the worker of a hung job was not replaced exactly once")
 	}
-	for ended := []uint64{}; len(ended) == 0; ended = w.Finished(ended) { // on the new worker
-		time.Sleep(time.Millisecond)
-	}
+	awaitFinished() // job 2, on the new worker
 	if w.Replace(2) {
 		t.Error("the worker of a finished job was replaced")
 	}
@@ -33,7 +46,5 @@ func TestReplaceHungWorker(t *testing.T) {
 		t.Error("Close waited for a replaced worker")
 	}
 	close(hang)
-	for ended := []uint64{}; len(ended) == 0; ended = w.Finished(ended) {
-		time.Sleep(time.Millisecond)
-	}
+	awaitFinished()
 }

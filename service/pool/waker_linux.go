@@ -9,13 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Waker wakes an event loop from other goroutines. It is an eventfd that the loop reads.
+// A Waker wakes an event loop from other goroutines. It is an eventfd (eventfd(2)) that the loop reads.
+// Methods may be called from any goroutine.
 type Waker struct {
 	mu sync.Mutex
 	fd int // -1: closed
 }
 
-// NewWaker returns a Waker. Its descriptor blocks, so that a read of it in io_uring stays pending.
+// NewWaker returns a Waker; the caller closes it. Its descriptor is in blocking mode, so that a read
+// by io_uring stays pending. The error is that of eventfd(2).
 func NewWaker() (*Waker, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 	if err != nil {
@@ -24,7 +26,7 @@ func NewWaker() (*Waker, error) {
 	return &Waker{fd: fd}, nil
 }
 
-// FD returns the descriptor, which remains the Waker's. A read returns 8 bytes once Wake was called.
+// FD returns the descriptor, which the Waker still owns. A read returns 8 bytes after a call of Wake.
 func (w *Waker) FD() int { return w.fd }
 
 // Wake ends the loop's read, or its next one. After Close, or on a nil Waker, it does nothing.
@@ -42,7 +44,7 @@ func (w *Waker) Wake() {
 	unix.Write(w.fd, one[:]) // blocks only at 2^64-1
 }
 
-// Close closes the descriptor.
+// Close closes the descriptor. Wake does nothing afterwards.
 func (w *Waker) Close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -10,10 +10,10 @@ import (
 	"net/http"
 	"os"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"uringhttpd/config"
 	"uringhttpd/ktls"
 	"uringhttpd/offload"
 	"uringhttpd/platform"
@@ -49,11 +49,10 @@ type Options struct {
 	Refused []string
 	Notice  func(string) // receives a message for the operator; may be nil
 
-	Connections   int           // limit; above it, clients wait in the listen backlog
-	HeaderTimeout time.Duration // for a handshake, and for a request's head
-	IdleTimeout   time.Duration // between requests
-	StallTimeout  time.Duration // without a byte acknowledged by the client
-	Buffer        int64         // bytes that the kernel may hold for a connection, at least 256 KiB
+	// Limits are those of the configuration. Above Connections, clients wait in the listen
+	// backlog. HeaderTimeout is for a handshake, and for a request's head. A Buffer below 256 KiB
+	// counts as 256 KiB. Rate has no effect.
+	config.Limits
 	// Memory is the limit of unsent bytes that the kernel should hold for all connections
 	// together; each has a share. If the share is small, as with Memory = 0, each connection
 	// still has enough to make progress.

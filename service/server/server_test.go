@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"uringhttpd/config"
 	"uringhttpd/keygen"
 )
 
@@ -113,11 +114,11 @@ func startServerOn(t *testing.T, h http.Handler, change func(*Options), sameHost
 	ts := &testServer{pool: x509.NewCertPool(), log: &lockedBuffer{mu: make(chan struct{}, 1)}, ended: make(chan error, 1)}
 	ts.pool.AddCert(pair.Leaf)
 	opts := Options{
-		Handler:       h,
-		TLS:           &tls.Config{Certificates: []tls.Certificate{pair}},
-		Connections:   64,
-		HeaderTimeout: 10 * time.Second, IdleTimeout: 20 * time.Second, StallTimeout: 20 * time.Second,
-		Buffer: 2 << 20, Memory: 16 << 20,
+		Handler: h,
+		TLS:     &tls.Config{Certificates: []tls.Certificate{pair}},
+		Limits: config.Limits{Connections: 64, Buffer: 2 << 20,
+			HeaderTimeout: 10 * time.Second, IdleTimeout: 20 * time.Second, StallTimeout: 20 * time.Second},
+		Memory: 16 << 20,
 		Log:    slog.New(slog.NewTextHandler(ts.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Access: true,
 	}

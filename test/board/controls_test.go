@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -68,7 +70,19 @@ var controlVariants = []struct {
 // TestControls runs the harness of TestMatrix against servers that are wrong. One
 // that is not caught shows that the matrix is not sharp.
 func TestControls(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
 	var lines []matrix.Line
+	t.Cleanup(func() {
+		slices.SortStableFunc(lines, func(a, b matrix.Line) int { return strings.Compare(a.Machine, b.Machine) })
+		text := fmt.Sprintf("Servers in the same cells, of which all but the daemon are wrong on purpose or known to be.\n\n%s", matrix.Table(lines))
+		t.Log("\n" + text)
+		if *controlsFlag != "" {
+			if err := os.WriteFile(*controlsFlag, []byte(text), 0o644); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 	for _, e := range []struct {
 		board  board.Board
 		engine board.Engine
@@ -86,20 +100,17 @@ func TestControls(t *testing.T) {
 			if !*fullFlag && *onlyFlag == "" {
 				t.Skip("left for make test-all")
 			}
-			lines = append(lines, testControls(t, e.board, e.engine)...)
+			t.Parallel()
+			found := testControls(t, e.board, e.engine)
+			mu.Lock()
+			defer mu.Unlock()
+			lines = append(lines, found...)
 		})
-	}
-	text := fmt.Sprintf("Servers in the same cells, of which all but the daemon are wrong on purpose or known to be.\n\n%s", matrix.Table(lines))
-	t.Log("\n" + text)
-	if *controlsFlag != "" {
-		if err := os.WriteFile(*controlsFlag, []byte(text), 0o644); err != nil {
-			t.Error(err)
-		}
 	}
 }
 
 func testControls(t *testing.T, b board.Board, e board.Engine) (lines []matrix.Line) {
-	ctx := forCells(t, 40*time.Minute)
+	ctx := forCells(t, 90*time.Minute)
 	programs, err := wrongBuilds(ctx, b, t.TempDir(), wrong.NoDrain, wrong.NoLinger, wrong.OnlyPOLLOUT)
 	if err != nil {
 		t.Fatal(err)

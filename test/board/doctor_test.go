@@ -114,6 +114,7 @@ const boardTime = 10 * time.Minute
 
 // TestDoctor: what doctor says of i.MX boards whose CAAM QEMU does not have.
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		board board.Board
 		soc   platform.SoC

@@ -37,6 +37,7 @@ var faultVariants = []wrong.Variant{
 // TestFaults boots machines whose cipher is asynchronous, with a disk and with
 // queues that drop packets, and lets all of that fail.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	cache := *cacheFlag
 	if cache == "" {
 		var err error

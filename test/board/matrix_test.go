@@ -34,6 +34,7 @@ const briefEffort = 4
 
 // TestMatrix runs the cells of package matrix, all of a machine in one boot.
 func TestMatrix(t *testing.T) {
+	t.Parallel()
 	model := matrix.Boards()
 	rows := model.Generate(*seedFlag)
 	named, err := regexp.Compile(*cellsFlag)
@@ -151,7 +152,7 @@ func shutDown(t *testing.T, m *board.Machine) {
 // runCells runs the cells of one machine, and checks that the daemon holds no more
 // after them than before.
 func runCells(t *testing.T, b board.Board, e board.Engine, model *matrix.Model, rows []matrix.Row, effort int) matrix.Line {
-	ctx := forCells(t, 40*time.Minute)
+	ctx := forCells(t, 90*time.Minute)
 	c := startCells(ctx, t, b, e)
 	c.runner.effort = effort
 	for _, r := range rows {

@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// server is a daemon that serves root over plain HTTP at base.
+// A server is a daemon that serves the directory root over plain HTTP at the URL base.
 type server struct {
 	root, base string
 
@@ -30,7 +30,7 @@ type server struct {
 	log strings.Builder
 }
 
-// start builds the daemon and starts it. It ends with the test.
+// start builds and starts the daemon, and stops it at the end of the test.
 func start(t *testing.T) *server {
 	t.Helper()
 	work := t.TempDir()
@@ -86,13 +86,15 @@ func start(t *testing.T) *server {
 	return s
 }
 
+// logged returns the log of the daemon so far.
 func (s *server) logged() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.log.String()
 }
 
-// versions writes a file old into dir, and another into the root that differs in 200 places.
+// versions writes a file of 25 MB to dir, and one that differs from it in 200 places to the root.
+// It returns the name of the first and the content of the second.
 func (s *server) versions(t *testing.T, dir string) (oldName string, updated []byte) {
 	t.Helper()
 	random := rand.NewChaCha8([32]byte{5})
@@ -111,7 +113,7 @@ func (s *server) versions(t *testing.T, dir string) (oldName string, updated []b
 	return oldName, content
 }
 
-// run runs a client in dir.
+// run runs a client in the directory dir.
 func run(t *testing.T, dir, name string, args ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
@@ -122,13 +124,13 @@ func run(t *testing.T, dir, name string, args ...string) {
 	}
 }
 
-// updated fails unless the file name has the bytes wanted, and they came in some requests for
-// less than a tenth of them.
+// updated fails the test if the file name has not the content want, or if the client sent more than
+// maxRequests requests.
 func (s *server) updated(t *testing.T, name string, want []byte, maxRequests int) {
 	t.Helper()
 	got, err := os.ReadFile(name)
 	if err != nil || !bytes.Equal(got, want) {
-		t.Errorf("%d bytes that are not the new ones, %v", len(got), err)
+		t.Errorf("%d bytes, which are not those of the new version, %v", len(got), err)
 	}
 	log := s.logged()
 	if n := strings.Count(log, "msg=request"); n == 0 || n > maxRequests {
@@ -139,20 +141,21 @@ func (s *server) updated(t *testing.T, name string, want []byte, maxRequests int
 	}
 }
 
-// TestZsync: zsync takes what it has of the old file, and asks for the rest by ranges, many in
-// a request. It needs the empty line at the start of a response with several parts.
-func TestZsync(t *testing.T) {
+// TestZsyncDownloadsOnlyDifferences: zsync copies the common blocks from the old file and requests the
+// others with many ranges per request. It depends on the empty line before the first part of a
+// multipart response.
+func TestZsyncDownloadsOnlyDifferences(t *testing.T) {
 	s := start(t)
 	dir := t.TempDir()
 	old, want := s.versions(t, dir)
 	run(t, s.root, "zsyncmake", "-u", s.base+"new.bin", "new.bin")
-	// What goes wrong with it goes on for ever: zsync asks again.
+	// After an error zsync repeats the request forever.
 	run(t, dir, "timeout", "60", "zsync", "-q", "-i", old, "-o", "out.bin", s.base+"new.bin.zsync")
 	s.updated(t, filepath.Join(dir, "out.bin"), want, 20)
 }
 
-// TestZchunk: zckdl asks for up to 255 ranges at once.
-func TestZchunk(t *testing.T) {
+// TestZchunkDownloadsOnlyDifferences: zckdl requests up to 255 ranges at once.
+func TestZchunkDownloadsOnlyDifferences(t *testing.T) {
 	s := start(t)
 	dir := t.TempDir()
 	old, _ := s.versions(t, dir)
@@ -166,13 +169,14 @@ func TestZchunk(t *testing.T) {
 	s.updated(t, filepath.Join(dir, "new.zck"), want, 4)
 }
 
-// TestCurl: several ranges, a path with an empty segment, and RAUC's first request.
-func TestCurl(t *testing.T) {
+// TestCurlReadsRangesAndWholeFiles: 150 ranges, a path with an empty segment, and the first request
+// of RAUC.
+func TestCurlReadsRangesAndWholeFiles(t *testing.T) {
 	s := start(t)
 	dir := t.TempDir()
 	_, want := s.versions(t, dir)
 	var ranges []string
-	for i := range 150 { // SWUpdate's delta handler by default
+	for i := range 150 { // the default of SWUpdate's delta handler
 		ranges = append(ranges, fmt.Sprintf("%d-%d", 100_000*i, 100_000*i+9))
 	}
 	run(t, dir, "curl", "-sS", "-f", "-o", "parts", "-D", "head", "-r", strings.Join(ranges, ","), s.base+"new.bin")

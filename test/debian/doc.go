@@ -1,18 +1,17 @@
-// Package debian proves that what make install puts on a Debian machine works
-// there: real systemd, the real kernel, the units' sandbox, an unprivileged
-// user, the first start's key. It has only tests, behind the build tag debian:
+// Package debian tests the files of make install on a Debian machine: systemd, Debian's kernel, the
+// sandbox of the units, an unprivileged user, and the key of the first start. It has only tests,
+// with the build tag debian:
 //
 //	go test -tags debian ./test/debian -v -timeout 30m
 //
-// The test makes a Debian root once (mmdebstrap; kept in the user's cache
-// folder), boots it in QEMU from a disk of its own, and hands it a second disk,
-// a bare tar archive with what make install installs and the script
-// testdata/prove.sh. The script runs in the machine and writes its verdicts, a
-// line each, to the second serial port. Nothing in the machine reaches a network.
+// The test creates a Debian root once, with mmdebstrap, and keeps it in the user's cache directory.
+// It boots the root in QEMU. A second disk, a bare tar archive, has the installed files and the
+// script testdata/prove.sh. The script runs in the machine and writes one line per check to the
+// second serial port. The machine has no network.
 //
-// It wants mmdebstrap, e2fsprogs, qemu-system-x86, ipxe-qemu, make, and either
-// root or unprivileged user namespaces.
+// The test needs mmdebstrap, e2fsprogs, qemu-system-x86, ipxe-qemu, make, and either root or
+// unprivileged user namespaces.
 //
-// To look into a failing run, read the journal that follows the verdicts in the
-// test's log; -keep leaves the disk to boot by hand.
+// To debug a failing run, read the journal after the checks in the test's log; -keep leaves the disk
+// for a boot by hand.
 package debian

@@ -14,14 +14,14 @@ import (
 
 const suite = "bookworm"
 
-// packages are those of a small server: systemd as init, and curl to ask with.
+// packages are the packages of a small server, with systemd as init and curl as the client.
 var packages = []string{"systemd", "systemd-sysv", "udev", "kmod", "curl", "linux-image-amd64"}
 
-// image is a Debian root that boots: its disk, kernel and initial RAM disk.
+// An image is a bootable Debian root: its disk, kernel and initial RAM disk.
 type image struct{ disk, kernel, initrd string }
 
-// pack turns the root's archive $1 into a disk, and leaves it with its kernel
-// in $2. $3 is the unit that runs the proof.
+// pack is a shell script that converts the archive $1 of the root to a disk, and writes disk, kernel
+// and initrd to the directory $2. $3 is the unit that runs testdata/prove.sh.
 const pack = `set -e
 cd "$2"
 mkdir root
@@ -38,8 +38,8 @@ mke2fs -q -t ext4 -d root disk 1536M
 rm -rf root
 `
 
-// debianImage returns the image, made on the first call and kept in the user's
-// cache folder under a name that says what it was made from.
+// debianImage returns the image. It is created on the first call and kept in the user's cache
+// directory, under a name with a hash of its inputs.
 func debianImage(t *testing.T) image {
 	t.Helper()
 	cache, err := os.UserCacheDir()
@@ -71,7 +71,7 @@ func debianImage(t *testing.T) image {
 	}
 	defer os.RemoveAll(work)
 	archive := filepath.Join(work, "root.tar")
-	t.Logf("making a Debian root in %s, once", dir)
+	t.Logf("creating a Debian root in %s, once", dir)
 	run(t, "mmdebstrap", "--variant=minbase", "--include="+strings.Join(packages, ","),
 		`--aptopt=Acquire::Languages "none"`, suite, archive)
 	if os.Getuid() == 0 {
@@ -88,6 +88,7 @@ func debianImage(t *testing.T) image {
 	return done
 }
 
+// run runs a program and fails the test with the end of its output.
 func run(t *testing.T, name string, args ...string) {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()

@@ -1,5 +1,5 @@
-// Package leak finds what a package's tests leave behind: descriptors,
-// goroutines, locked memory. Each package of the module has
+// Package leak fails a package whose tests leave descriptors, goroutines or locked memory. Each package
+// of the module has
 //
 //	func TestMain(m *testing.M) { leak.Main(m) }
 //
@@ -22,11 +22,11 @@ import (
 	"time"
 )
 
-// patience is for what ends a little after the test that caused it: connections
-// that are closed by the other side, goroutines on their way out.
+// patience is the time limit for resources that end shortly after a test: connections that the other
+// side closes, and goroutines that are about to return.
 const patience = 10 * time.Second
 
-// Main runs the tests of a package, and fails if they leave something.
+// Main runs the tests of a package and exits. The exit status is not 0 if a test has failed or leaked.
 func Main(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
@@ -48,8 +48,8 @@ func run(m *testing.M) int {
 	return status
 }
 
-// warmUp has the runtime make what it then keeps for good: the poller of the
-// network, and the goroutine that takes signals.
+// warmUp makes the runtime create the resources that it keeps: the network poller, and the goroutine
+// for signals.
 func warmUp() error {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGWINCH)
@@ -61,14 +61,14 @@ func warmUp() error {
 	return l.Close()
 }
 
-// A Snapshot is what a process holds.
+// A Snapshot is the set of resources of a process.
 type Snapshot struct {
-	descriptors map[string]int // by what they are, as /proc/self/fd has it
+	descriptors map[string]int // number by target of the link in /proc/self/fd
 	goroutines  int
 	locked      map[string]string // VmLck and VmPin of /proc/self/status
 }
 
-// take looks at this process.
+// take returns a Snapshot of this process.
 func take() (*Snapshot, error) {
 	s := &Snapshot{descriptors: map[string]int{}, goroutines: runtime.NumGoroutine(), locked: map[string]string{}}
 	names, err := filepath.Glob("/proc/self/fd/*")
@@ -76,7 +76,7 @@ func take() (*Snapshot, error) {
 		return nil, err
 	}
 	for _, name := range names {
-		if target, err := os.Readlink(name); err == nil { // else it was open for the listing alone
+		if target, err := os.Readlink(name); err == nil { // otherwise it was the descriptor of the directory listing
 			s.descriptors[target]++
 		}
 	}
@@ -94,7 +94,7 @@ func take() (*Snapshot, error) {
 	return s, nil
 }
 
-// await waits until the process holds no more than s.
+// await waits until the process has no more resources than s, at most for limit.
 func (s *Snapshot) await(limit time.Duration) error {
 	end := time.Now().Add(limit)
 	for {
@@ -106,20 +106,20 @@ func (s *Snapshot) await(limit time.Duration) error {
 		if err == nil || time.Now().After(end) {
 			return err
 		}
-		time.Sleep(10 * time.Millisecond) // nothing tells when a descriptor is closed
+		time.Sleep(10 * time.Millisecond) // there is no event for a closed descriptor
 	}
 }
 
-// more says what now has that s has not.
+// more returns an error if now has resources that s has not.
 func (s *Snapshot) more(now *Snapshot) error {
-	for what, n := range now.descriptors {
-		if was := s.descriptors[what]; n > was {
-			return fmt.Errorf("%d descriptors of %s are open that were not before the tests", n-was, what)
+	for target, n := range now.descriptors {
+		if was := s.descriptors[target]; n > was {
+			return fmt.Errorf("%d descriptors of %s are open that were not open before the tests", n-was, target)
 		}
 	}
-	for what, n := range now.locked {
-		if was := s.locked[what]; n != was {
-			return fmt.Errorf("%s is %s, and was %s before the tests", what, n, was)
+	for key, value := range now.locked {
+		if was := s.locked[key]; value != was {
+			return fmt.Errorf("%s is %s, and was %s before the tests", key, value, was)
 		}
 	}
 	if now.goroutines > s.goroutines {

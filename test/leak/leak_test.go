@@ -11,11 +11,11 @@ import (
 
 func TestMain(m *testing.M) { Main(m) }
 
-// TestFound: each kind of leak is named, and its end is waited for.
-func TestFound(t *testing.T) {
+// TestEachKindOfLeakIsReported: the error names the leaked resource; await returns nil after its release.
+func TestEachKindOfLeakIsReported(t *testing.T) {
 	for _, tc := range []struct {
 		name string
-		leak func(t *testing.T) (mend func())
+		leak func(t *testing.T) (release func())
 		want string
 	}{
 		{"descriptor", func(t *testing.T) func() {
@@ -30,7 +30,7 @@ func TestFound(t *testing.T) {
 			go func() { close(running); <-quit }()
 			<-running
 			return func() { close(quit) }
-		}, "leak.TestFound"},
+		}, "leak.TestEachKindOfLeakIsReported"},
 		{"locked memory", func(t *testing.T) func() {
 			page := make([]byte, 1<<16)
 			if err := unix.Mlock(page); err != nil {
@@ -44,13 +44,13 @@ func TestFound(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			mend := tc.leak(t)
+			release := tc.leak(t)
 			if err := before.await(0); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want %q in it", err, tc.want)
 			}
-			mend()
+			release()
 			if err := before.await(10 * time.Second); err != nil {
-				t.Errorf("after its end: %v", err)
+				t.Errorf("after the release: %v", err)
 			}
 		})
 	}

@@ -19,16 +19,16 @@ import (
 	"uringhttpd/service/files"
 )
 
-// An imageKind is a kind of file system that a tool writes.
+// An imageKind is a file system image with its mount options.
 type imageKind struct {
 	name string
-	// make makes an image of the directory dir, in which all times are one date.
+	// make writes an image of the directory dir, in which all timestamps are firmwareDate.
 	make func(t *testing.T, dir, image string)
-	// options are those of the mount.
+	// options are the mount options.
 	options string
 }
 
-// firmware is the file in the images, and firmwareDate its time of modification.
+// firmware is the name of the file in the images; all its timestamps are firmwareDate.
 const firmware = "fw.raucb"
 
 var firmwareDate = time.Date(2023, 11, 14, 22, 13, 20, 0, time.UTC)
@@ -44,8 +44,8 @@ var imageKinds = []imageKind{
 }
 
 func squashfs(t *testing.T, dir, image string) {
-	stamp := fmt.Sprint(firmwareDate.Unix())
-	run(t, "mksquashfs", dir, image, "-quiet", "-no-progress", "-all-time", stamp, "-mkfs-time", stamp)
+	seconds := fmt.Sprint(firmwareDate.Unix())
+	run(t, "mksquashfs", dir, image, "-quiet", "-no-progress", "-all-time", seconds, "-mkfs-time", seconds)
 }
 
 func ext4(inode string) func(t *testing.T, dir, image string) {
@@ -67,7 +67,7 @@ func run(t *testing.T, name string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// makeImages makes two images that differ in the content of a file alone.
+// makeImages returns two images that differ only in the content of the file.
 func makeImages(t *testing.T, kind imageKind) (a, b string) {
 	t.Helper()
 	work := t.TempDir()
@@ -90,30 +90,30 @@ func makeImages(t *testing.T, kind imageKind) (a, b string) {
 	return filepath.Join(work, "a.img"), filepath.Join(work, "b.img")
 }
 
-// mountAt mounts what, and returns the function that unmounts it.
-func mountAt(t *testing.T, what, where string, options ...string) (unmount func()) {
+// mountAt mounts source at target, and returns a function that unmounts it.
+func mountAt(t *testing.T, source, target string, options ...string) (unmount func()) {
 	t.Helper()
-	run(t, "mount", append(options, what, where)...)
+	run(t, "mount", append(options, source, target)...)
 	mounted := true
 	unmount = func() {
 		if mounted {
 			mounted = false
-			run(t, "umount", where)
+			run(t, "umount", target)
 		}
 	}
 	t.Cleanup(unmount)
 	return unmount
 }
 
-// served is what clients get of the firmware.
+// A served is the response for the firmware file, and the file's attributes.
 type served struct {
 	tag, date string
 	content   byte
-	stat      string // what the tag of an ordinary file is made of
+	stat      string // inode, size, mtime and ctime
 }
 
-// serve answers a request for the firmware in dir, by a handler of its own, as after a
-// restart.
+// serve answers a request for the firmware in dir with a new handler, as after a restart of the
+// service.
 func serve(t *testing.T, dir string, header ...string) (served, int) {
 	t.Helper()
 	root, err := os.OpenRoot(dir)
@@ -132,7 +132,7 @@ func serve(t *testing.T, dir string, header ...string) (served, int) {
 		t.Fatal(err)
 	}
 	got := served{date: w.Header().Get("Last-Modified"), stat: fmt.Sprint(s.Ino, s.Size, s.Mtim, s.Ctim)}
-	//lint:ignore SA1008 it is spelled so
+	//lint:ignore SA1008 the product spells it so
 	if tags := w.Header()["ETag"]; len(tags) == 1 {
 		got.tag = tags[0]
 	}
@@ -142,7 +142,7 @@ func serve(t *testing.T, dir string, header ...string) (served, int) {
 	return got, w.Code
 }
 
-// get is serve of a whole file.
+// get returns the response with the whole file.
 func get(t *testing.T, dir string) served {
 	t.Helper()
 	s, status := serve(t, dir)
@@ -152,12 +152,12 @@ func get(t *testing.T, dir string) served {
 	return s
 }
 
-// swapped fails unless the files before and after a swap of images look the same, and are
-// told apart. Of what is mounted read-only the date tells nothing.
+// swapped fails the test unless the files before and after a swap of images have the same attributes
+// and different tags. On a read-only mount a date must not cause a 304.
 func swapped(t *testing.T, dir string, before, after served, options string) {
 	t.Helper()
 	if before.content == after.content || before.stat != after.stat || before.date != after.date {
-		t.Fatalf("this proves nothing: %+v, then %+v", before, after)
+		t.Fatalf("the attributes differ, so the test is void: %+v, then %+v", before, after)
 	}
 	if before.tag == after.tag {
 		t.Errorf("the tag of both is %s", before.tag)
@@ -187,9 +187,9 @@ func needRoot(t *testing.T) {
 	}
 }
 
-// TestImagesSwapped: two images with the same inode, size and times of a file, one mounted
-// after the other, have other tags; and the same image keeps its tag over a restart.
-func TestImagesSwapped(t *testing.T) {
+// TestSwappedImageGetsAnotherTag: after another image is mounted, a file with the same inode, size and
+// times has another tag. The same image keeps its tag over a restart of the service.
+func TestSwappedImageGetsAnotherTag(t *testing.T) {
 	needRoot(t)
 	for _, kind := range imageKinds {
 		t.Run(kind.name, func(t *testing.T) {
@@ -207,13 +207,13 @@ func TestImagesSwapped(t *testing.T) {
 	}
 }
 
-// TestImageRewritten: an image that is written to the same block device, as to the inactive
-// slot of two.
-func TestImageRewritten(t *testing.T) {
+// TestRewrittenDeviceGetsAnotherTag: another image is written to the same block device, as an update
+// of the inactive slot does.
+func TestRewrittenDeviceGetsAnotherTag(t *testing.T) {
 	needRoot(t)
 	for _, kind := range imageKinds {
 		if kind.options != "ro" {
-			continue // the kernel does not count what was written for what is written all the time
+			continue // for a writable file system the tag does not depend on the sectors written
 		}
 		t.Run(kind.name, func(t *testing.T) {
 			a, b := makeImages(t, kind)
@@ -230,8 +230,9 @@ func TestImageRewritten(t *testing.T) {
 	}
 }
 
-// TestImagesBelowOverlay: an overlay of an image has no device of its own.
-func TestImagesBelowOverlay(t *testing.T) {
+// TestSwappedImageBelowOverlayGetsAnotherTag: an overlay file system has no block device, so the tag
+// depends on the mount.
+func TestSwappedImageBelowOverlayGetsAnotherTag(t *testing.T) {
 	needRoot(t)
 	a, b := makeImages(t, imageKinds[0])
 	lower, upper, where := t.TempDir(), t.TempDir(), t.TempDir()
@@ -257,9 +258,9 @@ func TestImagesBelowOverlay(t *testing.T) {
 	swapped(t, where, before, get(t, where), "ro")
 }
 
-// TestWrittenElsewhere: where only the service's own mount is read-only, as by systemd's
-// ProtectSystem=strict, the tag of a file stays the same when others write to the device.
-func TestWrittenElsewhere(t *testing.T) {
+// TestTagSurvivesOtherWritesToTheDevice: if only the mount of the service is read-only, as with
+// ProtectSystem=strict, the tag of a file stays the same when other processes write to the device.
+func TestTagSurvivesOtherWritesToTheDevice(t *testing.T) {
 	needRoot(t)
 	image, _ := makeImages(t, imageKinds[3])
 	where, own := t.TempDir(), t.TempDir()

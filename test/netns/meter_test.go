@@ -13,7 +13,7 @@ import (
 	"uringhttpd/test/wrong"
 )
 
-// inNamespace runs a program in a network namespace of its own.
+// inNamespace runs a program in a new network namespace, and returns its output.
 func inNamespace(program string, args ...string) (string, error) {
 	cmd := exec.Command(program, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
@@ -26,9 +26,9 @@ func inNamespace(program string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// TestMeter runs the meter's test behind a queue that drops, with the meter as
-// it is and with the wrong one.
-func TestMeter(t *testing.T) {
+// TestMeterIsExactBehindADroppingQueue runs the test of the meter behind a queue that drops packets.
+// The same test must fail with the mutant wrong.WrongMeter.
+func TestMeterIsExactBehindADroppingQueue(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +56,7 @@ func TestMeter(t *testing.T) {
 		}
 		out, err := run(t, "-overlay", overlay)
 		if err == nil || !strings.Contains(out, "the meter is wrong by") {
-			t.Errorf("the wrong meter was not caught: %v\n%s", err, out)
+			t.Errorf("the test does not fail with the mutant: %v\n%s", err, out)
 		}
 		t.Log(out)
 	})

@@ -12,9 +12,9 @@ import (
 	"uringhttpd/test/wrong"
 )
 
-// BenchmarkPipe downloads a large file over plain HTTP through a veth pair, in
-// turns from builds whose pipes may grow to different sizes, and reports processor
-// time and rate as ratios to the one whose pipes do not grow. It needs root:
+// BenchmarkPipe downloads a large file over plain HTTP through a veth pair, alternately from builds
+// with different maximum pipe sizes. It reports processor time and rate as ratios to the build whose
+// pipes do not grow. It needs root:
 //
 //	go test -tags netns -run '^$' -bench Pipe -benchtime 40x ./test/netns
 func BenchmarkPipe(b *testing.B) {
@@ -48,7 +48,7 @@ func BenchmarkPipe(b *testing.B) {
 	cpu, took := map[string][]float64{}, map[string][]float64{}
 	for turn := 0; b.Loop(); turn++ {
 		for i := range servers {
-			s := servers[(i+turn)%len(servers)] // who is first changes
+			s := servers[(i+turn)%len(servers)] // rotates the order
 			before, start := s.cpu(b), time.Now()
 			s.download(b)
 			cpu[s.name] = append(cpu[s.name], (s.cpu(b) - before).Seconds())
@@ -65,5 +65,5 @@ func BenchmarkPipe(b *testing.B) {
 		b.ReportMetric(median(faster), fmt.Sprintf("rate-ratio-%d", i))
 		b.ReportMetric(median(cpu[size])*(1<<30)/sealFile, fmt.Sprintf("cpu-s/GiB-%d", i))
 	}
-	b.ReportMetric(0, "ns/op") // of all
+	b.ReportMetric(0, "ns/op") // meaningless, since it covers all builds
 }

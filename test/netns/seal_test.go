@@ -21,14 +21,13 @@ import (
 	"uringhttpd/test/wrong"
 )
 
-// sealFile is what is downloaded: large, so that what is measured is the file's
-// way and not the request's.
+// sealFile is the size of the downloaded file in bytes. It is large, so that the cost of the request
+// does not count.
 const sealFile = 512 << 20
 
-// BenchmarkSeal downloads a large file over plain HTTP through a veth pair, in
-// turns from the daemon as it is and from a build without a seal. It reports how
-// much of the server's processor time and of the rate the seal costs. It needs
-// root. More turns make it surer:
+// BenchmarkSeal downloads a large file over plain HTTP through a veth pair, alternately from the daemon
+// and from a build without the seal. It reports the processor time and the rate with the seal as
+// ratios to those without it. It needs root. More turns make the result more precise:
 //
 //	go test -tags netns -run '^$' -bench Seal -benchtime 80x ./test/netns
 func BenchmarkSeal(b *testing.B) {
@@ -39,7 +38,7 @@ func BenchmarkSeal(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	// A file system that keeps its pages in memory: no disk is measured.
+	// A file system in memory, so that no disk is measured.
 	dir, err := os.MkdirTemp("/dev/shm", "uringhttpd-seal")
 	if err != nil {
 		b.Fatal(err)
@@ -57,8 +56,8 @@ func BenchmarkSeal(b *testing.B) {
 		startSealServer(b, root, dir, "unsealed", 2, "-overlay", overlay),
 	}
 	type turn struct{ cpu, took time.Duration }
-	var cpu, took []float64 // sealed over unsealed, of each turn
-	var sealed turn         // all of them
+	var cpu, took []float64 // ratio of sealed to unsealed, for each turn
+	var sealed turn         // sum of all turns
 	for b.Loop() {
 		turns := map[string]turn{}
 		for _, s := range servers {
@@ -71,15 +70,15 @@ func BenchmarkSeal(b *testing.B) {
 		took = append(took, with.took.Seconds()/without.took.Seconds())
 		sealed.cpu += with.cpu
 		sealed.took += with.took
-		slices.Reverse(servers) // who is first changes
+		slices.Reverse(servers) // alternates the order
 	}
-	// Medians of the turns: what else the machine does meanwhile then counts little.
+	// Medians, since other work of the machine disturbs single turns.
 	gib := float64(len(cpu)) * sealFile / (1 << 30)
 	b.ReportMetric(median(cpu), "cpu-ratio")
 	b.ReportMetric(1/median(took), "rate-ratio")
 	b.ReportMetric(sealed.cpu.Seconds()/gib, "cpu-s/GiB")
 	b.ReportMetric(gib*1024/sealed.took.Seconds(), "MiB/s")
-	b.ReportMetric(0, "ns/op") // of both
+	b.ReportMetric(0, "ns/op") // meaningless, since it covers both builds
 }
 
 func median(list []float64) float64 {
@@ -87,14 +86,14 @@ func median(list []float64) float64 {
 	return list[len(list)/2]
 }
 
-// sealServer is a daemon in a network namespace of its own.
+// A sealServer is a daemon in its own network namespace.
 type sealServer struct {
 	name, url string
 	pid       int
 }
 
-// startSealServer builds a daemon and starts it behind a veth pair, 10.97.n.1
-// here and 10.97.n.2 there.
+// startSealServer builds a daemon and starts it behind a veth pair: 10.97.n.1 is the address of the
+// client, 10.97.n.2 that of the daemon.
 func startSealServer(b *testing.B, root, dir, name string, n int, flags ...string) *sealServer {
 	b.Helper()
 	run := func(name string, args ...string) {
@@ -121,7 +120,7 @@ func startSealServer(b *testing.B, root, dir, name string, n int, flags ...strin
 	}
 	defer log.Close()
 	daemon.Stdout, daemon.Stderr = log, log
-	runtime.LockOSThread() // Pdeathsig is of the thread
+	runtime.LockOSThread() // Pdeathsig applies to the thread
 	b.Cleanup(runtime.UnlockOSThread)
 	if err := daemon.Start(); err != nil {
 		b.Fatal(err)
@@ -133,15 +132,15 @@ func startSealServer(b *testing.B, root, dir, name string, n int, flags ...strin
 	pid := strconv.Itoa(daemon.Process.Pid)
 	near, far := fmt.Sprintf("seal%d", n), fmt.Sprintf("lead%d", n)
 	run("ip", "link", "add", near, "type", "veth", "peer", "name", far, "netns", pid)
-	b.Cleanup(func() { exec.Command("ip", "link", "del", near).Run() }) // gone with the namespace, if not
+	b.Cleanup(func() { exec.Command("ip", "link", "del", near).Run() }) // fails if the namespace has removed it already
 	run("ip", "addr", "add", fmt.Sprintf("10.97.%d.1/24", n), "dev", near)
 	run("ip", "link", "set", near, "up")
 	run("nsenter", "-t", pid, "-n", "ip", "addr", "add", fmt.Sprintf("10.97.%d.2/24", n), "dev", far)
 	run("nsenter", "-t", pid, "-n", "ip", "link", "set", far, "up")
-	// BBR, a common default, makes rates jump.
+	// BBR, a common default, causes variable rates.
 	run("nsenter", "-t", pid, "-n", "sysctl", "-q", "-w", "net.ipv4.tcp_congestion_control=reno")
 	s := &sealServer{name: name, url: fmt.Sprintf("http://10.97.%d.2:8080/f.bin", n), pid: daemon.Process.Pid}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) { // no event tells when it listens
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) { // there is no event for the start of listening
 		res, err := http.Head(s.url)
 		if err == nil {
 			res.Body.Close()
@@ -155,12 +154,12 @@ func startSealServer(b *testing.B, root, dir, name string, n int, flags ...strin
 			b.Fatalf("%v\n%s", err, text)
 		}
 	}
-	s.download(b) // warm
+	s.download(b) // warm-up
 	return s
 }
 
-// download reads the whole file. The client's kernel throws the bytes away
-// (MSG_TRUNC, tcp(7)), so that the client costs the machine little.
+// download reads the whole file. The client's kernel discards the bytes (MSG_TRUNC, tcp(7)), so that
+// the client uses little processor time.
 func (s *sealServer) download(b *testing.B) {
 	b.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -198,9 +197,8 @@ func (s *sealServer) download(b *testing.B) {
 	}
 }
 
-// cpu returns the processor time of the daemon, the threads of its ring included:
-// utime and stime of /proc/PID/stat before they are rounded to 10 ms, which is
-// clock_getcpuclockid(3).
+// cpu returns the processor time of the daemon, including the threads of its ring, from the clock of
+// clock_getcpuclockid(3): utime and stime of /proc/PID/stat are rounded to 10 ms.
 func (s *sealServer) cpu(b *testing.B) time.Duration {
 	b.Helper()
 	const sched = 2 // CPUCLOCK_SCHED, include/linux/posix-timers.h

@@ -1,4 +1,4 @@
-// Package notify stands in for systemd in tests of sd_notify(3).
+// Package notify replaces systemd in tests of sd_notify(3). It only receives messages.
 package notify
 
 import (
@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Listen returns a socket that NOTIFY_SOCKET of this process and its children names until the test
-// ends.
+// Listen returns a socket, and sets NOTIFY_SOCKET to its path until the end of the test, also for child
+// processes started meanwhile. Reads fail after one minute.
 func Listen(t *testing.T) *net.UnixConn {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
@@ -23,7 +23,7 @@ func Listen(t *testing.T) *net.UnixConn {
 	return socket
 }
 
-// Receive returns the next message. It waits for a minute at most.
+// Receive returns the next message. It fails the test if there is none within the minute of Listen.
 func Receive(t *testing.T, socket *net.UnixConn) string {
 	t.Helper()
 	buf := make([]byte, 4096)

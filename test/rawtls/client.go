@@ -28,22 +28,22 @@ const (
 const (
 	header  = 5
 	tagSize = 16
-	// MaxContent is the most that a record may hold, RFC 8446 section 5.1.
+	// MaxContent is the largest number of content bytes in a record, RFC 8446 section 5.1.
 	MaxContent = 1 << 14
-	// MaxRecord is the most that may follow a record's header, section 5.2.
+	// MaxRecord is the largest number of bytes after the header of a record, section 5.2.
 	MaxRecord = MaxContent + 256
 )
 
-// A Client is a connection after its handshake.
+// A Client is a connection after its handshake, for one goroutine.
 type Client struct {
 	Conn  net.Conn // TCP
-	Suite uint16   // what the handshake agreed on
-	out   *keys    // of the client
-	in    *keys    // of the server
+	Suite uint16   // negotiated cipher suite, as in crypto/tls
+	out   *keys    // for the next record of the client
+	in    *keys    // for the next record of the server
 }
 
-// New makes a handshake on conn. cfg is not changed; the server must choose
-// TLS 1.3 with AES-GCM.
+// New does a handshake on conn, which the caller still closes. cfg is not changed; the server must
+// select TLS 1.3 with AES-GCM.
 func New(conn net.Conn, cfg *tls.Config) (*Client, error) {
 	secrets := keyLog{}
 	cfg = cfg.Clone()
@@ -62,21 +62,22 @@ func New(conn net.Conn, cfg *tls.Config) (*Client, error) {
 	return c, err
 }
 
-// Seal makes the client's next record, with padding bytes of padding.
+// Seal returns the client's next record, encrypted, with padding zeros after the content. The caller
+// sends it.
 func (c *Client) Seal(contentType byte, content []byte, padding int) []byte {
 	inner := append(bytes.Clone(content), contentType)
 	return c.SealInner(append(inner, make([]byte, padding)...))
 }
 
-// SealInner makes the client's next record of the whole inner plaintext, RFC 8446
-// section 5.2.
+// SealInner returns the client's next record with the given inner plaintext: content, content type and
+// padding, RFC 8446 section 5.2.
 func (c *Client) SealInner(inner []byte) []byte {
 	record := binary.BigEndian.AppendUint16([]byte{ApplicationData, 3, 3}, uint16(len(inner)+tagSize))
 	return c.out.aead.Seal(record, c.out.nonce(), inner, record)
 }
 
-// KeyUpdate makes a KeyUpdate, RFC 8446 section 4.6.3. What is sealed next is
-// under the next keys.
+// KeyUpdate returns a KeyUpdate, RFC 8446 section 4.6.3, with update_requested if requested is true.
+// Later records are encrypted with the next keys.
 func (c *Client) KeyUpdate(requested bool) []byte {
 	message := []byte{24, 0, 0, 1, 0}
 	if requested {
@@ -87,8 +88,8 @@ func (c *Client) KeyUpdate(requested bool) []byte {
 	return record
 }
 
-// Read returns the server's next record. After a KeyUpdate it expects the next
-// keys.
+// Read returns the content of the server's next record. After a KeyUpdate it uses the next keys. The
+// error is io.EOF at the end of the connection.
 func (c *Client) Read() (contentType byte, content []byte, err error) {
 	head := make([]byte, header)
 	if _, err := io.ReadFull(c.Conn, head); err != nil {
@@ -113,9 +114,8 @@ func (c *Client) Read() (contentType byte, content []byte, err error) {
 	return contentType, content, nil
 }
 
-// ReadAll reads to the server's FIN and returns its application data and the
-// description of its alert, -1 if it sent none. That anything follows the alert
-// is an error.
+// ReadAll reads until the server's FIN and returns its application data and the description of its
+// alert, or -1 if it sent none. A record after the alert is an error.
 func (c *Client) ReadAll() (data []byte, alert int, err error) {
 	alert = -1
 	for {
@@ -137,7 +137,7 @@ func (c *Client) ReadAll() (data []byte, alert int, err error) {
 	}
 }
 
-// keys are those of one direction.
+// keys are the keys of one direction.
 type keys struct {
 	hash   func() hash.Hash
 	length int // of the key
@@ -157,7 +157,7 @@ func newKeys(suite uint16, secret []byte) (*keys, error) {
 	return nil, fmt.Errorf("rawtls: no keys for %s", tls.CipherSuiteName(suite))
 }
 
-// deriveKeys is RFC 8446 section 7.3.
+// deriveKeys derives key and IV from a traffic secret, RFC 8446 section 7.3.
 func deriveKeys(h func() hash.Hash, length int, secret []byte) *keys {
 	k := &keys{hash: h, length: length, secret: secret}
 	block, err := aes.NewCipher(k.expand("key", length))
@@ -171,7 +171,7 @@ func deriveKeys(h func() hash.Hash, length int, secret []byte) *keys {
 	return k
 }
 
-// next is RFC 8446 section 7.2.
+// next returns the keys after a KeyUpdate, RFC 8446 section 7.2.
 func (k *keys) next() *keys {
 	return deriveKeys(k.hash, k.length, k.expand("traffic upd", k.hash().Size()))
 }
@@ -188,7 +188,7 @@ func (k *keys) expand(label string, length int) []byte {
 	return out
 }
 
-// nonce is that of the next record: RFC 8446 section 5.3.
+// nonce returns the nonce of the next record, and counts the record: RFC 8446 section 5.3.
 func (k *keys) nonce() []byte {
 	nonce := bytes.Clone(k.iv)
 	for i, b := range binary.BigEndian.AppendUint64(nil, k.seq) {
@@ -198,7 +198,7 @@ func (k *keys) nonce() []byte {
 	return nonce
 }
 
-// keyLog keeps the secrets of one connection, by label.
+// A keyLog is a tls.Config.KeyLogWriter that stores the secrets of one connection, by label.
 type keyLog map[string][]byte
 
 func (l keyLog) Write(line []byte) (int, error) {
@@ -212,8 +212,8 @@ func (l keyLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// oneRecord gives crypto/tls one record at a time, so that it reads none that
-// comes after the handshake.
+// oneRecord returns one record at a time to crypto/tls, so that crypto/tls does not read records after
+// the handshake.
 type oneRecord struct {
 	net.Conn
 	buf []byte

@@ -1,6 +1,7 @@
-// Package rawtls is a TLS 1.3 client for tests that says what no library says:
-// any record at any time, genuine or not. crypto/tls does the handshake; from
-// there on the test makes each record itself, and sees each one that comes.
+// Package rawtls is a TLS 1.3 client for tests that can send any record at any time, also records that
+// no library sends. crypto/tls does the handshake; after that the test creates each record and receives
+// each record of the server.
 //
-// It knows AES-GCM, and is no client for anything else than tests.
+// It supports AES-GCM only, and is not for use outside tests. To debug: an error that starts with
+// "rawtls: record of the server" means that the record could not be decrypted with the expected keys.
 package rawtls

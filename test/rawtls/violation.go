@@ -6,14 +6,14 @@ import (
 	"slices"
 )
 
-// A Violation is something that a client must not send, and the alert that the
-// server must send for it: RFC 8446 section 6.2.
+// A Violation is a record, or several, that a client must not send, and the alert with which the server
+// must answer: RFC 8446 section 6.2.
 type Violation struct {
 	Name  string
 	Alert int
 	Make  func(c *Client) []byte // bytes for c.Conn
 
-	go126 bool // crypto/tls notices it from Go 1.26 on
+	go126 bool // crypto/tls detects it from Go 1.26 on
 }
 
 // Alert descriptions, RFC 8446 section 6.
@@ -27,12 +27,12 @@ const (
 	UserCanceled      = 90
 )
 
-// Go126 tells whether this program's crypto/tls is that of Go 1.26 or newer, which
-// passes over user_canceled, and bounds key updates.
+// Go126 reports whether this program was built with Go 1.26 or newer, whose crypto/tls ignores
+// user_canceled and limits key updates.
 var Go126 = slices.Contains(build.Default.ReleaseTags, "go1.26")
 
-// Violations are one of each kind that a server can meet after the handshake and
-// that crypto/tls notices.
+// Violations returns one Violation of each kind that is possible after the handshake and that
+// crypto/tls detects.
 func Violations() []Violation {
 	return slices.DeleteFunc(slices.Clone(violations), func(v Violation) bool { return v.go126 && !Go126 })
 }
@@ -74,7 +74,7 @@ var violations = []Violation{
 		return c.Seal(ApplicationData, make([]byte, MaxContent+1), 0)
 	}},
 	{Name: "unknown content type", Alert: UnexpectedMessage, Make: func(c *Client) []byte {
-		return c.Seal(99, []byte("what"), 0)
+		return c.Seal(99, []byte("data"), 0)
 	}},
 	{Name: "padding alone", Alert: UnexpectedMessage, Make: func(c *Client) []byte {
 		return c.SealInner(make([]byte, 100))

@@ -24,7 +24,7 @@ func TestCaught(t *testing.T) {
 		{NoLinger, []string{"TestSimulation", "TestUnreadInputLosesNoData"}},
 		{NoSeal, []string{"TestSimulation", "TestChangedFileIsNoSuccess", "TestChangeAtAnyMoment"}},
 		{Unsealed, []string{"TestChangedFileIsNoSuccess"}},
-		{NoSettle, []string{"TestTwoWritesInOneTick", "TestNoMixtureInOneTick"}},
+		{NoSettle, []string{"TestTagNeverNamesTwoContents", "TestChangeInTheOpeningTickIsDetected"}},
 		{WrongMeter, []string{"TestSimulation"}},
 		{ShortSplice, []string{"TestSimulation"}},
 		{DirtyPipe, []string{"TestSimulation"}},
@@ -54,8 +54,8 @@ func TestCaught(t *testing.T) {
 		{NoLateLook, []string{"TestRequestReceivedInTimeIsServed"}},
 		{NotAsked, []string{"TestSocketErrorEndsPoll"}},
 		{StopsAtOnce, []string{"TestShutdownCompletesTransfers"}},
-		{SecondIgnored, []string{"TestSecondSignal"}},
-		{NoReset, []string{"TestKilled"}},
+		{SecondIgnored, []string{"TestSecondSIGTERMResetsTransfers"}},
+		{NoReset, []string{"TestKilledServiceResetsTransfers"}},
 		{FullIsEmpty, []string{"TestOverflow"}},
 		{ReadsOnLoop, []string{"TestSimulation"}},
 		{FreesOnLoop, []string{"TestSimulation"}},
@@ -73,6 +73,7 @@ func TestCaught(t *testing.T) {
 		{MarkPrefers, []string{"TestChoose"}},
 		{EndlessKeys, []string{"TestKeyLimitEndsConnection"}},
 		{FixesIgnored, []string{"TestKernelFixes"}},
+		{ProbeStays, []string{"TestRingThreadEnds"}},
 	} {
 		t.Run(tc.variant.Name, func(t *testing.T) {
 			t.Parallel()
@@ -89,7 +90,7 @@ func TestCaught(t *testing.T) {
 				args[len(args)-1] = "./ktls"
 			case MarkPrefers.Name:
 				args[len(args)-1] = "./offload"
-			case Untested.Name, MarkTrusted.Name, PartsIgnored.Name, PriorityKept.Name, FixesIgnored.Name:
+			case Untested.Name, MarkTrusted.Name, PartsIgnored.Name, PriorityKept.Name, FixesIgnored.Name, ProbeStays.Name:
 				args[len(args)-1] = "./platform"
 			case FullIsEmpty.Name:
 				args[len(args)-1] = "./uring"

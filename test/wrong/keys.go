@@ -55,3 +55,10 @@ var FixesIgnored = Variant{"kernel_fixes is ignored", []Edit{{
 	Old:  `return d.cve != "" && slices.Contains(f, d.cve)`,
 	New:  `return d.cve != "" && slices.Contains(f[:0], d.cve)`,
 }}}
+
+// ProbeStays probes rings on any thread, the main one too, which never ends.
+var ProbeStays = Variant{"the thread of a probe stays", []Edit{{
+	File: "platform/uring_linux.go",
+	Old:  "if unix.Gettid() != unix.Getpid() {",
+	New:  "if unix.Gettid() != 0 {",
+}}}

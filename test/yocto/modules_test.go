@@ -27,19 +27,20 @@ const (
 	notice = "# Made from go.mod and go.sum by: go test ./test/yocto -update\n\n"
 )
 
-// licences are those of the modules linked in, by the MD5 of the file that
-// says so, each read by a person. Add to it only what you have read.
+// licences are the licences of the linked modules, by the MD5 of their LICENSE files. A person has read
+// each one; add a licence only after reading it.
 var licences = map[string][]string{
 	"19cbd64715b51267a47bf3750cc6a8a5": {"Apache-2.0"},        // go-systemd
 	"7998cb338f82d15c0eff93b7004d272a": {"BSD-3-Clause"},      // golang.org/x
 	"3c91c17266710e16afdbb2b6d15c761c": {"Apache-2.0", "MIT"}, // yaml.v3: MIT for the parts from libyaml
 }
 
-// projectLicence stands in the recipe itself.
+// projectLicence is the licence of this project, which the recipe itself names.
 const projectLicence = "Apache-2.0"
 
-// TestModules fails if the recipe would not fetch exactly what a build needs.
-func TestModules(t *testing.T) {
+// TestRecipeListsModulesAndLicences: the recipe fetches exactly the modules that a build needs, and has
+// their licences.
+func TestRecipeListsModulesAndLicences(t *testing.T) {
 	cache := t.TempDir()
 	linked := make(map[string]string) // directory in the cache by "path@version"
 	for _, arch := range []string{"amd64", "arm64", "arm"} {
@@ -49,8 +50,8 @@ func TestModules(t *testing.T) {
 	compare(t, "uringhttpd-licenses.inc", licencesInc(t, linked))
 }
 
-// list makes the go command put into cache what it needs to build the daemon
-// for arch, and adds the modules it takes packages from to linked.
+// list makes the go command fill cache with the modules for a build of the daemon for arch, and adds
+// the modules of its packages to linked.
 func list(t *testing.T, cache, arch string, linked map[string]string) {
 	t.Helper()
 	own, err := exec.Command("go", "env", "GOMODCACHE").Output()
@@ -90,8 +91,8 @@ func list(t *testing.T, cache, arch string, linked map[string]string) {
 	}
 }
 
-// modulesInc is the list of what cache holds: the zip of a module, which has its
-// go.mod inside, or the go.mod alone.
+// modulesInc returns the content of uringhttpd-go-mods.inc: for each module in cache its zip, which
+// contains its go.mod, or the go.mod alone.
 func modulesInc(t *testing.T, cache string) string {
 	t.Helper()
 	download := filepath.Join(cache, "cache", "download")
@@ -125,8 +126,8 @@ func modulesInc(t *testing.T, cache string) string {
 	return notice + "SRC_URI += \"\\\n    " + strings.Join(uris, " \\\n    ") + " \\\n\"\n"
 }
 
-// licencesInc lists the licences of the modules linked into the program, with
-// where their texts are once BitBake has unpacked the modules.
+// licencesInc returns the content of uringhttpd-licenses.inc: the licences of the linked modules, and
+// the paths of their texts after BitBake has unpacked the modules.
 func licencesInc(t *testing.T, linked map[string]string) string {
 	t.Helper()
 	var names, files []string
@@ -155,18 +156,17 @@ func licencesInc(t *testing.T, linked map[string]string) string {
 	return b.String()
 }
 
-// TestRecipeLicence: the sum in the recipe is that of the repository's licence.
-func TestRecipeLicence(t *testing.T) {
+// TestRecipeHasTheLicenceChecksum: the recipe has the MD5 of the repository's LICENSE.
+func TestRecipeHasTheLicenceChecksum(t *testing.T) {
 	want := fmt.Sprintf("file://src/${GO_IMPORT}/LICENSE;md5=%x", md5.Sum(read(t, top+"/LICENSE")))
 	if !strings.Contains(string(read(t, recipe+"uringhttpd_git.bb")), want) {
-		t.Errorf("uringhttpd_git.bb is without %q", want)
+		t.Errorf("uringhttpd_git.bb lacks %q", want)
 	}
 }
 
-// TestRecipeInstalls: whatever the recipe takes from the source is there, and
-// it takes whatever systemd/ has to install, except for the user, which an
-// image has from its build on.
-func TestRecipeInstalls(t *testing.T) {
+// TestRecipeInstallsEachUnitFile: each file that the recipe takes from the source exists, and the recipe
+// installs each file of systemd/ except the sysusers file, since an image has the user from its build.
+func TestRecipeInstallsEachUnitFile(t *testing.T) {
 	text := string(read(t, recipe+"uringhttpd_git.bb"))
 	entries, err := os.ReadDir(top + "/systemd")
 	if err != nil {
@@ -183,7 +183,7 @@ func TestRecipeInstalls(t *testing.T) {
 	}
 	for _, word := range strings.Fields(text) {
 		if name, found := strings.CutPrefix(word, "$source/"); found && !exists(filepath.Join(top, name)) {
-			t.Errorf("uringhttpd_git.bb installs %s, which is not there", name)
+			t.Errorf("uringhttpd_git.bb installs %s, which does not exist", name)
 		}
 	}
 }
@@ -201,7 +201,7 @@ func compare(t *testing.T, name, want string) {
 	}
 }
 
-// escape writes capitals as the module cache does (golang.org/x/mod/module).
+// escape encodes capital letters as the module cache does (golang.org/x/mod/module).
 func escape(path string) string {
 	var b strings.Builder
 	for _, r := range path {

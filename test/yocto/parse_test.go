@@ -19,28 +19,28 @@ import (
 var (
 	bitbakeDir = flag.String("bitbake", "", "a checkout of bitbake, of the branch that fits -oe-core")
 	coreDir    = flag.String("oe-core", "", "a checkout of openembedded-core")
-	account    = flag.String("user", "nobody", "who runs BitBake if the test runs as root, which BitBake refuses to")
+	account    = flag.String("user", "nobody", "the user that runs BitBake if the test runs as root, since BitBake does not run as root")
 	unpack     = flag.Bool("unpack", false, "also fetch and unpack the source and its modules, from this machine's module cache, and build it")
 )
 
-// parseTimeout is for all of openembedded-core on two slow cores.
+// parseTimeout is the time limit for parsing openembedded-core on two slow cores.
 const parseTimeout = 30 * time.Minute
 
-// TestParse lets BitBake parse openembedded-core with the layer on top, without
-// the network.
+// TestBitBakeParsesTheLayer: BitBake parses openembedded-core and the layer without an error or a
+// warning, and without the network.
 //
 //	go test -tags yocto ./test/yocto -timeout 60m -bitbake DIR -oe-core DIR [-unpack]
 //
-// It wants BitBake's host tools (chrpath, diffstat, lz4, zstd, gawk, rpcgen,
+// It needs BitBake's host tools (chrpath, diffstat, lz4, zstd, gawk, rpcgen,
 // cpio, file, wget) and the locale en_US.UTF-8.
-func TestParse(t *testing.T) {
+func TestBitBakeParsesTheLayer(t *testing.T) {
 	b := newBuild(t)
 	b.bitbake(t, "-p")
 	b.expect(t, "linux-yocto", "SRC_URI", "file://uringhttpd.cfg", "file://uringhttpd-arm64.cfg")
 }
 
-// TestRecipe looks at what becomes of the recipe on 32 and 64 bits.
-func TestRecipe(t *testing.T) {
+// TestRecipeVariables checks the final variables of the recipe on 32 and 64 bits.
+func TestRecipeVariables(t *testing.T) {
 	b := newBuild(t)
 	for _, machine := range []string{"qemuarm", "qemuarm64"} {
 		b.machine = machine
@@ -65,10 +65,10 @@ func TestRecipe(t *testing.T) {
 	}
 }
 
-// build is a BitBake build folder beside a copy of the checkout.
+// build is a BitBake build directory beside a copy of the checkout.
 type build struct {
-	dir      string // the build folder
-	checkout string // a clone of this repository, owned by who runs BitBake
+	dir      string // the build directory
+	checkout string // a clone of this repository, owned by the user that runs BitBake
 	machine  string
 	as       *syscall.Credential // nil: as the test itself
 	cache    map[string]map[string]string
@@ -77,7 +77,7 @@ type build struct {
 func newBuild(t *testing.T) *build {
 	t.Helper()
 	if *bitbakeDir == "" || *coreDir == "" {
-		t.Fatal("-bitbake and -oe-core say where the checkouts are; both are needed")
+		t.Fatal("-bitbake and -oe-core are required: the directories of the checkouts")
 	}
 	root := t.TempDir()
 	b := &build{
@@ -87,7 +87,7 @@ func newBuild(t *testing.T) *build {
 		cache:    make(map[string]map[string]string),
 	}
 	run(t, "git", "clone", "-q", "--no-hardlinks", top, b.checkout)
-	// What is not committed yet is to be checked as well.
+	// The layer may have changes that are not committed.
 	run(t, "rm", "-rf", filepath.Join(b.checkout, "yocto"))
 	run(t, "cp", "-R", top+"/yocto", filepath.Join(b.checkout, "yocto"))
 
@@ -139,8 +139,8 @@ func credential(t *testing.T) *syscall.Credential {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
-// bitbake runs BitBake in the build folder and returns what it printed. Any
-// ERROR or WARNING it prints fails the test.
+// bitbake runs BitBake in the build directory and returns its output. An ERROR or WARNING in the output
+// fails the test.
 func (b *build) bitbake(t *testing.T, args ...string) string {
 	t.Helper()
 	tool, err := filepath.Abs(filepath.Join(*bitbakeDir, "bin", "bitbake"))
@@ -154,7 +154,7 @@ func (b *build) bitbake(t *testing.T, args ...string) string {
 	cmd := exec.CommandContext(deadline(t), tool, args...)
 	cmd.Dir = b.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: b.as}
-	// A PATH without version managers' shims, which want a home to write to.
+	// A PATH without the shims of version managers, which need a writable home directory.
 	cmd.Env = []string{
 		"PATH=" + filepath.Dir(tool) + ":" + core + "/scripts:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=" + b.dir, "LANG=en_US.UTF-8", "LC_ALL=en_US.UTF-8",
@@ -169,7 +169,7 @@ func (b *build) bitbake(t *testing.T, args ...string) string {
 	}
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "WARNING: Buildfile specified") {
-			continue // meant so, see target
+			continue // intended, see target
 		}
 		if strings.HasPrefix(line, "ERROR:") || strings.HasPrefix(line, "WARNING:") {
 			t.Errorf("bitbake %s: %s", strings.Join(args, " "), line)
@@ -179,10 +179,9 @@ func (b *build) bitbake(t *testing.T, args ...string) string {
 	return text
 }
 
-// target is how to name a recipe to BitBake. For this layer's own it is the
-// file: then BitBake reads no other recipe, where a name makes it parse all of
-// them again for each machine. It would also leave out appends, which matter
-// for the recipes of others.
+// target returns the arguments that name a recipe to BitBake. For this layer's recipe it is the file:
+// with a name BitBake parses all recipes again for each machine. With a file it ignores appends, which
+// matter for other recipes.
 func (b *build) target(name string) []string {
 	if name == "uringhttpd" {
 		return []string{"-b", filepath.Join(b.checkout, "yocto/meta-uringhttpd/recipes-httpd/uringhttpd/uringhttpd_git.bb")}
@@ -217,9 +216,9 @@ func (b *build) expect(t *testing.T, recipe, name string, want ...string) {
 	}
 }
 
-// build has BitBake fetch and unpack the recipe's sources from a download
-// folder that holds the modules of this machine's cache, checksums and all, and
-// then builds the program as the recipe does, from nothing but what was unpacked.
+// build makes BitBake fetch and unpack the sources of the recipe from a download directory with the
+// modules of this machine's cache, and verify their checksums. Then it builds the program, as the recipe
+// does, from the unpacked files only.
 func (b *build) build(t *testing.T) {
 	t.Helper()
 	own, err := exec.Command("go", "env", "GOMODCACHE").Output()
@@ -256,7 +255,7 @@ func (b *build) build(t *testing.T) {
 		cmd.Env = append(os.Environ(), "GOARCH="+arch, "CGO_ENABLED=0", "GOPROXY=off", "GOFLAGS=", "GOWORK=off",
 			"GOTOOLCHAIN=local", "GOMODCACHE="+b.variable(t, "uringhttpd", "GOMODCACHE"))
 		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("go build for %s from what was unpacked: %v\n%s", arch, err, out)
+			t.Errorf("go build for %s from the unpacked files: %v\n%s", arch, err, out)
 		}
 	}
 }

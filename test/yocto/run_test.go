@@ -30,13 +30,13 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// tail returns the end of what a failed command printed.
+// tail returns the end of the output of a failed command.
 func tail(text string) string {
 	const most = 8000
 	return text[max(0, len(text)-most):]
 }
 
-// summary returns the lines in which BitBake says what it did.
+// summary returns the lines of BitBake's output that summarize its work.
 func summary(text string) string {
 	var lines []string
 	for line := range strings.Lines(text) {

@@ -46,7 +46,22 @@ func (a *apt) names(ctx context.Context, prefix string) ([]string, error) {
 	return strings.Fields(out), err
 }
 
-// download fetches and verifies one package and returns the file's name.
+// version is the newest version of a package.
+func (a *apt) version(ctx context.Context, name string) (string, error) {
+	out, err := a.run(ctx, "apt-cache", "show", "--no-all-versions", name)
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(out) {
+		if v, ok := strings.CutPrefix(line, "Version: "); ok {
+			return strings.TrimSpace(v), nil
+		}
+	}
+	return "", fmt.Errorf("debian: apt-cache show %s has no version", name)
+}
+
+// download fetches and verifies one package, NAME or NAME=VERSION, and returns the
+// file's name.
 func (a *apt) download(ctx context.Context, name string) (string, error) {
 	if _, err := a.run(ctx, "apt-get", "-q", "download", name); err != nil {
 		return "", err

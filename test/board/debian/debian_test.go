@@ -68,7 +68,7 @@ func writeFiles(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-func TestPick(t *testing.T) {
+func TestPickNewestSigned(t *testing.T) {
 	names := []string{
 		"linux-image-6.12.95+deb12-amd64-dbg", "linux-image-6.12.95+deb12-amd64-unsigned",
 		"linux-image-6.12.95+deb12-rt-amd64", "linux-image-6.12.95+deb12-cloud-amd64",
@@ -96,7 +96,7 @@ func TestPick(t *testing.T) {
 	}
 }
 
-func TestKeep(t *testing.T) {
+func TestKeepsFilesOfBoards(t *testing.T) {
 	tests := []struct {
 		name string
 		want bool
@@ -120,21 +120,28 @@ func TestKeep(t *testing.T) {
 	}
 }
 
-// TestCached: a filled cache is used without apt, and the newest kernel wins.
-func TestCached(t *testing.T) {
-	cache := writeFiles(t, map[string]string{
-		"linux-6.12-amd64-" + layout + "/linux-image-6.12.9_6.12.9-1/boot/vmlinuz-6.12.9-amd64":                         "old",
-		"linux-6.12-amd64-" + layout + "/linux-image-6.12.10_6.12.10-1/boot/vmlinuz-6.12.10-amd64":                      "new",
-		"linux-6.12-amd64-" + layout + "/linux-image-6.12.10_6.12.10-1/lib/modules/6.12.10-amd64/modules.builtin":       "kernel/crypto/ctr.ko\n",
-		"linux-6.12-amd64-" + layout + "/linux-image-6.12.10_6.12.10-1/lib/modules/6.12.10-amd64/kernel/net/tls/tls.ko": "not an object file",
-	})
-	t.Setenv("PATH", t.TempDir()) // no apt there
-	k, err := FetchKernel(t.Context(), cache, Want{Architecture: "amd64", Series: "6.12", Flavour: "amd64"})
+// TestCachedKernelNeedsNoArchive: the pinned kernel is taken from the cache without apt, and
+// if neither the cache nor the archive has it, the newest one of the cache is.
+func TestCachedKernelNeedsNoArchive(t *testing.T) {
+	want := Want{Architecture: "amd64", Series: "6.12", Flavour: "amd64"}
+	p, err := pinned(pinsText, want.key())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if k.Release != "6.12.10-amd64" || k.Package != "linux-image-6.12.10_6.12.10-1" {
-		t.Errorf("got %+v, want 6.12.10", k)
+	const shelf = "linux-6.12-amd64-" + layout + "/"
+	files := map[string]string{
+		shelf + "linux-image-6.12.9_6.12.9-1/boot/vmlinuz-6.12.9-amd64":                               "old",
+		shelf + "linux-image-6.12.1000_6.12.1000-1/boot/vmlinuz-6.12.1000-amd64":                      "new",
+		shelf + "linux-image-6.12.1000_6.12.1000-1/lib/modules/6.12.1000-amd64/modules.builtin":       "kernel/crypto/ctr.ko\n",
+		shelf + "linux-image-6.12.1000_6.12.1000-1/lib/modules/6.12.1000-amd64/kernel/net/tls/tls.ko": "not an object file",
+	}
+	t.Setenv("PATH", t.TempDir()) // no apt there
+	k, err := FetchKernel(t.Context(), writeFiles(t, files), want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.Release != "6.12.1000-amd64" || k.Package != "linux-image-6.12.1000_6.12.1000-1" {
+		t.Errorf("without the pinned kernel: got %+v, want 6.12.1000", k)
 	}
 	if mods, err := k.Modules(t.Context(), "ctr"); err != nil || len(mods) != 0 {
 		t.Errorf("a built-in module: got %v, %v, want none", mods, err)
@@ -145,6 +152,39 @@ func TestCached(t *testing.T) {
 	if _, err := k.Modules(t.Context(), "tls"); err == nil {
 		t.Error("a damaged module: no error")
 	}
+	files[shelf+p.name+"_1/boot/vmlinuz-6.12.95-amd64"] = "pinned"
+	k, err = FetchKernel(t.Context(), writeFiles(t, files), want)
+	if err != nil || k.Package != p.name+"_1" {
+		t.Errorf("got %+v, %v, want the pinned %s", k, err, p.name)
+	}
+}
+
+func TestPinsName(t *testing.T) {
+	all, err := parsePins(pinsText)
+	if err != nil || len(all) == 0 {
+		t.Fatalf("%d pins, %v", len(all), err)
+	}
+	for _, p := range all {
+		if !strings.Contains(pinsText, p.line()) {
+			t.Errorf("%s: make pins would not find its line, which needs one tab between fields", p.key)
+		}
+		want, kernel := wantOf(p.key)
+		if kernel {
+			if name, ok := pick([]string{p.name}, want); !ok || p.version != "" {
+				t.Errorf("%s: %s %s is not such a kernel (%s)", p.key, p.name, p.version, name)
+			}
+		} else if name, _, _ := strings.Cut(p.key, "/"); name != p.name || p.version == "" {
+			t.Errorf("%s: got %s %s", p.key, p.name, p.version)
+		}
+	}
+	for _, bad := range []string{"a b\n", "a/b c d=1\na/b c d=2\n"} {
+		if all, err := parsePins(bad); err == nil {
+			t.Errorf("%q: got %v, want an error", bad, all)
+		}
+	}
+	if p, err := pinned(pinsText, "linux/m68k/2.6/amiga"); err == nil || !strings.Contains(err.Error(), "make pins") {
+		t.Errorf("got %v, %v, want advice", p, err)
+	}
 }
 
 func TestUnusableCache(t *testing.T) {
@@ -152,7 +192,7 @@ func TestUnusableCache(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := FetchKernel(t.Context(), file, Want{Series: "6.12", Flavour: "amd64"}); err == nil || !strings.Contains(err.Error(), "another folder") {
+	if _, err := FetchKernel(t.Context(), file, Want{Architecture: "amd64", Series: "6.12", Flavour: "amd64"}); err == nil || !strings.Contains(err.Error(), "another folder") {
 		t.Errorf("got %v, want advice", err)
 	}
 }

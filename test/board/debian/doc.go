@@ -6,8 +6,11 @@
 // root and touches nothing of the machine's, for foreign architectures too.
 // The mirror, proxies and credentials are those the machine is configured
 // with; signatures are verified by apt against Debian's keyring. What is kept
-// lands in a cache folder in one rename; once it is there, neither the network
-// nor apt is used again. To fetch anew, remove the cache folder.
+// lands in a cache directory in one rename; once it is there, neither the network
+// nor apt is used again. To fetch anew, remove the cache directory.
+//
+// pins.txt has the versions; make pins moves them. An archive keeps few old versions: if
+// it has dropped one, the newest is used instead, and a line on stderr says so.
 //
 // It is not a package manager: dependencies of packages are ignored.
 package debian

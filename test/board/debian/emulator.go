@@ -91,7 +91,7 @@ func fetchEmulator(ctx context.Context, shelf, root string) error {
 		return err
 	}
 	for _, name := range []string{"qemu-system-arm", "qemu-system-data"} {
-		deb, err := a.download(ctx, name)
+		deb, err := a.downloadPinned(ctx, name)
 		if err != nil {
 			return err
 		}

@@ -119,6 +119,20 @@ func (a *apt) extract(ctx context.Context, name, root string) error {
 	if err != nil {
 		return err
 	}
+	return extractAll(ctx, deb, root)
+}
+
+// extractPinned is extract for a package of pins.txt.
+func (a *apt) extractPinned(ctx context.Context, name, root string) error {
+	deb, err := a.downloadPinned(ctx, name)
+	if err != nil {
+		return err
+	}
+	return extractAll(ctx, deb, root)
+}
+
+// extractAll unpacks all of a package into root and removes its file.
+func extractAll(ctx context.Context, deb, root string) error {
 	if out, err := exec.CommandContext(ctx, "dpkg-deb", "-x", deb, root).CombinedOutput(); err != nil {
 		return fmt.Errorf("dpkg-deb -x %s: %w: %s", deb, err, out)
 	}

@@ -26,7 +26,7 @@ type Want struct {
 
 // A Kernel is unpacked in the cache.
 type Kernel struct {
-	Package string // name and version, such as linux-image-6.12.95+deb12-amd64_6.12.95-1~bpo12+1
+	Package string // name and version, joined by "_", such as linux-image-6.12.95+deb12-amd64_6.12.95-1~bpo12+1
 	Release string // as uname -r has it
 	Image   string // path of the image QEMU boots
 	root    string // folder of the package
@@ -52,10 +52,15 @@ var kept = []string{
 	"kernel/fs/ext4/", "kernel/fs/jbd2/", "kernel/fs/mbcache.ko",
 }
 
-// FetchKernel returns the newest cached kernel that is wanted, or gets one into
-// the folder cache first. Several processes may do so at once: one fetches, the
-// others wait for it.
+// FetchKernel returns the kernel that pins.txt names, from the directory cache or, if it
+// is not there, from the archive. If the archive has dropped it, FetchKernel says so on
+// stderr and returns the newest kernel that is wanted. Several processes may call it at
+// once: one fetches, the others wait for it.
 func FetchKernel(ctx context.Context, cache string, want Want) (*Kernel, error) {
+	p, err := pinned(pinsText, want.key())
+	if err != nil {
+		return nil, err
+	}
 	shelf := filepath.Join(cache, fmt.Sprintf("linux-%s-%s-%s", want.Series, want.Flavour, layout))
 	if err := os.MkdirAll(shelf, 0o755); err != nil {
 		return nil, fmt.Errorf("debian: cache: %w; name another folder", err)
@@ -65,13 +70,31 @@ func FetchKernel(ctx context.Context, cache string, want Want) (*Kernel, error) 
 		return nil, fmt.Errorf("debian: cache: %w", err)
 	}
 	defer unlock()
-	if k, err := newest(shelf); k != nil || err != nil {
+	if k, err := newest(shelf, p.name+"_*"); k != nil || err != nil {
 		return k, err
 	}
-	if err := fetch(ctx, shelf, want); err != nil {
-		return nil, err
+	// The file remembers that the archive has dropped the package.
+	gone := filepath.Join(shelf, p.name+".dropped")
+	var pinErr error
+	if _, err := os.Stat(gone); err != nil {
+		if pinErr = fetch(ctx, shelf, want, p); pinErr == nil {
+			return newest(shelf, p.name+"_*")
+		}
+		if ctx.Err() != nil {
+			return nil, pinErr
+		}
+		if err := fetch(ctx, shelf, want, pin{}); err == nil {
+			if err := os.WriteFile(gone, nil, 0o644); err != nil {
+				return nil, fmt.Errorf("debian: cache: %w", err)
+			}
+		}
 	}
-	return newest(shelf)
+	k, err := newest(shelf, "linux-image-*_*")
+	if k == nil {
+		return nil, errors.Join(fmt.Errorf("debian: no Linux %s for %s could be had; is the network up?", want.Series, want.Architecture), err, pinErr)
+	}
+	p.dropped(os.Stderr, k.Package)
+	return k, nil
 }
 
 // lock waits for the exclusive lock on a file.
@@ -87,9 +110,10 @@ func lock(name string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// newest finds the newest kernel on a shelf; nil if there is none.
-func newest(shelf string) (*Kernel, error) {
-	roots, err := filepath.Glob(filepath.Join(shelf, "linux-image-*"))
+// newest finds the newest kernel on a shelf whose directory matches a pattern; nil if
+// there is none.
+func newest(shelf, pattern string) (*Kernel, error) {
+	roots, err := filepath.Glob(filepath.Join(shelf, pattern))
 	if err != nil || len(roots) == 0 {
 		return nil, err
 	}
@@ -148,15 +172,20 @@ func (k *Kernel) DeviceTree(name string) (string, error) {
 	return path, nil
 }
 
-// fetch downloads a kernel onto the shelf.
-func fetch(ctx context.Context, shelf string, want Want) error {
+// fetch downloads a kernel onto the shelf: that of a pin, or the newest one of the first
+// suite that has any if the pin is the zero value.
+func fetch(ctx context.Context, shelf string, want Want, p pin) error {
 	m, err := findMirror("/etc/apt")
 	if err != nil {
 		return err
 	}
+	search := suites
+	if p.name != "" {
+		search = []string{p.suite}
+	}
 	var failures []error
-	for _, suite := range suites {
-		err := fetchFrom(ctx, shelf, want, m, suite)
+	for _, suite := range search {
+		err := fetchFrom(ctx, shelf, want, p.name, m, suite)
 		if err == nil {
 			return nil
 		}
@@ -165,10 +194,12 @@ func fetch(ctx context.Context, shelf string, want Want) error {
 			break
 		}
 	}
-	return fmt.Errorf("debian: no Linux %s for %s could be had; is the network up?\n%w", want.Series, want.Architecture, errors.Join(failures...))
+	return errors.Join(failures...)
 }
 
-func fetchFrom(ctx context.Context, shelf string, want Want, m mirror, suite string) error {
+// fetchFrom downloads a kernel from one suite: the package name, or the newest one if
+// that is "".
+func fetchFrom(ctx context.Context, shelf string, want Want, name string, m mirror, suite string) error {
 	dir, err := os.MkdirTemp(shelf, "fetching-")
 	if err != nil {
 		return err
@@ -185,9 +216,11 @@ func fetchFrom(ctx context.Context, shelf string, want Want, m mirror, suite str
 	if err != nil {
 		return err
 	}
-	name, ok := pick(names, want)
-	if !ok {
-		return fmt.Errorf("has no package linux-image-%s.*-%s", want.Series, want.Flavour)
+	if name == "" {
+		var ok bool
+		if name, ok = pick(names, want); !ok {
+			return fmt.Errorf("has no package linux-image-%s.*-%s", want.Series, want.Flavour)
+		}
 	}
 	root := filepath.Join(dir, "root")
 	base := ""

@@ -17,7 +17,8 @@ type Program struct {
 }
 
 // FetchProgram returns a program of a package for an architecture, or gets it into
-// the folder cache first, with the packages that have its libraries.
+// the directory cache first, with the packages that have its libraries. The first package
+// is the program's, and pinned.
 func FetchProgram(ctx context.Context, cache, architecture, suite, path string, packages ...string) (*Program, error) {
 	shelf := filepath.Join(cache, packages[0]+"-"+suite+"-"+architecture+"-"+layout)
 	if err := os.MkdirAll(shelf, 0o755); err != nil {
@@ -59,7 +60,10 @@ func fetchPackages(ctx context.Context, shelf, root, architecture, suite string,
 		return err
 	}
 	fetched := filepath.Join(dir, "root")
-	for _, name := range packages {
+	if err := a.extractPinned(ctx, packages[0], fetched); err != nil {
+		return err
+	}
+	for _, name := range packages[1:] {
 		if err := a.extract(ctx, name, fetched); err != nil {
 			return err
 		}

@@ -1,5 +1,5 @@
-# Runs as root in the machine. Each verdict is a line: "ok NAME" or
-# "FAIL NAME: why"; "end" is the last. What else it prints is for people.
+# Runs as root in the machine. Each check prints a line: "ok NAME" or "FAIL NAME: reason". "end" is
+# the last one; the output after it is for people.
 
 ok() { echo "ok $1"; }
 fail() { echo "FAIL $1: $2"; }
@@ -16,7 +16,7 @@ succeeds() {
 	if out=$("$@" 2>&1); then ok "$name"; else fail "$name" "exit status $?: $(echo "$out" | tail -n 3 | tr '\n' ' ')"; fi
 }
 
-# eventually NAME COMMAND...: the command succeeds within some minutes.
+# eventually NAME COMMAND...: the command succeeds within five minutes.
 eventually() {
 	name=$1
 	shift
@@ -29,7 +29,7 @@ eventually() {
 
 prop() { systemctl show --value -p "$1" "${2:-uringhttpd}"; }
 
-# What the README tells to do.
+# The installation by the README.
 cp -R /run/proof/root/. /
 succeeds sysusers systemd-sysusers
 succeeds tmpfiles systemd-tmpfiles --create uringhttpd.conf
@@ -37,12 +37,12 @@ succeeds daemon-reload systemctl daemon-reload
 head -c 5000000 /dev/urandom > /srv/firmware/image.raucb
 sum=$(sha256sum < /srv/firmware/image.raucb)
 
-# A first start, without a restart of the machine.
+# The first start, without a restart of the machine.
 succeeds start systemctl start uringhttpd
 is active "$(prop ActiveState)" active
 is user "$(id -nu "$(awk '/^Uid:/ {print $3}' "/proc/$(prop MainPID)/status")")" uringhttpd
 is key-mode "$(stat -c '%a %U %G' /etc/uringhttpd/key.pem)" "600 uringhttpd uringhttpd"
-is folder-mode "$(stat -c '%a %U %G' /etc/uringhttpd)" "750 root uringhttpd"
+is directory-mode "$(stat -c '%a %U %G' /etc/uringhttpd)" "750 root uringhttpd"
 pin=$(journalctl -u uringhttpd-keygen -o cat | sed -n "s/.*--pinnedpubkey '\([^']*\)'.*/\1/p")
 succeeds pin-in-journal test -n "$pin"
 
@@ -54,8 +54,7 @@ is range "$(get -r 1000-1999 https://localhost/image.raucb | sha256sum)" "$(tail
 sent=$(sed -n 's/^TlsTxSw[[:space:]]*//p' /proc/net/tls_stat)
 succeeds kernel-tls test "${sent:-0}" -gt 0
 
-# What the daemon sees and may do: read the configuration, write nothing, see
-# nothing of anybody's home.
+# In its sandbox the daemon can read the configuration, write nothing, and read no home directory.
 cat > /run/look.sh <<'EOF'
 head -n 1 /etc/uringhttpd/uringhttpd.yaml >/dev/null && echo reads
 for f in /srv/firmware/x /etc/uringhttpd/x /usr/x; do touch $f 2>/dev/null && echo writes $f; done
@@ -67,15 +66,15 @@ chmod 0777 /srv/firmware
 is sandbox "$(nsenter -t "$(prop MainPID)" -m setpriv --reuid=uringhttpd --regid=uringhttpd --clear-groups sh < /run/look.sh | tr '\n' ' ')" "reads "
 chmod 0755 /srv/firmware
 
-# Another start keeps the key.
+# A restart keeps the key.
 before=$(sha256sum < /etc/uringhttpd/key.pem)
 succeeds restart systemctl restart uringhttpd
 is key-kept "$(sha256sum < /etc/uringhttpd/key.pem)" "$before"
 
-# So does a whole pair that keygen is asked about; a key that the power cut has torn, or
-# a certificate, is made again, and the damaged file stays beside it.
+# A complete pair is kept. A key or a certificate that a power failure has truncated is generated
+# again, and the damaged file is kept beside it.
 is keygen-skipped "$(prop Result uringhttpd-keygen) $(prop ActiveState uringhttpd-keygen)" "exec-condition inactive"
-is folder-mode-after-skip "$(stat -c '%a %U %G' /etc/uringhttpd)" "750 root uringhttpd"
+is directory-mode-after-skip "$(stat -c '%a %U %G' /etc/uringhttpd)" "750 root uringhttpd"
 truncate -s 300 /etc/uringhttpd/cert.pem
 succeeds torn-certificate systemctl restart uringhttpd
 is torn-certificate-key "$(sha256sum < /etc/uringhttpd/key.pem)" "$before"
@@ -86,21 +85,21 @@ touch /etc/uringhttpd/.uringhttpd-keygen-key.pem
 succeeds torn-key systemctl restart uringhttpd
 is torn-key-mode "$(stat -c '%a %U %G' /etc/uringhttpd/key.pem)" "600 uringhttpd uringhttpd"
 is torn-key-files "$(ls -A /etc/uringhttpd | sort | tr '\n' ' ')" "cert.pem cert.pem.broken-1 cert.pem.broken-2 key.pem key.pem.broken-1 uringhttpd.yaml "
-is torn-key-folder "$(stat -c '%a %U %G' /etc/uringhttpd)" "750 root uringhttpd"
+is torn-key-directory "$(stat -c '%a %U %G' /etc/uringhttpd)" "750 root uringhttpd"
 pin=$(journalctl -u uringhttpd-keygen -o cat | sed -n "s/.*--pinnedpubkey '\([^']*\)'.*/\1/p" | tail -n 1)
 is torn-key-download "$(get https://localhost/image.raucb | sha256sum)" "$sum"
 
-# A key that a person brought is left alone, and the unit does not fail.
+# A key from another source is not changed, and the unit does not fail.
 cp -a /etc/uringhttpd/key.pem /run/key.pem
 echo mine > /etc/uringhttpd/key.pem
 systemctl restart uringhttpd 2>/dev/null
-is brought-key "$(cat /etc/uringhttpd/key.pem)" mine
-is brought-key-unit "$(prop ActiveState uringhttpd-keygen)" inactive
+is foreign-key "$(cat /etc/uringhttpd/key.pem)" mine
+is foreign-key-unit "$(prop ActiveState uringhttpd-keygen)" inactive
 cp -a /run/key.pem /etc/uringhttpd/key.pem
 systemctl reset-failed uringhttpd 2>/dev/null
 systemctl start uringhttpd
 
-# A transfer in flight outlives the stop.
+# A transfer in progress ends before the service stops.
 get --limit-rate 500k https://localhost/image.raucb > /run/slow &
 slow=$!
 until [ -s /run/slow ]; do sleep 0.1; done
@@ -109,19 +108,19 @@ is stop-result "$(prop Result)" success
 wait $slow
 is stop-transfer "$(sha256sum < /run/slow)" "$sum"
 
-# A wrong configuration is told, and not tried again and again.
+# An invalid configuration is reported, and the service is not restarted.
 cp /etc/uringhttpd/uringhttpd.yaml /run/good.yaml
 echo 'nonsense: true' >> /etc/uringhttpd/uringhttpd.yaml
 if systemctl start uringhttpd 2>/dev/null; then fail wrong-start "it started"; else ok wrong-start; fi
 is wrong-status "$(prop ExecMainStatus)" 78
 is wrong-state "$(prop ActiveState)" failed
 is wrong-restarts "$(prop NRestarts)" 0
-succeeds wrong-told sh -c 'journalctl -u uringhttpd -o cat | grep -q nonsense'
+succeeds wrong-logged sh -c 'journalctl -u uringhttpd -o cat | grep -q nonsense'
 cp /run/good.yaml /etc/uringhttpd/uringhttpd.yaml
 systemctl reset-failed uringhttpd
 
-# Every end but that is tried again: a crash of the Go runtime (status 2), SIGKILL, a
-# stray SIGTERM, and the kernel's OOM killer.
+# After any other exit the service is restarted: a crash of the Go runtime (status 2), SIGKILL, a
+# stray SIGTERM, and the OOM killer.
 another() { [ "$(prop ActiveState)" = active ] && [ "$(prop MainPID)" != "$pid" ]; }
 succeeds crash-start systemctl start uringhttpd
 for signal in QUIT KILL TERM; do
@@ -134,10 +133,10 @@ pid=$(prop MainPID)
 systemctl set-property --runtime uringhttpd MemoryMax=1M
 systemctl set-property --runtime uringhttpd MemoryMax=infinity
 eventually restarted-after-oom another
-succeeds oom-told sh -c "journalctl -u uringhttpd -o cat | grep -q \"result 'oom-kill'\""
+succeeds oom-logged sh -c "journalctl -u uringhttpd -o cat | grep -q \"result 'oom-kill'\""
 systemctl stop uringhttpd
 
-# A root that is mounted late is served by a retry.
+# A root that is mounted late is served after a restart.
 mkdir /mnt/late
 sed -i 's|^root:.*|root: /mnt/late/firmware|' /etc/uringhttpd/uringhttpd.yaml
 if systemctl start uringhttpd 2>/dev/null; then fail late-start "it started"; else ok late-start; fi
@@ -154,18 +153,18 @@ systemctl stop uringhttpd
 umount /mnt/late
 cp /run/good.yaml /etc/uringhttpd/uringhttpd.yaml
 
-# A kernel that refuses the ring is told from one that has none.
+# The log says that a filter denies io_uring, and not that the kernel lacks it.
 mkdir -p /run/systemd/system/uringhttpd.service.d
 printf '[Service]\nSystemCallFilter=~io_uring_setup\n' > /run/systemd/system/uringhttpd.service.d/refuse.conf
 systemctl daemon-reload
 if systemctl start uringhttpd 2>/dev/null; then fail refused-start "it started"; else ok refused-start; fi
 systemctl stop uringhttpd
-succeeds refused-told sh -c 'journalctl -u uringhttpd -o cat | grep -q "a seccomp filter forbids io_uring_setup"'
+succeeds refused-logged sh -c 'journalctl -u uringhttpd -o cat | grep -q "a seccomp filter forbids io_uring_setup"'
 rm -r /run/systemd/system/uringhttpd.service.d
 systemctl daemon-reload
 systemctl reset-failed uringhttpd 2>/dev/null
 
-# Enabled, it starts with the machine: the unit's links are right.
+# The unit can be enabled to start at boot.
 succeeds enable systemctl enable uringhttpd
 succeeds started-again systemctl start uringhttpd
 

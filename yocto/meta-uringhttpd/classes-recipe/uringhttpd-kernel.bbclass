@@ -1,4 +1,4 @@
-# What uringhttpd needs of a kernel, for recipes that inherit kernel-yocto.
+# The kernel options that uringhttpd needs, for recipes that inherit kernel-yocto.
 
 FILESEXTRAPATHS:prepend := "${URINGHTTPD_LAYERDIR}/recipes-kernel/linux/uringhttpd:"
 

@@ -1,6 +1,6 @@
 SUMMARY = "Firmware files over HTTPS from kernel TLS and io_uring"
-DESCRIPTION = "A daemon that serves a folder of firmware and asset files over HTTPS. \
-TLS records are encrypted in the kernel, by the engine that the kernel picks, and \
+DESCRIPTION = "A daemon that serves a directory of firmware and asset files over HTTPS. \
+TLS records are encrypted in the kernel, by the driver that the kernel selects, and \
 files go from storage to the socket through one io_uring without entering user space."
 SECTION = "net"
 LICENSE = "Apache-2.0"
@@ -8,8 +8,8 @@ LIC_FILES_CHKSUM = "file://src/${GO_IMPORT}/LICENSE;md5=3b83ef96387f14655fc854dd
 
 PV = "0.1.0+git"
 
-# Where the source comes from; the layer's README.md says more. Without a word
-# from the site it is the HEAD of the checkout that this layer is a folder of.
+# The source is the HEAD of the checkout that contains this layer, unless the site sets another one;
+# see the layer's README.md.
 URINGHTTPD_GIT ?= "${@uringhttpd_checkout(d)}"
 URINGHTTPD_SRCREV ?= "${AUTOREV}"
 
@@ -27,7 +27,7 @@ python () {
 SRC_URI = "${URINGHTTPD_GIT};destsuffix=${GO_SRCURI_DESTSUFFIX}"
 SRCREV = "${URINGHTTPD_SRCREV}"
 
-# The Go modules, and their licences: what is linked in is shipped.
+# The linked Go modules and their licences.
 require ${BPN}-go-mods.inc
 require ${BPN}-licenses.inc
 
@@ -50,7 +50,7 @@ SYSTEMD_SERVICE:${PN} = "uringhttpd.service"
 USERADD_PACKAGES = "${PN}"
 USERADD_PARAM:${PN} = "--system --user-group --no-create-home --home-dir / --shell /sbin/nologin uringhttpd"
 
-# Not that of go.bbclass, which also packs all sources.
+# do_install of go.bbclass would also package all sources.
 do_install() {
     install -d ${D}${bindir}
     install -m 0755 ${B}/${GO_BUILD_BINDIR}/uringhttpd ${D}${bindir}/uringhttpd
@@ -79,7 +79,7 @@ FILES:${PN} += "\
 "
 CONFFILES:${PN} = "${sysconfdir}/uringhttpd/uringhttpd.yaml"
 
-# What the kernel has as modules; nothing where it is built in.
+# Kernel modules. A recommendation has no effect if the option is built into the kernel.
 RRECOMMENDS:${PN} += "\
     kernel-module-tls \
     kernel-module-gcm \

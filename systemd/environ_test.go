@@ -9,104 +9,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-func TestNotifier(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "notify")
-	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer socket.Close()
-	t.Setenv("NOTIFY_SOCKET", path)
-	t.Setenv("WATCHDOG_USEC", "30000000")
-	t.Setenv("WATCHDOG_PID", fmt.Sprint(os.Getpid()))
-
-	n, err := NewNotifier()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := n.Watchdog(), 15*time.Second; got != want {
-		t.Errorf("Watchdog() = %v, want %v", got, want)
-	}
-	for _, tt := range []struct {
-		name string
-		call func() error
-		want string
-	}{
-		{"ready", n.Ready, `^READY=1$`},
-		{"reloading", n.Reloading, `^RELOADING=1\nMONOTONIC_USEC=[1-9][0-9]*$`},
-		{"status", func() error { return n.Status("two\nlines") }, `^STATUS=two lines$`},
-		{"extend", func() error { return n.Extend(90 * time.Second) }, `^EXTEND_TIMEOUT_USEC=90000000$`},
-		{"alive", n.Alive, `^WATCHDOG=1$`},
-		{"stopping", n.Stopping, `^STOPPING=1$`},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			if err := tt.call(); err != nil {
-				t.Fatal(err)
-			}
-			if err := socket.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-				t.Fatal(err)
-			}
-			buf := make([]byte, 1024)
-			size, err := socket.Read(buf)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := string(buf[:size]); !regexp.MustCompile(tt.want).MatchString(got) {
-				t.Errorf("sent %q, want %s", got, tt.want)
-			}
-		})
-	}
-
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	if err := n.Ready(); err == nil {
-		t.Error("Ready() without a listener: no error")
-	}
-}
-
-func TestNotifierWithoutSystemd(t *testing.T) {
-	t.Setenv("NOTIFY_SOCKET", "")
-	t.Setenv("WATCHDOG_USEC", "30000000")
-	t.Setenv("WATCHDOG_PID", "")
-	n, err := NewNotifier()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, n := range []*Notifier{n, nil} {
-		if n.Watchdog() != 0 {
-			t.Errorf("Watchdog() = %v, want 0", n.Watchdog())
-		}
-		if err := errors.Join(n.Ready(), n.Reloading(), n.Status("x"), n.Extend(time.Second), n.Alive(), n.Stopping()); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
-func TestNotifierBadWatchdog(t *testing.T) {
-	t.Setenv("NOTIFY_SOCKET", "/nonexistent")
-	t.Setenv("WATCHDOG_USEC", "soon")
-	n, err := NewNotifier()
-	if err == nil || !strings.Contains(err.Error(), "WATCHDOG_USEC") {
-		t.Errorf("error %v, want one about WATCHDOG_USEC", err)
-	}
-	if n == nil || n.Watchdog() != 0 {
-		t.Errorf("notifier %+v, want one without a watchdog", n)
-	}
-}
-
-// TestSockets runs itself as the child that systemd would start: the sockets
-// stand at descriptors 3 and up, and LISTEN_PID is the child's own.
-func TestSockets(t *testing.T) {
+// TestSocketsAreTakenOnce runs itself as a child process, as systemd starts a service: with sockets
+// from descriptor 3 on, and with LISTEN_PID set to the child's process ID.
+func TestSocketsAreTakenOnce(t *testing.T) {
 	if os.Getenv("SOCKETS_CHILD") != "" {
 		socketsChild(t)
 		return
@@ -125,8 +37,8 @@ func TestSockets(t *testing.T) {
 		defer f.Close()
 		files = append(files, f)
 	}
-	// The shell's exec keeps its process id, so $$ is the child's.
-	cmd := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" -test.run='^TestSockets$' -test.v`, os.Args[0])
+	// exec keeps the process ID of the shell, so $$ is that of the child.
+	cmd := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" -test.run='^TestSocketsAreTakenOnce$' -test.v`, os.Args[0])
 	cmd.Env = append(os.Environ(), "SOCKETS_CHILD=1", "LISTEN_FDS=3", "LISTEN_FDNAMES=https:http:https")
 	cmd.ExtraFiles = files
 	out, err := cmd.CombinedOutput()
@@ -135,6 +47,7 @@ func TestSockets(t *testing.T) {
 	}
 }
 
+// socketsChild is the child process of TestSocketsAreTakenOnce.
 func socketsChild(t *testing.T) {
 	sockets, err := Sockets()
 	if err != nil {
@@ -165,8 +78,8 @@ func socketsChild(t *testing.T) {
 			t.Errorf("%s=%s is still set", name, v)
 		}
 	}
-	// A child has neither the sockets nor the variables that announce them. Its own
-	// descriptors are the three standard ones and the directory that ls reads.
+	// A child process inherits neither the sockets nor the variables. It has four descriptors:
+	// the three standard ones, and the directory that ls reads.
 	out, err := exec.Command("/bin/sh", "-c", `ls /proc/self/fd; env`).Output()
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +92,7 @@ func socketsChild(t *testing.T) {
 	}
 }
 
-func TestSocketsMeantForAnother(t *testing.T) {
+func TestSocketsIgnoreAnotherProcess(t *testing.T) {
 	t.Setenv("LISTEN_PID", "1")
 	t.Setenv("LISTEN_FDS", "1")
 	if got, err := Sockets(); got != nil || err != nil {
@@ -187,7 +100,7 @@ func TestSocketsMeantForAnother(t *testing.T) {
 	}
 }
 
-func TestSocketsMalformed(t *testing.T) {
+func TestSocketsRejectMalformedCount(t *testing.T) {
 	for _, n := range []string{"-1", "many", "1000000000"} {
 		t.Setenv("LISTEN_PID", fmt.Sprint(os.Getpid()))
 		t.Setenv("LISTEN_FDS", n)
@@ -197,14 +110,14 @@ func TestSocketsMalformed(t *testing.T) {
 	}
 }
 
-func TestCredentialPath(t *testing.T) {
+func TestCredentialPathNamesTheRemedy(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "key"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
 		name, dir, in, want string
-		err                 string // part of it
+		err                 string // part of the error
 	}{
 		{"plain path", "", "/etc/uringhttpd/key.pem", "/etc/uringhttpd/key.pem", ""},
 		{"relative path", dir, "key.pem", "key.pem", ""},
@@ -234,7 +147,7 @@ func TestCredentialPath(t *testing.T) {
 	}
 }
 
-func TestJournal(t *testing.T) {
+func TestJournalComparesTheStream(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -253,7 +166,7 @@ func TestJournal(t *testing.T) {
 		{"not under systemd", "", false},
 		{"the journal", fmt.Sprintf("%d:%d", st.Dev, st.Ino), true},
 		{"another stream, inherited", fmt.Sprintf("%d:%d", st.Dev, st.Ino+1), false},
-		{"nonsense", "x", false},
+		{"malformed", "x", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv("JOURNAL_STREAM", tt.stream)
@@ -264,7 +177,7 @@ func TestJournal(t *testing.T) {
 	}
 }
 
-func TestLevelPrefix(t *testing.T) {
+func TestLevelPrefixMatchesSeverity(t *testing.T) {
 	for level, want := range map[slog.Level]string{
 		slog.LevelError + 4: "<3>", slog.LevelError: "<3>", slog.LevelWarn: "<4>",
 		slog.LevelInfo + 1: "<6>", slog.LevelInfo: "<6>", slog.LevelDebug: "<7>",

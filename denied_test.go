@@ -16,17 +16,17 @@ import (
 	"uringhttpd/platform"
 )
 
-// refusable are the system calls of io_uring.
-var refusable = map[string]uint32{
+// deniable are the system calls of io_uring.
+var deniable = map[string]uint32{
 	"io_uring_setup": unix.SYS_IO_URING_SETUP, "io_uring_enter": unix.SYS_IO_URING_ENTER, "io_uring_register": unix.SYS_IO_URING_REGISTER,
 }
 
-// refuse has the kernel answer EPERM to a system call, on all threads, as the seccomp profile
-// of a container does.
-func refuse(call string) error {
+// deny installs a seccomp filter on all threads that fails a system call with EPERM, as the
+// seccomp profile of a container does.
+func deny(call string) error {
 	filter := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // nr of struct seccomp_data
-		{Code: unix.BPF_JMP | unix.BPF_K | unix.BPF_JEQ, K: refusable[call], Jf: 1},
+		{Code: unix.BPF_JMP | unix.BPF_K | unix.BPF_JEQ, K: deniable[call], Jf: 1},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
 	}
@@ -43,14 +43,14 @@ func refuse(call string) error {
 	return nil
 }
 
-// TestRefused: where one of io_uring's system calls is forbidden, doctor says that serve cannot
-// run, and which call that is; and serve says the same.
-func TestRefused(t *testing.T) {
+// TestDeniedSystemCallIsReported: if a seccomp filter denies a system call of io_uring, doctor
+// and serve name that call and exit with an error.
+func TestDeniedSystemCallIsReported(t *testing.T) {
 	_, configure := site(t)
 	path := configure(good)
-	for call := range refusable {
+	for call := range deniable {
 		t.Run(call, func(t *testing.T) {
-			out, err := exec.Command("/proc/self/exe", "refused", call, "doctor", "-json", "-config", path).Output()
+			out, err := exec.Command("/proc/self/exe", "denied", call, "doctor", "-json", "-config", path).Output()
 			var exit *exec.ExitError
 			if err != nil && !errors.As(err, &exit) {
 				t.Fatal(err)
@@ -70,7 +70,7 @@ func TestRefused(t *testing.T) {
 			if want := fmt.Sprintf("io_uring cannot be used: %s; %s", f.Reason, f.Remedy); report.Status != exitUsage || report.Verdict != want {
 				t.Errorf("status %d, verdict %q, want %d, %q", report.Status, report.Verdict, exitUsage, want)
 			}
-			text, err := exec.Command("/proc/self/exe", "refused", call, "serve", "-config", path).CombinedOutput()
+			text, err := exec.Command("/proc/self/exe", "denied", call, "serve", "-config", path).CombinedOutput()
 			if !errors.As(err, &exit) || exit.ExitCode() != exitFailed || !strings.Contains(string(text), report.Verdict) {
 				t.Errorf("serve: %v, %q, want %q", err, text, report.Verdict)
 			}

@@ -1,0 +1,188 @@
+package debian
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// pinsFile is the file of this directory that UpdatePins writes.
+const pinsFile = "pins.txt"
+
+//go:embed pins.txt
+var pinsText string
+
+// A pin is the package of Debian's archive that a test runs with.
+type pin struct {
+	key     string // what is pinned: see Want.key and packageKey
+	suite   string
+	name    string
+	version string // "" for a kernel: its name has the release
+}
+
+// spec is the package as apt-get(8) takes it.
+func (p pin) spec() string {
+	if p.version == "" {
+		return p.name
+	}
+	return p.name + "=" + p.version
+}
+
+// key is how pins.txt names a kernel.
+func (w Want) key() string { return "linux/" + w.Architecture + "/" + w.Series + "/" + w.Flavour }
+
+// wantOf is the inverse of Want.key.
+func wantOf(key string) (Want, bool) {
+	f := strings.Split(key, "/")
+	if len(f) != 4 || f[0] != "linux" {
+		return Want{}, false
+	}
+	return Want{Architecture: f[1], Series: f[2], Flavour: f[3]}, true
+}
+
+// packageKey is how pins.txt names any other package.
+func packageKey(name, architecture string) string { return name + "/" + architecture }
+
+// parsePins reads lines of a key, a suite and a package. Empty lines and lines that
+// begin with # are ignored.
+func parsePins(text string) ([]pin, error) {
+	var all []pin
+	number := 0
+	for line := range strings.Lines(text) {
+		number++
+		f := strings.Fields(line)
+		if len(f) == 0 || strings.HasPrefix(f[0], "#") {
+			continue
+		}
+		if len(f) != 3 {
+			return nil, fmt.Errorf("debian: %s:%d: %d fields, want a key, a suite and a package", pinsFile, number, len(f))
+		}
+		name, version, _ := strings.Cut(f[2], "=")
+		if slices.ContainsFunc(all, func(p pin) bool { return p.key == f[0] }) {
+			return nil, fmt.Errorf("debian: %s:%d: %s is pinned twice", pinsFile, number, f[0])
+		}
+		all = append(all, pin{key: f[0], suite: f[1], name: name, version: version})
+	}
+	return all, nil
+}
+
+// pinned returns the pin of a key.
+func pinned(text, key string) (pin, error) {
+	all, err := parsePins(text)
+	if err != nil {
+		return pin{}, err
+	}
+	for _, p := range all {
+		if p.key == key {
+			return p, nil
+		}
+	}
+	return pin{}, fmt.Errorf("debian: %s has no line for %s: add one with any package, and run make pins", pinsFile, key)
+}
+
+// dropped says what to do about a pinned package that the archive no longer has.
+func (p pin) dropped(w io.Writer, instead string) {
+	fmt.Fprintf(w, "debian: %s is not in %s any more; the tests run with %s. To pin the newest version, run make pins, run the tests of the boards, and commit %s.\n",
+		p.spec(), p.suite, instead, pinsFile)
+}
+
+// downloadPinned downloads a package in its pinned version, or in the newest one if the
+// archive has dropped that.
+func (a *apt) downloadPinned(ctx context.Context, name string) (string, error) {
+	p, err := pinned(pinsText, packageKey(name, a.architecture))
+	if err != nil {
+		return "", err
+	}
+	deb, err := a.download(ctx, p.spec())
+	if err == nil || ctx.Err() != nil {
+		return deb, err
+	}
+	deb, newestErr := a.download(ctx, name)
+	if newestErr != nil {
+		return "", errors.Join(err, newestErr)
+	}
+	p.dropped(os.Stderr, filepath.Base(deb))
+	return deb, nil
+}
+
+// UpdatePins returns the text of pins.txt with each package in the newest version that
+// the archive has. Comments and order are kept.
+func UpdatePins(ctx context.Context) (string, error) {
+	all, err := parsePins(pinsText)
+	if err != nil {
+		return "", err
+	}
+	m, err := findMirror("/etc/apt")
+	if err != nil {
+		return "", err
+	}
+	text := pinsText
+	for _, p := range all {
+		found, err := findNewest(ctx, m, p)
+		if err != nil {
+			return "", fmt.Errorf("debian: %s: %w", p.key, err)
+		}
+		text = strings.Replace(text, p.line(), found.line(), 1)
+	}
+	return text, nil
+}
+
+// line is a pin's line in pins.txt, which has one tab between fields.
+func (p pin) line() string { return p.key + "\t" + p.suite + "\t" + p.spec() + "\n" }
+
+// findNewest looks a pin up in the archive. A kernel may move to another suite.
+func findNewest(ctx context.Context, m mirror, p pin) (pin, error) {
+	want, kernel := wantOf(p.key)
+	search, architecture := []string{p.suite}, want.Architecture
+	if kernel {
+		search = suites
+	} else {
+		_, architecture, _ = strings.Cut(p.key, "/")
+	}
+	var failures []error
+	for _, suite := range search {
+		found, err := findIn(ctx, m, suite, architecture, func(ctx context.Context, a *apt) (pin, error) {
+			if !kernel {
+				version, err := a.version(ctx, p.name)
+				return pin{p.key, suite, p.name, version}, err
+			}
+			names, err := a.names(ctx, "linux-image-")
+			if err != nil {
+				return pin{}, err
+			}
+			name, ok := pick(names, want)
+			if !ok {
+				return pin{}, fmt.Errorf("has no package linux-image-%s.*-%s", want.Series, want.Flavour)
+			}
+			return pin{key: p.key, suite: suite, name: name}, nil
+		})
+		if err == nil {
+			return found, nil
+		}
+		failures = append(failures, fmt.Errorf("%s: %w", suite, err))
+	}
+	return pin{}, errors.Join(failures...)
+}
+
+// findIn calls find with the list of packages of one suite.
+func findIn(ctx context.Context, m mirror, suite, architecture string, find func(context.Context, *apt) (pin, error)) (pin, error) {
+	dir, err := os.MkdirTemp("", "pins-")
+	if err != nil {
+		return pin{}, err
+	}
+	defer os.RemoveAll(dir)
+	a, err := newApt(dir, architecture, m, suite)
+	if err != nil {
+		return pin{}, err
+	}
+	if err := a.update(ctx); err != nil {
+		return pin{}, err
+	}
+	return find(ctx, a)
+}
