@@ -63,9 +63,9 @@ func (c *conn) readAlerts(input []byte) {
 	}
 }
 
-// readDuringResponse reads the client's input while a response is sent to it: an alert ends the response.
-// Pipelined requests stay in c.input.buf, as far as there is room. received is the number of
-// bytes that TCP has received; ended is true if op ends the connection.
+// readDuringResponse reads the client's input while a response is sent to it: an alert ends the
+// response. Pipelined requests stay in c.input.buf, as far as there is room. received is the number
+// of bytes that TCP has received; ended is true if op ends the connection.
 func (c *conn) readDuringResponse(received int64) (op operation, ended bool) {
 	if c.session == nil || c.transport == unknown || c.alerts.done {
 		return operation{}, false

@@ -251,8 +251,8 @@ func (l *loop) jobDone(s *slot) {
 // environment returns the environment of the loop's connections.
 func (l *loop) environment() environment { return environment{l.gen, l.proc, l.shared} }
 
-// operationDone passes the end of an operation, which was the connection's owner, to the connection, and
-// performs the next.
+// operationDone passes the end of an operation to its connection, and performs the next. was is
+// the connection's owner before the end.
 func (l *loop) operationDone(s *slot, was owner, c uring.Completion) {
 	l.deadlines.set(s, time.Time{})
 	if was == ownerEngine || was == ownerOrphanInRing {

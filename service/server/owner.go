@@ -2,7 +2,7 @@ package server
 
 import "fmt"
 
-// An owner has a connection, and continues it.
+// An owner is the holder of a connection: the event that continues the connection comes from it.
 type owner uint8
 
 const (
@@ -28,8 +28,9 @@ func (o owner) String() string {
 // orphaned reports whether the connection is orphaned in the engine.
 func (o owner) orphaned() bool { return o >= ownerOrphanInRing }
 
-// mayPrecede reports whether a connection may go from o to next. Each owner gives it back to the
-// loop before another gets it, except that a queue passes it on, and that the engine orphans it.
+// mayPrecede reports whether a connection may go from o to next. Each owner returns it to the
+// loop before another owner receives it. Two exceptions: a queue passes a connection on directly,
+// and a connection is orphaned while an operation or a job runs.
 func (o owner) mayPrecede(next owner) bool {
 	switch {
 	case next == ownerNone:
