@@ -31,11 +31,11 @@ func (c *conn) logAlert(err error) {
 	c.proc.counters.badRecords.Add(1)
 	c.loop.logLimited(c.gen.log, lineRecord, slog.LevelWarn, "client reported bad_record_mac: record corrupted by the crypto driver or in transit",
 		slog.Any("remote", c.client.peer), slog.String("cipher", tls.CipherSuiteName(c.session.State().CipherSuite)),
-		slog.String("transport", c.transport.String()), slog.String("driver", c.encryptsBy()))
+		slog.String("transport", c.transport.String()), slog.String("driver", c.driverName()))
 }
 
-// encryptsBy returns the name of the driver that makes the connection's records.
-func (c *conn) encryptsBy() string {
+// driverName returns the name of the driver that makes the connection's records.
+func (c *conn) driverName() string {
 	if c.transport != kernel {
 		return "crypto/tls"
 	}

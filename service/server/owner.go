@@ -13,7 +13,7 @@ const (
 	ownerWorker                      // a job in slot.pool, queued or running
 	ownerHandshaker                  // a job in loop.handshakers, queued or running
 	ownerCloser                      // a job in engine.closers, queued or running: the socket's close
-	ownerFillQueue                   // the queue of the semaphore for ownerRead
+	ownerFillQueue                   // the queue of the semaphore for ownerFill
 	ownerEngineQueue                 // the queue for ownerEngine and ownerCloser
 	ownerOrphanInRing                // the engine has orphaned it: an operation in the ring does not end
 	ownerOrphanOnWorker              // the engine has orphaned it: a worker does not return
@@ -22,7 +22,7 @@ const (
 
 func (o owner) String() string {
 	return [...]string{"nobody", "ring", "file read", "engine", "worker", "handshaker", "closer",
-		"queue for file reads", "queue for the engine", "lost in the ring", "lost on a worker", "lost"}[o]
+		"queue for file reads", "queue for the engine", "orphaned in the ring", "orphaned on a worker", "orphaned"}[o]
 }
 
 // orphaned reports whether the connection is orphaned in the engine.
@@ -48,8 +48,8 @@ func (o owner) mayPrecede(next owner) bool {
 }
 
 // setOwner changes the owner of a connection, and counts it as live or as orphaned.
-// Invariant: l.live and l.engine.lost are the numbers of connections that are not, and that are,
-// lost; and no operation or job begins while another one of the same connection has not ended.
+// Invariant: l.live and l.engine.orphaned are the numbers of connections that are not orphaned,
+// and that are. No operation or job of a connection begins before the last one has ended.
 func (l *loop) setOwner(s *slot, o owner) {
 	if !s.owner.mayPrecede(o) {
 		panic(fmt.Sprintf("server: a connection goes from %q to %q", s.owner, o))

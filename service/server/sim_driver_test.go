@@ -48,7 +48,7 @@ func (w *world) useDriver() {
 	w.uninstantiated = false
 }
 
-// encryptors returns the driver as the service describes it.
+// drivers returns the driver as the service describes it.
 func (d simDriver) drivers() (all []offload.Driver) {
 	for _, suite := range []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384} {
 		all = append(all, offload.Driver{Suite: suite, Algorithm: "gcm(aes)", Name: d.name, Async: d.async, Verified: true})
