@@ -37,7 +37,7 @@ const (
 	sparse = 300
 )
 
-// bound is the limit of a connection's bytes inside kernel TLS: maxPending in service/server/gate.go.
+// bound is the limit of a connection's bytes inside kernel TLS: MaxPending of service/flow.
 const bound = 192 << 10
 
 const mib = 1 << 20

@@ -3,10 +3,11 @@ package server
 import (
 	"fmt"
 	"log/slog"
-	"uringhttpd/ktls"
-	"uringhttpd/uring"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/ktls"
+	"uringhttpd/uring"
 )
 
 // accept queues an accept on each listener while the connection limit allows it. While many
@@ -15,19 +16,19 @@ import (
 // is not cancelled. At the limit, a client is also accepted if a connection can end in its
 // favor.
 func (l *loop) accept() {
-	if l.state.stopping || l.now.Before(l.resumeAt) {
+	if l.shared.stopping || l.now.Before(l.resumeAt) {
 		return
 	}
 	for i, ln := range l.listeners {
 		room := l.gen.connections - (l.live - l.yielding)
-		if l.spare > 0 {
+		if l.yieldable > 0 {
 			room = max(room, 1)
 		}
 		if ln.Metrics {
 			room += scrapers
 		}
 		if room > 0 && l.accepts[i] == 0 && !(ln.TLS && l.handshakes >= maxHandshakes) {
-			l.accepts[i] = l.started(l.sys.accept(ln.fd, tokenBase+uint64(i)))
+			l.accepts[i] = l.submitted(l.sys.accept(ln.fd, tokenBase+uint64(i)))
 		}
 	}
 }
@@ -35,16 +36,16 @@ func (l *loop) accept() {
 func (l *loop) accepted(listener int, c uring.Completion) {
 	l.accepts[listener] = 0
 	ln := l.listeners[listener]
-	if l.state.stopping { // from now on, new clients are refused, or served by another process that holds the socket
+	if l.shared.stopping { // from now on, new clients are refused, or served by another process that holds the socket
 		ln.Close()
 	}
 	switch errno := c.Errno(); {
 	case errno == 0:
 		l.open(int(c.Result), ln)
-	case l.state.stopping:
+	case l.shared.stopping:
 	case errno == unix.EMFILE || errno == unix.ENFILE || errno == unix.ENOBUFS || errno == unix.ENOMEM:
 		l.proc.counters.acceptFailures.Add(1)
-		l.state.logLimited(l.gen.log, lineAccept, slog.LevelWarn, "no connection can be accepted", slog.Any("reason", errno))
+		l.shared.logLimited(l.gen.log, lineAccept, slog.LevelWarn, "accept failed: no descriptors or memory", slog.Any("reason", errno))
 		l.yield()
 		l.pauseAccept()
 	case errno == unix.EINVAL || errno == unix.EBADF || errno == unix.ENOTSOCK || errno == unix.EOPNOTSUPP:
@@ -57,7 +58,7 @@ func (l *loop) accepted(listener int, c uring.Completion) {
 // pauseAccept delays the next accept by acceptPause.
 func (l *loop) pauseAccept() {
 	l.resumeAt = l.now.Add(acceptPause)
-	l.deadlines.set(&slot{place: -1}, l.resumeAt) // a slot without a connection only wakes the loop
+	l.deadlines.set(&slot{heapIndex: -1}, l.resumeAt) // a slot without a connection only wakes the loop
 }
 
 // open creates a connection for an accepted socket.
@@ -68,11 +69,11 @@ func (l *loop) open(fd int, ln *Listener) {
 		session, err = l.gen.sessions.Session()
 	}
 	if err != nil {
-		l.gen.log.Debug("connection lost at accept", "reason", err)
+		l.gen.log.Debug("connection failed before its first operation", "reason", err)
 		l.sys.close(fd)
 		return
 	}
-	s := &slot{fd: fd, place: -1, conn: newConn(l.environment(), sock, endpoint{peer, own, ln.Metrics}, session)}
+	s := &slot{fd: fd, heapIndex: -1, conn: newConn(l.environment(), sock, endpoint{peer, own, ln.Metrics}, session)}
 	i := len(l.slots)
 	if n := len(l.free); n > 0 {
 		i, l.free = l.free[n-1], l.free[:n-1]
@@ -81,7 +82,7 @@ func (l *loop) open(fd int, ln *Listener) {
 		l.slots = append(l.slots, s)
 	}
 	s.token = uint64(i)
-	l.count(1)
+	l.countLive(1)
 	// A limit for each client address would select the connection here, too.
 	if !ln.Metrics && l.live-l.yielding > l.gen.connections {
 		l.yield()
@@ -89,33 +90,33 @@ func (l *loop) open(fd int, ln *Listener) {
 	l.perform(s, s.conn.start(l.now))
 }
 
-// count adds n to the number of connections, and updates the share of each.
-func (l *loop) count(n int) {
+// countLive adds n to the number of connections, and updates the share of each.
+func (l *loop) countLive(n int) {
 	l.live += n
-	l.state.share = l.state.memory / int64(max(1, l.live))
+	l.shared.share = l.shared.memory / int64(max(1, l.live))
 }
 
-// uncount removes a connection from the counts of spare and yielding ones.
-func (l *loop) uncount(s *slot) {
-	if s.spare {
-		l.spare--
+// uncountYield removes a connection from the counts for yield.
+func (l *loop) uncountYield(s *slot) {
+	if s.mayYield {
+		l.yieldable--
 	}
 	if s.yields {
 		l.yielding--
 	}
-	s.spare, s.yields = false, false
+	s.mayYield, s.yields = false, false
 }
 
-// countSpare updates whether the connection could end in favor of another.
-func (l *loop) countSpare(s *slot) {
-	spare := !s.yields && !s.conn.client.metrics && (s.conn.idle() || s.conn.arrived())
+// updateYieldable updates whether the connection could end in favor of another.
+func (l *loop) updateYieldable(s *slot) {
+	may := !s.yields && !s.conn.client.metrics && (s.conn.idle() || s.conn.arrived())
 	switch {
-	case spare && !s.spare:
-		l.spare++
-	case !spare && s.spare:
-		l.spare--
+	case may && !s.mayYield:
+		l.yieldable++
+	case !may && s.mayYield:
+		l.yieldable--
 	}
-	s.spare = spare
+	s.mayYield = may
 }
 
 // yield ends a connection in favor of a waiting client: a connection whose client has
@@ -125,7 +126,7 @@ func (l *loop) countSpare(s *slot) {
 func (l *loop) yield() {
 	var found *slot
 	for _, s := range l.slots {
-		if s.conn == nil || !s.spare || !s.inRing {
+		if s.conn == nil || !s.mayYield || s.owner != ownerRing {
 			continue
 		}
 		if found == nil || yieldsBefore(s.conn, found.conn) {
@@ -135,16 +136,16 @@ func (l *loop) yield() {
 	if found == nil {
 		return
 	}
-	l.spare--
+	l.yieldable--
 	l.yielding++
-	found.spare, found.yields, found.conn.yields = false, true, true
+	found.mayYield, found.yields, found.conn.yields = false, true, true
 	l.cancel(found.handle)
 }
 
 // yieldsBefore reports whether a should end rather than b.
 func yieldsBefore(a, b *conn) bool {
 	if a.arrived() || b.arrived() {
-		return a.arrived() && (!b.arrived() || a.ending.linger.until.Before(b.ending.linger.until))
+		return a.arrived() && (!b.arrived() || a.closing.linger.until.Before(b.closing.linger.until))
 	}
 	return a.input.since.Before(b.input.since)
 }

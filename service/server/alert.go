@@ -16,38 +16,38 @@ import (
 // section 6.2). It is the only sign of a crypto engine that computes wrong records.
 const badRecordMAC = tls.AlertError(20)
 
-// maxHeard is the maximum number of bytes decrypted to find an alert, when nothing else
+// maxAlertInput is the maximum number of bytes decrypted to find an alert, when nothing else
 // from the client matters any more.
-const maxHeard = 32 << 10
+const maxAlertInput = 32 << 10
 
-// heed checks the error that ended the client's side of a TLS connection, and logs an alert
+// logAlert checks the error that ended the client's side of a TLS connection, and logs an alert
 // that the operator must know.
-func (c *conn) heed(err error) {
+func (c *conn) logAlert(err error) {
 	c.alerts.done = true
 	var op *net.OpError
 	if !isRemoteAlert(err) || !errors.As(err, &op) || op.Err.Error() != badRecordMAC.Error() {
 		return
 	}
 	c.proc.counters.badRecords.Add(1)
-	c.loop.logLimited(c.gen.log, lineRecord, slog.LevelWarn, "the client could not open a record: who encrypts, or the network, has corrupted it",
+	c.loop.logLimited(c.gen.log, lineRecord, slog.LevelWarn, "client reported bad_record_mac: record corrupted by the crypto driver or in transit",
 		slog.Any("remote", c.client.peer), slog.String("cipher", tls.CipherSuiteName(c.session.State().CipherSuite)),
-		slog.String("transport", c.transport.String()), slog.String("driver", c.encryptsBy()))
+		slog.String("transport", c.transport.String()), slog.String("driver", c.driverName()))
 }
 
-// encryptsBy returns the name of the driver that makes the connection's records.
-func (c *conn) encryptsBy() string {
+// driverName returns the name of the driver that makes the connection's records.
+func (c *conn) driverName() string {
 	if c.transport != kernel {
 		return "crypto/tls"
 	}
 	return c.driver.Name
 }
 
-// hear decrypts input that the client sends after its last request, to find an alert.
-func (c *conn) hear(input []byte) {
+// readAlerts decrypts input that the client sends after its last request, to find an alert.
+func (c *conn) readAlerts(input []byte) {
 	if c.session == nil || c.transport == unknown || c.alerts.done {
 		return
 	}
-	if c.alerts.bytes += len(input); c.alerts.bytes > maxHeard {
+	if c.alerts.bytes += len(input); c.alerts.bytes > maxAlertInput {
 		c.alerts.done = true
 		return
 	}
@@ -57,16 +57,16 @@ func (c *conn) hear(input []byte) {
 		case err == ktls.ErrWouldBlock:
 			return
 		case err != nil:
-			c.heed(err)
+			c.logAlert(err)
 			return
 		}
 	}
 }
 
-// overhear reads the client's input while a response is sent to it: an alert ends the response.
-// Pipelined requests stay in c.input.buf, as far as there is room. received is the number of
-// bytes that TCP has received; ended is true if op ends the connection.
-func (c *conn) overhear(received int64) (op operation, ended bool) {
+// readDuringResponse reads the client's input while a response is sent to it: an alert ends the
+// response. Pipelined requests stay in c.input.buf, as far as there is room. received is the number
+// of bytes that TCP has received; ended is true if op ends the connection.
+func (c *conn) readDuringResponse(received int64) (op operation, ended bool) {
 	if c.session == nil || c.transport == unknown || c.alerts.done {
 		return operation{}, false
 	}
@@ -77,14 +77,14 @@ func (c *conn) overhear(received int64) (op operation, ended bool) {
 	}
 	c.session.Feed(c.input.wire[:n])
 	for len(c.input.buf) < http1.MaxHead {
-		got, err := c.session.Read(c.spare())
-		c.decrypted(got)
+		got, err := c.session.Read(c.inputSpace())
+		c.extendInput(got)
 		switch {
 		case err == ktls.ErrWouldBlock || err == io.EOF:
 			return operation{}, false
 		case isRemoteAlert(err):
-			c.left = true
-			c.heed(err)
+			c.clientLeft = true
+			c.logAlert(err)
 			return c.reset(causeTLS, err.Error()), true
 		case err != nil && c.transport == user: // crypto/tls makes no further records
 			return c.reset(causeTLS, err.Error()), true
@@ -103,12 +103,12 @@ func isRemoteAlert(err error) bool {
 	return errors.As(err, &op) && op.Op == "remote error"
 }
 
-// hearLast reads the final input of a client that may have left: its alert comes
+// readFinalAlert reads the final input of a client that may have left: its alert comes
 // before its reset, and can still be received.
-func (c *conn) hearLast() {
+func (c *conn) readFinalAlert() {
 	if c.session == nil || c.transport == unknown || c.alerts.done {
 		return
 	}
-	c.hear(c.input.wire[:c.sock.Received(c.input.wire)])
+	c.readAlerts(c.input.wire[:c.sock.Received(c.input.wire)])
 	c.alerts.done = true
 }

@@ -12,12 +12,11 @@ import (
 	"uringhttpd/test/rawtls"
 )
 
-// TestBadRecordMAC: a client that says that it cannot open a record is logged, once,
-// with who it was and what encrypted for it, whenever it says so; other alerts are
-// nobody's business.
-func TestBadRecordMAC(t *testing.T) {
+// TestBadRecordMACIsLogged: a client's bad_record_mac alert is logged once, with the client and the
+// driver, whenever it arrives. Other alerts are not logged.
+func TestBadRecordMACIsLogged(t *testing.T) {
 	preferAES(t)
-	h := &folder{dir: t.TempDir()}
+	h := &directory{dir: t.TempDir()}
 	h.file(t, "large", 32<<20)
 	for _, tt := range []struct {
 		name    string
@@ -58,7 +57,7 @@ func TestBadRecordMAC(t *testing.T) {
 				}
 				var lines []string
 				for line := range strings.Lines(ts.log.String()) {
-					if strings.Contains(line, "could not open a record") {
+					if strings.Contains(line, "client reported bad_record_mac") {
 						lines = append(lines, line)
 					}
 				}
@@ -81,12 +80,12 @@ func TestBadRecordMAC(t *testing.T) {
 	}
 }
 
-// TestAlertEndsTransfer: a fatal alert amid a response ends it soon, though the client goes on
-// to receive; requests that a client sends ahead, and its close_notify, do not.
+// TestAlertEndsTransfer: a fatal alert during a response ends the response soon, although the
+// client continues to receive. Requests that a client sends ahead, and its close_notify, do not.
 func TestAlertEndsTransfer(t *testing.T) {
 	preferAES(t)
 	const size = 256 << 20
-	h := &folder{dir: t.TempDir()}
+	h := &directory{dir: t.TempDir()}
 	f, err := os.Create(filepath.Join(h.dir, "large"))
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 
 	"uringhttpd/ktls"
 	"uringhttpd/offload"
+	"uringhttpd/service/flow"
 	"uringhttpd/service/http1"
 )
 
@@ -24,14 +25,14 @@ const (
 	stPostponed                   // a delay before the handler runs again
 	stTransfer                    // a step of the response; see transfer.go
 	stDrain                       // kernel TLS to become empty, before and after the final alert
-	stNotify                      // the final alert to be accepted by the socket
-	stNotifyRoom                  // room in the socket for the final alert
+	stAlert                       // the final alert to be accepted by the socket
+	stAlertWritable               // room in the socket for the final alert
 	stLinger                      // acknowledgement of all data
 	stClosed                      // the descriptor to be closed
 )
 
 func (s state) String() string {
-	return [...]string{"handshake input", "handshake", "offload", "request", "handler", "postponed", "transfer", "drain", "alert", "room for alert", "linger", "closed"}[s]
+	return [...]string{"handshake input", "handshake", "offload", "request", "handler", "postponed", "transfer", "drain", "alert", "writable for alert", "linger", "closed"}[s]
 }
 
 // transport is the way in which bytes are sent. All transports use the same states.
@@ -60,28 +61,31 @@ type conn struct {
 	session *ktls.Session // nil on a plain connection
 
 	// Only the loop uses these.
-	state  state
-	then   func(now time.Time) operation // continues after the transfer
-	yields bool                          // the connection ends in favor of another client
-	left   bool                          // the client has ended the connection, or announced it
+	state      state
+	then       continuation // follows the transfer, or the drain
+	yields     bool         // the connection ends in favor of another client
+	clientLeft bool         // the client has ended the connection, or announced it
 
-	transport transport
-	tls       *tls.ConnectionState // once the handshake is complete; for handlers
-	place     place                // location of the client; determined for plain connections only
-	driver    offload.Driver       // for kernel TLS
-	async     bool                 // a send may wait for driver
+	transport    transport
+	tls          *tls.ConnectionState // once the handshake is complete; for handlers
+	place        place                // location of the client; determined for plain connections only
+	driver       offload.Driver       // for kernel TLS
+	async        bool                 // a send may wait for driver
+	tcpBytes     int64                // bytes passed to TCP for sending, at the last reading; 0 before the first
+	notSentLimit int                  // current TCP_NOTSENT_LOWAT
 
 	// Results of a job, for the step after it.
-	jobErr     error
-	jobDone    bool
-	offloading atomic.Bool // the job has begun to install the keys; the loop reads this during the job
+	jobErr        error
+	handshakeDone bool
+	offloading    atomic.Bool // the job has begun to install the keys; the loop reads this during the job
 
 	input    input
 	exchange exchange
 	transfer transfer
-	flow     flow
+	flow     flow.Control
+	wait     waiting
 	alerts   alerts
-	ending   ending
+	closing  closing
 }
 
 // input is the receive side.
@@ -105,42 +109,22 @@ type exchange struct {
 	close     bool // the connection ends after this response
 }
 
-// flow tracks the bytes that the kernel holds for the connection; see gate.go.
-type flow struct {
-	acked      int64     // bytes that the client has acknowledged, at progressed
-	given      int64     // bytes passed to TCP, at the last reading; 0 before the first
-	progressed time.Time // last sign of progress of the client
-	backoff    time.Duration
-	pushAgain  time.Duration // see awaitRoom
-	lastWait   ktls.Reading
-	stillSince time.Time // when lastWait was first read
-	pendingMax int64     // bytes
-	room       rooms
-	window     window
-	openRecord int   // plaintext in the TLS record left open by MSG_MORE; an estimate, since short sends may end it
-	allAcked   bool  // everything was acknowledged at the last reading
-	unsent     int   // current TCP_NOTSENT_LOWAT
-	records    int64 // upper bound of the TLS records made with the connection's keys; see maxRecords
-}
-
 // alerts is the state of reading the client's alerts during a response; see alert.go.
 type alerts struct {
 	bytes int  // bytes read to find alerts
 	done  bool // reading has ended
 }
 
-// ending is the state of an orderly close; see closing.go.
-type ending struct {
-	after  func(now time.Time) operation // continues after the wait for kernel TLS
-	alert  ktls.Message                  // final alert, the last record before FIN; kernel TLS only
+// closing is the state of an orderly close; see conn_close.go.
+type closing struct {
+	alert  ktls.Message // final alert, the last record before FIN; kernel TLS only
 	linger lingering
 }
 
 // newConn returns a connection for a socket that the loop accepted.
 func newConn(env environment, sock socket, from endpoint, session *ktls.Session) *conn {
 	c := &conn{gen: env.gen, proc: env.proc, loop: env.loop, client: from, sock: sock, session: session}
-	c.flow.window.move(0, time.Time{}, c.loop.share)
-	c.flow.room.all, c.flow.unsent = c.flow.window.size, minUnsent // the kernel holds nothing yet
+	c.flow, c.notSentLimit = flow.New(env.gen.buffer, env.loop.share), flow.MinUnsent
 	if session != nil {
 		c.transport = unknown
 	}
@@ -149,7 +133,7 @@ func newConn(env environment, sock socket, from endpoint, session *ktls.Session)
 
 // start performs the connection's first step.
 func (c *conn) start(now time.Time) operation {
-	c.input.since, c.flow.progressed = now, now
+	c.input.since, c.wait.progressed = now, now
 	if c.session != nil {
 		return c.receiveHandshake(now)
 	}
@@ -162,24 +146,24 @@ func (c *conn) step(ev event) operation {
 	case stHandshakeInput:
 		return c.handshakeInput(ev)
 	case stHandshakeWork:
-		return c.handshakeWorked(ev.now)
+		return c.handshakeComputed(ev.now)
 	case stOffload:
 		return c.offloaded(c.jobErr, ev.now)
 	case stRequest:
 		return c.requestInput(ev)
 	case stHandler:
-		return c.handled(ev)
+		return c.handlerDone(ev)
 	case stPostponed:
 		c.state = stHandler
 		return operation{kind: opJob, job: func() { c.jobErr = c.answer(false) }}
 	case stTransfer:
 		return c.transferred(ev)
 	case stDrain:
-		return c.drain(ev.now, c.ending.after)
-	case stNotify:
-		return c.notifyDone(ev)
-	case stNotifyRoom:
-		return c.notifyRoom(ev)
+		return c.drain(ev.now, c.then)
+	case stAlert:
+		return c.alertSent(ev)
+	case stAlertWritable:
+		return c.alertWritable(ev)
 	case stLinger:
 		return c.lingerInput(ev)
 	}
@@ -193,4 +177,4 @@ func (c *conn) idle() bool {
 
 // arrived reports whether the client has acknowledged everything, so that the connection only
 // waits for it to close.
-func (c *conn) arrived() bool { return c.state == stLinger && !c.ending.linger.until.IsZero() }
+func (c *conn) arrived() bool { return c.state == stLinger && !c.closing.linger.until.IsZero() }

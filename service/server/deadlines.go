@@ -13,12 +13,12 @@ func (d deadlines) Less(i, j int) bool { return d[i].deadline.Before(d[j].deadli
 
 func (d deadlines) Swap(i, j int) {
 	d[i], d[j] = d[j], d[i]
-	d[i].place, d[j].place = i, j
+	d[i].heapIndex, d[j].heapIndex = i, j
 }
 
 func (d *deadlines) Push(x any) {
 	s := x.(*slot)
-	s.place = len(*d)
+	s.heapIndex = len(*d)
 	*d = append(*d, s)
 }
 
@@ -27,7 +27,7 @@ func (d *deadlines) Pop() any {
 	s := old[len(old)-1]
 	old[len(old)-1] = nil
 	*d = old[:len(old)-1]
-	s.place = -1
+	s.heapIndex = -1
 	return s
 }
 
@@ -35,11 +35,11 @@ func (d *deadlines) Pop() any {
 func (d *deadlines) set(s *slot, at time.Time) {
 	s.deadline = at
 	switch {
-	case at.IsZero() && s.place >= 0:
-		heap.Remove(d, s.place)
+	case at.IsZero() && s.heapIndex >= 0:
+		heap.Remove(d, s.heapIndex)
 	case at.IsZero():
-	case s.place >= 0:
-		heap.Fix(d, s.place)
+	case s.heapIndex >= 0:
+		heap.Fix(d, s.heapIndex)
 	default:
 		heap.Push(d, s)
 	}

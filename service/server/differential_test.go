@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
 	"uringhttpd/service/http1"
 )
 
@@ -22,16 +23,16 @@ var (
 	diffFirst = flag.Uint64("diff.first", 1, "the seed of the first of them")
 )
 
-// A difference is one way in which this server may answer otherwise than
-// net/http's. apply looks at what both answered to say; where the difference is
-// all there is to it, apply changes want into what was got, and tells so.
+// A difference is one way in which this server's response may differ from
+// net/http's. apply compares both responses to the input say. If they differ in this way
+// alone, it changes want into the response of this server, and returns true.
 type difference struct {
 	name, why string
 	apply     func(say []byte, want, got outcome) (outcome, bool)
 }
 
-// otherRefusal is a difference in how the request that got ends at is answered:
-// here it is refused with status, if the request is one of those meant.
+// otherRefusal is a difference in the response to the request at which got ends: this
+// server refuses it with status, if meant reports true.
 func otherRefusal(status int, meant func(head string) bool) func([]byte, outcome, outcome) (outcome, bool) {
 	return func(say []byte, want, got outcome) (outcome, bool) {
 		last := len(got) - 1
@@ -44,8 +45,8 @@ func otherRefusal(status int, meant func(head string) bool) func([]byte, outcome
 	}
 }
 
-// endsHere is a difference in whether the connection goes on after the request
-// that got ends at: here it does not, if the request is one of those meant.
+// endsHere is a difference in the persistence of the connection: this server ends it
+// after the last request of got, if meant reports true.
 func endsHere(meant func(head string, want reply) bool) func([]byte, outcome, outcome) (outcome, bool) {
 	return func(say []byte, want, got outcome) (outcome, bool) {
 		last := len(got) - 1
@@ -230,7 +231,7 @@ var differences = []difference{
 	},
 }
 
-// refusalsAlike takes out what is never compared of a refusal: its text. A
+// refusalsAlike removes the text of a refusal, which is never compared. A
 // request that is refused ends the connection on both servers.
 func refusalsAlike(o outcome) outcome {
 	o = slices.Clone(o)
@@ -314,8 +315,8 @@ func falseOptions(say string) string {
 	})
 }
 
-// oldFiles returns the compared handler for a folder of files that have not
-// been changed just now.
+// oldFiles returns the compared handler for a directory of files that were not
+// changed recently.
 func oldFiles(t testing.TB) http.Handler {
 	t.Helper()
 	dir := t.TempDir()
@@ -343,7 +344,7 @@ func oldFiles(t testing.TB) http.Handler {
 	return comparedHandler(h)
 }
 
-// probe follows each request: it is answered if the connection goes on.
+// probe follows each request. It is answered if the connection persists.
 const probe = "GET /probe HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n"
 
 // hostile are requests written by hand. Each is followed by the probe.
@@ -531,8 +532,8 @@ var hostile = []string{
 	"GET /echo HTTP/1.1\r\nHost",
 }
 
-// generate makes what a client says from a seed: requests by a grammar, then
-// bytes of them changed.
+// generate returns a client's input for a seed: requests by a grammar, then some of their
+// bytes are changed.
 func generate(seed uint64) []byte {
 	r := rand.New(rand.NewPCG(seed, 0))
 	pick := func(common string, others ...string) string {
@@ -595,8 +596,8 @@ func generate(seed uint64) []byte {
 	return say
 }
 
-// TestDifferential compares this server's answers with those of net/http's, with
-// the same handler: status, fields, body, and whether the connection goes on.
+// TestDifferential compares the responses of this server and of net/http's, with
+// the same handler: status, fields, body, and the persistence of the connection.
 func TestDifferential(t *testing.T) {
 	h := oldFiles(t)
 	ts := startServer(t, h, func(o *Options) { o.Access = false })
@@ -633,8 +634,8 @@ func TestDifferential(t *testing.T) {
 	t.Logf("%d requests by hand, %d generated; first replies by status: %v; differences: %v", 3*len(hostile), *diffSeeds, c.status, c.seen)
 }
 
-// exchange says something to the server, closes its side, and returns what comes
-// back until the server's end.
+// exchange sends say to the server, closes its side, and returns all bytes that it
+// receives until the server closes.
 func (ts *testServer) exchange(t testing.TB, withTLS bool, say []byte) []byte {
 	t.Helper()
 	c := ts.dial(t, withTLS)
@@ -651,7 +652,7 @@ func (ts *testServer) exchange(t testing.TB, withTLS bool, say []byte) []byte {
 	if err != nil {
 		t.Errorf("after %.100q: %v", say, err)
 	}
-	<-written // a server that has refused what it has need not take the rest
+	<-written // a server that has refused a request need not read the rest
 	return got
 }
 

@@ -9,14 +9,16 @@
 //	request    http1/request.go   the head is received, checked and parsed
 //	handler    http1/response.go  an http.Handler runs on a worker, and records segments (read.go)
 //	transfer   transfer.go        memory is sent and files are spliced, as the meter allows (gate.go)
-//	drain      closing.go         kernel TLS becomes empty; close_notify; FIN
-//	linger     closing.go         input is discarded until the client has acknowledged everything
+//	drain      conn_close.go      kernel TLS becomes empty; close_notify; FIN
+//	linger     conn_close.go      input is discarded until the client has acknowledged everything
 //	close      loop.go
 //
-// Further files: gate.go and pipes.go limit the bytes that the kernel holds, threads.go the
-// number of threads, storage.go the operations that wait for hanging storage, and engine.go the
-// damage by a crypto engine that stops answering. alert.go reports an engine that computes
-// wrong records.
+// Further files: gate.go (with package flow) and pipes.go limit the bytes that the kernel holds,
+// threads.go the number of threads, storage.go and semaphore.go the operations that wait for
+// hanging storage, and engine.go the damage by a crypto engine that stops answering. drivers.go
+// tests the drivers that are registered while the service runs, and alert.go reports an engine
+// that computes wrong records. owner.go names the owner of a connection, continuation.go the step
+// after a transfer, and loop_stop.go ends the loop.
 //
 // A connection (conn.go) does no I/O on the ring itself: it receives an event and
 // returns the next operation, and only the loop uses the ring. At any time a connection has

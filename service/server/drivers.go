@@ -20,35 +20,37 @@ import (
 // Connections for which an untested driver would be selected stay in user space until it has
 // passed a test.
 type drivers struct {
-	picked func(suite uint16) cryptoapi.Selection // returns the selected driver; nil: the drivers never change
-	tested atomic.Pointer[[]offload.Driver]       // drivers that passed a test, at the start or later; only the loop changes it
+	selected func(suite uint16) cryptoapi.Selection // returns the selected driver; nil: the drivers never change
+	tested   atomic.Pointer[[]offload.Driver]       // drivers that passed a test, at the start or later; only the loop changes it
 }
 
 // An untestedError is the reason for not using kernel TLS, or no longer, for a connection.
 type untestedError struct {
-	suite uint16
-	pick  cryptoapi.Selection
-	taken bool // the keys are installed already
+	suite         uint16
+	pick          cryptoapi.Selection
+	keysInstalled bool
 }
 
 func (e *untestedError) Error() string {
-	what := "it cannot be seen who encrypts in the kernel"
+	reason := "the driver that the kernel selects is unknown"
 	switch {
 	case e.pick.Testing:
-		what = "the kernel tests a driver"
+		reason = "the kernel is testing a driver"
 	case e.pick.Driver != "":
-		what = "the kernel picks " + e.pick.Driver + ", which is not tested"
+		reason = "the kernel selects " + e.pick.Driver + ", which has not been tested"
 	case e.pick.Known:
-		what = "the kernel has no driver, or has not made it yet"
+		reason = "the kernel has no driver, or has not instantiated it yet"
 	}
-	return fmt.Sprintf("%s: %s", tls.CipherSuiteName(e.suite), what)
+	return fmt.Sprintf("%s: %s", tls.CipherSuiteName(e.suite), reason)
 }
 
-func (e *untestedError) Is(target error) bool { return target == errors.ErrUnsupported && !e.taken }
+func (e *untestedError) Is(target error) bool {
+	return target == errors.ErrUnsupported && !e.keysInstalled
+}
 
-// newcomer returns the subject of a useful test: the name of a driver, or of the cipher suite
+// subject returns the subject of a useful test: the name of a driver, or of the cipher suite
 // for which the kernel instantiates a driver. It returns "" if a test is of no use now.
-func (e *untestedError) newcomer() string {
+func (e *untestedError) subject() string {
 	switch {
 	case !e.pick.Known || e.pick.Testing:
 		return ""
@@ -67,15 +69,15 @@ func (d *drivers) find(suite uint16) (offload.Driver, error) {
 			of = append(of, e)
 		}
 	}
-	if d.picked == nil && len(of) > 0 {
+	if d.selected == nil && len(of) > 0 {
 		return of[0], nil
 	}
 	var pick cryptoapi.Selection
-	if d.picked != nil {
-		pick = d.picked(suite)
+	if d.selected != nil {
+		pick = d.selected(suite)
 	}
 	if len(of) == 0 && pick.Driver == "" {
-		return offload.Driver{}, fmt.Errorf("the kernel does not take %s: %w", tls.CipherSuiteName(suite), errors.ErrUnsupported)
+		return offload.Driver{}, fmt.Errorf("the kernel does not support %s: %w", tls.CipherSuiteName(suite), errors.ErrUnsupported)
 	}
 	for _, e := range of {
 		if e.Name == pick.Driver && !pick.Testing {
@@ -130,45 +132,45 @@ func (d *drivers) suites() []uint16 {
 	return async
 }
 
-// newcomers is the state of testing newly registered drivers. There is one test at a time,
+// newDrivers is the state of testing newly registered drivers. There is one test at a time,
 // which costs about as much processor time as some handshakes.
-type newcomers struct {
+type newDrivers struct {
 	testing string // subject of the current test; "": no test
-	found   []offload.TestResult
+	results []offload.TestResult
 	err     error                // why there was no test
 	refused map[string]bool      // drivers that failed a test
 	testAt  map[string]time.Time // by subject: no test before this time
 }
 
-func newNewcomers(refused []string) newcomers {
-	n := newcomers{refused: map[string]bool{}, testAt: map[string]time.Time{}}
+func makeNewDrivers(refused []string) newDrivers {
+	n := newDrivers{refused: map[string]bool{}, testAt: map[string]time.Time{}}
 	for _, driver := range refused {
 		n.refused[driver] = true
 	}
 	return n
 }
 
-// examineNewcomer starts a test of drivers if a connection has met an untested driver.
-func (l *loop) examineNewcomer(name string) {
-	n := &l.newcomers
+// testNewDriver starts a test of drivers if a connection has met an untested driver.
+func (l *loop) testNewDriver(name string) {
+	n := &l.newDrivers
 	switch {
 	case name == "" || l.examine == nil || n.refused[name]:
 		return
 	case n.testing != "" || l.engine.testing || l.now.Before(n.testAt[name]): // a later connection will request the test
 		return
-	case l.engine.dead || l.state.stopping:
+	case l.engine.dead || l.shared.stopping:
 		return
 	}
-	l.gen.log.Info("the kernel has another driver for a cipher: it is tested before kernel TLS is used with it", "driver", name)
-	n.testing, n.found, n.err = name, nil, nil
-	l.engine.test++
-	l.engine.tester.Submit(l.engine.test, func() { n.found, n.err = l.examine(l.proc.lifetime) })
+	l.gen.log.Info("testing a new kernel crypto driver", "driver", name)
+	n.testing, n.results, n.err = name, nil, nil
+	l.engine.testToken++
+	l.engine.tester.Submit(l.engine.testToken, func() { n.results, n.err = l.examine(l.proc.lifetime) })
 }
 
-// examined handles the result of that test. A driver that failed is not tested again before a
+// newDriverTested handles the result of that test. A driver that failed is not tested again before a
 // restart.
-func (l *loop) examined() {
-	n := &l.newcomers
+func (l *loop) newDriverTested() {
+	n := &l.newDrivers
 	name := n.testing
 	n.testing = ""
 	n.testAt[name] = l.now.Add(engineRetest)
@@ -177,7 +179,7 @@ func (l *loop) examined() {
 	}
 	var right []offload.Driver
 	known := false
-	for _, e := range n.found {
+	for _, e := range n.results {
 		known = known || e.Name == name && (e.Verified || e.Err != nil) || tls.CipherSuiteName(e.Suite) == name
 		switch {
 		case e.Name == "":
@@ -185,20 +187,20 @@ func (l *loop) examined() {
 		case e.Err != nil:
 			n.refused[e.Name] = true
 			l.proc.drivers.remove(e.Name) // it may have passed an earlier test
-			text := "a driver was tested, and is wrong: where the kernel picks it, kernel TLS is not used, until a restart finds it right"
+			const text = "kernel crypto driver failed its test: kernel TLS does not use it until a restart"
 			l.gen.log.Error(text, "driver", e.Name, "reason", e.Err)
-			l.tell(fmt.Sprintf("%s (%s: %v)", text, e.Name, e.Err))
+			l.publish(fmt.Sprintf("%s (%s: %v)", text, e.Name, e.Err))
 		case e.Verified && !n.refused[e.Name] && !slices.Contains(l.proc.drivers.list(), e.Driver):
 			right = append(right, e.Driver)
 		}
 	}
 	if len(right) > 0 {
 		l.proc.drivers.add(right)
-		text := "kernel TLS is used with another driver, too: " + offload.Names(right)
-		l.gen.log.Info(text)
-		l.tell(text)
+		const text = "kernel TLS uses a new kernel crypto driver"
+		l.gen.log.Info(text, "drivers", offload.Names(right))
+		l.publish(fmt.Sprintf("%s (%s)", text, offload.Names(right)))
 	}
 	if !known {
-		l.gen.log.Warn("a driver that has come could not be tested, and is not used until it is", "driver", name, "reason", n.err)
+		l.gen.log.Warn("new kernel crypto driver could not be tested: kernel TLS does not use it", "driver", name, "reason", n.err)
 	}
 }

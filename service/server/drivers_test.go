@@ -13,42 +13,44 @@ import (
 	"uringhttpd/platform/cryptoapi"
 )
 
-// newcomerLoop is a loop that knows one driver, of which a connection found another.
-type newcomerLoop struct {
+// newDriverLoop is a loop that knows one driver, and meets connections for which the kernel selects
+// another.
+type newDriverLoop struct {
 	*engineLoop
-	pick  cryptoapi.Selection // of the kernel
-	found []offload.TestResult
-	err   error
-	asked int
-	told  []string
+	pick    cryptoapi.Selection // of the kernel
+	results []offload.TestResult
+	err     error
+	tests   int
+	notices []string
 }
 
-func newNewcomerLoop(t *testing.T) *newcomerLoop {
-	n := &newcomerLoop{engineLoop: newEngineLoop(t, 0), pick: cryptoapi.Selection{Known: true, Driver: "late"}}
-	n.newcomers = newNewcomers([]string{"bad"})
+func makeNewDriverLoop(t *testing.T) *newDriverLoop {
+	n := &newDriverLoop{engineLoop: newEngineLoop(t, 0), pick: cryptoapi.Selection{Known: true, Driver: "late"}}
+	n.newDrivers = makeNewDrivers([]string{"bad"})
 	n.proc.drivers.add([]offload.Driver{{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "early", Verified: true}})
-	n.proc.drivers.picked = func(uint16) cryptoapi.Selection { return n.pick }
+	n.proc.drivers.selected = func(uint16) cryptoapi.Selection { return n.pick }
 	n.examine = func(context.Context) ([]offload.TestResult, error) {
-		n.asked++
-		return n.found, n.err
+		n.tests++
+		return n.results, n.err
 	}
-	n.notice = func(text string) { n.told = append(n.told, text) }
+	n.notice = func(text string) { n.notices = append(n.notices, text) }
 	return n
 }
 
-// connect is what a connection does that would be the kernel's; it tells whether it is.
-func (n *newcomerLoop) connect() bool {
+// connect does what a connection does before it installs keys, and reports whether it
+// may.
+func (n *newDriverLoop) connect() bool {
 	_, err := n.proc.drivers.find(tls.TLS_AES_128_GCM_SHA256)
 	var untested *untestedError
 	if errors.As(err, &untested) {
-		n.examineNewcomer(untested.newcomer())
+		n.testNewDriver(untested.subject())
 	}
 	return err == nil
 }
 
-// TestNewcomer: a driver that has come is used once a test has found it right, is never
-// used if it was wrong, and is tested again, but not at once, if nobody knows.
-func TestNewcomer(t *testing.T) {
+// TestNewDriver: a newly registered driver is used once it has passed a test, is never used if it
+// has failed, and is tested again later if there was no result.
+func TestNewDriver(t *testing.T) {
 	by := func(driver string, verified bool, err error) offload.TestResult {
 		return offload.TestResult{Driver: offload.Driver{Suite: tls.TLS_AES_128_GCM_SHA256, Name: driver, Async: true, Verified: verified}, Err: err}
 	}
@@ -61,28 +63,28 @@ func TestNewcomer(t *testing.T) {
 		again bool // it is tested again
 		told  string
 	}{
-		{"right", []offload.TestResult{by("late", true, nil)}, nil, true, false, "kernel TLS is used with another driver"},
-		{"right, beside another that is wrong", []offload.TestResult{by("late", true, nil), chacha}, nil, true, false, "a driver was tested, and is wrong"},
-		{"wrong", []offload.TestResult{by("late", false, errSimWrong)}, nil, false, false, "a driver was tested, and is wrong"},
+		{"right", []offload.TestResult{by("late", true, nil)}, nil, true, false, "kernel TLS uses a new kernel crypto driver"},
+		{"right, beside another that is wrong", []offload.TestResult{by("late", true, nil), chacha}, nil, true, false, "kernel crypto driver failed its test"},
+		{"wrong", []offload.TestResult{by("late", false, errSimWrong)}, nil, false, false, "kernel crypto driver failed its test"},
 		{"not tested", []offload.TestResult{by("late", false, nil)}, nil, false, true, ""},
 		{"nobody could ask", nil, errors.New("no memory"), false, true, ""},
-		{"gone when it was tested, and another right", []offload.TestResult{by("later", true, nil)}, nil, false, true, "kernel TLS is used with another driver"},
-		{"gone, beside another that is wrong", []offload.TestResult{chacha}, nil, false, true, "a driver was tested, and is wrong"},
+		{"gone when it was tested, and another right", []offload.TestResult{by("later", true, nil)}, nil, false, true, "kernel TLS uses a new kernel crypto driver"},
+		{"gone, beside another that is wrong", []offload.TestResult{chacha}, nil, false, true, "kernel crypto driver failed its test"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			n := newNewcomerLoop(t)
-			n.found, n.err = tc.found, tc.err
+			n := makeNewDriverLoop(t)
+			n.results, n.err = tc.found, tc.err
 			for range 2 {
 				if n.connect() || len(n.tester.jobs) != 1 {
 					t.Fatalf("used, or %d tests at a time", len(n.tester.jobs))
 				}
 			}
 			n.tester.work()
-			n.woken()
-			if got := n.connect(); got != tc.used || n.asked != 1 || len(n.tester.jobs) > 0 {
-				t.Errorf("used: %v, want %v; %d tests", got, tc.used, n.asked)
+			n.onWake()
+			if got := n.connect(); got != tc.used || n.tests != 1 || len(n.tester.jobs) > 0 {
+				t.Errorf("used: %v, want %v; %d tests", got, tc.used, n.tests)
 			}
-			if told := strings.Join(n.told, ""); !strings.HasPrefix(told, tc.told) || told != "" && tc.told == "" {
+			if told := strings.Join(n.notices, ""); !strings.HasPrefix(told, tc.told) || told != "" && tc.told == "" {
 				t.Errorf("told %q, want %q", told, tc.told)
 			}
 			n.now = n.now.Add(engineRetest)
@@ -100,31 +102,32 @@ func TestNewcomer(t *testing.T) {
 	}
 }
 
-// TestNewcomerShows: what the test of a newcomer finds of a driver that was right before counts.
-func TestNewcomerShows(t *testing.T) {
-	n := newNewcomerLoop(t)
-	n.found = []offload.TestResult{{Driver: offload.Driver{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "early"}, Err: errSimWrong}}
+// TestNewDriverTestRevokesKnownDriver: a known driver that fails in the test of a new driver is no
+// longer used.
+func TestNewDriverTestRevokesKnownDriver(t *testing.T) {
+	n := makeNewDriverLoop(t)
+	n.results = []offload.TestResult{{Driver: offload.Driver{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "early"}, Err: errSimWrong}}
 	n.connect()
 	n.tester.work()
-	n.woken()
+	n.onWake()
 	n.pick.Driver = "early"
 	if n.connect() || len(n.tester.jobs) > 0 {
 		t.Error("it is used, or tested again")
 	}
 }
 
-// TestNewcomerRefused: a driver that was refused at the start, by its answer over AF_ALG for instance,
-// stays so when the test of another driver finds it right.
-func TestNewcomerRefused(t *testing.T) {
-	n := newNewcomerLoop(t)
+// TestRefusedDriverStaysRefused: a driver that was refused at the start, by its answer over AF_ALG
+// for instance, stays refused when the test of another driver passes it.
+func TestRefusedDriverStaysRefused(t *testing.T) {
+	n := makeNewDriverLoop(t)
 	n.pick.Driver = "another"
-	n.found = []offload.TestResult{
+	n.results = []offload.TestResult{
 		{Driver: offload.Driver{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "bad", Verified: true}},
 		{Driver: offload.Driver{Suite: tls.TLS_CHACHA20_POLY1305_SHA256, Name: "another", Verified: true}},
 	}
 	n.connect()
 	n.tester.work()
-	n.woken()
+	n.onWake()
 	n.pick.Driver = "bad"
 	if n.connect() {
 		t.Error("it is used")
@@ -134,19 +137,19 @@ func TestNewcomerRefused(t *testing.T) {
 	}
 }
 
-// TestNewcomerUnseen: what cannot be seen is not used, and not tested; nor is anything once an
-// engine is dead, or while the service stops.
-func TestNewcomerUnseen(t *testing.T) {
-	for name, change := range map[string]func(*newcomerLoop){
-		"cannot be seen":                        func(n *newcomerLoop) { n.pick = cryptoapi.Selection{} },
-		"the kernel tests":                      func(n *newcomerLoop) { n.pick.Testing = true },
-		"the kernel tests one beside the known": func(n *newcomerLoop) { n.pick = cryptoapi.Selection{Known: true, Driver: "early", Testing: true} },
-		"wrong before":                          func(n *newcomerLoop) { n.pick.Driver = "bad" },
-		"an engine died":                        func(n *newcomerLoop) { n.engine.dead = true },
-		"another is tested":                     func(n *newcomerLoop) { n.engine.testing = true },
-		"the service ends":                      func(n *newcomerLoop) { n.state.stopping = true },
+// TestUnknownDriverIsNotUsed: an unknown driver is not used, and not tested. After an engine has
+// died, and while the service stops, no driver is tested.
+func TestUnknownDriverIsNotUsed(t *testing.T) {
+	for name, change := range map[string]func(*newDriverLoop){
+		"cannot be seen":                        func(n *newDriverLoop) { n.pick = cryptoapi.Selection{} },
+		"the kernel tests":                      func(n *newDriverLoop) { n.pick.Testing = true },
+		"the kernel tests one beside the known": func(n *newDriverLoop) { n.pick = cryptoapi.Selection{Known: true, Driver: "early", Testing: true} },
+		"wrong before":                          func(n *newDriverLoop) { n.pick.Driver = "bad" },
+		"an engine died":                        func(n *newDriverLoop) { n.engine.dead = true },
+		"another is tested":                     func(n *newDriverLoop) { n.engine.testing = true },
+		"the service ends":                      func(n *newDriverLoop) { n.shared.stopping = true },
 	} {
-		n := newNewcomerLoop(t)
+		n := makeNewDriverLoop(t)
 		change(n)
 		if n.connect() || len(n.tester.jobs) > 0 {
 			t.Errorf("%s: used, or tested", name)
@@ -154,35 +157,35 @@ func TestNewcomerUnseen(t *testing.T) {
 	}
 }
 
-// TestNewcomerOfParts: the kernel makes a driver of parts when somebody asks for it, which
-// connections that wait for it do not; the test does. It is tested by its name then.
-func TestNewcomerOfParts(t *testing.T) {
-	n := newNewcomerLoop(t)
+// TestTemplateDriverIsInstantiatedByTest: the kernel instantiates a template driver on its first
+// use, which is the test, because connections wait for that. It is then tested by its name.
+func TestTemplateDriverIsInstantiatedByTest(t *testing.T) {
+	n := makeNewDriverLoop(t)
 	n.pick.Driver = ""
 	made := offload.TestResult{Driver: offload.Driver{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "gcm_base(late)"}}
-	n.found = []offload.TestResult{made} // what it was before the test is not known
+	n.results = []offload.TestResult{made} // the driver before the test is unknown
 	for range 2 {
 		if n.connect() {
 			t.Fatal("used")
 		}
 	}
 	n.tester.work()
-	n.woken()
+	n.onWake()
 	n.pick.Driver = made.Name
-	n.found[0].Verified = true
+	n.results[0].Verified = true
 	if n.connect() || len(n.tester.jobs) != 1 {
 		t.Fatalf("used, or not tested: %d tests", len(n.tester.jobs))
 	}
 	n.tester.work()
-	n.woken()
+	n.onWake()
 	if !n.connect() {
 		t.Error("not used")
 	}
 	// A cipher that the kernel did not have at the start.
-	n.pick.Driver, n.found[0].Suite = "chacha", tls.TLS_CHACHA20_POLY1305_SHA256
+	n.pick.Driver, n.results[0].Suite = "chacha", tls.TLS_CHACHA20_POLY1305_SHA256
 	_, err := n.proc.drivers.find(tls.TLS_CHACHA20_POLY1305_SHA256)
 	var untested *untestedError
-	if !errors.As(err, &untested) || untested.newcomer() != "chacha" {
+	if !errors.As(err, &untested) || untested.subject() != "chacha" {
 		t.Errorf("got %v, want that it is not tested", err)
 	}
 	n.pick.Driver = ""
@@ -191,20 +194,21 @@ func TestNewcomerOfParts(t *testing.T) {
 	}
 }
 
-// lateSocket takes keys, and a driver comes before that.
-type lateSocket struct {
+// registeringSocket accepts keys, and a driver is registered before that.
+type registeringSocket struct {
 	refusingSocket
 	come func()
 }
 
-func (s *lateSocket) Offload(*ktls.Session) error {
+func (s *registeringSocket) Offload(*ktls.Session) error {
 	s.come()
 	return nil
 }
 
-// TestNewcomerMeanwhile: a driver that comes while the keys are handed over ends the
-// connection, before it has encrypted anything; one that waits is known to.
-func TestNewcomerMeanwhile(t *testing.T) {
+// TestDriverRegisteredDuringOffload: a driver that is registered while the keys are installed ends
+// the connection before it has encrypted anything. A known driver does not, and it is known whether
+// it is asynchronous.
+func TestDriverRegisteredDuringOffload(t *testing.T) {
 	preferAES(t)
 	ts := startServer(t, hello, nil)
 	session, _ := handshaken(t, ts)
@@ -213,7 +217,7 @@ func TestNewcomerMeanwhile(t *testing.T) {
 	env := driveSettings(hello)
 	env.gen.log = ts.gen.log
 	env.proc.offloads.Store(true)
-	env.proc.drivers.picked = func(uint16) cryptoapi.Selection { return pick }
+	env.proc.drivers.selected = func(uint16) cryptoapi.Selection { return pick }
 	for _, tc := range []struct {
 		comes cryptoapi.Selection
 		want  opKind
@@ -229,7 +233,7 @@ func TestNewcomerMeanwhile(t *testing.T) {
 	} {
 		env.proc.drivers.tested.Store(&[]offload.Driver{{Suite: suite, Name: "early"}, {Suite: suite, Name: "known", Async: tc.async}})
 		pick.Driver, pick.Testing, pick.Known = "early", false, true
-		c := newConn(env, &lateSocket{come: func() { pick = tc.comes }}, endpoint{}, session)
+		c := newConn(env, &registeringSocket{come: func() { pick = tc.comes }}, endpoint{}, session)
 		c.input.wire = make([]byte, wireBuffer)
 		c.offloadSession(time.Now()).job()
 		if op := c.step(event{now: time.Now()}); op.kind != tc.want || op.kind == opRecv && (c.transport != kernel || c.async != tc.async || c.driver.Name != tc.comes.Driver) {

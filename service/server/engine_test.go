@@ -15,11 +15,11 @@ import (
 	"uringhttpd/uring"
 )
 
-// engineSystem records what a loop begins and cancels.
+// engineSystem records the operations that a loop begins and cancels.
 type engineSystem struct {
 	system
 	clock     time.Time
-	begun     []operation
+	started   []operation
 	cancelled int
 }
 
@@ -30,12 +30,12 @@ func (r *engineSystem) close(int)                 {}
 func (r *engineSystem) awaitWaker(uint64) (uring.Handle, error) { return 1, nil }
 
 func (r *engineSystem) start(_ int, op operation, _ uint64) (uring.Handle, error) {
-	r.begun = append(r.begun, op)
-	return uring.Handle(len(r.begun)), nil
+	r.started = append(r.started, op)
+	return uring.Handle(len(r.started)), nil
 }
 
 func (r *engineSystem) closes() (n int) {
-	for _, op := range r.begun {
+	for _, op := range r.started {
 		if op.kind == opClose {
 			n++
 		}
@@ -43,43 +43,43 @@ func (r *engineSystem) closes() (n int) {
 	return n
 }
 
-type handJob struct {
+type manualJob struct {
 	token uint64
 	run   func()
 }
 
-// handPool is a pool whose jobs run when the test says so.
-type handPool struct {
-	jobs []handJob
-	done []uint64
-	lost []uint64
-	busy []uint64 // jobs that a worker has
+// manualPool is a pool whose jobs run when the test calls work.
+type manualPool struct {
+	jobs     []manualJob
+	done     []uint64
+	replaced []uint64
+	busy     []uint64 // jobs that a worker has
 }
 
-func (p *handPool) Submit(token uint64, run func()) { p.jobs = append(p.jobs, handJob{token, run}) }
+func (p *manualPool) Submit(token uint64, run func()) { p.jobs = append(p.jobs, manualJob{token, run}) }
 
-func (p *handPool) Finished(buf []uint64) []uint64 {
+func (p *manualPool) Finished(buf []uint64) []uint64 {
 	buf = append(buf, p.done...)
 	p.done = nil
 	return buf
 }
 
-func (p *handPool) Replace(token uint64) bool {
-	p.lost = append(p.lost, token)
-	return slices.ContainsFunc(p.jobs, func(j handJob) bool { return j.token == token })
+func (p *manualPool) Replace(token uint64) bool {
+	p.replaced = append(p.replaced, token)
+	return slices.ContainsFunc(p.jobs, func(j manualJob) bool { return j.token == token })
 }
 
-func (p *handPool) Runs(token uint64) bool { return slices.Contains(p.busy, token) }
+func (p *manualPool) Runs(token uint64) bool { return slices.Contains(p.busy, token) }
 
-func (p *handPool) Withdraw(token uint64) bool {
+func (p *manualPool) Withdraw(token uint64) bool {
 	n := len(p.jobs)
-	p.jobs = slices.DeleteFunc(p.jobs, func(j handJob) bool { return j.token == token && !p.Runs(token) })
+	p.jobs = slices.DeleteFunc(p.jobs, func(j manualJob) bool { return j.token == token && !p.Runs(token) })
 	return len(p.jobs) < n
 }
 
-func (p *handPool) Close(time.Duration) bool { return true }
+func (p *manualPool) Close(time.Duration) bool { return true }
 
-func (p *handPool) work() {
+func (p *manualPool) work() {
 	for _, j := range p.jobs {
 		j.run()
 		p.done = append(p.done, j.token)
@@ -87,11 +87,11 @@ func (p *handPool) work() {
 	p.jobs, p.busy = nil, nil
 }
 
-// engineLoop is a loop with n connections that an engine encrypts for.
+// engineLoop is a loop with n connections that use the engine.
 type engineLoop struct {
 	*loop
 	sys             *engineSystem
-	tester, closers *handPool
+	tester, closers *manualPool
 	answer          error // of the engine's tests
 }
 
@@ -104,9 +104,9 @@ func newEngineLoop(t *testing.T, n int) *engineLoop {
 	s.proc.offloads.Store(true)
 	s.proc.lifetime, s.endRequests = context.WithCancel(context.Background())
 	t.Cleanup(s.endRequests)
-	e := &engineLoop{sys: sys, tester: &handPool{}, closers: &handPool{}}
+	e := &engineLoop{sys: sys, tester: &manualPool{}, closers: &manualPool{}}
 	s.testCipher = func(context.Context, []uint16) error { return e.answer }
-	e.loop = &loop{Server: s, state: env.loop, sys: sys, now: sys.clock, workers: &handPool{}, disk: &handPool{}, handshakers: &handPool{}, storage: storage{closer: &handPool{}}, live: n,
+	e.loop = &loop{Server: s, shared: env.loop, sys: sys, now: sys.clock, workers: &manualPool{}, disk: &manualPool{}, handshakers: &manualPool{}, storage: storage{closer: &manualPool{}}, live: n,
 		engine: engine{limit: 4, tester: e.tester, closers: e.closers}}
 	w := newWorld(&script{}, newSimIdentity(t))
 	for i := range n {
@@ -116,44 +116,45 @@ func newEngineLoop(t *testing.T, n int) *engineLoop {
 			t.Fatal(err)
 		}
 		c := newConn(env, sock, endpoint{}, nil)
-		c.transport, c.async = kernel, true
-		e.slots = append(e.slots, &slot{conn: c, fd: 5 + i, token: uint64(i), place: -1})
+		c.startKernelTLS()
+		c.async = true
+		e.slots = append(e.slots, &slot{conn: c, fd: 5 + i, token: uint64(i), heapIndex: -1})
 	}
 	return e
 }
 
-// send has a connection send, and the engine hold what it sends.
+// send makes a connection send, and the engine hold the record.
 func (e *engineLoop) send(i int, more bool) {
 	s := e.slots[i]
 	s.conn.sock.Sent(1000)
 	s.conn.state, s.conn.transfer = stTransfer, transfer{phase: phPush, out: make([]byte, 10)}
-	s.conn.then = s.conn.finish
+	s.conn.then, s.conn.exchange.close = thenEndResponse, true
 	e.perform(s, operation{kind: opSend, buf: s.conn.transfer.out, more: more})
 }
 
-// pass lets time go by.
+// pass advances the time.
 func (e *engineLoop) pass(d time.Duration) {
 	for end := e.sys.clock.Add(d); e.sys.clock.Before(end); {
 		e.sys.clock = e.sys.clock.Add(time.Second)
 		e.now = e.sys.clock
 		e.expire()
-		e.testLate()
+		e.checkTestDeadline()
 		e.tester.work()
-		e.woken()
+		e.onWake()
 	}
 }
 
-// TestCloseAtVerdict: a connection that waits for its client when its engine is given
-// up is closed; its wait's deadline does not end the close, and a close that has not
-// happened is not taken for one.
-func TestCloseAtVerdict(t *testing.T) {
+// TestDeadEngineClosesWaitingConnection: a connection that waits for its client is closed when its
+// engine is disabled. The deadline of that wait does not cancel the close, and a close that did not
+// happen is repeated.
+func TestDeadEngineClosesWaitingConnection(t *testing.T) {
 	e := newEngineLoop(t, 1)
 	s := e.slots[0]
 	s.conn.state = stDrain
 	e.perform(s, operation{kind: opWait, deadline: e.now.Add(20 * time.Millisecond)})
-	e.engineDied(errSimDead)
+	e.disableEngine(errSimDead)
 	if e.sys.closes() != 1 {
-		t.Fatalf("begun: %+v, want a close", e.sys.begun)
+		t.Fatalf("begun: %+v, want a close", e.sys.started)
 	}
 	e.pass(time.Second)
 	if e.sys.cancelled > 0 {
@@ -169,24 +170,24 @@ func TestCloseAtVerdict(t *testing.T) {
 	}
 }
 
-// TestAbortedTest: Abort ends the test of an engine, which says nothing of that.
-func TestAbortedTest(t *testing.T) {
+// TestAbortEndsEngineTest: Abort ends the test of an engine, which is no verdict.
+func TestAbortEndsEngineTest(t *testing.T) {
 	e := newEngineLoop(t, 1)
 	e.send(0, false)
 	e.now = e.now.Add(2 * engineTime)
 	e.testEngine()
 	e.Abort()
-	e.answer = e.proc.lifetime.Err() // as who asks returns it
+	e.answer = e.proc.lifetime.Err() // as the caller of the test returns it
 	e.tester.work()
-	e.woken()
-	e.tested(e.answer)
+	e.onWake()
+	e.engineTested(e.answer)
 	if e.engine.dead || !errors.Is(e.fatal, ErrAborted) {
 		t.Errorf("dead %v, fatal %v", e.engine.dead, e.fatal)
 	}
 }
 
-// TestVerdicts: what is made of what a test says.
-func TestVerdicts(t *testing.T) {
+// TestEngineTestResults: each result of a test has its consequence.
+func TestEngineTestResults(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		answer error
@@ -209,32 +210,32 @@ func TestVerdicts(t *testing.T) {
 			}
 			if tc.hangs {
 				e.sys.clock, e.now = e.now.Add(testTime), e.now.Add(testTime)
-				e.testLate()
+				e.checkTestDeadline()
 			}
 			e.tester.work()
-			e.woken()
-			if e.engine.dead != tc.dead || e.proc.offloads.Load() == tc.dead || (e.engine.lost == 1) != tc.dead {
-				t.Errorf("dead %v, keys are handed over %v, %d lost", e.engine.dead, e.proc.offloads.Load(), e.engine.lost)
+			e.onWake()
+			if e.engine.dead != tc.dead || e.proc.offloads.Load() == tc.dead || (e.engine.orphaned == 1) != tc.dead {
+				t.Errorf("dead %v, keys are handed over %v, %d lost", e.engine.dead, e.proc.offloads.Load(), e.engine.orphaned)
 			}
 		})
 	}
 }
 
-// TestSlowEngine: an engine so busy that nothing has ended that waits for it, and that
-// tests have no time, is known to be alive as long as what it has done comes to TCP.
-func TestSlowEngine(t *testing.T) {
+// TestEngineOutputProvesLife: an engine that is so busy that no operation and no test ends counts
+// as alive as long as its records reach TCP.
+func TestEngineOutputProvesLife(t *testing.T) {
 	e := newEngineLoop(t, 2)
 	e.answer = errSimDead
 	e.send(0, false)
 	other := e.slots[1].conn
-	out := int64(1000) // of the handshake, which says nothing
+	out := int64(1000) // of the handshake, which is no evidence
 	for range 20 {
-		other.engineGave(out, e.now)
+		other.noteEngineOutput(out, e.now)
 		out += 1000
 		e.pass(engineTime / 2)
 	}
-	if e.engine.testing || e.engine.dead || e.engine.lost > 0 {
-		t.Errorf("testing %v, dead %v, %d lost; it has just done something", e.engine.testing, e.engine.dead, e.engine.lost)
+	if e.engine.testing || e.engine.dead || e.engine.orphaned > 0 {
+		t.Errorf("testing %v, dead %v, %d lost; it has just done something", e.engine.testing, e.engine.dead, e.engine.orphaned)
 	}
 	e.pass(2 * engineTime)
 	if !e.engine.dead {
@@ -242,38 +243,39 @@ func TestSlowEngine(t *testing.T) {
 	}
 }
 
-// TestOvertaken: an engine that has answered many later operations has forgotten this one.
-// Those that had nothing to wait for do not tell.
-func TestOvertaken(t *testing.T) {
+// TestOperationOrphanedAfterOvertakes: an operation is orphaned once the engine has completed many
+// later operations that had to wait. Operations that did not have to wait do not count.
+func TestOperationOrphanedAfterOvertakes(t *testing.T) {
 	for _, more := range []bool{true, false} {
 		e := newEngineLoop(t, 2)
 		e.send(0, false)
 		other := e.slots[1]
 		for range 3 * engineOvertakes {
-			e.useEngine(other, operation{kind: opSend, more: more})
-			e.used(other, 0)
-			e.state.engineOut = e.now // so nothing is tested
+			e.submitAsync(other, operation{kind: opSend, more: more})
+			e.setOwner(other, ownerNone)
+			e.asyncDone(other, 0)
+			e.shared.engineOutputAt = e.now // so nothing is tested
 			e.pass(time.Second)
 		}
-		if lost := e.engine.lost == 1; lost == more {
-			t.Errorf("MSG_MORE %v: %d connections are lost", more, e.engine.lost)
+		if lost := e.engine.orphaned == 1; lost == more {
+			t.Errorf("MSG_MORE %v: %d connections are lost", more, e.engine.orphaned)
 		}
 	}
 }
 
-// TestForgotten: an engine that passes its tests, and still does not answer one
-// connection, loses it; and is not used any more when it has lost some.
-func TestForgotten(t *testing.T) {
+// TestEngineDisabledAfterLosses: an engine that passes its tests, and drops some operations,
+// orphans their connections, and is disabled after engineLosses of them.
+func TestEngineDisabledAfterLosses(t *testing.T) {
 	e := newEngineLoop(t, engineLosses)
 	for i := range engineLosses {
 		e.send(i, false)
 		e.pass(e.gen.stallTimeout / 2)
-		if e.engine.lost > i {
-			t.Fatalf("%d connections are lost too early", e.engine.lost-i)
+		if e.engine.orphaned > i {
+			t.Fatalf("%d connections are lost too early", e.engine.orphaned-i)
 		}
 		e.pass(e.gen.stallTimeout)
-		if e.engine.lost != i+1 || e.live != engineLosses-i-1 {
-			t.Fatalf("%d connections are lost, %d live; want %d lost", e.engine.lost, e.live, i+1)
+		if e.engine.orphaned != i+1 || e.live != engineLosses-i-1 {
+			t.Fatalf("%d connections are lost, %d live; want %d lost", e.engine.orphaned, e.live, i+1)
 		}
 	}
 	if !e.engine.dead {
@@ -281,10 +283,10 @@ func TestForgotten(t *testing.T) {
 	}
 }
 
-// TestRevived: of the operations that are lost at the verdict one had only been begun,
-// and comes back with EAGAIN, of which the engine knows nothing. When one comes back
-// that had to wait for a record, what could not be closed is, by workers.
-func TestRevived(t *testing.T) {
+// TestEngineRecovers: of the operations orphaned when the engine was disabled, one returns with
+// EAGAIN, which is no sign of life. When an operation returns that had to wait for a record, the
+// workers close the connections that could not be closed before.
+func TestEngineRecovers(t *testing.T) {
 	e := newEngineLoop(t, 3)
 	held := e.slots[0]
 	held.conn.sock.Sent(1000)
@@ -292,75 +294,77 @@ func TestRevived(t *testing.T) {
 	e.perform(held, operation{kind: opWait, deadline: e.now.Add(time.Hour)})
 	e.send(1, true)
 	e.send(2, false)
-	e.engineDied(errSimDead)
-	if e.engine.lost != 3 || len(e.sys.begun) != 2 {
-		t.Fatalf("%d are lost, %d operations were begun", e.engine.lost, len(e.sys.begun))
+	e.disableEngine(errSimDead)
+	if e.engine.orphaned != 3 || len(e.sys.started) != 2 {
+		t.Fatalf("%d are lost, %d operations were begun", e.engine.orphaned, len(e.sys.started))
 	}
 	e.complete(uring.Completion{Token: tokenBase + 1, Result: -int32(unix.EAGAIN)})
-	if e.engine.revived || e.sys.closes()+len(e.closers.jobs) > 0 || e.engine.lost != 3 {
-		t.Errorf("EAGAIN revives the engine: %v, %d are lost", e.engine.revived, e.engine.lost)
+	if e.engine.recovered || e.sys.closes()+len(e.closers.jobs) > 0 || e.engine.orphaned != 3 {
+		t.Errorf("EAGAIN revives the engine: %v, %d are lost", e.engine.recovered, e.engine.orphaned)
 	}
 	e.complete(uring.Completion{Token: tokenBase + 2, Result: 10})
-	if !e.engine.revived || e.sys.closes() > 0 || len(e.closers.jobs) != 3 || e.proc.offloads.Load() {
-		t.Errorf("revived %v, closes in the ring %d, by workers %d", e.engine.revived, e.sys.closes(), len(e.closers.jobs))
+	if !e.engine.recovered || e.sys.closes() > 0 || len(e.closers.jobs) != 3 || e.proc.offloads.Load() {
+		t.Errorf("revived %v, closes in the ring %d, by workers %d", e.engine.recovered, e.sys.closes(), len(e.closers.jobs))
 	}
 	e.closers.work()
-	e.woken()
-	if e.live != 0 || e.engine.lost != 0 || e.engine.inFlight != 0 {
-		t.Errorf("%d connections live, %d are lost, %d operations wait", e.live, e.engine.lost, e.engine.inFlight)
+	e.onWake()
+	if e.live != 0 || e.engine.orphaned != 0 || e.engine.inFlight != 0 {
+		t.Errorf("%d connections live, %d are lost, %d operations wait", e.live, e.engine.orphaned, e.engine.inFlight)
 	}
 }
 
-// TestRevivedFull: an engine whose queue was full has answered when a splice comes back that has
-// waited, though splices need not; one that had just begun proves nothing.
-func TestRevivedFull(t *testing.T) {
+// TestEngineRecoversFromFullQueue: a splice that returns after a wait shows that an engine whose
+// queue was full has answered, although splices usually do not wait. A splice that has just begun
+// shows nothing.
+func TestEngineRecoversFromFullQueue(t *testing.T) {
 	for _, waited := range []time.Duration{0, engineTime} {
 		e := newEngineLoop(t, 1)
 		e.send(0, true) // as a splice is
 		e.now = e.now.Add(waited)
 		e.sys.clock = e.now
-		e.engineDied(errSimDead)
+		e.disableEngine(errSimDead)
 		e.complete(uring.Completion{Token: tokenBase, Result: 10})
-		if e.engine.revived != (waited > 0) {
-			t.Errorf("after %v: revived %v", waited, e.engine.revived)
+		if e.engine.recovered != (waited > 0) {
+			t.Errorf("after %v: revived %v", waited, e.engine.recovered)
 		}
 	}
 }
 
-// TestRevivedLater: of what waits for an engine that has died and goes again, not all comes back
-// at once. What comes later is closed, too, though the engine may still have records of it.
-func TestRevivedLater(t *testing.T) {
+// TestEngineRecoversInParts: operations of an engine that recovers may return one after the other.
+// The later ones are closed, too, although the engine may still hold records of them.
+func TestEngineRecoversInParts(t *testing.T) {
 	e := newEngineLoop(t, 2)
 	e.send(0, false)
 	e.send(1, false)
-	e.engineDied(errSimDead)
-	if e.engine.lost != 2 {
-		t.Fatalf("%d are lost", e.engine.lost)
+	e.disableEngine(errSimDead)
+	if e.engine.orphaned != 2 {
+		t.Fatalf("%d are lost", e.engine.orphaned)
 	}
 	e.complete(uring.Completion{Token: tokenBase, Result: 10})
 	e.slots[1].conn.sock.Sent(1000)
 	e.complete(uring.Completion{Token: tokenBase + 1, Result: 10})
-	if !e.engine.revived || len(e.closers.jobs) == 0 {
-		t.Errorf("revived %v, closes by workers %d", e.engine.revived, len(e.closers.jobs))
+	if !e.engine.recovered || len(e.closers.jobs) == 0 {
+		t.Errorf("revived %v, closes by workers %d", e.engine.recovered, len(e.closers.jobs))
 	}
 	e.closers.work()
-	e.woken()
+	e.onWake()
 	for fd, n := 0, e.sys.closes(); fd < n; fd++ {
 		e.complete(uring.Completion{Token: tokenBase})
 	}
-	if e.live != 0 || e.engine.lost != 0 || e.engine.inFlight != 0 {
-		t.Errorf("%d connections live, %d are lost, %d operations wait", e.live, e.engine.lost, e.engine.inFlight)
+	if e.live != 0 || e.engine.orphaned != 0 || e.engine.inFlight != 0 {
+		t.Errorf("%d connections live, %d are lost, %d operations wait", e.live, e.engine.orphaned, e.engine.inFlight)
 	}
 }
 
-// TestEngineAllocates: with nobody waiting, an operation costs no memory.
-func TestEngineAllocates(t *testing.T) {
+// TestAsyncOperationAllocatesNothing: an operation that need not be queued allocates no memory.
+func TestAsyncOperationAllocatesNothing(t *testing.T) {
 	e := newEngineLoop(t, 1)
 	e.deadlines = make(deadlines, 0, 8)
 	if n := testing.AllocsPerRun(100, func() {
-		e.sys.begun = e.sys.begun[:0]
-		e.useEngine(e.slots[0], operation{kind: opSend})
-		e.used(e.slots[0], 0)
+		e.sys.started = e.sys.started[:0]
+		e.submitAsync(e.slots[0], operation{kind: opSend})
+		e.setOwner(e.slots[0], ownerNone)
+		e.asyncDone(e.slots[0], 0)
 	}); n > 0 {
 		t.Errorf("%v allocations for each operation", n)
 	}

@@ -39,13 +39,13 @@ type process struct {
 // loopState is the part of a loop's state that its connections use. Only the loop's thread, and a
 // connection's step on it, may access it.
 type loopState struct {
-	memory    int64                 // limit of unsent bytes that the kernel should hold
-	share     int64                 // of each connection in memory
-	grown     int                   // pipes larger than their initial size
-	engineOut time.Time             // when an asynchronous driver last passed records to TCP
-	giveBack  func([]http1.Segment) // releases files, off the loop if that may wait for storage; nil: release directly
-	stopping  bool                  // no further requests are served
-	repeats   repeats               // log lines that clients can cause
+	memory         int64                 // limit of unsent bytes that the kernel should hold
+	share          int64                 // of each connection in memory
+	grownPipes     int                   // pipes larger than their initial size
+	engineOutputAt time.Time             // when an asynchronous driver last passed records to TCP
+	releaseFiles   func([]http1.Segment) // releases files, off the loop if that may wait for storage; nil: release directly
+	stopping       bool                  // no further requests are served
+	limitedLines   limitedLines          // log lines that clients can cause
 }
 
 // An environment groups the state that a connection uses.

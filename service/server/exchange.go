@@ -7,11 +7,12 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"golang.org/x/sys/unix"
+
 	"uringhttpd/ktls"
 	"uringhttpd/service/http1"
 	"uringhttpd/service/journal"
-
-	"golang.org/x/sys/unix"
 )
 
 // nextRequest searches the received data for a complete request head, and receives more if
@@ -28,17 +29,17 @@ func (c *conn) nextRequest(now time.Time) operation {
 		case bad != nil:
 			return c.refuse(bad.Status, bad.Text, now)
 		case n > 0:
-			return c.handle(n, now)
+			return c.runHandler(n, now)
 		}
 		c.input.scanned = len(c.input.buf)
 		if c.session == nil {
 			return c.receiveRequest(now)
 		}
-		more := c.spare()
+		more := c.inputSpace()
 		got, err := c.session.Read(more)
-		c.decrypted(got)
+		c.extendInput(got)
 		if m, ok := c.session.Message(); ok {
-			return c.unasked(m, err, now)
+			return c.handleOwnMessage(m, err, now)
 		}
 		switch {
 		case got > 0 && (err == nil || err == ktls.ErrWouldBlock): // parse the data first
@@ -47,15 +48,15 @@ func (c *conn) nextRequest(now time.Time) operation {
 			// more is received, because a client that requests answers and does not read them
 			// must not fill our memory.
 			if out := c.session.Output(); len(out) > 0 {
-				return c.sendRaw(out, now, c.receiveRequest)
+				return c.sendRaw(out, now, thenReadRequest)
 			}
 			return c.receiveRequest(now)
 		case err != nil && err != io.EOF: // also with data before the error
 			if out := c.session.Output(); len(out) > 0 { // an alert
-				c.gen.log.Debug("the client broke TLS", "remote", c.client.peer, "reason", err)
-				return c.sendRaw(out, now, c.shutdown)
+				c.gen.log.Debug("client violated TLS", "remote", c.client.peer, "reason", err)
+				return c.sendRaw(out, now, thenShutdown)
 			}
-			c.heed(err)
+			c.logAlert(err)
 			return c.reset(causeTLS, err.Error())
 		case got == 0 && err == io.EOF:
 			return c.inputEnded(now)
@@ -63,8 +64,8 @@ func (c *conn) nextRequest(now time.Time) operation {
 	}
 }
 
-// spare returns the free end of input.buf, which grows as needed up to its limit.
-func (c *conn) spare() []byte {
+// inputSpace returns the free end of input.buf, which grows as needed up to its limit.
+func (c *conn) inputSpace() []byte {
 	if len(c.input.buf) == cap(c.input.buf) || cap(c.input.buf) == 0 {
 		grown := make([]byte, len(c.input.buf), min(max(2*len(c.input.buf), 2<<10), http1.MaxHead+2<<10))
 		copy(grown, c.input.buf)
@@ -93,7 +94,7 @@ func (c *conn) receiveRequest(now time.Time) operation {
 // requestBuffer returns the buffer for receiving more of a request.
 func (c *conn) requestBuffer() []byte {
 	if c.session == nil {
-		return c.spare()
+		return c.inputSpace()
 	}
 	return c.input.wire
 }
@@ -103,11 +104,11 @@ func (c *conn) requestLate(now time.Time) operation {
 	if c.input.headAt.IsZero() {
 		return c.finish(now)
 	}
-	return c.refuse(http.StatusRequestTimeout, "the request's head did not come within header_timeout", now)
+	return c.refuse(http.StatusRequestTimeout, "the request head did not arrive within header_timeout", now)
 }
 
-// decrypted appends the n bytes that were written to spare's buffer.
-func (c *conn) decrypted(n int) { c.input.buf = c.input.buf[:len(c.input.buf)+n] }
+// extendInput appends the n bytes that were written to inputSpace's buffer.
+func (c *conn) extendInput(n int) { c.input.buf = c.input.buf[:len(c.input.buf)+n] }
 
 func (c *conn) requestInput(ev event) operation {
 	if ev.late {
@@ -131,7 +132,7 @@ func (c *conn) requestInput(ev event) operation {
 	case c.session != nil:
 		c.session.Feed(c.input.wire[:ev.n])
 	default:
-		c.decrypted(ev.n)
+		c.extendInput(ev.n)
 	}
 	c.input.received += int64(ev.n)
 	return c.nextRequest(ev.now)
@@ -141,13 +142,13 @@ func (c *conn) requestInput(ev event) operation {
 // stopped in the middle of a request, and may still receive.
 func (c *conn) inputEnded(now time.Time) operation {
 	if len(c.input.buf) > 0 {
-		return c.refuse(http.StatusBadRequest, "the request's head is not whole", now)
+		return c.refuse(http.StatusBadRequest, "the request head is incomplete", now)
 	}
 	return c.finish(now)
 }
 
-// handle runs the handler for the request whose head is the first n bytes of in.
-func (c *conn) handle(n int, now time.Time) operation {
+// runHandler runs the handler for the request whose head is the first n bytes of in.
+func (c *conn) runHandler(n int, now time.Time) operation {
 	c.state = stHandler
 	c.exchange.started = now
 	c.exchange.request, c.exchange.response, c.jobErr, c.exchange.postponed = nil, nil, nil, 0
@@ -165,8 +166,8 @@ func (c *conn) handle(n int, now time.Time) operation {
 	}}
 }
 
-// handled sends the handler's response, or an error response.
-func (c *conn) handled(ev event) operation {
+// handlerDone sends the handler's response, or an error response.
+func (c *conn) handlerDone(ev event) operation {
 	var bad *http1.RequestError
 	var changed *changedError
 	var postponed *http1.PostponedError
@@ -182,8 +183,8 @@ func (c *conn) handled(ev event) operation {
 		return operation{kind: opWait, deadline: ev.now.Add(postponed.After)}
 	case errors.As(err, &changed):
 		return c.reset(causeFile, err.Error())
-	case err == nil || c.exchange.response != nil && (passing(err) || err == errDoubt): // the transfer repeats the read
-		c.exchange.close = c.exchange.request.Close || c.loop.stopping || c.yields || c.flow.records >= maxRecords
+	case err == nil || c.exchange.response != nil && (isTransient(err) || err == errUndecided): // the transfer repeats the read
+		c.exchange.close = c.exchange.request.Close || c.loop.stopping || c.yields || c.flow.KeysExhausted()
 		return c.respond(ev.now)
 	case errors.As(err, &bad):
 		return c.refuse(bad.Status, bad.Text, ev.now)
@@ -202,7 +203,7 @@ func (c *conn) refuse(status int, text string, now time.Time) operation {
 	c.exchange.close = true
 	c.input.buf = nil
 	c.exchange.response = http1.NewErrorResponse(c.exchange.bodiless, status, text)
-	c.transfer = transfer{pieces: plan(make([]byte, headRoom), c.exchange.response.Segments, false)}
+	c.transfer = transfer{pieces: plan(make([]byte, headReserve), c.exchange.response.Segments, false)}
 	return c.respond(now)
 }
 
@@ -214,11 +215,11 @@ func (c *conn) respond(now time.Time) operation {
 	}
 	c.input.requests++
 	c.transfer.head(func(room []byte) []byte { return c.exchange.response.AppendHead(room, now, minor, !c.exchange.close) })
-	return c.send(now, c.responded)
+	return c.send(now, thenEndResponse)
 }
 
-// responded runs after the kernel has accepted the last byte of a response.
-func (c *conn) responded(now time.Time) operation {
+// responseSent runs after the kernel has accepted the last byte of a response.
+func (c *conn) responseSent(now time.Time) operation {
 	c.endResponse(causeNone, "", now)
 	if c.exchange.close || c.loop.stopping || c.yields {
 		return c.finish(now)
@@ -227,13 +228,13 @@ func (c *conn) responded(now time.Time) operation {
 	return c.nextRequest(now)
 }
 
-// release releases the files of segments.
-func (c *conn) release(segments []http1.Segment) {
-	if c.loop.giveBack == nil {
+// releaseFiles releases the files of segments.
+func (c *conn) releaseFiles(segments []http1.Segment) {
+	if c.loop.releaseFiles == nil {
 		http1.Release(segments)
 		return
 	}
-	c.loop.giveBack(segments)
+	c.loop.releaseFiles(segments)
 }
 
 // endResponse releases the response's resources, and logs it.
@@ -244,12 +245,12 @@ func (c *conn) endResponse(why cause, reason string, now time.Time) {
 	}
 	sent := c.bodySent()
 	c.exchange.response = nil
-	c.release(r.Segments)
+	c.releaseFiles(r.Segments)
 	c.endTransfer()
 	if !c.client.metrics {
 		pending := int64(0)
 		if c.transport == kernel {
-			pending = c.flow.pendingMax
+			pending = c.flow.PendingMax()
 		}
 		c.proc.counters.ended(c.transport, pending, why != causeNone)
 	}
@@ -262,7 +263,7 @@ func (c *conn) endResponse(why cause, reason string, now time.Time) {
 	}
 	attrs = append(attrs, slog.Int64("bytes", sent), slog.String("transport", c.transport.String()))
 	if c.transport == kernel {
-		attrs = append(attrs, slog.Int64("pending_max", c.flow.pendingMax))
+		attrs = append(attrs, slog.Int64("pending_max", c.flow.PendingMax()))
 	}
 	if why != causeNone {
 		attrs = append(attrs, slog.String("cause", why.String()), slog.String("reason", reason))
@@ -271,7 +272,7 @@ func (c *conn) endResponse(why cause, reason string, now time.Time) {
 	case why == causeNone:
 		attrs = append(attrs, slog.Duration("took", now.Sub(c.exchange.started)))
 		c.gen.log.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs...)
-	case c.left:
+	case c.clientLeft:
 		level := slog.LevelDebug
 		if c.gen.access {
 			level = slog.LevelInfo
@@ -289,5 +290,5 @@ func (c *conn) bodySent() int64 {
 	if c.exchange.response.HEAD() {
 		return 0
 	}
-	return max(0, c.exchange.response.Length-c.transfer.left())
+	return max(0, c.exchange.response.Length-c.transfer.remaining())
 }

@@ -23,7 +23,7 @@ func (c *conn) receiveHandshake(now time.Time) operation {
 	}
 	deadline := c.input.since.Add(c.gen.headerTimeout)
 	if !now.Before(deadline) {
-		return c.handshakeEnded("timeout", "no TLS handshake within header_timeout")
+		return c.handshakeAborted("timeout", "no TLS handshake within header_timeout")
 	}
 	return operation{kind: opRecv, buf: c.input.wire, deadline: deadline}
 }
@@ -31,34 +31,30 @@ func (c *conn) receiveHandshake(now time.Time) operation {
 func (c *conn) handshakeInput(ev event) operation {
 	switch {
 	case ev.late:
-		return c.handshakeEnded("timeout", "no TLS handshake within header_timeout")
+		return c.handshakeAborted("timeout", "no TLS handshake within header_timeout")
 	case ev.err == unix.ECANCELED || ev.err == unix.EINTR:
 		return c.receiveHandshake(ev.now)
 	case ev.err != 0:
 		return c.fail(ev.err)
 	case ev.n == 0:
-		return c.handshakeEnded("left", "the client left before the TLS handshake")
+		return c.handshakeAborted("left", "the client closed the connection during the TLS handshake")
 	}
 	c.state = stHandshakeWork
 	c.input.received += int64(ev.n)
 	input := c.input.wire[:ev.n]
-	return operation{kind: opHandshake, job: func() { c.jobDone, c.jobErr = c.session.Handshake(input) }}
+	return operation{kind: opHandshake, job: func() { c.handshakeDone, c.jobErr = c.session.Handshake(input) }}
 }
 
-// handshakeWorked sends the handshake's output, and continues by its result.
-func (c *conn) handshakeWorked(now time.Time) operation {
-	next := c.receiveHandshake
+// handshakeComputed sends the handshake's output, and continues by its result.
+func (c *conn) handshakeComputed(now time.Time) operation {
+	then := thenReadHandshake
 	switch {
 	case c.jobErr != nil:
-		err := c.jobErr
-		next = func(now time.Time) operation {
-			c.handshakeFailed(err)
-			return c.shutdown(now)
-		}
-	case c.jobDone:
-		next = c.offloadSession
+		then = thenFailHandshake
+	case c.handshakeDone:
+		then = thenOffload
 	}
-	return c.sendRaw(c.session.Output(), now, next)
+	return c.sendRaw(c.session.Output(), now, then)
 }
 
 // offloadSession installs the keys in the kernel if kernel TLS is enabled and available. TCP
@@ -81,7 +77,7 @@ func (c *conn) offloaded(err error, now time.Time) operation {
 	c.input.since = now
 	switch {
 	case err == nil:
-		c.transport = kernel
+		c.startKernelTLS()
 		c.secured()
 		return c.nextRequest(now)
 	case !errors.Is(err, errors.ErrUnsupported):
@@ -93,6 +89,12 @@ func (c *conn) offloaded(err error, now time.Time) operation {
 	c.transport = user
 	c.secured()
 	return c.nextRequest(now)
+}
+
+// startKernelTLS makes the kernel encrypt all further data.
+func (c *conn) startKernelTLS() {
+	c.transport = kernel
+	c.flow.StartTLS()
 }
 
 // secured records the connection's TLS state, for handlers and the log.
@@ -136,7 +138,7 @@ func (c *conn) tryKernel() error {
 	c.async = c.proc.drivers.mayWait(suite)
 	var untested *untestedError
 	if errors.As(err, &untested) {
-		untested.taken = true
+		untested.keysInstalled = true
 	}
 	return err
 }

@@ -29,40 +29,35 @@ const (
 
 // A slot is the loop's record of a connection.
 type slot struct {
-	conn     *conn
-	fd       int
-	token    uint64       // index in loop.slots
-	inRing   bool         // an operation is in the ring
-	working  bool         // a worker owns the connection
-	handle   uring.Handle // of the operation in the ring
-	late     bool         // the operation was cancelled because its deadline passed
-	yields   bool         // the connection was asked to end in favor of another
-	spare    bool         // counted in loop.spare
-	turns    *turns       // the semaphore that the operation holds or waits for
-	deadline time.Time
-	place    int // index in the heap of deadlines; -1: no deadline
+	conn      *conn
+	fd        int
+	token     uint64       // index in loop.slots
+	owner     owner        // see setOwner
+	handle    uring.Handle // of the operation in the ring
+	late      bool         // the operation was cancelled because its deadline passed
+	yields    bool         // the connection was asked to end in favor of another
+	mayYield  bool         // counted in loop.yieldable
+	deadline  time.Time
+	heapIndex int // index in the heap of deadlines; -1: no deadline
 
 	// See storage.go.
-	pool  pool.Pool // the pool that has a job of this slot; nil: none, or a handshake
-	asked time.Time // when the job was submitted to pool
-	reads time.Time // start of the current read, if it may wait for storage
-	slow  bool      // the read has taken diskTime
-	hung  bool      // the read has taken stall_timeout
+	pool        pool.Pool // the pool of ownerWorker
+	submittedAt time.Time // when the job was submitted to pool
+	readSince   time.Time // start of the current read, if it may wait for storage
+	slow        bool      // the read has taken diskTime
+	hung        bool      // the read has taken stall_timeout
 
 	// See engine.go.
-	engine      bool      // op may wait for the crypto engine, and is running or queued
-	closing     bool      // the socket is about to be closed
-	op          operation // the operation that may wait for the engine
-	began       time.Time // when the operation entered the ring, or the key installation began; else zero
-	endedBefore int       // engine.ended at that time
-	lost        bool      // the connection is orphaned in the engine
+	op              operation // of ownerEngine, ownerCloser and ownerEngineQueue
+	startedAt       time.Time // when the operation entered the ring, or the key installation began; else zero
+	completedBefore int       // engine.completed at that time
 }
 
 // loop is the only thread that touches the ring, and all connections except those that a
 // worker owns.
 type loop struct {
 	*Server
-	state       *loopState
+	shared      *loopState
 	sys         system
 	workers     pool.Pool // for handlers and user-space encryption; they do not wait for storage, except as described in storage.go
 	disk        pool.Pool // for jobs that may wait for storage
@@ -71,17 +66,17 @@ type loop struct {
 	slots       []*slot
 	free        []int
 	live        int
-	spare       int            // connections that could end in favor of another; see yield
+	yieldable   int            // connections that could end in favor of another; see yield
 	yielding    int            // connections that were asked to end, and have not closed yet
 	accepts     []uring.Handle // by listener: the accept in the ring, or 0
-	fills       turns          // semaphore for splices of files into pipes
+	fills       semaphore      // limits the splices of files into pipes
 	storage     storage
 	resumeAt    time.Time
 	deadlines   deadlines
 	now         time.Time
 	finished    []uint64
 	engine      engine
-	newcomers   newcomers
+	newDrivers  newDrivers
 	fatal       error
 }
 
@@ -109,56 +104,56 @@ func (s *Server) run(ready func()) error {
 	n := processors()
 	l := &loop{
 		Server:      s,
-		state:       &loopState{memory: s.memory},
+		shared:      &loopState{memory: s.memory},
 		sys:         sys,
 		workers:     pool.New(cachedWorkers(n), s.waker),
 		disk:        pool.New(diskOps, s.waker),
 		storage:     storage{closer: pool.New(releaseOps, s.waker)},
 		handshakers: pool.New(handshakeWorkers(n), s.waker),
 		engine:      engine{limit: engineOps, closers: pool.New(engineOps, s.waker), tester: pool.New(1, s.waker)},
-		fills:       turns{free: maxFills},
+		fills:       semaphore{free: maxFills},
 	}
 	return l.run(ready)
 }
 
 func (l *loop) run(ready func()) (err error) {
-	l.state.giveBack = l.release
-	l.newcomers = newNewcomers(l.refused)
+	l.shared.releaseFiles = l.releaseFiles
+	l.newDrivers = makeNewDrivers(l.refused)
 	defer func() {
 		l.endRequests() // needed if the ring failed: handlers must end then, too
-		err = errors.Join(err, l.sys.end(l.discard))
+		err = errors.Join(err, l.sys.end(l.completeAtExit))
 		l.workers.Close(diskTime)
 		l.disk.Close(diskTime)
-		l.releaseLast()
+		l.releaseAtExit()
 		if !l.handshakers.Close(engineTime) || !l.engine.closers.Close(engineTime) {
-			l.loseRunning()
+			l.orphanRunning()
 		}
 		l.engine.tester.Close(engineTime)
-		l.abandon()
-		if n := l.engine.lost; n > 0 {
+		l.resetRemaining()
+		if n := l.engine.orphaned; n > 0 {
 			err = errors.Join(err, fmt.Errorf("%w: %d", ErrEngineLost, n))
 		}
-		if n := l.storage.left; n > 0 {
+		if n := l.storage.abandoned; n > 0 {
 			err = errors.Join(err, fmt.Errorf("%w: %d connections were reset", ErrStorage, n))
 		}
 	}()
 	l.accepts = make([]uring.Handle, len(l.listeners))
 	l.now = l.sys.now()
-	l.count(0)
-	l.started(l.sys.awaitWaker(tokenWaker))
+	l.countLive(0)
+	l.submitted(l.sys.awaitWaker(tokenWaker))
 	l.accept()
 	ready()
-	for l.fatal == nil && !(l.state.stopping && l.live == l.storage.hung) {
+	for l.fatal == nil && !(l.shared.stopping && l.live == l.storage.hung) {
 		if err := l.sys.wait(l.deadlines.next(l.sys.now()), l.complete); err != nil {
 			return err
 		}
 		l.now = l.sys.now()
 		l.expire()
-		l.testLate()
-		l.logRepeated()
+		l.checkTestDeadline()
+		l.logSuppressed()
 		l.accept()
 		l.proc.counters.connections.Store(int64(l.live))
-		l.proc.counters.lost.Store(int64(l.engine.lost))
+		l.proc.counters.orphaned.Store(int64(l.engine.orphaned))
 		l.proc.counters.engineDead.Store(l.engine.dead)
 	}
 	return l.fatal
@@ -170,16 +165,16 @@ func (s *Server) closeListeners() {
 	}
 }
 
-// started records an error from queueing an operation as fatal, which ends the loop, and
+// submitted records an error from queueing an operation as fatal, which ends the loop, and
 // returns the handle.
-func (l *loop) started(h uring.Handle, err error) uring.Handle {
+func (l *loop) submitted(h uring.Handle, err error) uring.Handle {
 	if err != nil && l.fatal == nil {
 		l.fatal = err
 	}
 	return h
 }
 
-func (l *loop) cancel(h uring.Handle) { l.started(0, l.sys.cancel(h)) }
+func (l *loop) cancel(h uring.Handle) { l.submitted(0, l.sys.cancel(h)) }
 
 // complete handles one completion of the ring.
 func (l *loop) complete(c uring.Completion) {
@@ -187,103 +182,88 @@ func (l *loop) complete(c uring.Completion) {
 	switch n := uint64(len(l.listeners)); {
 	case c.Token == tokenNone:
 	case c.Token == tokenWaker:
-		l.started(l.sys.awaitWaker(tokenWaker))
-		l.woken()
+		l.submitted(l.sys.awaitWaker(tokenWaker))
+		l.onWake()
 	case c.Token < tokenBase+n:
 		l.accepted(int(c.Token-tokenBase), c)
 	default:
 		s := l.slots[c.Token-tokenBase-n]
-		s.inRing = false
-		l.pass(s)
-		l.read(s)
-		l.step(s, c)
+		was := s.owner
+		l.setOwner(s, ownerNone)
+		if was == ownerFill {
+			l.releaseFill()
+		}
+		l.readEnded(s)
+		l.operationDone(s, was, c)
 	}
 }
 
-// woken handles the reasons for which the waker fired.
-func (l *loop) woken() {
-	switch l.request.Load() {
-	case askedAbort:
+// onWake handles the reasons for which the waker fired.
+func (l *loop) onWake() {
+	switch l.stopRequest.Load() {
+	case stopNow:
 		l.fatal = ErrAborted
 		return
-	case askedShutdown:
+	case stopGracefully:
 		l.stop()
 	}
 	l.finished = l.handshakers.Finished(l.finished[:0])
 	for _, token := range l.finished {
-		if !l.slots[token].lost {
+		if l.slots[token].owner == ownerHandshaker {
 			l.handshakes--
 		}
 	}
 	l.finished = l.disk.Finished(l.workers.Finished(l.finished))
 	for _, token := range l.finished {
-		l.worked(l.slots[token])
+		l.jobDone(l.slots[token])
 	}
 	if len(l.storage.closer.Finished(nil)) > 0 {
-		l.released()
+		l.fileReleased()
 	}
 	for _, token := range l.engine.closers.Finished(nil) {
 		s := l.slots[token]
-		s.working = false
-		l.used(s, 0)
-		l.closed(s)
+		l.setOwner(s, ownerNone)
+		l.asyncDone(s, 0)
+		l.freeSlot(s)
 	}
 	for _, token := range l.engine.tester.Finished(nil) {
-		l.testEnded(token)
+		l.testDone(token)
 	}
 }
 
-// worked passes the end of a job to its connection, and performs the next operation.
-func (l *loop) worked(s *slot) {
-	s.working, s.began = false, time.Time{}
-	l.read(s)
-	if s.lost {
-		l.found(s, event{now: l.now})
+// jobDone passes the end of a job to its connection, and performs the next operation.
+func (l *loop) jobDone(s *slot) {
+	was := s.owner
+	l.setOwner(s, ownerNone)
+	s.startedAt = time.Time{}
+	l.readEnded(s)
+	if was.orphaned() {
+		l.reclaim(s, event{now: l.now})
 		return
 	}
 	var untested *untestedError
 	if s.conn.state == stOffload && errors.As(s.conn.jobErr, &untested) {
-		l.examineNewcomer(untested.newcomer())
+		l.testNewDriver(untested.subject())
 	}
 	l.perform(s, s.conn.step(event{now: l.now}))
 }
 
-// stop stops accepting, and closes the connections that wait for a request.
-func (l *loop) stop() {
-	if l.state.stopping {
-		return
-	}
-	l.state.stopping = true
-	l.gen.log.Info("stopping", "connections", l.live)
-	for i, ln := range l.listeners {
-		if l.accepts[i] != 0 {
-			l.cancel(l.accepts[i])
-		} else {
-			ln.Close()
-		}
-	}
-	for _, s := range l.slots {
-		if s.conn != nil && s.inRing && s.conn.idle() {
-			l.cancel(s.handle)
-		}
-	}
-}
-
 // environment returns the environment of the loop's connections.
-func (l *loop) environment() environment { return environment{l.gen, l.proc, l.state} }
+func (l *loop) environment() environment { return environment{l.gen, l.proc, l.shared} }
 
-// step passes the end of an operation to its connection, and performs the next.
-func (l *loop) step(s *slot, c uring.Completion) {
+// operationDone passes the end of an operation to its connection, and performs the next. was is
+// the connection's owner before the end.
+func (l *loop) operationDone(s *slot, was owner, c uring.Completion) {
 	l.deadlines.set(s, time.Time{})
-	if s.engine {
-		l.used(s, c.Errno())
+	if was == ownerEngine || was == ownerOrphanInRing {
+		l.asyncDone(s, c.Errno())
 	}
-	if s.conn.state == stClosed && !s.lost {
+	if s.conn.state == stClosed && !was.orphaned() {
 		if c.Errno() == unix.ECANCELED { // the close had not started
-			l.begin(s, operation{kind: opClose})
+			l.begin(s, operation{kind: opClose}, ownerRing)
 			return
 		}
-		l.closed(s)
+		l.freeSlot(s)
 		return
 	}
 	ev := event{err: c.Errno(), now: l.now}
@@ -292,37 +272,33 @@ func (l *loop) step(s *slot, c uring.Completion) {
 	} else {
 		ev.late = s.late && (ev.err == unix.ECANCELED || ev.err == unix.EINTR)
 	}
-	s.late, s.began = false, time.Time{}
-	if s.lost {
-		l.found(s, ev)
+	s.late, s.startedAt = false, time.Time{}
+	if was.orphaned() {
+		l.reclaim(s, ev)
 		return
 	}
 	l.perform(s, s.conn.step(ev))
 }
 
-// closed frees the slot of a connection whose descriptor is closed.
-func (l *loop) closed(s *slot) {
+// freeSlot frees the slot of a connection whose descriptor is closed.
+func (l *loop) freeSlot(s *slot) {
 	i := int(s.token)
 	l.deadlines.set(s, time.Time{})
-	l.uncount(s)
-	if s.lost {
-		l.engine.lost--
-	} else {
-		l.count(-1)
-	}
-	*s = slot{place: -1, token: s.token}
+	l.uncountYield(s)
+	l.countLive(-1)
+	*s = slot{heapIndex: -1, token: s.token}
 	l.free = append(l.free, i)
 }
 
 // perform starts the operation that a connection returned.
 func (l *loop) perform(s *slot, op operation) {
-	l.countSpare(s)
+	l.updateYieldable(s)
 	if l.engine.dead && s.conn.usesEngine() {
-		if l.engine.revived && op.kind == opClose {
-			l.useEngine(s, op) // as revive does for those orphaned earlier
+		if l.engine.recovered && op.kind == opClose {
+			l.submitAsync(s, op) // as engineRecovered does for those orphaned earlier
 			return
 		}
-		l.giveUp(s)
+		l.closeWithoutEngine(s)
 		return
 	}
 	l.deadlines.set(s, op.deadline)
@@ -333,59 +309,65 @@ func (l *loop) perform(s *slot, op operation) {
 		}
 		return
 	case opJob:
-		l.work(s, op, l.workers)
+		l.submitJob(s, op, l.workers)
 		return
 	case opDisk:
-		l.work(s, op, l.disk)
+		l.submitJob(s, op, l.disk)
 		return
 	case opHandshake, opOffload:
-		s.working = true
+		l.setOwner(s, ownerHandshaker)
 		if op.kind == opOffload {
-			s.began, s.endedBefore = l.now, l.engine.ended
+			s.startedAt, s.completedBefore = l.now, l.engine.completed
 			l.deadlines.set(s, l.now.Add(engineTime))
 		}
 		l.handshakes++
 		l.handshakers.Submit(s.token, op.job)
 		return
 	case opSpliceIn:
-		l.inTurn(s, op, &l.fills)
+		l.acquireFill(s, op)
 		return
 	}
 	switch {
 	case !s.conn.usesEngine():
-	case op.kind == opSend || op.kind == opNotify || op.kind == opSpliceOut:
-		l.useEngine(s, op)
+	case op.kind == opSend || op.kind == opAlert || op.kind == opSpliceOut:
+		l.submitAsync(s, op)
 		return
 	case op.kind == opClose && !s.conn.sock.Empty():
-		l.closeLater(s)
+		l.deferClose(s)
 		return
 	}
-	l.begin(s, op)
+	l.begin(s, op, ownerRing)
 }
 
-// begin submits a connection's operation to the ring.
-func (l *loop) begin(s *slot, op operation) {
-	s.handle = l.started(l.sys.start(s.fd, op, tokenBase+uint64(len(l.listeners))+s.token))
-	s.inRing = true
+// begin submits a connection's operation to the ring, which has the connection as o then.
+func (l *loop) begin(s *slot, op operation, o owner) {
+	l.setOwner(s, o)
+	s.handle = l.submitted(l.sys.start(s.fd, op, tokenBase+uint64(len(l.listeners))+s.token))
 }
 
 // expire handles the waits whose deadline has passed.
 func (l *loop) expire() {
 	for s := l.deadlines.expired(l.now); s != nil; s = l.deadlines.expired(l.now) {
-		switch {
-		case s.conn == nil: // set by pauseAccept
-		case s.pool != nil || s.turns != nil && s.inRing:
-			l.slowRead(s)
-		case s.closing && !s.engine:
-			l.useEngine(s, operation{kind: opClose})
-		case s.engine || s.working:
-			l.suspect(s)
-		case s.inRing:
+		if s.conn == nil {
+			continue // set to wake the loop
+		}
+		switch s.owner {
+		case ownerWorker, ownerFill:
+			l.checkSlowRead(s)
+		case ownerEngine, ownerHandshaker, ownerCloser:
+			l.checkStall(s)
+		case ownerRing:
 			s.late = true
 			l.cancel(s.handle)
-		default:
-			l.withdraw(s)
+		case ownerNone, ownerFillQueue:
+			if s.conn.state == stClosed { // see deferClose
+				l.submitAsync(s, operation{kind: opClose})
+				continue
+			}
+			l.leaveQueue(s)
 			l.perform(s, s.conn.step(event{late: true, now: l.now}))
+		default:
+			panic(fmt.Sprintf("server: a deadline passed while %q had a connection", s.owner))
 		}
 	}
 }

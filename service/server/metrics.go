@@ -2,24 +2,25 @@ package server
 
 import (
 	"crypto/tls"
-	"fmt"
 	"net/http"
-	"strings"
+	"strconv"
 	"sync/atomic"
+
+	"uringhttpd/service/metrics"
 )
 
 // scrapers is the number of connections to a listener for metrics allowed above
 // limits.connections, so that monitoring works when no other client is accepted.
 const scrapers = 2
 
-// counters are the metrics of the loop. Only the loop writes them.
+// counters are the metrics of the loop. Only the loop writes them; its workers read them.
 type counters struct {
-	connections, lost, pendingMax, cutOff atomic.Int64
-	acceptFailures, badRecords            atomic.Int64
-	handshakes                            [len(handshakeFailures)]atomic.Int64 // failed handshakes
-	responses                             [3]atomic.Int64                      // by transport
-	engineDead                            atomic.Bool
-	drivers                               *drivers
+	connections, orphaned, pendingMax, cutOff atomic.Int64
+	acceptFailures, badRecords                atomic.Int64
+	handshakes                                [len(handshakeFailures)]atomic.Int64 // failed handshakes
+	responses                                 [unknown]atomic.Int64                // by transport
+	engineDead                                atomic.Bool
+	drivers                                   *drivers
 }
 
 // ended counts a response.
@@ -35,47 +36,37 @@ func (m *counters) ended(t transport, pendingMax int64, cutOff bool) {
 	}
 }
 
-// ServeHTTP writes the metrics in Prometheus' text format, version 0.0.4, at /metrics.
+// ServeHTTP serves the metrics at /metrics.
 func (m *counters) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != "/metrics" {
-		http.Error(w, "metrics are at /metrics", http.StatusNotFound)
-		return
-	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "metrics are only read", http.StatusMethodNotAllowed)
-		return
-	}
-	var b strings.Builder
-	metric := func(name, kind, help string, value int64) {
-		fmt.Fprintf(&b, "# HELP uringhttpd_%s %s\n# TYPE uringhttpd_%s %s\nuringhttpd_%s %d\n", name, help, name, kind, name, value)
-	}
-	metric("connections", "gauge", "Connections now.", m.connections.Load())
-	metric("connections_lost", "gauge", "Connections that the crypto engine did not give back.", m.lost.Load())
+	metrics.Serve(w, r, m.families())
+}
+
+func (m *counters) families() []metrics.Family {
 	dead := int64(0)
 	if m.engineDead.Load() {
 		dead = 1
 	}
-	metric("crypto_engine_dead", "gauge", "1 if the crypto engine did not answer, and is not used any more.", dead)
-	metric("pending_max_bytes", "gauge", "The most that a connection ever had inside kernel TLS.", m.pendingMax.Load())
-	metric("responses_cut_off_total", "counter", "Responses that did not reach their end.", m.cutOff.Load())
-	metric("accept_failures_total", "counter", "Connections that could not be accepted for lack of descriptors or memory.", m.acceptFailures.Load())
-	metric("bad_record_mac_total", "counter", "Alerts of clients that could not open a TLS record.", m.badRecords.Load())
-	fmt.Fprintf(&b, "# HELP uringhttpd_tls_handshake_failures_total TLS handshakes that failed.\n# TYPE uringhttpd_tls_handshake_failures_total counter\n")
+	var handshakes, responses, drivers []metrics.Sample
 	for i, reason := range handshakeFailures {
-		fmt.Fprintf(&b, "uringhttpd_tls_handshake_failures_total{reason=%q} %d\n", reason, m.handshakes[i].Load())
+		handshakes = append(handshakes, metrics.Labeled(m.handshakes[i].Load(), "reason", reason))
 	}
-	fmt.Fprintf(&b, "# HELP uringhttpd_responses_total Responses, those that were cut off included.\n# TYPE uringhttpd_responses_total counter\n")
-	for i, label := range []string{"plain", "kernel", "user"} {
-		fmt.Fprintf(&b, "uringhttpd_responses_total{transport=%q} %d\n", label, m.responses[i].Load())
+	for t, label := range [len(m.responses)]string{plain: "plain", kernel: "kernel", user: "user"} {
+		responses = append(responses, metrics.Labeled(m.responses[t].Load(), "transport", label))
 	}
-	if len(m.drivers.list()) > 0 {
-		fmt.Fprintf(&b, "# HELP uringhttpd_kernel_tls_info Who may encrypt in the kernel.\n# TYPE uringhttpd_kernel_tls_info gauge\n")
+	for _, d := range m.drivers.list() {
+		drivers = append(drivers, metrics.Labeled(1, "cipher", tls.CipherSuiteName(d.Suite), "driver", d.Name, "asynchronous", strconv.FormatBool(d.Async),
+			"hardware", strconv.FormatBool(d.Hardware), "tested", strconv.FormatBool(d.Verified)))
 	}
-	for _, e := range m.drivers.list() { // a driver's name is printable ASCII, without quotes or backslashes
-		fmt.Fprintf(&b, "uringhttpd_kernel_tls_info{cipher=%q,driver=%q,asynchronous=\"%t\",hardware=\"%t\",tested=\"%t\"} 1\n",
-			tls.CipherSuiteName(e.Suite), e.Name, e.Async, e.Hardware, e.Verified)
+	return []metrics.Family{
+		{Name: "uringhttpd_connections", Kind: metrics.Gauge, Help: "Open connections.", Samples: metrics.Single(m.connections.Load())},
+		{Name: "uringhttpd_connections_lost", Kind: metrics.Gauge, Help: "Connections that the crypto engine has not released.", Samples: metrics.Single(m.orphaned.Load())},
+		{Name: "uringhttpd_crypto_engine_dead", Kind: metrics.Gauge, Help: "1 if the crypto engine stopped answering and is disabled.", Samples: metrics.Single(dead)},
+		{Name: "uringhttpd_pending_max_bytes", Kind: metrics.Gauge, Help: "Maximum of a connection's bytes inside kernel TLS since the start.", Samples: metrics.Single(m.pendingMax.Load())},
+		{Name: "uringhttpd_responses_cut_off_total", Kind: metrics.Counter, Help: "Responses that ended before their last byte.", Samples: metrics.Single(m.cutOff.Load())},
+		{Name: "uringhttpd_accept_failures_total", Kind: metrics.Counter, Help: "Connections not accepted for lack of descriptors or memory.", Samples: metrics.Single(m.acceptFailures.Load())},
+		{Name: "uringhttpd_bad_record_mac_total", Kind: metrics.Counter, Help: "bad_record_mac alerts from clients: records that they could not decrypt.", Samples: metrics.Single(m.badRecords.Load())},
+		{Name: "uringhttpd_tls_handshake_failures_total", Kind: metrics.Counter, Help: "Failed TLS handshakes.", Samples: handshakes},
+		{Name: "uringhttpd_responses_total", Kind: metrics.Counter, Help: "Responses, including those that were cut off.", Samples: responses},
+		{Name: "uringhttpd_kernel_tls_info", Kind: metrics.Gauge, Help: "Drivers that kernel TLS may use.", Samples: drivers},
 	}
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	fmt.Fprint(w, b.String())
 }

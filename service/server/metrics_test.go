@@ -7,12 +7,13 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
 	"uringhttpd/offload"
 )
 
-// TestMetrics: a listener of its own has the metrics, and nothing else; they count
-// what the others serve, and can be read when there is no room for another client.
-func TestMetrics(t *testing.T) {
+// TestMetricsListener: a listener for metrics serves the metrics, and nothing else. They count the
+// responses of the other listeners, and can be read when the connection limit is reached.
+func TestMetricsListener(t *testing.T) {
 	ts := startServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "file") }), func(o *Options) {
 		o.Connections = 1
 		o.Drivers = []offload.Driver{{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "gcm-aes-caam", Async: true, Hardware: true}}

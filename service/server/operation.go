@@ -16,10 +16,10 @@ type opKind uint8
 const (
 	opRecv      opKind = iota // receive into buf
 	opSend                    // send buf; more: further bytes follow at once
-	opNotify                  // send msg
+	opAlert                   // send msg
 	opSpliceIn                // splice n bytes of file, from off, into pipe
 	opSpliceOut               // splice n bytes of pipe into the socket
-	opRoom                    // wait until the socket is writable
+	opWritable                // wait until the socket is writable
 	opWait                    // wait until the deadline
 	opJob                     // run job on a worker; it does not wait
 	opDisk                    // run job on a worker that may wait for storage

@@ -20,12 +20,13 @@ import (
 	"time"
 
 	"uringhttpd/service/files"
+	"uringhttpd/service/flow"
 	"uringhttpd/service/http1"
 )
 
-// comparedHandler is what both servers run: the real handler for files, and one
-// that says what it was asked. Its fields of the response tell the comparison
-// which request was answered.
+// comparedHandler is the handler of both servers: the real handler for files, and a handler
+// that describes its request. Fields of the response identify the request for the
+// comparison.
 func comparedHandler(files http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Method", r.Method[:min(len(r.Method), 16)])
@@ -93,7 +94,7 @@ func readOutcome(stream []byte) (outcome, error) {
 		if _, err := r.Peek(1); err == io.EOF {
 			return out, nil
 		}
-		// A request is only known by what the handler says of it.
+		// Only the handler's description identifies the request.
 		var head []byte
 		for !bytes.HasSuffix(head, []byte("\r\n\r\n")) {
 			line, err := r.ReadSlice('\n')
@@ -182,7 +183,7 @@ func (o *oracle) Accept() (net.Conn, error) {
 func (o *oracle) Close() error   { return nil }
 func (o *oracle) Addr() net.Addr { return &net.TCPAddr{} }
 
-// ask returns what net/http answers to a client that says this and then closes
+// ask returns net/http's responses to a client that sends say and then closes
 // its side.
 func (o *oracle) ask(t testing.TB, say []byte) outcome {
 	c := &memoryConn{in: bytes.NewReader(say), closed: make(chan struct{})}
@@ -195,7 +196,7 @@ func (o *oracle) ask(t testing.TB, say []byte) outcome {
 	return out
 }
 
-// memoryConn is a connection whose client has said everything.
+// memoryConn is a connection whose client has sent everything.
 type memoryConn struct {
 	mu     sync.Mutex // net/http reads in the background
 	in     *bytes.Reader
@@ -221,15 +222,15 @@ func (c *memoryConn) SetWriteDeadline(time.Time) error { return nil }
 // driveSettings are for drive.
 func driveSettings(h http.Handler) environment {
 	return environment{
-		gen:  &generation{handler: h, headerTimeout: time.Hour, idleTimeout: time.Hour, stallTimeout: time.Hour, buffer: minBuffer, log: slog.New(slog.DiscardHandler)},
+		gen:  &generation{handler: h, headerTimeout: time.Hour, idleTimeout: time.Hour, stallTimeout: time.Hour, buffer: flow.MinLimit, log: slog.New(slog.DiscardHandler)},
 		proc: &process{lifetime: context.Background()},
 		loop: &loopState{},
 	}
 }
 
-// drive runs a connection's states over what a client says before it closes its
-// side, received in pieces of the sizes that next returns, and returns what was
-// sent. Nothing else happens to it: the socket takes everything.
+// drive runs a connection's states over the input of a client that then closes its
+// side, received in pieces of the sizes that next returns, and returns the bytes
+// sent. The socket accepts everything.
 func drive(t testing.TB, s environment, say []byte, next func() int) []byte {
 	sock := &scriptedSocket{}
 	c := newConn(s, sock, endpoint{}, nil)
@@ -262,8 +263,8 @@ func drive(t testing.TB, s environment, say []byte, next func() int) []byte {
 	}
 }
 
-// heads takes what a client says apart at empty lines, as a client that sends no
-// bodies would. Empty lines before a request are left out.
+// heads splits a client's input at empty lines, as if it contained no
+// bodies. Empty lines before a request are left out.
 func heads(say []byte) []string {
 	var list []string
 	for {
@@ -293,12 +294,12 @@ func fieldValues(head, name string) []string {
 	return values
 }
 
-// fieldHas tells whether one of a field's list elements is this one.
+// fieldHas reports whether a field's list has the element.
 func fieldHas(head, name, element string) bool {
 	return slices.ContainsFunc(strings.Split(strings.Join(fieldValues(head, name), ","), ","), func(s string) bool {
 		return strings.EqualFold(strings.Trim(s, " \t"), element)
 	})
 }
 
-// filesBelow returns the handler for a folder.
+// filesBelow returns the handler for a directory.
 func filesBelow(root *os.Root) http.Handler { return files.New(root, files.Options{}) }

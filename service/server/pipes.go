@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/service/flow"
 )
 
 // Each splice runs on a thread of the kernel, and moves at most the size of the pipe.
@@ -14,7 +16,7 @@ import (
 // TLS there is no gain, and pipes keep their size.
 const (
 	maxPipe   = 1 << 20 // above this, the kernel requires privilege: fs.pipe-max-size
-	maxGrown  = 16      // limit of pipes larger than chunk at a time; a quarter of fs.pipe-user-pages-soft
+	maxGrown  = 16      // limit of pipes larger than a chunk at a time; a quarter of fs.pipe-user-pages-soft
 	growAfter = 16      // fillings of a pipe that are measured together
 	fastPipe  = 2 * time.Millisecond
 	slowPipe  = 16 * time.Millisecond
@@ -26,8 +28,8 @@ type pipe struct {
 	size  int  // bytes
 	fixed bool // the kernel refuses to enlarge it
 	// The number of fillings since mark.
-	mark     time.Time
-	fillings int
+	measuredFrom time.Time
+	fillings     int
 }
 
 // newPipe creates a pipe of the kernel's default size, 64 KiB. The kernel may make it smaller
@@ -37,7 +39,7 @@ func newPipe() (*pipe, error) {
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("server: %w", os.NewSyscallError("pipe2", err))
 	}
-	return &pipe{r: p[0], w: p[1], size: chunk}, nil
+	return &pipe{r: p[0], w: p[1], size: flow.Chunk}, nil
 }
 
 // resize requests another size, which must not be less than the bytes in the pipe.
@@ -48,45 +50,45 @@ func (p *pipe) resize(n int) error {
 	return nil
 }
 
-// fit adjusts the size of an empty pipe to the speed of its client.
-func (c *conn) fit(now time.Time) {
+// adjustPipe adjusts the size of an empty pipe to the speed of its client.
+func (c *conn) adjustPipe(now time.Time) {
 	p := c.transfer.pipe
 	if c.transport == kernel {
 		return
 	}
-	if p.mark.IsZero() {
-		p.mark = now
+	if p.measuredFrom.IsZero() {
+		p.measuredFrom = now
 		return
 	}
 	p.fillings++
-	took := now.Sub(p.mark)
+	took := now.Sub(p.measuredFrom)
 	size := p.size
 	switch {
 	case took > growAfter*slowPipe: // whatever their number
-		size = chunk
+		size = flow.Chunk
 	case p.fillings < growAfter:
 		return
 	case took < growAfter*fastPipe:
 		size = min(2*size, maxPipe, int(c.gen.buffer/2))
 	}
-	p.mark, p.fillings = now, 0
-	if size == p.size || size > p.size && (p.fixed || p.size == chunk && c.loop.grown >= maxGrown) {
+	p.measuredFrom, p.fillings = now, 0
+	if size == p.size || size > p.size && (p.fixed || p.size == flow.Chunk && c.loop.grownPipes >= maxGrown) {
 		return
 	}
 	if err := c.sock.ResizePipe(p, size); err != nil { // EPERM: the pipes of this user have reached the limit of pages
 		p.fixed = true
 		return
 	}
-	c.resized(p.size, size)
+	c.countGrown(p.size, size)
 	p.size = size
 }
 
-// resized counts the enlarged pipes.
-func (c *conn) resized(before, after int) {
+// countGrown counts the enlarged pipes.
+func (c *conn) countGrown(before, after int) {
 	switch {
-	case before == chunk && after > chunk:
-		c.loop.grown++
-	case before > chunk && after == chunk:
-		c.loop.grown--
+	case before == flow.Chunk && after > flow.Chunk:
+		c.loop.grownPipes++
+	case before > flow.Chunk && after == flow.Chunk:
+		c.loop.grownPipes--
 	}
 }

@@ -14,9 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/service/files"
+	"uringhttpd/service/flow"
 )
 
-// resizingSocket counts what is asked of it, and refuses sizes above limit.
+// resizingSocket counts requests to resize a pipe, and refuses sizes above limit.
 type resizingSocket struct {
 	scriptedSocket
 	limit int
@@ -29,8 +30,8 @@ func (s *resizingSocket) ResizePipe(_ *pipe, n int) error {
 	return nil
 }
 
-// TestFit: what pipes become, by how long a filling takes.
-func TestFit(t *testing.T) {
+// TestPipeFollowsClientSpeed: the size of a pipe follows from the duration of a filling.
+func TestPipeFollowsClientSpeed(t *testing.T) {
 	const fillings = 8 * growAfter
 	for _, tc := range []struct {
 		name      string
@@ -42,45 +43,45 @@ func TestFit(t *testing.T) {
 		want      int
 	}{
 		{"fast", plain, fastPipe / 2, 4 << 20, maxPipe, 0, maxPipe},
-		{"not so fast", plain, 2 * fastPipe, 4 << 20, maxPipe, 0, chunk},
+		{"not so fast", plain, 2 * fastPipe, 4 << 20, maxPipe, 0, flow.Chunk},
 		{"fast, with a small bound", plain, fastPipe / 2, 512 << 10, maxPipe, 0, 256 << 10},
-		{"the smallest bound", plain, fastPipe / 2, minBuffer, maxPipe, 0, 128 << 10},
+		{"the smallest bound", plain, fastPipe / 2, flow.MinLimit, maxPipe, 0, 128 << 10},
 		{"the kernel refuses", plain, fastPipe / 2, 4 << 20, 200 << 10, 0, 128 << 10},
-		{"others have grown", plain, fastPipe / 2, 4 << 20, maxPipe, maxGrown, chunk},
-		{"kernel TLS", kernel, fastPipe / 2, 4 << 20, maxPipe, 0, chunk},
+		{"others have grown", plain, fastPipe / 2, 4 << 20, maxPipe, maxGrown, flow.Chunk},
+		{"kernel TLS", kernel, fastPipe / 2, 4 << 20, maxPipe, 0, flow.Chunk},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			env := driveSettings(nil)
-			env.gen.buffer, env.loop.grown = tc.buffer, tc.grown
+			env.gen.buffer, env.loop.grownPipes = tc.buffer, tc.grown
 			c := newConn(env, &resizingSocket{limit: tc.limit}, endpoint{}, nil)
 			c.transport = tc.transport
-			c.transfer.pipe = &pipe{size: chunk}
+			c.transfer.pipe = &pipe{size: flow.Chunk}
 			now := time.Unix(1e9, 0)
 			for range fillings {
-				c.fit(now)
+				c.adjustPipe(now)
 				now = now.Add(tc.each)
 			}
 			if got := c.transfer.pipe.size; got != tc.want {
 				t.Errorf("a pipe of %d bytes, want %d", got, tc.want)
 			}
-			if grown := tc.want > chunk; env.loop.grown != tc.grown && !grown || grown && env.loop.grown != tc.grown+1 {
-				t.Errorf("%d pipes are counted, %d before", env.loop.grown, tc.grown)
+			if grown := tc.want > flow.Chunk; env.loop.grownPipes != tc.grown && !grown || grown && env.loop.grownPipes != tc.grown+1 {
+				t.Errorf("%d pipes are counted, %d before", env.loop.grownPipes, tc.grown)
 			}
-			c.fit(now.Add(growAfter * slowPipe * 2)) // it has become slow
-			if got := c.transfer.pipe.size; got != chunk {
+			c.adjustPipe(now.Add(growAfter * slowPipe * 2)) // it has become slow
+			if got := c.transfer.pipe.size; got != flow.Chunk {
 				t.Errorf("a pipe of %d bytes when the client has become slow", got)
 			}
 			c.endTransfer()
-			if env.loop.grown != tc.grown {
-				t.Errorf("%d pipes are counted in the end, %d before", env.loop.grown, tc.grown)
+			if env.loop.grownPipes != tc.grown {
+				t.Errorf("%d pipes are counted in the end, %d before", env.loop.grownPipes, tc.grown)
 			}
 		})
 	}
 }
 
-// TestPipeGrows: on a real connection, the kernel's pipe is larger while a fast
+// TestPipeGrowsWithFastClient: on a real connection, the kernel's pipe is larger while a fast
 // client downloads.
-func TestPipeGrows(t *testing.T) {
+func TestPipeGrowsWithFastClient(t *testing.T) {
 	dir := t.TempDir()
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -106,7 +107,7 @@ func TestPipeGrows(t *testing.T) {
 	}
 	defer res.Body.Close()
 	largest, buf := 0, make([]byte, 1<<20)
-	for read := int64(0); read < size && largest <= chunk; {
+	for read := int64(0); read < size && largest <= flow.Chunk; {
 		n, err := io.ReadFull(res.Body, buf[:min(int64(len(buf)), size-read)])
 		if err != nil {
 			t.Fatal(err)
@@ -114,13 +115,13 @@ func TestPipeGrows(t *testing.T) {
 		read += int64(n)
 		largest = max(largest, largestPipe(t))
 	}
-	if largest <= chunk {
+	if largest <= flow.Chunk {
 		t.Errorf("the largest pipe had %d bytes", largest)
 	}
 	t.Logf("the largest pipe had %d bytes", largest)
 }
 
-// largestPipe is the size of the largest pipe that this process has.
+// largestPipe returns the size of the process's largest pipe.
 func largestPipe(t *testing.T) (size int) {
 	t.Helper()
 	fds, err := os.ReadDir("/proc/self/fd")

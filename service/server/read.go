@@ -6,9 +6,11 @@ import (
 	"io"
 	"io/fs"
 	"time"
-	"uringhttpd/service/http1"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/service/flow"
+	"uringhttpd/service/http1"
 )
 
 // Workers read files into memory; see storage.go.
@@ -27,18 +29,18 @@ func (c *conn) answer(wait bool) error {
 			return err
 		}
 		c.exchange.response = r
-		c.transfer = transfer{pieces: plan(make([]byte, headRoom), r.Segments, c.splices(r.Segments))}
+		c.transfer = transfer{pieces: plan(make([]byte, headReserve), r.Segments, c.splices(r.Segments))}
 	}
 	if err := c.transfer.load(wait); err != nil {
 		return err
 	}
-	c.closeRead()
+	c.closeFiles()
 	return nil
 }
 
-// closeRead closes the files of a response that is completely in memory. Files whose close may
+// closeFiles closes the files of a response that is completely in memory. Files whose close may
 // wait for storage are left to release.
-func (c *conn) closeRead() {
+func (c *conn) closeFiles() {
 	t := &c.transfer
 	if !t.ready || len(t.pieces) != 1 || t.pieces[0].n > 0 {
 		return
@@ -54,11 +56,11 @@ func (c *conn) closeRead() {
 // A changedError reports that a file has changed since the response began.
 type changedError struct{ error }
 
-// errDoubt is a job's error if it cannot tell yet whether a file has changed.
-var errDoubt = errors.New("server: the file may have changed")
+// errUndecided is a job's error if it cannot tell yet whether a file has changed.
+var errUndecided = errors.New("server: the file may have changed")
 
-// doubtTime is the delay before the file is checked again.
-const doubtTime = 5 * time.Millisecond
+// recheckDelay is the delay before the file is checked again.
+const recheckDelay = 5 * time.Millisecond
 
 // maxPostponed is the maximum number of times that the handler is postponed for a request.
 const maxPostponed = 3
@@ -66,14 +68,14 @@ const maxPostponed = 3
 // dropAnswer releases a response of which nothing was sent.
 func (c *conn) dropAnswer() {
 	if c.exchange.response != nil {
-		c.release(c.exchange.response.Segments)
+		c.releaseFiles(c.exchange.response.Segments)
 	}
 	c.exchange.response, c.transfer = nil, transfer{}
 }
 
-// read makes a worker read the missing data of the first piece; if wait is true, a worker
+// readPiece makes a worker read the missing data of the first piece; if wait is true, a worker
 // that may wait for storage. In user-space TLS the worker also encrypts the data.
-func (c *conn) read(wait bool) operation {
+func (c *conn) readPiece(wait bool) operation {
 	t := &c.transfer
 	c.state, t.phase = stTransfer, phRead
 	kind := opJob
@@ -83,8 +85,8 @@ func (c *conn) read(wait bool) operation {
 	return operation{kind: kind, job: func() {
 		if c.jobErr = t.load(wait); c.jobErr == nil && c.transport == user {
 			t.plain = len(t.buf)
-			t.buf, c.jobErr = c.seal(t.buf)
-			t.sealed = true
+			t.buf, c.jobErr = c.encrypt(t.buf)
+			t.encrypted = true
 		}
 	}}
 }
@@ -102,7 +104,7 @@ func (t *transfer) load(wait bool) error {
 		read = p.file.ReadAt
 	}
 	if t.buf == nil {
-		t.buf = append(make([]byte, 0, len(p.mem)+int(min(p.n, chunk))), p.mem...)
+		t.buf = append(make([]byte, 0, len(p.mem)+int(min(p.n, flow.Chunk))), p.mem...)
 	}
 	for len(t.buf) < cap(t.buf) {
 		n, err := read(t.buf[len(t.buf):cap(t.buf)], p.off)
@@ -112,7 +114,7 @@ func (t *transfer) load(wait bool) error {
 		switch {
 		case n > 0 || errors.Is(err, unix.EINTR): // the next call returns the error, if it persists
 		case err == nil || err == io.EOF:
-			return fmt.Errorf("%s became shorter while it was sent", p.file.Name())
+			return fmt.Errorf("%s was truncated while it was sent", p.file.Name())
 		case errors.Is(err, unix.EAGAIN) && !wait:
 			if !p.cached || len(t.buf) == 0 {
 				return http1.ErrWouldBlock
@@ -131,7 +133,7 @@ func (t *transfer) load(wait bool) error {
 		return &changedError{err}
 	}
 	if p.last && p.n == 0 && !decided {
-		return errDoubt
+		return errUndecided
 	}
 	t.ready = true
 	return nil
@@ -150,11 +152,11 @@ func (t *transfer) putBack() {
 func (c *conn) copyCached() operation {
 	t := &c.transfer
 	rest := t.pieces[0]
-	part := piece{file: rest.file, off: rest.off, n: min(rest.n, chunk), cached: true}
+	part := piece{file: rest.file, off: rest.off, n: min(rest.n, flow.Chunk), cached: true}
 	rest.off += part.n
 	rest.n -= part.n
 	t.pieces = append([]piece{part, rest}, t.pieces[1:]...)
-	return c.read(false)
+	return c.readPiece(false)
 }
 
 // checkInterval is the minimum time between two checks of a file while it is spliced. A client
@@ -178,12 +180,12 @@ func (c *conn) checked(ev event) operation {
 		return c.reset(causeFile, c.jobErr.Error())
 	}
 	// A slow disk does not mean a stalled client, and a check does not mean a live client.
-	c.flow.progressed = c.flow.progressed.Add(ev.now.Sub(c.transfer.checkedAt))
+	c.wait.progressed = c.wait.progressed.Add(ev.now.Sub(c.transfer.checkedAt))
 	c.transfer.checkedAt = ev.now
 	return c.fill(ev.now)
 }
 
-func (c *conn) readDone(ev event) operation {
+func (c *conn) pieceRead(ev event) operation {
 	switch err := c.jobErr; {
 	case ev.late:
 		return c.reset(causeStorage, fmt.Sprintf("%s was not read within stall_timeout: storage is too slow", c.transfer.pieces[0].file.Name()))
@@ -194,36 +196,36 @@ func (c *conn) readDone(ev event) operation {
 		t.patient = true
 		return c.fill(ev.now)
 	case err == http1.ErrWouldBlock:
-		return c.read(true)
-	case err == errDoubt:
-		c.transfer.phase = phAgain
-		return operation{kind: opWait, deadline: ev.now.Add(doubtTime)}
-	case passing(err):
-		c.transfer.phase = phAgain
+		return c.readPiece(true)
+	case err == errUndecided:
+		c.transfer.phase = phReadAgain
+		return operation{kind: opWait, deadline: ev.now.Add(recheckDelay)}
+	case isTransient(err):
+		c.transfer.phase = phReadAgain
 		return c.pause(ev.now)
 	case err != nil:
 		return c.reset(causeFile, err.Error())
 	}
-	return c.loaded(ev.now)
+	return c.pieceReady(ev.now)
 }
 
-// loaded continues with a piece that has been read.
-func (c *conn) loaded(now time.Time) operation {
+// pieceReady continues with a piece that has been read.
+func (c *conn) pieceReady(now time.Time) operation {
 	t := &c.transfer
 	p := &t.pieces[0]
 	t.out, t.buf, p.mem, t.ready = t.buf, nil, nil, false
-	c.flow.progressed = now // a slow disk does not mean a stalled client
+	c.wait.progressed = now // a slow disk does not mean a stalled client
 	if p.n == 0 {
 		t.pieces = t.pieces[1:]
 	}
 	return c.outReady(now)
 }
 
-// seal encrypts plaintext into TLS records, on a worker.
-func (c *conn) seal(plain []byte) ([]byte, error) {
+// encrypt encrypts plaintext into TLS records, on a worker.
+func (c *conn) encrypt(plain []byte) ([]byte, error) {
 	if _, err := c.session.Write(plain); err != nil {
 		return nil, err
 	}
-	c.countRecords(len(plain))
+	c.flow.CountRecords(len(plain))
 	return c.session.Output(), nil
 }

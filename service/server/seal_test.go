@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,7 +24,7 @@ import (
 
 var sealSeed = flag.Uint64("seal.seed", 0, "the seed of TestSeal's random moments; 0: by the clock")
 
-// watched is a file that tells when it is about to be examined for the last time.
+// watched is a file that calls before each check.
 type watched struct {
 	*files.File
 	before func()
@@ -34,7 +35,7 @@ func (f *watched) Check(wait bool) (bool, error) {
 	return f.File.Check(wait)
 }
 
-// watching hands parts of files on as parts of watched ones.
+// watching passes parts of files on as parts of watched files.
 type watching struct {
 	*http1.Response
 	before func()
@@ -150,7 +151,7 @@ func (ts *testServer) get(t *testing.T, by sealClient) net.Conn {
 	return c
 }
 
-// body reads the rest of a download. The error says why it is no success.
+// body reads the rest of a download. The error is the reason if it is no success.
 func body(got []byte, c net.Conn) ([]byte, error) {
 	rest, err := io.ReadAll(c)
 	got = append(got, rest...)
@@ -167,10 +168,10 @@ func body(got []byte, c net.Conn) ([]byte, error) {
 	return []byte(out[0].body), nil
 }
 
-// TestSeal: a file that is changed at any moment of a download is never
-// delivered as a success that is not the whole of one version. If only its names change, the
-// download succeeds.
-func TestSeal(t *testing.T) {
+// TestChangeAtAnyMoment: a file that is changed at any moment of a download is never delivered as a
+// success unless the client has the whole of one version. If only its names change, the download
+// succeeds.
+func TestChangeAtAnyMoment(t *testing.T) {
 	seed := *sealSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
@@ -185,7 +186,7 @@ func TestSeal(t *testing.T) {
 	defer root.Close()
 	name := filepath.Join(dir, "f")
 	inner := files.New(root, files.Options{})
-	// What is called when the handler has run, and before the file is examined.
+	// opened is called when the handler has run, sealing before each check of the file.
 	type hooks struct{ opened, sealing func() }
 	var hooked atomic.Pointer[hooks]
 	ts := startServerOn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -255,9 +256,9 @@ func TestSeal(t *testing.T) {
 	}
 }
 
-// TestSealRewritten: of a file that is rewritten all the time while it is
-// downloaded, each success is one single version.
-func TestSealRewritten(t *testing.T) {
+// TestRewrittenFileIsOneVersion: of a file that is rewritten all the time while it is downloaded,
+// each success is one single version.
+func TestRewrittenFileIsOneVersion(t *testing.T) {
 	dir := t.TempDir()
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -320,8 +321,8 @@ func TestSealRewritten(t *testing.T) {
 	t.Logf("%d of 32 were successes", successes)
 }
 
-// TestToldEarly: a client of a file that is overwritten learns so long before its end.
-func TestToldEarly(t *testing.T) {
+// TestChangeEndsDownloadEarly: a download of a file that is overwritten fails long before its end.
+func TestChangeEndsDownloadEarly(t *testing.T) {
 	const size = 16 << 30
 	dir := t.TempDir()
 	root, err := os.OpenRoot(dir)
@@ -358,4 +359,110 @@ func oneByte(name string, off int64) error {
 	}
 	_, err = f.WriteAt([]byte{1}, off)
 	return errors.Join(err, f.Close())
+}
+
+// TestChangedFileIsNoSuccess: a download is complete and right, or it fails, when the file is
+// truncated, overwritten in place, or replaced while it is sent.
+func TestChangedFileIsNoSuccess(t *testing.T) {
+	const size = 24 << 20
+	for _, change := range []struct {
+		name string
+		do   func(path string) error
+	}{
+		{"cut", func(path string) error { return os.Truncate(path, size/2) }},
+		{"cut to nothing", func(path string) error { return os.Truncate(path, 0) }},
+		{"overwritten", func(path string) error {
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteAt(bytes.Repeat([]byte{1}, 1<<20), size-2<<20)
+			return errors.Join(err, f.Close())
+		}},
+		{"overwritten, its time set back", func(path string) error {
+			fi, err := os.Stat(path)
+			if err != nil {
+				return err
+			}
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteAt(bytes.Repeat([]byte{1}, 1<<20), size-2<<20)
+			return errors.Join(err, f.Close(), os.Chtimes(path, fi.ModTime(), fi.ModTime()))
+		}},
+		{"replaced", func(path string) error {
+			if err := os.WriteFile(path+".new", make([]byte, 100), 0o644); err != nil {
+				return err
+			}
+			return os.Rename(path+".new", path)
+		}},
+	} {
+		for _, withTLS := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s,tls=%v", change.name, withTLS), func(t *testing.T) {
+				dir := t.TempDir()
+				path := filepath.Join(dir, "firmware")
+				want := bytes.Repeat([]byte("firmware"), size/8)
+				if err := os.WriteFile(path, want, 0o644); err != nil {
+					t.Fatal(err)
+				}
+				root, err := os.OpenRoot(dir)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer root.Close()
+				ts := startServer(t, files.New(root, files.Options{}), nil)
+				c := ts.dial(t, withTLS)
+				io.WriteString(c, "GET /firmware HTTP/1.1\r\nHost: board\r\nConnection: close\r\n\r\n")
+				head := make([]byte, 1000)
+				if _, err := io.ReadFull(c, head); err != nil || !bytes.HasPrefix(head, []byte("HTTP/1.1 200 ")) {
+					t.Fatalf("%q, %v", head, err)
+				}
+				if err := change.do(path); err != nil {
+					t.Fatal(err)
+				}
+				rest, err := io.ReadAll(c)
+				all := append(head, rest...)
+				body := all[bytes.Index(all, []byte("\r\n\r\n"))+4:]
+				if err == nil && !bytes.Equal(body, want) {
+					t.Errorf("a clean end after %d bytes, which are not the file", len(body))
+				}
+				if err == nil && len(body) == size {
+					return // whole, and the bytes are right
+				}
+				if len(body) >= size {
+					t.Errorf("%d bytes of body and %v: all were sent, and they are wrong", len(body), err)
+				}
+				if log := ts.log.String(); !strings.Contains(log, "firmware") {
+					t.Errorf("the log does not name the file: %s", log)
+				}
+			})
+		}
+	}
+}
+
+// TestFailedCheckResets: a file that fails its check resets the connection, and the client has a
+// short body.
+func TestFailedCheckResets(t *testing.T) {
+	h := &directory{dir: t.TempDir(), changed: func() error { return fmt.Errorf("f has changed") }}
+	ts := startServer(t, h, nil)
+	for _, size := range []int{100, 1 << 20} {
+		h.file(t, "f", size)
+		for _, withTLS := range []bool{false, true} {
+			c, base := ts.client(t, withTLS)
+			res, err := c.Get(base + "/f")
+			if err != nil {
+				continue // reset before the head
+			}
+			got, err := io.ReadAll(res.Body)
+			res.Body.Close()
+			if err == nil {
+				t.Errorf("size %d, tls %v: %d bytes and no error", size, withTLS, len(got))
+			}
+		}
+	}
+	if !strings.Contains(ts.log.String(), "f has changed") {
+		t.Error("the log does not name the file")
+	}
+	h.allReleased(t)
 }

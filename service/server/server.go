@@ -17,6 +17,7 @@ import (
 	"uringhttpd/ktls"
 	"uringhttpd/offload"
 	"uringhttpd/platform/cryptoapi"
+	"uringhttpd/service/flow"
 	"uringhttpd/service/pool"
 )
 
@@ -119,12 +120,12 @@ type Server struct {
 	refused     []string
 	notice      func(string)
 	endRequests context.CancelFunc // cancels the requests' context
-	request     atomic.Uint32      // request of Shutdown or Abort
+	stopRequest atomic.Uint32      // request of Shutdown or Abort
 }
 
 const (
-	askedShutdown = 1 + iota
-	askedAbort
+	stopGracefully = 1 + iota
+	stopNow
 )
 
 // New returns a server for listeners, which it owns from now on. No connection is
@@ -141,12 +142,12 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 			headerTimeout: opts.HeaderTimeout,
 			idleTimeout:   opts.IdleTimeout,
 			stallTimeout:  opts.StallTimeout,
-			buffer:        max(opts.Buffer, minBuffer),
+			buffer:        max(opts.Buffer, flow.MinLimit),
 			connections:   opts.Connections,
 			log:           opts.Log,
 			access:        opts.Access,
 		},
-		proc:       &process{drivers: drivers{picked: opts.Picked}, sameHost: sameHost},
+		proc:       &process{drivers: drivers{selected: opts.Picked}, sameHost: sameHost},
 		memory:     opts.Memory,
 		listeners:  listeners,
 		waker:      waker,
@@ -169,19 +170,19 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 
 // Shutdown makes Run stop accepting, finish the transfers, and return. It may be
 // called from any goroutine, and returns at once.
-func (s *Server) Shutdown() { s.ask(askedShutdown) }
+func (s *Server) Shutdown() { s.requestStop(stopGracefully) }
 
 // Abort makes Run reset all connections, and return ErrAborted.
 // Running handlers are notified by their requests' context.
 func (s *Server) Abort() {
 	s.endRequests()
-	s.ask(askedAbort)
+	s.requestStop(stopNow)
 }
 
 // ErrAborted is Run's error after Abort.
 var ErrAborted = errors.New("server: connections were reset")
 
-func (s *Server) ask(what uint32) {
-	s.request.Store(what)
+func (s *Server) requestStop(request uint32) {
+	s.stopRequest.Store(request)
 	s.waker.Wake()
 }

@@ -15,21 +15,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// simClient is a client of a simulated world: what it says, how it says and
-// takes it, and what became of it.
+// simClient is a client of a simulated world: its requests, its way of sending and
+// receiving, and the result.
 type simClient struct {
 	w    *world
 	sock *simSocket
 	port uint16
 
-	requests  []byte   // not said yet
+	requests  []byte   // not sent yet
 	methods   []string // of the requests
 	due       int      // how many must be answered: none after a Connection: close
 	early     bool     // the service was asked to stop before they were
 	looked    int      // bytes of got that complete has seen
-	says      []byte   // said, on its way
+	sending   []byte   // sent, in the network
 	slow      int      // per mille of moves at which it does nothing
-	halfClose bool     // FIN once all is said
+	halfClose bool     // FIN once everything is sent
 	hangUp    bool     // it closes as soon as it has all it asked for
 
 	tls      *tls.Conn // nil: plain
@@ -42,14 +42,14 @@ type simClient struct {
 	notified bool         // close_notify came
 	ended    bool         // the server's side has ended, in whatever way
 	rst      bool
-	finSaid  bool
-	stuck    bool // it takes and says nothing any more
+	finSent  bool
+	stuck    bool // it sends and receives nothing any more
 	dead     bool // it has reset the connection
 
 	excuse string // why its responses need not arrive; "": all of them must
 }
 
-// simAnswer is what a handler answered: pieces of memory and of the file.
+// simAnswer is a handler's response: pieces of memory and of the file.
 type simAnswer struct {
 	version byte
 	parts   []simPage // file is set for parts of it
@@ -77,14 +77,14 @@ func (c *simClient) excused(why string) {
 	}
 }
 
-// done tells whether the client will do nothing more by itself. One that does
-// not hang up waits for the server to do so.
+// done reports whether the client does nothing more by itself. A client that does
+// not close waits for the server to close.
 func (c *simClient) done() bool {
-	said := len(c.requests)+len(c.says) == 0 && (c.tls == nil || c.shook)
+	said := len(c.requests)+len(c.sending) == 0 && (c.tls == nil || c.shook)
 	return c.ended || c.dead || c.stuck || (c.w.engine.dead || c.w.disk.hangs) && c.excuse != "" || said && (c.sock.inFIN || !c.halfClose && !c.hangUp)
 }
 
-// move lets the client go on a little.
+// move performs some of the client's next actions.
 func (c *simClient) move() {
 	w, s := c.w, c.sock
 	if c.dead || s.dead != 0 {
@@ -103,27 +103,27 @@ func (c *simClient) move() {
 	if c.stuck || w.chance(c.slow) {
 		return
 	}
-	c.speak()
-	if len(c.says) > 0 && !s.inFIN {
-		n := w.upTo(len(c.says))
-		s.in = append(s.in, c.says[:n]...)
+	c.sendMore()
+	if len(c.sending) > 0 && !s.inFIN {
+		n := w.upTo(len(c.sending))
+		s.in = append(s.in, c.sending[:n]...)
 		s.came += int64(n)
-		c.says = c.says[n:]
-		if s.closed { // nobody is there any more: RST
+		c.sending = c.sending[n:]
+		if s.closed { // the socket is closed: RST
 			s.reset(unix.ECONNRESET)
 			c.wasReset()
 		}
 	}
-	if c.finSaid && len(c.says) == 0 {
+	if c.finSent && len(c.sending) == 0 {
 		s.inFIN = true
 		s.came++
 	}
 }
 
-// speak says more of the requests, or FIN.
-func (c *simClient) speak() {
+// speak sends more of the requests, or FIN.
+func (c *simClient) sendMore() {
 	w := c.w
-	if c.finSaid || c.tls != nil && !c.handshake() {
+	if c.finSent || c.tls != nil && !c.handshake() {
 		return
 	}
 	if len(c.requests) > 0 {
@@ -131,14 +131,14 @@ func (c *simClient) speak() {
 		text := c.requests[:n]
 		c.requests = c.requests[n:]
 		if c.tls == nil {
-			c.says = append(c.says, text...)
+			c.sending = append(c.sending, text...)
 			return
 		}
 		c.write(text)
 		return
 	}
 	if c.halfClose || c.ended || c.hangUp && c.complete() {
-		c.finSaid = true
+		c.finSent = true
 		if c.tls != nil && !w.chance(300) {
 			c.tls.CloseWrite()
 			c.takeOutput()
@@ -146,8 +146,8 @@ func (c *simClient) speak() {
 	}
 }
 
-// complete tells whether the client has what it asked for. It looks once each
-// time that nothing more is on its way.
+// complete reports whether the client has all its responses. It examines them once each
+// time that nothing more is in the network.
 func (c *simClient) complete() bool {
 	if len(c.sock.queue) > 0 || len(c.got) == c.looked {
 		return false
@@ -172,10 +172,10 @@ func (c *simClient) takeOutput() {
 		c.excused("the client spoils a record")
 		out[c.w.choice(len(out))] ^= 1 << c.w.choice(8)
 	}
-	c.says = append(c.says, out...)
+	c.sending = append(c.sending, out...)
 }
 
-// handshake goes on with the handshake, and reports whether it is done.
+// handshake continues the handshake, and reports whether it is complete.
 func (c *simClient) handshake() bool {
 	if c.shook || c.ended {
 		return c.shook
@@ -215,7 +215,7 @@ func (c *simClient) fail(err error) {
 	}
 }
 
-// received takes what TCP delivered; nil is the server's FIN.
+// received handles bytes that TCP delivered; nil is the server's FIN.
 func (c *simClient) received(b []byte) {
 	if c.tls == nil {
 		c.got = append(c.got, b...)
@@ -245,7 +245,7 @@ func (c *simClient) received(b []byte) {
 	c.decrypt()
 }
 
-// decrypt reads what has come.
+// decrypt reads the received records.
 func (c *simClient) decrypt() {
 	buf := make([]byte, maxPlain)
 	for !c.ended {
@@ -258,7 +258,7 @@ func (c *simClient) decrypt() {
 		case errors.As(err, &ne) && ne.Timeout():
 			return
 		case err == io.EOF:
-			c.notified, c.ended = !c.wire.ended, true // crypto/tls says EOF at a bare FIN too
+			c.notified, c.ended = !c.wire.ended, true // crypto/tls returns EOF at a bare FIN, too
 		default:
 			c.fail(err)
 		}
@@ -267,8 +267,8 @@ func (c *simClient) decrypt() {
 
 func (c *simClient) wasReset() { c.rst, c.ended = true, true }
 
-// settle is the client's end, once the world stands still: TCP has delivered
-// what it can.
+// settle ends the client when nothing moves any more: TCP has delivered
+// everything that it can.
 func (c *simClient) settle() {
 	if c.tls == nil {
 		return
@@ -286,7 +286,7 @@ func (c *simClient) settle() {
 	}
 }
 
-// verdict says what is wrong with what became of the client.
+// verdict returns an error if the client did not get its due.
 func (c *simClient) verdict() error {
 	whole, err := c.check()
 	switch clean := c.clean(); {
@@ -310,9 +310,9 @@ func (c *simClient) clean() bool {
 	return c.sock.gotFIN
 }
 
-// check reads the responses. One that is whole, by its Content-Length, must be
-// what the handler answered, from one version of the file; and a clean end must
-// be behind a whole response. It returns how many of the handler's are whole.
+// check reads the responses. A complete response, by its Content-Length, must equal the
+// handler's, from one version of the file, and a clean end must follow a complete
+// response. It returns the number of complete responses.
 func (c *simClient) check() (whole int, err error) {
 	in := bufio.NewReader(bytes.NewReader(c.got))
 	for i := 0; ; i++ {
@@ -361,12 +361,12 @@ func firstDiff(a, b []byte) int {
 	return min(len(a), len(b))
 }
 
-// clientWire is the net.Conn under a client's tls.Conn. During the handshake its
-// goroutine and the world take turns, as in ktls.
+// clientWire is the net.Conn under a client's tls.Conn. During the handshake either its
+// goroutine or the world runs, as in ktls.
 type clientWire struct {
 	in, out          []byte
 	eof, fed         bool
-	ended            bool // crypto/tls was told of the end
+	ended            bool // crypto/tls has read the end
 	need, more, quit chan struct{}
 }
 
@@ -407,7 +407,7 @@ func (w *clientWire) LocalAddr() net.Addr              { return nil }
 func (w *clientWire) RemoteAddr() net.Addr             { return nil }
 func (w *clientWire) Close() error                     { return nil }
 
-// clientWaits is the error on which crypto/tls can go on later.
+// clientWaits is an error after which crypto/tls can continue later.
 type clientWaits struct{}
 
 func (clientWaits) Error() string   { return "more is to come" }

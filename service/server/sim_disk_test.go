@@ -4,17 +4,18 @@ import (
 	"io"
 	"net/http"
 	"time"
-	"uringhttpd/service/http1"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/service/http1"
 )
 
-// simDisk is what the file of a simulated world is on.
+// simDisk is the storage of the file of a simulated world.
 type simDisk struct {
 	workers int  // that may wait for it
 	mortal  bool // it hangs at some time
-	heals   bool // after that it goes on, at some time
-	hangs   bool // it answers nothing; what is in memory can be read
+	heals   bool // after that it answers again, at some time
+	hangs   bool // it does not answer; cached data can be read
 	hung    bool // it did, once
 }
 
@@ -22,9 +23,9 @@ func (w *world) newDisk() simDisk {
 	return simDisk{workers: 1 + w.choice(3), mortal: w.chance(200), heals: !w.chance(400)}
 }
 
-// fate lets the disk hang, or go on. While it hangs for good, who has something to do
-// with it is excused, and nobody else.
-func (d *simDisk) fate(w *world) {
+// fate makes the disk hang, or answer again. While it hangs for good, the clients that wait
+// for it are excused, and no others.
+func (d *simDisk) injectFailures(w *world) {
 	switch {
 	case d.mortal && !d.hung && w.chance(20):
 		d.hangs, d.hung = true, true
@@ -35,18 +36,18 @@ func (d *simDisk) fate(w *world) {
 		return
 	}
 	for _, c := range w.clients {
-		if s := w.slotOf(c.sock.fd); s != nil && (s.pool == w.loop.disk || s.turns != nil) {
+		if s := w.slotOf(c.sock.fd); s != nil && (s.owner == ownerWorker && s.pool == w.loop.disk || s.owner == ownerFill || s.owner == ownerFillQueue) {
 			c.excused("the disk hangs")
 		}
 	}
 }
 
-// hangs tells whether an operation waits for a disk that hangs.
+// hangs reports whether an operation waits for a disk that hangs.
 func (w *world) hangs(f *flight) bool {
 	return w.disk.hangs && f.kind == flightOp && f.op.kind == opSpliceIn
 }
 
-// waitsForWorker tells whether a job has not begun, since all workers are busy.
+// waitsForWorker reports whether a job has not begun because all workers are busy.
 func (w *world) waitsForWorker(j simJob) bool { return j.pool == w.loop.disk && !j.begun }
 
 // beginJobs gives jobs to the workers that wait for the disk, in order.
@@ -120,7 +121,7 @@ func (h simHandler) postpones(r *http.Request) bool {
 	return ok
 }
 
-// fails tells whether the disk fails now.
+// fails reports whether the disk fails now.
 func (w *world) fails() bool {
 	if !w.chance(1) || !w.chance(50) {
 		return false
@@ -148,10 +149,10 @@ func (f *simOpen) ReadAt(p []byte, off int64) (int, error) {
 	return f.read(p, off)
 }
 
-// read reads what there is, or less, and things happen meanwhile.
+// read reads the available bytes, or fewer, and the world may change meanwhile.
 func (f *simOpen) read(p []byte, off int64) (int, error) {
 	w := f.w
-	if w.restless && w.chance(w.rests) {
+	if w.changing && w.chance(w.changeRate) {
 		w.change()
 	}
 	switch {
@@ -183,7 +184,7 @@ func (w *world) closedUnderJob(f *simOpen) {
 	}
 }
 
-// heldByDisk is what a disk that hangs keeps.
+// heldByDisk counts the jobs and operations that a hanging disk blocks.
 type heldByDisk struct{ jobs, flights int }
 
 func (h heldByDisk) all() int { return h.jobs + h.flights }

@@ -10,46 +10,46 @@ import (
 	"uringhttpd/platform/cryptoapi"
 )
 
-// simDriver is who encrypts in a simulated kernel.
+// simDriver is a cipher driver of a simulated kernel.
 type simDriver struct {
 	name  string
-	async bool // it is, or waits for, the engine
-	wrong bool // what it encrypts
+	async bool // it uses the engine
+	wrong bool // its records are
 }
 
 var errSimWrong = errors.New("the driver is wrong")
 
-// newDrivers chooses who is there at the start, and who comes.
+// newDrivers chooses the driver at the start, and the driver that is registered later.
 func (w *world) newDrivers() {
 	w.driver = simDriver{name: "first", async: !w.chance(300)}
 	if w.kernelTLS && w.chance(300) {
-		w.newcomer = &simDriver{name: "newcomer", async: !w.chance(500), wrong: w.chance(500)}
+		w.otherDriver = &simDriver{name: "other", async: !w.chance(500), wrong: w.chance(500)}
 	}
 }
 
-// swapDrivers lets the other driver come, or go again. The kernel may have to test it first, or
-// make it of parts once somebody asks.
+// swapDrivers registers the other driver, or removes it. The kernel may have to test it first, or
+// to instantiate it on its first use.
 func (w *world) swapDrivers() {
 	switch {
-	case w.newcomer == nil:
+	case w.otherDriver == nil:
 	case !w.testing && w.chance(300):
 		w.testing = true
 	default:
-		w.driver, *w.newcomer = *w.newcomer, w.driver
-		w.testing, w.unmade = false, w.chance(200)
+		w.driver, *w.otherDriver = *w.otherDriver, w.driver
+		w.testing, w.uninstantiated = false, w.chance(200)
 	}
 }
 
-// useDriver is what the kernel does for somebody who asks for the cipher.
+// useDriver does what the kernel does on a use of the cipher.
 func (w *world) useDriver() {
 	if w.testing {
-		w.swapDrivers() // waited for
+		w.swapDrivers() // the caller waits for that
 	}
-	w.unmade = false
+	w.uninstantiated = false
 }
 
-// encryptors is how the service knows a driver.
-func (d simDriver) encryptors() (all []offload.Driver) {
+// drivers returns the driver as the service describes it.
+func (d simDriver) drivers() (all []offload.Driver) {
 	for _, suite := range []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384} {
 		all = append(all, offload.Driver{Suite: suite, Algorithm: "gcm(aes)", Name: d.name, Async: d.async, Verified: true})
 	}
@@ -57,22 +57,22 @@ func (d simDriver) encryptors() (all []offload.Driver) {
 }
 
 func (w *world) picked(uint16) cryptoapi.Selection {
-	if w.unmade {
+	if w.uninstantiated {
 		return cryptoapi.Selection{Known: true, Testing: w.testing}
 	}
 	return cryptoapi.Selection{Known: true, Driver: w.driver.name, Testing: w.testing}
 }
 
-// known tells whether the service has found the driver right.
+// known reports whether the driver has passed a test of the service.
 func (w *world) known() bool {
 	return slices.ContainsFunc(w.loop.proc.drivers.list(), func(e offload.Driver) bool { return e.Name == w.driver.name })
 }
 
-// examine is how the service has the driver tested that is there.
+// examine tests the selected driver for the service.
 func (w *world) examine(context.Context) ([]offload.TestResult, error) {
 	var all []offload.TestResult
 	w.useDriver()
-	for _, e := range w.driver.encryptors() {
+	for _, e := range w.driver.drivers() {
 		x := offload.TestResult{Driver: e}
 		switch {
 		case w.driver.wrong:

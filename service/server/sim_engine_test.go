@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// simEngine is who encrypts when a driver of a simulated world is asynchronous.
+// simEngine is the engine of the asynchronous drivers of a simulated world.
 type simEngine struct {
 	mortal    bool // it dies at some time
-	immortal  bool // after that it goes again, at some time
+	immortal  bool // after that it works again, at some time
 	composite bool // it computes with a key as soon as it has it
 	full      bool // while it is dead its queue is full: whole records wait too
 	dead      bool // it finishes nothing
@@ -21,15 +21,15 @@ type simEngine struct {
 var errSimDead = errors.New("the engine is dead")
 
 func (w *world) newEngine() (e simEngine) {
-	if w.kernelTLS && (w.driver.async || w.newcomer != nil && w.newcomer.async) {
+	if w.kernelTLS && (w.driver.async || w.otherDriver != nil && w.otherDriver.async) {
 		e = simEngine{mortal: w.chance(150), immortal: w.chance(300), composite: w.chance(300), full: w.chance(300)}
 	}
 	return e
 }
 
-// fate lets the engine die, or go again.
-func (w *world) fate() {
-	w.disk.fate(w)
+// fate makes the engine die, or work again.
+func (w *world) injectFailures() {
+	w.disk.injectFailures(w)
 	e := &w.engine
 	switch {
 	case e.mortal && !e.died && w.chance(20):
@@ -44,7 +44,7 @@ func (w *world) fate() {
 	}
 }
 
-// testCipher is what the service asks about the engine.
+// testCipher is the service's test of the engine.
 func (w *world) testCipher(context.Context, []uint16) error {
 	if w.engine.dead {
 		return errSimDead
@@ -52,7 +52,7 @@ func (w *world) testCipher(context.Context, []uint16) error {
 	return nil
 }
 
-// holds tells whether the engine has records of the socket.
+// holds reports whether the engine has records of the socket.
 func (s *simSocket) holds() bool {
 	if s.tls == nil || !s.tls.driver.async {
 		return false
@@ -65,7 +65,7 @@ func (s *simSocket) holds() bool {
 	return false
 }
 
-// sealAll lets the engine finish what it has of the socket.
+// sealAll makes the engine complete all its records of the socket.
 func (s *simSocket) sealAll() {
 	for i := range s.tls.made {
 		if s.tls.made[i].sealed == nil {
@@ -74,29 +74,29 @@ func (s *simSocket) sealAll() {
 	}
 }
 
-// touched comes with each system call that locks the socket.
+// touched is called by each system call that locks the socket.
 func (s *simSocket) touched() {
 	if s.locked {
 		s.w.fault("a call on a socket that waits for the engine: the loop waits too")
 	}
 }
 
-// waitsForEngine tells whether f, which has done its work, still waits.
+// waitsForEngine reports whether f, which has done its work, still waits.
 func (w *world) waitsForEngine(f *flight, s *simSocket) bool {
-	whole := f.op.kind == opSend || f.op.kind == opNotify
+	whole := f.op.kind == opSend || f.op.kind == opAlert
 	if whole && !f.op.more || w.engine.dead && w.engine.full && (whole || f.op.kind == opSpliceOut) {
 		return s.holds()
 	}
 	return false
 }
 
-// mustLeaveLoop tells whether op could keep the loop's thread. A close does even in
-// the ring: it ends before it waits.
+// mustLeaveLoop reports whether op could block the loop's thread. A close blocks it even in
+// the ring, because it completes before it waits.
 func (w *world) mustLeaveLoop(s *simSocket, op operation) bool {
-	return s.tls != nil && s.tls.driver.async && (op.kind == opSend || op.kind == opNotify)
+	return s.tls != nil && s.tls.driver.async && (op.kind == opSend || op.kind == opAlert)
 }
 
-// stops tells whether a job does not go on, since it waits for the engine.
+// stops reports whether a job waits for the engine or the disk.
 func (w *world) stops(j simJob) bool {
 	switch j.pool {
 	case w.loop.disk:
@@ -117,16 +117,16 @@ func (w *world) stops(j simJob) bool {
 	return false
 }
 
-// remains says what is wrong with what the service left behind.
+// remains returns an error if the service has left anything behind without a reason.
 func (w *world) remains() error {
 	e := &w.loop.engine
 	hanging := w.hanging()
 	switch {
-	case !w.engine.died && (e.dead || e.lost > 0):
-		return fmt.Errorf("the engine works, and was given up: dead %v, %d lost", e.dead, e.lost)
+	case !w.engine.died && (e.dead || e.orphaned > 0):
+		return fmt.Errorf("the engine works, and was given up: dead %v, %d lost", e.dead, e.orphaned)
 	case w.engine.died:
 		for _, s := range w.loop.slots {
-			if e.revived && !w.engine.dead && s.lost && !s.inRing && !s.working && w.loop.request.Load() != askedAbort {
+			if e.recovered && !w.engine.dead && s.owner == ownerOrphan && w.loop.stopRequest.Load() != stopNow {
 				return fmt.Errorf("the engine goes again, and descriptor %d stays lost", s.fd)
 			}
 		}
@@ -165,28 +165,28 @@ func (w *world) remains() error {
 	return nil
 }
 
-// offloading tells whether a worker is handing the keys of fd to the kernel.
+// offloading reports whether a worker is installing the keys of fd in the kernel.
 func (w *world) offloading(fd int) bool {
 	for _, s := range w.loop.slots {
-		if s.conn != nil && s.fd == fd && s.working && s.conn.state == stOffload {
+		if s.conn != nil && s.fd == fd && (s.owner == ownerHandshaker || s.owner == ownerOrphanOnWorker) && s.conn.state == stOffload {
 			return true
 		}
 	}
 	return false
 }
 
-// unclean tells whether the service was aborted with nothing left but sockets
-// that the engine still had something of: their close is the process's end.
+// unclean reports whether the service was aborted with nothing left but sockets
+// with records in the engine: the end of the process closes them.
 func (w *world) unclean() bool {
 	for _, s := range w.sockets {
 		if !s.kept {
 			return false
 		}
 	}
-	return w.loop.request.Load() == askedAbort && len(w.pipes)+w.refs+len(w.flights)+len(w.jobs) == 0
+	return w.loop.stopRequest.Load() == stopNow && len(w.pipes)+w.refs+len(w.flights)+len(w.jobs) == 0
 }
 
-// A conn's socket, as far as it is about the engine.
+// The socket interface, as far as it concerns the engine.
 
 func (s *simSocket) Err() error { return nil }
 
@@ -195,7 +195,7 @@ func (s *simSocket) Empty() bool {
 	return (err == nil || errors.Is(err, unix.ECONNRESET)) && r.Pending <= 0
 }
 
-// HangUp is SHUT_RDWR: what is not in TCP's queue will never be.
+// HangUp is SHUT_RDWR: no more bytes enter TCP's queue.
 func (s *simSocket) HangUp() {
 	s.touched()
 	s.kept = true

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// A script decides everything that a simulated world leaves open. Each decision
-// takes bytes of it; 0 is always the tame one, and behind the end of a script
-// all is 0. So a script that is cut, or has bytes set to 0, is still a script,
+// A script makes all decisions of a simulated world. Each decision
+// consumes bytes of it. 0 is always the tame decision, and after its end a script
+// returns 0. So a script that is shortened, or has bytes set to 0, is still a script,
 // of a tamer world.
 type script struct {
 	data []byte
 	pos  int
-	rng  *rand.Rand // writes on behind the end; nil: all is 0 there
+	rng  *rand.Rand // extends data; nil: 0 after the end
 }
 
 // seeded is an endless script, the same for each seed.
@@ -30,7 +30,7 @@ func (s *script) next() int {
 	return int(s.data[s.pos-1])
 }
 
-// choice is one of 0 to n-1, n at most 65536.
+// choice returns a number from 0 to n-1, for n of at most 65536; tame is 0.
 func (s *script) choice(n int) int {
 	if n <= 256 {
 		return s.next() * n >> 8
@@ -38,12 +38,12 @@ func (s *script) choice(n int) int {
 	return (s.next()<<8 | s.next()) * n >> 16
 }
 
-// chance is true as often as perMille says; tame is false.
+// chance is true with a probability of perMille/1000; tame is false.
 func (s *script) chance(perMille int) bool {
 	return s.next()<<8|s.next() >= 65536-perMille*65536/1000
 }
 
-// upTo is how much of n, 1 to n, for n of at least 1; tame is all of it.
+// upTo returns a number from 1 to n, for n of at least 1; tame is n.
 func (s *script) upTo(n int) int {
 	if !s.chance(300) {
 		return n
@@ -51,11 +51,11 @@ func (s *script) upTo(n int) int {
 	return 1 + s.choice(min(n, 65536))
 }
 
-// shrink returns a script as short and tame as it finds one, until end, for which
-// fails still holds.
+// shrink returns the shortest and tamest script that it finds until end, for which
+// fails still returns true.
 func shrink(data []byte, end time.Time, fails func([]byte) bool) []byte {
 	late := func() bool { return time.Now().After(end) }
-	// What comes last often has nothing to do with the fault.
+	// The end of a script is often unrelated to the fault.
 	for n := len(data) / 2; n > 0; n /= 2 {
 		for len(data) > n && !late() && fails(data[:len(data)-n]) {
 			data = data[:len(data)-n]

@@ -11,10 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/ktls"
+	"uringhttpd/service/flow"
 )
 
-// simFile is the file of a simulated world. Its bytes tell its version and
-// offset, so that a mixture of versions shows.
+// simFile is the file of a simulated world. Its bytes depend on its version and
+// on the offset, so that a mixture of versions is detected.
 type simFile struct {
 	version byte
 	size    int64
@@ -50,7 +51,7 @@ func (f *simOpen) Release() {
 	}
 }
 
-// Deleted: each version takes the place of the one before.
+// Deleted returns true because each version replaces the version before.
 func (f *simOpen) Deleted() bool { return f.version != f.w.file.version }
 
 func (f *simOpen) Check(wait bool) (decided bool, err error) {
@@ -64,7 +65,7 @@ func (f *simOpen) Check(wait bool) (decided bool, err error) {
 	case f.w.chance(20):
 		return false, nil
 	}
-	if f.w.restless && f.w.chance(300) {
+	if f.w.changing && f.w.chance(300) {
 		f.w.change() // right after the look
 	}
 	return true, nil
@@ -72,7 +73,7 @@ func (f *simOpen) Check(wait bool) (decided bool, err error) {
 
 func (f *simOpen) Local() bool { return true }
 
-// simPage is what the kernel holds of a send: bytes of its own, or a part of the
+// simPage is a part of a send that the kernel holds: bytes of its own, or a part of the
 // page cache, which changes with the file until it is copied.
 type simPage struct {
 	own  []byte
@@ -94,7 +95,7 @@ func (p simPage) appendTo(b []byte) []byte {
 	return b
 }
 
-// cut takes the first n bytes off p.
+// cut removes the first n bytes of p, and returns them.
 func (p *simPage) cut(n int) simPage {
 	first := *p
 	first.n = n
@@ -246,7 +247,7 @@ func (s *simSocket) OutQueue() (int, error) {
 	return n, nil
 }
 
-// slip lets something happen between two calls of a meter.
+// slip makes an event happen between two system calls of a meter.
 func (s *simSocket) slip() {
 	if s.w.chance(100) {
 		s.encrypt()
@@ -260,7 +261,7 @@ func (s *simSocket) slip() {
 	}
 }
 
-// A conn's socket.
+// The socket interface.
 
 func (s *simSocket) Offload(session *ktls.Session) error {
 	m, err := session.Offload(s)
@@ -280,7 +281,7 @@ func (s *simSocket) Pipe() (*pipe, error) {
 	if s.w.chance(50) {
 		return nil, unix.EMFILE
 	}
-	p := &pipe{r: -1, w: -1, size: chunk}
+	p := &pipe{r: -1, w: -1, size: flow.Chunk}
 	s.w.pipes[p] = nil
 	return p, nil
 }
@@ -325,7 +326,7 @@ func (s *simSocket) Shutdown() error {
 	return nil
 }
 
-// drop throws away what is inside kernel TLS, but for what the engine has.
+// drop discards the data inside kernel TLS, except for the records in the engine.
 func (s *simSocket) drop() {
 	if s.tls != nil {
 		s.tls.open = nil
@@ -333,7 +334,7 @@ func (s *simSocket) drop() {
 	}
 }
 
-// pendingBytes is what is inside kernel TLS.
+// pendingBytes returns the number of bytes inside kernel TLS.
 func (s *simSocket) pendingBytes() (n int) {
 	if s.tls == nil {
 		return 0
@@ -341,7 +342,7 @@ func (s *simSocket) pendingBytes() (n int) {
 	n = total(s.tls.open)
 	for _, r := range s.tls.made {
 		if r.sealed != nil {
-			n += len(r.sealed) // what TCP has not taken yet
+			n += len(r.sealed) // not in TCP's queue yet
 		} else {
 			n += total(r.plain)
 		}
@@ -349,17 +350,17 @@ func (s *simSocket) pendingBytes() (n int) {
 	return n
 }
 
-// sealing tells whether the engine has records. One that waits for more bytes is
-// nobody's: it stays where it is.
+// sealing reports whether the engine has records. A record that waits for more bytes is
+// not in the engine, and stays inside kernel TLS.
 func (s *simSocket) sealing() bool { return s.tls != nil && len(s.tls.made) > 0 }
 
-// full tells whether the socket answers EAGAIN. With an asynchronous cipher it
-// does not care for what is inside kernel TLS.
+// full reports whether the socket returns EAGAIN. With an asynchronous cipher the
+// data inside kernel TLS does not count.
 func (s *simSocket) full() bool {
 	return total(s.queue) >= s.room || s.tls != nil && !s.tls.driver.async && len(s.tls.made) > 0
 }
 
-// send takes bytes from a send or splice.
+// send accepts bytes of a send or splice.
 func (s *simSocket) send(p simPage, more bool) {
 	if s.tls == nil {
 		s.queue = append(s.queue, p)
@@ -379,7 +380,7 @@ func (s *simSocket) send(p simPage, more bool) {
 
 const ktlsApplicationData = 23
 
-// record closes the open record and hands it to the engine.
+// record closes the open record and passes it to the engine.
 func (s *simSocket) record(kind byte) {
 	t := s.tls
 	t.fresh = false
@@ -401,15 +402,15 @@ func (s *simSocket) message(kind byte, payload []byte) {
 	s.record(kind)
 }
 
-// seal is what the engine does: RFC 8446 section 5.2, or RFC 5288 section 3. The
+// seal encrypts a record: RFC 8446 section 5.2, or RFC 5288 section 3. The
 // pages of a file are read now, not when they were sent.
 func (s *simSocket) seal(r *simRecord) {
 	t := s.tls
 	if t.driver.wrong {
-		s.w.fault("a driver encrypts that was not found right")
+		s.w.fault("a driver encrypts that has not passed a test")
 	}
-	if t.driver.name == "newcomer" {
-		s.w.newcomers++
+	if t.driver.name == "other" {
+		s.w.otherRecords++
 	}
 	inner := make([]byte, 0, maxPlain+1)
 	for _, p := range r.plain {
@@ -436,7 +437,7 @@ func (s *simSocket) seal(r *simRecord) {
 	r.sealed = t.aead.Seal(r.sealed, nonce[:], inner, r.sealed[:5])
 }
 
-// encrypt lets the engine finish a record, not always the oldest.
+// encrypt makes the engine complete a record, not always the oldest.
 func (s *simSocket) encrypt() {
 	if s.tls == nil || len(s.tls.made) == 0 {
 		return
@@ -474,7 +475,7 @@ func (s *simSocket) toTCP() {
 	}
 }
 
-// deliver has the client's TCP take bytes, or the FIN behind the last.
+// deliver passes bytes to the client, or the FIN after the last byte.
 func (s *simSocket) deliver() {
 	if s.dead != 0 || s.client.stuck {
 		return
@@ -509,7 +510,7 @@ func (s *simSocket) reset(why unix.Errno) {
 	s.drop()
 }
 
-// closeSocket is close(2): RST, if it has to be; else TCP goes on by itself.
+// closeSocket is close(2): RST, if required; else TCP continues by itself.
 func (s *simSocket) closeSocket() {
 	s.fd, s.closed = -1, true
 	if s.dead != 0 {

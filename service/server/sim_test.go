@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"uringhttpd/ktls"
+	"uringhttpd/service/flow"
 )
 
 var (
@@ -71,14 +72,14 @@ func newWorld(s *script, id *simIdentity) *world {
 		script: s, clock: time.Unix(1e9, 0),
 		sockets: map[int]*simSocket{}, pipes: map[*pipe][]simPage{},
 	}
-	sizes := []int64{1000, 0, 1, chunk - 1, chunk, chunk + 1, chunk + lastPiece, 3*chunk + 7, 300 << 10}
+	sizes := []int64{1000, 0, 1, flow.Chunk - 1, flow.Chunk, flow.Chunk + 1, flow.Chunk + lastPiece, 3*flow.Chunk + 7, 300 << 10}
 	w.file = &simFile{size: sizes[w.choice(len(sizes))]}
 	w.kernelTLS = !w.chance(250)
 	w.newDrivers()
 	w.engine = w.newEngine()
-	w.late = w.newcomer != nil && w.chance(700)
-	w.restless = w.chance(200)
-	w.rests = []int{80, 8, 2}[w.choice(3)]
+	w.late = w.otherDriver != nil && w.chance(700)
+	w.changing = w.chance(200)
+	w.changeRate = []int{80, 8, 2}[w.choice(3)]
 	if w.chance(80) {
 		w.noSplice, w.noSpliceFrom = true, int64(w.choice(2))
 	}
@@ -91,7 +92,7 @@ func newWorld(s *script, id *simIdentity) *world {
 		sessions:      ktls.NewServer(&tls.Config{Certificates: []tls.Certificate{id.cert}}),
 		require:       w.chance(50),
 		headerTimeout: 10 * time.Second, idleTimeout: 20 * time.Second, stallTimeout: 30 * time.Second,
-		buffer: []int64{minBuffer, 96 << 10}[w.choice(2)], // the smaller is met more often
+		buffer: []int64{flow.MinLimit, 96 << 10}[w.choice(2)], // the smaller is met more often
 		log:    simLogger(),
 	}
 	state := &loopState{memory: []int64{0, 150 << 10, 1 << 40}[w.choice(3)]}
@@ -100,7 +101,7 @@ func newWorld(s *script, id *simIdentity) *world {
 		gen: gen,
 		proc: &process{
 			lifetime: context.Background(),
-			drivers:  drivers{picked: w.picked},
+			drivers:  drivers{selected: w.picked},
 			sameHost: func(_, _ netip.Addr) bool { return local },
 		},
 		endRequests: func() {},
@@ -109,14 +110,14 @@ func newWorld(s *script, id *simIdentity) *world {
 		listeners:   []*Listener{{fd: -1}, {fd: -1, TLS: true}},
 	}
 	server.proc.offloads.Store(true)
-	server.proc.drivers.add(w.driver.encryptors())
+	server.proc.drivers.add(w.driver.drivers())
 	if w.chance(500) {
 		w.swapDrivers()
 	}
 	pool := func() *simPool { return &simPool{w: w} }
 	w.disk = w.newDisk()
 	w.loop = &loop{
-		Server: server, state: state, sys: w, fills: turns{free: w.fills},
+		Server: server, shared: state, sys: w, fills: semaphore{free: w.fills},
 		workers: pool(), disk: pool(), handshakers: pool(),
 		storage: storage{closer: &simPool{w: w, free: true}},
 		engine:  engine{limit: 1 + w.choice(3), closers: pool(), tester: &simPool{w: w, free: true}},
@@ -170,7 +171,7 @@ func (w *world) newClient(port uint16, id *simIdentity) *simClient {
 		}
 		if w.chance(20) {
 			c.excused("it speaks HTTP to the TLS listener")
-			c.says, c.requests, c.finSaid = c.requests, nil, true
+			c.sending, c.requests, c.finSent = c.requests, nil, true
 		}
 		c.tls = tls.Client(c.wire, cfg)
 	}
@@ -180,7 +181,7 @@ func (w *world) newClient(port uint16, id *simIdentity) *simClient {
 // simHandler is the http.Handler of a world.
 type simHandler struct{ *world }
 
-// handle is what it does.
+// handle writes the response.
 func (w *world) handle(rw http.ResponseWriter, r *http.Request) {
 	addr, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -218,26 +219,31 @@ func (w *world) handle(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// simCount tells how much a simulation has proven.
+// simCount counts the cases that a simulation has proven.
 type simCount struct {
-	unexcused int // clients that had to get everything
-	newcomers int // records of drivers that came after the start
+	unexcused    int // clients that had to get everything
+	otherRecords int // records of drivers that came after the start
 }
 
-// simulate runs one script to its end and returns what is wrong.
+// simulate runs one script to its end and returns the first fault.
 func simulate(s *script, id *simIdentity) (count simCount, err error) {
+	var w *world
 	defer func() { // so that the seed is known
-		if v := recover(); v != nil {
+		switch v := recover(); {
+		case v == nil:
+		case w != nil && len(w.faults) > 0: // the fault is the reason
+			err = fmt.Errorf("%s, then panic: %v", w.faults[0], v)
+		default:
 			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
 		}
 	}()
-	w := newWorld(s, id)
+	w = newWorld(s, id)
 	runErr := w.loop.run(func() {})
 	w.endHanging()
-	count.newcomers = w.newcomers
+	count.otherRecords = w.otherRecords
 	for _, c := range w.clients {
 		for end := 0; end < 100_000 && c.sock.closed && c.sock.dead == 0 && !c.stuck && (len(c.sock.queue) > 0 || c.sock.fin); end++ {
-			c.sock.deliver() // TCP goes on after the close
+			c.sock.deliver() // TCP continues after the close
 		}
 		c.settle()
 	}
@@ -265,7 +271,7 @@ func simulate(s *script, id *simIdentity) (count simCount, err error) {
 }
 
 // TestSimulation runs the loop and its connections against kernels and clients
-// that do whatever a seed says: every answer that the real ones may give, at any
+// that a seed controls: every result that the real ones may return, at any
 // time and in any order. A seed that fails is shrunk to a short script.
 func TestSimulation(t *testing.T) {
 	id := newSimIdentity(t)
@@ -281,7 +287,7 @@ func TestSimulation(t *testing.T) {
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // worlds are short, and much is thrown away
 	goroutines := runtime.NumGoroutine()
-	var unexcused, newcomers atomic.Int64
+	var unexcused, otherRecords atomic.Int64
 	var next atomic.Uint64
 	var wait sync.WaitGroup
 	var once sync.Once
@@ -293,7 +299,7 @@ func TestSimulation(t *testing.T) {
 				s := seeded(*simFirst + i)
 				n, err := simulate(s, id)
 				unexcused.Add(int64(n.unexcused))
-				newcomers.Add(int64(n.newcomers))
+				otherRecords.Add(int64(n.otherRecords))
 				if err != nil {
 					once.Do(func() { failed(t, *simFirst+i, s.data, err, id) })
 				}
@@ -301,15 +307,15 @@ func TestSimulation(t *testing.T) {
 		}()
 	}
 	wait.Wait()
-	t.Logf("%d seeds; %d clients had no excuse and got everything; %d records by drivers that came late", *simSeeds, unexcused.Load(), newcomers.Load())
-	if *simSeeds >= 100 && !t.Failed() && (unexcused.Load() < int64(*simSeeds)/2 || newcomers.Load() < int64(*simSeeds)/10) {
+	t.Logf("%d seeds; %d clients had no excuse and got everything; %d records by drivers that came late", *simSeeds, unexcused.Load(), otherRecords.Load())
+	if *simSeeds >= 100 && !t.Failed() && (unexcused.Load() < int64(*simSeeds)/2 || otherRecords.Load() < int64(*simSeeds)/10) {
 		t.Error("in these worlds too many clients have an excuse, or drivers that come late are not used: they prove little")
 	}
 	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > goroutines; {
 		if time.Now().After(end) {
 			t.Fatalf("%d goroutines, before %d: sessions are not closed", runtime.NumGoroutine(), goroutines)
 		}
-		time.Sleep(time.Millisecond) // they have said their last word, and are on their way out
+		time.Sleep(time.Millisecond) // they have sent their last bytes, and are ending
 	}
 }
 
@@ -328,7 +334,7 @@ func failed(t *testing.T, seed uint64, data []byte, err error, id *simIdentity) 
 	t.Errorf("shrunk from %d to %d bytes: %v\nagain: go test ./service/server -run TestSimulation -sim.script %x", len(data), len(short), last, short)
 }
 
-// FuzzSimulation lets the fuzzer write the script.
+// FuzzSimulation runs scripts of the fuzzer.
 func FuzzSimulation(f *testing.F) {
 	id := newSimIdentity(f)
 	f.Add([]byte{})

@@ -13,17 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/ktls"
+	"uringhttpd/service/flow"
 	"uringhttpd/uring"
 )
 
-// A world is a kernel, its clients and its clock, as a script wants them. It is
-// the system of a loop, and both its pools.
+// A world is a kernel, its clients and its clock, controlled by a script. It is
+// the system of a loop.
 type world struct {
 	*script
 	loop    *loop
 	clock   time.Time
 	steps   int
-	jumps   int // of time, over what may still happen
+	jumps   int // of time, while events could still happen
 	faults  []string
 	clients []*simClient
 
@@ -34,27 +35,27 @@ type world struct {
 	refs    int // to open files
 	file    *simFile
 
-	jobs []simJob
-	in   *simPool // that of the job that runs; nil: the loop's thread
-	rung bool
-	disk simDisk
+	jobs  []simJob
+	in    *simPool // that of the job that runs; nil: the loop's thread
+	woken bool
+	disk  simDisk
 
-	late         bool // clients come one after the other
-	deadly       bool // clients vanish, again and again
-	hasty        bool // the service is aborted soon
-	noSplice     bool // what is not before noSpliceFrom must be copied
-	noSpliceFrom int64
-	fills        int  // that may be in flight at a time
-	restless     bool // the file changes, again and again
-	rests        int  // how often, of a thousand steps; often, hardly any download gets to its end
-	kernelTLS    bool
-	driver       simDriver  // that the kernel picks
-	newcomer     *simDriver // that comes some time, or has gone again; nil: none
-	testing      bool       // it comes once the kernel has tested it
-	unmade       bool       // the driver is made when it is asked for
-	newcomers    int        // records that it has encrypted
-	engine       simEngine  // of those that are asynchronous
-	calmAt       time.Time  // when all clients were done, and the service was asked to stop
+	late           bool // clients come one after the other
+	deadly         bool // clients vanish, again and again
+	hasty          bool // the service is aborted soon
+	noSplice       bool // bytes from noSpliceFrom on must be copied
+	noSpliceFrom   int64
+	fills          int  // that may be in flight at a time
+	changing       bool // the file changes, again and again
+	changeRate     int  // how often, of a thousand steps; often, hardly any download gets to its end
+	kernelTLS      bool
+	driver         simDriver  // that the kernel selects
+	otherDriver    *simDriver // registered some time, or removed again; nil: none
+	testing        bool       // it is registered once the kernel has tested it
+	uninstantiated bool       // the kernel instantiates the driver on its first use
+	otherRecords   int        // records that the other driver has encrypted
+	engine         simEngine  // of those that are asynchronous
+	calmAt         time.Time  // when all clients were done, and the service was asked to stop
 }
 
 // A flight is an operation in the ring.
@@ -66,7 +67,7 @@ type flight struct {
 	op        operation
 	sum       uint64 // of the memory that is sent
 	cancelled bool
-	waiting   bool // its work is done, and result is what it will say
+	waiting   bool // its work is done, and it will return result
 	result    uring.Completion
 }
 
@@ -75,7 +76,7 @@ type flightKind uint8
 const (
 	flightOp flightKind = iota
 	flightAccept
-	flightBell
+	flightWaker
 )
 
 type simJob struct {
@@ -88,8 +89,8 @@ type simJob struct {
 
 const (
 	maxSteps = 500_000
-	// maxCalm is more than any state's time in a world where nobody does
-	// anything any more.
+	// maxCalm exceeds the duration of any state in a world without further
+	// actions of clients.
 	maxCalm = 10 * time.Minute
 )
 
@@ -113,7 +114,7 @@ func (w *world) accept(fd int, token uint64) (uring.Handle, error) {
 }
 
 func (w *world) awaitWaker(token uint64) (uring.Handle, error) {
-	return w.launch(&flight{kind: flightBell, token: token})
+	return w.launch(&flight{kind: flightWaker, token: token})
 }
 
 func (w *world) start(fd int, op operation, token uint64) (uring.Handle, error) {
@@ -235,12 +236,12 @@ func (p *simPool) Close(time.Duration) bool {
 	return !slices.ContainsFunc(p.w.jobs, func(j simJob) bool { return j.pool == p })
 }
 
-// works tells whether there is a job that goes on.
+// works reports whether there is a job that can end.
 func (w *world) works() bool {
 	return slices.ContainsFunc(w.jobs, func(j simJob) bool { return !w.stops(j) })
 }
 
-// work runs one of the jobs that go on, if there is one.
+// work runs one of the jobs that can end, if there is one.
 func (w *world) work() {
 	goes := slices.DeleteFunc(slices.Clone(w.jobs), w.stops)
 	if len(goes) > 0 {
@@ -255,20 +256,20 @@ func (w *world) run(j simJob) {
 	j.run()
 	w.in = nil
 	j.pool.done = append(j.pool.done, j.token)
-	w.rung = true
+	w.woken = true
 }
 
 // ask is Server.Shutdown or Abort.
 func (w *world) ask(what uint32) {
-	w.loop.request.Store(what)
-	w.rung = true
+	w.loop.stopRequest.Store(what)
+	w.woken = true
 	for _, c := range w.clients {
 		whole, err := c.check()
 		c.early = !c.ended && (err != nil || whole < c.due)
 	}
 }
 
-// wait lets the world go on, and brings the completions that this has made.
+// wait advances the world, and passes on the completions.
 func (w *world) wait(timeout time.Duration, complete func(uring.Completion)) error {
 	w.steps++
 	switch {
@@ -279,11 +280,12 @@ func (w *world) wait(timeout time.Duration, complete func(uring.Completion)) err
 		return errFault
 	}
 	w.waited()
+	w.checkOwners()
 	w.move()
 	var batch []uring.Completion
 	skipped := false
 	for i := 0; i < len(w.flights); {
-		// In any order: what is not taken now comes later.
+		// In any order: an operation that is skipped completes later.
 		f := w.flights[i]
 		if w.chance(150) {
 			skipped = true
@@ -316,17 +318,65 @@ func (w *world) describe() string {
 	text := fmt.Sprintf("%d steps, %v, engine %+v and %+v; %d connections, %d operations, %d jobs;", w.steps, w.clock.Unix()-1e9, w.engine, w.loop.engine, w.loop.live, len(w.flights), len(w.jobs))
 	for _, s := range w.loop.slots {
 		if s.conn != nil {
-			text += fmt.Sprintf(" state %v, phase %v", s.conn.state, s.conn.transfer.phase)
+			text += fmt.Sprintf(" owner %v, state %v, phase %v, then %v;", s.owner, s.conn.state, s.conn.transfer.phase, s.conn.then)
 		}
 	}
 	for _, c := range w.clients {
 		text += fmt.Sprintf("; client %d done %v, excuse %q, says %d, unsaid %d, FIN said %v, ended %v; socket fd %d, dead %v, queue %d, FIN %v, in %d, its FIN %v, pending %d",
-			c.port, c.done(), c.excuse, len(c.says), len(c.requests), c.finSaid, c.ended, c.sock.fd, c.sock.dead, total(c.sock.queue), c.sock.fin, len(c.sock.in), c.sock.inFIN, c.sock.pendingBytes())
+			c.port, c.done(), c.excuse, len(c.sending), len(c.requests), c.finSent, c.ended, c.sock.fd, c.sock.dead, total(c.sock.queue), c.sock.fin, len(c.sock.in), c.sock.inFIN, c.sock.pendingBytes())
 	}
 	return text
 }
 
-// pass lets time go by, in which nothing completes.
+// checkOwners compares the owner of each connection with the operations and jobs that there are.
+func (w *world) checkOwners() {
+	live, lost := 0, 0
+	for i, s := range w.loop.slots {
+		if s.conn == nil {
+			continue
+		}
+		if s.owner.orphaned() {
+			lost++
+		} else {
+			live++
+		}
+		inRing := slices.ContainsFunc(w.flights, func(f *flight) bool { return f.token == w.ringToken(uint64(i)) })
+		var on *simPool
+		for _, j := range w.jobs {
+			if !j.pool.free && j.token == uint64(i) {
+				on = j.pool
+			}
+		}
+		for _, p := range []any{w.loop.workers, w.loop.disk, w.loop.handshakers, w.loop.engine.closers} {
+			if p := p.(*simPool); slices.Contains(p.done, uint64(i)) {
+				on = p
+			}
+		}
+		ok := false
+		switch s.owner {
+		case ownerNone, ownerFillQueue, ownerEngineQueue, ownerOrphan:
+			ok = !inRing && on == nil
+		case ownerRing, ownerFill, ownerEngine, ownerOrphanInRing:
+			ok = inRing && on == nil
+		case ownerWorker:
+			ok = !inRing && on != nil && (on == w.loop.workers || on == w.loop.disk)
+		case ownerHandshaker:
+			ok = !inRing && on == w.loop.handshakers
+		case ownerCloser:
+			ok = !inRing && on == w.loop.engine.closers
+		case ownerOrphanOnWorker:
+			ok = !inRing && on != nil
+		}
+		if !ok {
+			w.fault("%q has a connection in state %v: an operation is in the ring: %v, a job exists: %v", s.owner, s.conn.state, inRing, on != nil)
+		}
+	}
+	if live != w.loop.live || lost != w.loop.engine.orphaned {
+		w.fault("%d connections are live and %d lost, counted are %d and %d", live, lost, w.loop.live, w.loop.engine.orphaned)
+	}
+}
+
+// pass advances the time when nothing completes.
 func (w *world) pass(timeout time.Duration) {
 	busy := w.works() || w.disk.hangs && w.disk.heals
 	for _, c := range w.clients {
@@ -350,16 +400,16 @@ func (w *world) pass(timeout time.Duration) {
 	w.clock = w.clock.Add(time.Duration(100+w.choice(900)) * time.Microsecond)
 }
 
-// move lets workers, the engine, the network, the clients and the disk go on.
+// move advances the workers, the engine, the network, the clients and the disk.
 func (w *world) move() {
 	w.beginJobs()
 	for w.works() && !w.chance(400) {
 		w.work()
 	}
-	if n := w.loop.handshakes; n < 0 || n > len(w.jobs) && !w.rung {
+	if n := w.loop.handshakes; n < 0 || n > len(w.jobs) && !w.woken {
 		w.fault("%d handshakes are counted, of %d jobs", n, len(w.jobs))
 	}
-	w.fate()
+	w.injectFailures()
 	if w.chance(5) || w.testing && w.chance(50) {
 		w.swapDrivers()
 	}
@@ -382,7 +432,7 @@ func (w *world) move() {
 			c.sock.deliver()
 		}
 		calm, taken = calm && c.done(), taken && c.sock.taken
-		if n := c.sock.pendingBytes(); n > maxPending {
+		if n := c.sock.pendingBytes(); n > flow.MaxPending {
 			w.fault("client %d: %d bytes are inside kernel TLS", c.port, n)
 		}
 		if n := int64(w.heldFor(c)); n > w.loop.gen.buffer {
@@ -392,25 +442,25 @@ func (w *world) move() {
 	if n := w.reading(); n > w.fills || len(w.loop.fills.waiting) > 0 && n < w.fills {
 		w.fault("%d files are read into pipes at a time, while %d wait", n, len(w.loop.fills.waiting))
 	}
-	if w.restless && w.chance(w.rests) { // also when the service has closed it: TCP may still hold its pages
+	if w.changing && w.chance(w.changeRate) { // also when the service has closed it: TCP may still hold its pages
 		w.change()
 	}
 	switch {
-	case w.loop.request.Load() != 0:
+	case w.loop.stopRequest.Load() != 0:
 		if calm && w.calmAt.IsZero() {
 			w.calmAt = w.clock
 		}
 	case calm && (taken && w.loop.live == 0 || w.chance(20)) || w.chance(1) && w.chance(60):
-		w.ask(askedShutdown)
+		w.ask(stopGracefully)
 	case w.chance(1) && w.chance(20) || w.hasty && w.chance(5):
-		w.ask(askedAbort)
+		w.ask(stopNow)
 		for _, c := range w.clients {
 			c.excused("the service is aborted")
 		}
 	}
 }
 
-// heldFor is what the kernel holds for a client's connection.
+// heldFor returns the number of bytes that the kernel holds for a client's connection.
 func (w *world) heldFor(c *simClient) int {
 	n := total(c.sock.queue) + c.sock.pendingBytes()
 	if s := w.slotOf(c.sock.fd); s != nil && s.conn.transfer.pipe != nil {
@@ -429,7 +479,7 @@ func (w *world) slotOf(fd int) *slot {
 	return nil
 }
 
-// reading is how many files are being read into pipes.
+// reading returns the number of splices from files.
 func (w *world) reading() (n int) {
 	for _, f := range w.flights {
 		if f.kind == flightOp && f.op.kind == opSpliceIn {
@@ -453,7 +503,7 @@ func (w *world) change() {
 	}
 }
 
-// answer completes an operation, if what it waits for is there.
+// answer completes an operation, if it can.
 func (w *world) answer(f *flight) (c uring.Completion, ok bool) {
 	n, errno, ok := 0, unix.Errno(0), false
 	switch {
@@ -466,9 +516,9 @@ func (w *world) answer(f *flight) (c uring.Completion, ok bool) {
 		return f.result, true
 	case w.hangs(f):
 		return c, false
-	case f.kind == flightBell:
-		ok, n = w.rung, 8
-		w.rung = false
+	case f.kind == flightWaker:
+		ok, n = w.woken, 8
+		w.woken = false
 	case f.kind == flightAccept:
 		n, errno, ok = w.answerAccept(f)
 	case f.cancelled && waits(f.op.kind) && !w.chance(300):
@@ -503,7 +553,7 @@ func (w *world) answer(f *flight) (c uring.Completion, ok bool) {
 	return c, ok
 }
 
-func waits(k opKind) bool { return k == opRecv || k == opRoom }
+func waits(k opKind) bool { return k == opRecv || k == opWritable }
 
 // answerAccept takes a client that has connected to the listener.
 func (w *world) answerAccept(f *flight) (fd int, errno unix.Errno, ok bool) {
@@ -537,14 +587,14 @@ func (w *world) perform(s *simSocket, op operation) (n int, errno unix.Errno, ok
 	switch op.kind {
 	case opRecv:
 		return w.recv(s, op.buf)
-	case opRoom:
+	case opWritable:
 		if s.dead != 0 {
 			return unix.POLLERR | unix.POLLHUP, 0, true
 		}
 		return unix.POLLOUT, 0, !s.full() || w.chance(50)
 	case opSpliceIn:
 		n, errno = w.read(op)
-	case opSend, opSpliceOut, opNotify:
+	case opSend, opSpliceOut, opAlert:
 		n, errno = w.send(s, op)
 	}
 	return n, errno, true
@@ -592,7 +642,7 @@ func (w *world) send(s *simSocket, op operation) (n int, errno unix.Errno) {
 		return 0, []unix.Errno{unix.ENOBUFS, unix.ENOMEM}[w.choice(2)]
 	}
 	switch op.kind {
-	case opNotify:
+	case opAlert:
 		s.message(op.msg.Control()[unix.CmsgLen(0)], op.msg.Payload())
 		return len(op.msg.Payload()), 0
 	case opSend:

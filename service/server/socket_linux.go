@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/ktls"
+	"uringhttpd/service/flow"
 )
 
 // tcpSocket is the socket of a real connection. It does not own fd.
@@ -39,7 +40,7 @@ func newTCPSocket(fd int, stall time.Duration) (*tcpSocket, error) {
 		return nil, err
 	}
 	s := &tcpSocket{fd: fd, meter: m}
-	s.LimitUnsent(minUnsent)
+	s.LimitUnsent(flow.MinUnsent)
 	return s, nil
 }
 
@@ -83,7 +84,7 @@ func (s *tcpSocket) Shutdown() error {
 	if err := unix.Shutdown(s.fd, unix.SHUT_WR); err != nil {
 		return fmt.Errorf("server: %w", os.NewSyscallError("shutdown", err))
 	}
-	return s.linger(unix.Linger{})
+	return s.setLinger(unix.Linger{})
 }
 
 // Push sets TCP_NODELAY, which sends queued data (__tcp_sock_set_nodelay in
@@ -92,9 +93,9 @@ func (s *tcpSocket) Push() {
 	unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 }
 
-func (s *tcpSocket) Abort() { s.linger(unix.Linger{Onoff: 1}) }
+func (s *tcpSocket) Abort() { s.setLinger(unix.Linger{Onoff: 1}) }
 
-func (s *tcpSocket) linger(l unix.Linger) error {
+func (s *tcpSocket) setLinger(l unix.Linger) error {
 	return os.NewSyscallError("setsockopt SO_LINGER", unix.SetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER, &l))
 }
 
@@ -106,7 +107,7 @@ func (s *tcpSocket) Err() error {
 		return fmt.Errorf("server: %w", os.NewSyscallError("getsockopt SO_ERROR", err))
 	}
 	if errno != 0 {
-		return fmt.Errorf("server: the kernel sends no more: %w", unix.Errno(errno))
+		return fmt.Errorf("server: the socket failed: %w", unix.Errno(errno))
 	}
 	return nil
 }

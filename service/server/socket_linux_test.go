@@ -4,14 +4,15 @@ import (
 	"net"
 	"testing"
 	"time"
-	"uringhttpd/service/http1"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/service/http1"
 )
 
-// TestStallBound: TCP itself ends the wait for a client, so that stall_timeout does not depend on
-// when the meter is read.
-func TestStallBound(t *testing.T) {
+// TestStallTimeoutReachesTCP: TCP itself ends the wait for a client, so that stall_timeout does not
+// depend on the readings of the meter.
+func TestStallTimeoutReachesTCP(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -37,15 +38,16 @@ func TestStallBound(t *testing.T) {
 	}
 }
 
-// TestStallReason: that end is told as stall_timeout's, and is not taken for the client's.
-func TestStallReason(t *testing.T) {
+// TestTCPTimeoutIsLoggedAsStall: a connection that TCP has ended for stall_timeout is logged as
+// stalled, not as ended by the client.
+func TestTCPTimeoutIsLoggedAsStall(t *testing.T) {
 	c := newConn(driveSettings(hello), &scriptedSocket{err: unix.ETIMEDOUT}, endpoint{}, nil)
 	c.exchange.response = http1.NewResponse(false)
 	var reasons logLines
 	c.gen.log = reasons.logger()
 	c.gen.access = true
 	c.fail(unix.ETIMEDOUT)
-	if c.left || !reasons.has("level=WARN", stalledReason) {
-		t.Errorf("left by the client %v, logged %q", c.left, reasons.String())
+	if c.clientLeft || !reasons.has("level=WARN", stalledReason) {
+		t.Errorf("left by the client %v, logged %q", c.clientLeft, reasons.String())
 	}
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"time"
+
 	"uringhttpd/service/http1"
 	"uringhttpd/service/pool"
 )
@@ -28,40 +29,42 @@ var ErrStorage = errors.New("server: storage does not answer")
 
 // storage is the loop's state of reads that wait for storage.
 type storage struct {
-	slow int // reads that have taken diskTime or more
-	hung int // of these, reads that have taken stall_timeout
-	left int // connections given up at the end
+	slow      int // reads that have taken diskTime or more
+	hung      int // of these, reads that have taken stall_timeout
+	abandoned int // connections given up at the end
 
 	closer pool.Pool    // releases files, one at a time
 	unused []http1.File // to be released, in order; the closer is releasing the first
 	over   bool         // the loop has ended
 }
 
-// work submits the job of op to p.
-func (l *loop) work(s *slot, op operation, p pool.Pool) {
-	s.working, s.pool, s.asked = true, p, l.now
+// submitJob submits the job of op to p.
+func (l *loop) submitJob(s *slot, op operation, p pool.Pool) {
+	l.setOwner(s, ownerWorker)
+	s.pool, s.submittedAt = p, l.now
 	l.deadlines.set(s, l.now.Add(min(diskTime, l.gen.stallTimeout)))
 	p.Submit(s.token, op.job)
 }
 
-// beginRead starts a splice of a file into a pipe.
-func (l *loop) beginRead(s *slot, op operation) {
-	s.reads = l.now
+// beginFill starts a splice of a file into a pipe.
+func (l *loop) beginFill(s *slot, op operation) {
+	s.readSince = l.now
 	l.deadlines.set(s, l.now.Add(diskTime))
-	l.begin(s, op)
+	l.begin(s, op, ownerFill)
 }
 
-// slowRead checks a job, or a splice into a pipe, that has taken long. A job that has not begun
+// checkSlowRead checks a job, or a splice into a pipe, that has taken long. A job that has not begun
 // by stall_timeout is cancelled, and its event is late; after it has begun, it cannot be ended.
-func (l *loop) slowRead(s *slot) {
+func (l *loop) checkSlowRead(s *slot) {
 	next := l.now.Add(min(diskTime, l.gen.stallTimeout))
-	if p := s.pool; p != nil && !p.Runs(s.token) {
-		switch due := s.asked.Add(l.gen.stallTimeout); {
+	if p := s.pool; s.owner == ownerWorker && !p.Runs(s.token) {
+		switch due := s.submittedAt.Add(l.gen.stallTimeout); {
 		case l.now.Before(due) && due.Before(next):
 			next = due
 		case l.now.Before(due):
 		case p.Withdraw(s.token):
-			s.working, s.pool = false, nil
+			l.setOwner(s, ownerNone)
+			s.pool = nil
 			l.perform(s, s.conn.step(event{late: true, now: l.now}))
 			return
 		} // else it has just begun or ended
@@ -69,10 +72,10 @@ func (l *loop) slowRead(s *slot) {
 		return
 	}
 	l.deadlines.set(s, next)
-	if s.reads.IsZero() { // it has begun since the last check
-		s.reads = l.now
+	if s.readSince.IsZero() { // it has begun since the last check
+		s.readSince = l.now
 	}
-	took := l.now.Sub(s.reads)
+	took := l.now.Sub(s.readSince)
 	if took >= diskTime && !s.slow {
 		s.slow = true
 		if l.storage.slow++; l.storage.slow == 1 {
@@ -85,8 +88,8 @@ func (l *loop) slowRead(s *slot) {
 	}
 }
 
-// read updates the state when a job, or a splice into a pipe, has ended.
-func (l *loop) read(s *slot) {
+// readEnded updates the state when a job, or a splice into a pipe, has ended.
+func (l *loop) readEnded(s *slot) {
 	if s.slow {
 		if l.storage.slow--; l.storage.slow == 0 {
 			l.gen.log.Info("storage answers again")
@@ -95,13 +98,13 @@ func (l *loop) read(s *slot) {
 	if s.hung {
 		l.storage.hung--
 	}
-	s.pool, s.reads, s.slow, s.hung = nil, time.Time{}, false, false
+	s.pool, s.readSince, s.slow, s.hung = nil, time.Time{}, false, false
 }
 
-// release releases the files of segments on a goroutine of its own. The last release of a
+// releaseFiles releases the files of segments on a goroutine of its own. The last release of a
 // deleted file, such as an update leaves for its remaining downloads, frees the file's blocks
 // on the disk, and waits for that; a network file system may wait for its server.
-func (l *loop) release(segments []http1.Segment) {
+func (l *loop) releaseFiles(segments []http1.Segment) {
 	for _, s := range segments {
 		switch {
 		case s.File == nil:
@@ -118,16 +121,16 @@ func (l *loop) release(segments []http1.Segment) {
 
 func (l *loop) releaseNext() { l.storage.closer.Submit(0, l.storage.unused[0].Release) }
 
-// released continues after the closer has released a file.
-func (l *loop) released() {
+// fileReleased continues after the closer has released a file.
+func (l *loop) fileReleased() {
 	l.storage.unused = l.storage.unused[1:]
 	if len(l.storage.unused) > 0 {
 		l.releaseNext()
 	}
 }
 
-// releaseLast releases the remaining files when the loop has ended, unless storage hangs.
-func (l *loop) releaseLast() {
+// releaseAtExit releases the remaining files when the loop has ended, unless storage hangs.
+func (l *loop) releaseAtExit() {
 	st := &l.storage
 	st.over = true
 	rest := st.unused

@@ -12,22 +12,23 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"uringhttpd/service/http1"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/service/http1"
 )
 
-// A hungDisk is a handler for files of a folder. Those below /cold cannot be opened
+// A hungDisk is a handler for files of a directory. Those below /cold cannot be opened
 // without waiting for a disk, those below /far can, and not be read; and that disk hangs
 // until answers is closed. All others are in memory.
 type hungDisk struct {
-	folder
+	directory
 	answers chan struct{}
 	waits   chan struct{} // for each that waits, one
 }
 
 func newHungDisk(t *testing.T) *hungDisk {
-	return &hungDisk{folder: folder{dir: t.TempDir()}, answers: make(chan struct{}), waits: make(chan struct{}, 1000)}
+	return &hungDisk{directory: directory{dir: t.TempDir()}, answers: make(chan struct{}), waits: make(chan struct{}, 1000)}
 }
 
 func (h *hungDisk) wait() {
@@ -46,10 +47,10 @@ func (h *hungDisk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/far":
 		w = &fromHung{w.(*http1.Response), h}
 	}
-	h.folder.ServeHTTP(w, r)
+	h.directory.ServeHTTP(w, r)
 }
 
-// fromHung hands parts of files on as parts of ones that are on the disk.
+// fromHung passes parts of files on as parts of files on the hung disk.
 type fromHung struct {
 	*http1.Response
 	disk *hungDisk
@@ -75,8 +76,8 @@ func (f *hungFile) ReadAt(p []byte, off int64) (int, error) {
 	return f.testFile.ReadAt(p, off)
 }
 
-// ask sends a request for a path.
-func (ts *testServer) ask(t *testing.T, path string, withTLS bool) net.Conn {
+// request sends a request for a path.
+func (ts *testServer) request(t *testing.T, path string, withTLS bool) net.Conn {
 	t.Helper()
 	c := ts.dial(t, withTLS)
 	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n"); err != nil {
@@ -85,21 +86,21 @@ func (ts *testServer) ask(t *testing.T, path string, withTLS bool) net.Conn {
 	return c
 }
 
-// TestHungStorage: who waits for a disk that hangs holds up nobody else, however many
-// they are, and gets all once it answers.
-func TestHungStorage(t *testing.T) {
+// TestHungStorageDelaysNobodyElse: clients that wait for storage that hangs, however many, delay no
+// other client, and get everything once it answers.
+func TestHungStorageDelaysNobodyElse(t *testing.T) {
 	disk := newHungDisk(t)
 	want := disk.file(t, "f", 40_000)
 	ts := startServer(t, disk, nil)
 	var waiting []net.Conn
 	for i := range 4 * max(diskOps, runtime.GOMAXPROCS(0)) { // more than there are workers of any kind
-		waiting = append(waiting, ts.ask(t, []string{"/cold/f", "/far/f"}[i%2], i%4 < 2))
+		waiting = append(waiting, ts.request(t, []string{"/cold/f", "/far/f"}[i%2], i%4 < 2))
 	}
 	for range diskOps {
 		<-disk.waits
 	}
 	for _, withTLS := range []bool{false, true} {
-		c := ts.ask(t, "/f", withTLS)
+		c := ts.request(t, "/f", withTLS)
 		c.SetDeadline(time.Now().Add(10 * time.Second))
 		if got, err := io.ReadAll(c); err != nil || !bytes.HasSuffix(got, want) {
 			t.Errorf("beside a disk that hangs, tls %v: %d bytes, %v", withTLS, len(got), err)
@@ -113,20 +114,20 @@ func TestHungStorage(t *testing.T) {
 	}
 }
 
-// TestWithdrawn: who only waits for others that wait for the disk, is told after
-// stall_timeout.
-func TestWithdrawn(t *testing.T) {
+// TestQueuedJobTimesOut: a client whose job is only queued behind jobs that wait for storage gets
+// 503 after stall_timeout.
+func TestQueuedJobTimesOut(t *testing.T) {
 	disk := newHungDisk(t)
 	want := disk.file(t, "f", 40_000)
 	ts := startServer(t, disk, func(o *Options) { o.StallTimeout = 100 * time.Millisecond })
 	var waiting []net.Conn
 	for range diskOps {
-		waiting = append(waiting, ts.ask(t, "/far/f", false))
+		waiting = append(waiting, ts.request(t, "/far/f", false))
 		<-disk.waits
 	}
 	for _, path := range []string{"/cold/f", "/far/f"} {
 		for _, withTLS := range []bool{false, true} {
-			c := ts.ask(t, path, withTLS)
+			c := ts.request(t, path, withTLS)
 			c.SetDeadline(time.Now().Add(5 * time.Second))
 			got, err := io.ReadAll(c)
 			if err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 503 ")) || !bytes.Contains(got, []byte("\r\nRetry-After: ")) {
@@ -145,14 +146,14 @@ func TestWithdrawn(t *testing.T) {
 	}
 }
 
-// TestStopHung: a service that is to stop does so though a disk hangs, and its clients
-// can tell.
-func TestStopHung(t *testing.T) {
+// TestShutdownWhileStorageHangs: the service stops although storage hangs, and its clients can tell
+// that data is missing.
+func TestShutdownWhileStorageHangs(t *testing.T) {
 	for _, path := range []string{"/cold/f", "/far/f"} {
 		disk := newHungDisk(t)
 		disk.file(t, "f", 40_000)
 		ts := startServer(t, disk, func(o *Options) { o.StallTimeout = 100 * time.Millisecond })
-		c := ts.ask(t, path, false)
+		c := ts.request(t, path, false)
 		<-disk.waits
 		ts.Shutdown()
 		if got, err := io.ReadAll(c); !errors.Is(err, unix.ECONNRESET) {
@@ -167,59 +168,23 @@ func TestStopHung(t *testing.T) {
 	}
 }
 
-// TestReadFails: a small file that cannot be read is answered with an error, not with the
-// beginning of a success.
-func TestReadFails(t *testing.T) {
-	disk := newHungDisk(t)
-	disk.file(t, "f", 40_000)
-	close(disk.answers)
-	fails := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		disk.folder.ServeHTTP(&fromFailing{w.(*http1.Response)}, r)
-	})
-	ts := startServer(t, fails, nil)
-	for _, withTLS := range []bool{false, true} {
-		got, err := io.ReadAll(ts.ask(t, "/f", withTLS))
-		if err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 500 ")) {
-			t.Errorf("tls %v: %q, %v", withTLS, got, err)
-		}
-	}
-	ts.awaitLog(t, "input/output error")
-	if n := disk.held.Load(); n != 0 {
-		t.Errorf("%d files are held", n)
-	}
-}
-
-// fromFailing hands parts of files on as parts of ones that cannot be read.
-type fromFailing struct{ *http1.Response }
-
-func (w *fromFailing) ReadFrom(src io.Reader) (int64, error) {
-	if s, ok := http1.FilePart(src); ok {
-		src = &io.LimitedReader{R: io.NewSectionReader(failingFile{s.File}, s.Off, s.N), N: s.N}
-	}
-	return w.Response.ReadFrom(src)
-}
-
-type failingFile struct{ http1.File }
-
-func (failingFile) ReadNow([]byte, int64) (int, error) { return 0, unix.EAGAIN }
-func (failingFile) ReadAt([]byte, int64) (int, error)  { return 0, unix.EIO }
-
-// TestStorageLog: that a disk does not answer is said once, and once that it does again.
-func TestStorageLog(t *testing.T) {
+// TestHungStorageIsLoggedOnce: one line says that storage does not answer, and one that it answers
+// again.
+func TestHungStorageIsLoggedOnce(t *testing.T) {
 	var log bytes.Buffer
 	sys := &engineSystem{clock: time.Unix(1e9, 0)}
 	env := driveSettings(nil)
 	s := &Server{gen: env.gen, proc: env.proc}
 	s.gen.log = slog.New(slog.NewTextHandler(&log, nil))
-	disk := &handPool{}
-	l := &loop{Server: s, state: env.loop, sys: sys, disk: disk, workers: &handPool{}, handshakers: &handPool{}, storage: storage{closer: &handPool{}}, now: sys.clock,
-		engine: engine{closers: &handPool{}, tester: &handPool{}}}
+	disk := &manualPool{}
+	l := &loop{Server: s, shared: env.loop, sys: sys, disk: disk, workers: &manualPool{}, handshakers: &manualPool{}, storage: storage{closer: &manualPool{}}, now: sys.clock,
+		engine: engine{closers: &manualPool{}, tester: &manualPool{}}}
 	w := newWorld(&script{}, newSimIdentity(t))
 	for i := range uint64(2) {
 		c := newConn(l.environment(), &simSocket{w: w}, endpoint{}, nil)
 		c.transfer.pieces = []piece{{file: &simOpen{w: w, size: 1000}, n: 1000, last: true}}
-		l.slots = append(l.slots, &slot{conn: c, token: i, place: -1})
-		l.perform(l.slots[i], c.read(true))
+		l.slots = append(l.slots, &slot{conn: c, token: i, heapIndex: -1})
+		l.perform(l.slots[i], c.readPiece(true))
 	}
 	disk.busy = []uint64{0, 1}
 	for range 30 {
@@ -235,11 +200,11 @@ func TestStorageLog(t *testing.T) {
 		l.slots[j.token].conn.jobErr = unix.EIO
 		disk.done = append(disk.done, j.token)
 	}
-	l.woken()
+	l.onWake()
 	if strings.Count(log.String(), silent) != 1 || strings.Count(log.String(), again) != 1 {
 		t.Errorf("once it answers: %s", &log)
 	}
-	if st := l.storage; st.slow != 0 || st.hung != 0 || st.left != 0 {
+	if st := l.storage; st.slow != 0 || st.hung != 0 || st.abandoned != 0 {
 		t.Errorf("left: %+v", st)
 	}
 }

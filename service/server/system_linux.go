@@ -36,10 +36,10 @@ type system interface {
 
 // ringSystem implements system on one io_uring.
 type ringSystem struct {
-	ring  *uring.Ring
-	waker *pool.Waker
-	rung  [8]byte       // buffer for reads from the waker
-	stall time.Duration // see newTCPSocket
+	ring        *uring.Ring
+	waker       *pool.Waker
+	wakerBuffer [8]byte       // buffer for reads from the waker
+	stall       time.Duration // see newTCPSocket
 }
 
 // NewRing creates a ring like the ring of a Server, for platform.NewRings to try. It
@@ -70,7 +70,7 @@ func (s *ringSystem) accept(fd int, token uint64) (uring.Handle, error) {
 }
 
 func (s *ringSystem) awaitWaker(token uint64) (uring.Handle, error) {
-	return s.ring.Push(uring.Read(s.waker.FD(), s.rung[:], -1), token)
+	return s.ring.Push(uring.Read(s.waker.FD(), s.wakerBuffer[:], -1), token)
 }
 
 func (s *ringSystem) cancel(h uring.Handle) error {
@@ -103,7 +103,7 @@ func (s *ringSystem) start(fd int, op operation, token uint64) (uring.Handle, er
 			flags |= unix.MSG_MORE
 		}
 		u = uring.Send(fd, op.buf, flags)
-	case opNotify:
+	case opAlert:
 		u = uring.SendMsg(fd, op.msg, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	case opSpliceIn:
 		u = uring.Splice(op.file.Fd(), op.off, op.pipe.w, -1, uint32(op.n), 0)
@@ -113,7 +113,7 @@ func (s *ringSystem) start(fd int, op operation, token uint64) (uring.Handle, er
 			flags = unix.SPLICE_F_MORE
 		}
 		u = uring.Splice(op.pipe.r, -1, fd, -1, uint32(op.n), flags)
-	case opRoom:
+	case opWritable:
 		u = uring.Poll(fd, unix.POLLOUT)
 	case opClose:
 		u = uring.Close(fd)

@@ -4,23 +4,20 @@ import (
 	"fmt"
 	"slices"
 	"time"
-	"uringhttpd/service/http1"
 
 	"golang.org/x/sys/unix"
+
+	"uringhttpd/service/flow"
+	"uringhttpd/service/http1"
 )
 
 const (
-	// chunk is the number of bytes read or encrypted at a time, and spliced at a time while
-	// the pipe has its initial size.
-	chunk = 64 << 10
 	// lastPiece is the length of the end of a spliced file, which is sent from a copy once
 	// the file is known to be unchanged. It is one TLS record.
-	lastPiece = maxRecord
-	// maxRecord is the most plaintext that a TLS record holds.
-	maxRecord = 16 << 10
-	// headRoom is reserved for the response head in front of file data that is read before the
+	lastPiece = flow.MaxRecord
+	// headReserve is reserved for the response head in front of file data that is read before the
 	// head is made.
-	headRoom = 512
+	headReserve = 512
 )
 
 // A piece is a step of a transfer: memory, followed by a part of a file.
@@ -42,7 +39,7 @@ func plan(head []byte, segments []http1.Segment, splice bool) []piece {
 		switch {
 		case s.File == nil:
 			mem = append(mem[:len(mem):len(mem)], s.Mem...)
-		case s.N <= chunk || !splice:
+		case s.N <= flow.Chunk || !splice:
 			pieces = append(pieces, piece{mem: mem, file: s.File, off: s.Off, n: s.N, last: true})
 			mem = nil
 		default:
@@ -70,7 +67,7 @@ func (c *conn) splices(segments []http1.Segment) bool {
 	if c.transport != plain {
 		return c.transport == kernel
 	}
-	if !slices.ContainsFunc(segments, func(s http1.Segment) bool { return s.File != nil && s.N > chunk }) {
+	if !slices.ContainsFunc(segments, func(s http1.Segment) bool { return s.File != nil && s.N > flow.Chunk }) {
 		return false // there is nothing to splice
 	}
 	if c.place == placeUnknown {
@@ -95,20 +92,20 @@ const (
 type phase uint8
 
 const (
-	phRead   phase = iota // a worker reading file data into memory
-	phAgain               // a delay before the read is repeated
-	phCheck               // a worker checking the file
-	phSettle              // the spliced pages to leave, before the last piece
-	phSeal                // a worker encrypting TLS records
-	phGate                // the kernel to hold less, before a push
-	phPush                // the socket accepting memory or the pipe's bytes
-	phRoom                // room in the socket
-	phHold                // the kernel to hold less, before the pipe is filled
-	phFill                // file data to enter the pipe
+	phRead       phase = iota // a worker reading file data into memory
+	phReadAgain               // a delay before the read is repeated
+	phCheck                   // a worker checking the file
+	phPages                   // the spliced pages to leave, before the last piece
+	phEncrypt                 // a worker encrypting TLS records
+	phPushBudget              // the kernel to hold less, before a push
+	phPush                    // the socket accepting memory or the pipe's bytes
+	phWritable                // room in the socket
+	phFillBudget              // the kernel to hold less, before the pipe is filled
+	phFill                    // file data to enter the pipe
 )
 
 func (p phase) String() string {
-	return [...]string{"read", "read again", "check", "settle", "seal", "gate", "push", "room", "hold", "fill"}[p]
+	return [...]string{"read", "read again", "check", "pages", "encrypt", "push budget", "push", "writable", "fill budget", "fill"}[p]
 }
 
 // A transfer sends pieces in order.
@@ -117,7 +114,7 @@ type transfer struct {
 	pieces    []piece   // pieces left; the first is being sent
 	buf       []byte    // data read of the first piece, up to the capacity
 	out       []byte    // memory being sent
-	sealed    bool      // out, or the data that will become out, already consists of TLS records
+	encrypted bool      // out, or the data that will become out, already consists of TLS records
 	plain     int       // plaintext bytes in out, if out consists of TLS records
 	pipe      *pipe     // nil until a piece is spliced
 	held      int       // bytes in the pipe
@@ -127,12 +124,12 @@ type transfer struct {
 	patient   bool      // none of the next data is in memory
 	checkedAt time.Time // last check of the file that is spliced
 	pushing   operation // the push in flight
-	refused   bool      // the socket accepted nothing although poll(2) reported room
+	polled    bool      // the socket accepted nothing although poll(2) reported room
 }
 
-// left returns how many bytes of pieces the socket has not accepted. TLS records made in user
+// remaining returns how many bytes of pieces the socket has not accepted. TLS records made in user
 // space that it has accepted in part count as if it had accepted none of them.
-func (t *transfer) left() (n int64) {
+func (t *transfer) remaining() (n int64) {
 	for i, p := range t.pieces {
 		n += p.n
 		if i > 0 || t.buf == nil { // else mem is in buf
@@ -150,13 +147,13 @@ func (t *transfer) left() (n int64) {
 // that no byte of a file can reach the client of another.
 func (c *conn) endTransfer() {
 	if p := c.transfer.pipe; p != nil {
-		c.resized(p.size, chunk)
+		c.countGrown(p.size, flow.Chunk)
 		c.sock.ClosePipe(p)
 	}
 	c.transfer = transfer{}
 }
 
-// head stores the head made by write at the end of the headRoom bytes that begin the first
+// head stores the head made by write at the end of the headReserve bytes that begin the first
 // piece, or in place of these bytes if it is longer.
 func (t *transfer) head(write func(room []byte) []byte) {
 	first := &t.pieces[0].mem
@@ -164,30 +161,30 @@ func (t *transfer) head(write func(room []byte) []byte) {
 		first = &t.buf
 	}
 	room := *first
-	head := write(room[:0:headRoom])
-	if len(head) <= headRoom {
-		*first = room[headRoom-len(head):]
+	head := write(room[:0:headReserve])
+	if len(head) <= headReserve {
+		*first = room[headReserve-len(head):]
 		copy(*first, head)
 		return
 	}
-	*first = append(make([]byte, 0, len(head)+cap(room)-headRoom), head...)
-	*first = append(*first, room[headRoom:]...)
+	*first = append(make([]byte, 0, len(head)+cap(room)-headReserve), head...)
+	*first = append(*first, room[headReserve:]...)
 }
 
 // send sends the pieces of a transfer, and continues with then.
-func (c *conn) send(now time.Time, then func(time.Time) operation) operation {
+func (c *conn) send(now time.Time, then continuation) operation {
 	c.then = then
-	c.flow.progressed = now
+	c.wait.progressed = now
 	return c.nextPiece(now)
 }
 
-// sendRaw sends TLS records made by the session.
-func (c *conn) sendRaw(records []byte, now time.Time, then func(time.Time) operation) operation {
+// sendRaw sends TLS records made by the session, and continues with then.
+func (c *conn) sendRaw(records []byte, now time.Time, then continuation) operation {
 	c.transfer = transfer{out: records}
 	c.then = then
-	c.flow.progressed = now
+	c.wait.progressed = now
 	if len(records) == 0 {
-		return then(now)
+		return c.proceed(now)
 	}
 	return c.gate(now)
 }
@@ -199,22 +196,22 @@ func (c *conn) transferred(ev event) operation {
 	}
 	switch c.transfer.phase {
 	case phRead:
-		return c.readDone(ev)
-	case phAgain:
-		return c.read(false)
+		return c.pieceRead(ev)
+	case phReadAgain:
+		return c.readPiece(false)
 	case phCheck:
 		return c.checked(ev)
-	case phSettle:
-		return c.settle(ev.now)
-	case phSeal:
-		return c.sealDone(ev)
-	case phGate:
+	case phPages:
+		return c.waitForPages(ev.now)
+	case phEncrypt:
+		return c.encryptDone(ev)
+	case phPushBudget:
 		return c.gate(ev.now)
 	case phPush:
 		return c.pushed(ev)
-	case phRoom:
-		return c.roomDone(ev)
-	case phHold:
+	case phWritable:
+		return c.writableAgain(ev)
+	case phFillBudget:
 		return c.fill(ev.now)
 	case phFill:
 		return c.filled(ev)
@@ -226,11 +223,11 @@ func (c *conn) transferred(ev event) operation {
 func (c *conn) nextPiece(now time.Time) operation {
 	t := &c.transfer
 	if len(t.pieces) == 0 {
-		return c.then(now)
+		return c.proceed(now)
 	}
 	switch p := &t.pieces[0]; {
 	case t.ready:
-		return c.loaded(now)
+		return c.pieceReady(now)
 	case p.splice && p.n == 0: // all of it was copied
 		t.pieces = t.pieces[1:]
 		return c.nextPiece(now)
@@ -241,48 +238,48 @@ func (c *conn) nextPiece(now time.Time) operation {
 		t.pieces = t.pieces[1:]
 		return c.outReady(now)
 	case p.last && t.spliced:
-		return c.settle(now)
+		return c.waitForPages(now)
 	}
-	return c.read(false)
+	return c.readPiece(false)
 }
 
-// settle waits until the spliced pages have left, before the end of the file is sent. They
+// waitForPages waits until the spliced pages have left, before the end of the file is sent. They
 // are pages of the page cache: until they are encrypted, or acknowledged on a plain
 // connection, a change of the file changes the data that the client receives. The end of the
 // file is read only after that, and sent only if the file is unchanged (load). So a client
 // that has every byte has the right bytes.
-func (c *conn) settle(now time.Time) operation {
+func (c *conn) waitForPages(now time.Time) operation {
 	t := &c.transfer
-	c.state, t.phase = stTransfer, phSettle
+	c.state, t.phase = stTransfer, phPages
 	r, op, ok := c.measure(now)
 	if !ok {
 		return op
 	}
 	if r.Pending > 0 || c.transport == plain && r.Unacked > 0 {
-		return c.waitForClient(r, now)
+		return c.pollLater(r, now)
 	}
 	t.spliced = false
-	return c.read(false)
+	return c.readPiece(false)
 }
 
 // outReady sends t.out, which it first encrypts in user-space TLS.
 func (c *conn) outReady(now time.Time) operation {
 	t := &c.transfer
 	t.more = t.follows()
-	if c.transport != user || t.sealed {
-		t.sealed = false
+	if c.transport != user || t.encrypted {
+		t.encrypted = false
 		return c.gate(now)
 	}
-	c.state, t.phase = stTransfer, phSeal
+	c.state, t.phase = stTransfer, phEncrypt
 	return operation{kind: opJob, job: func() {
 		plain := len(t.out)
-		t.out, c.jobErr = c.seal(t.out)
+		t.out, c.jobErr = c.encrypt(t.out)
 		t.plain = plain
 	}}
 }
 
 // follows reports whether more bytes follow at once, so that the kernel may wait for them to
-// fill a record or a segment. It must not wait before a settle, because an open record is
+// fill a record or a segment. It must not wait before waitForPages, because an open record is
 // never sent, and so never leaves.
 func (t *transfer) follows() bool {
 	pieces := t.pieces
@@ -292,7 +289,7 @@ func (t *transfer) follows() bool {
 	return len(pieces) > 0 && !(pieces[0].last && t.spliced)
 }
 
-func (c *conn) sealDone(ev event) operation {
+func (c *conn) encryptDone(ev event) operation {
 	switch {
 	case ev.late:
 		return c.reset(causeBusy, "no record encrypted within stall_timeout: all workers are busy")
@@ -317,27 +314,27 @@ func (c *conn) push(n int) operation {
 func (c *conn) pushed(ev event) operation {
 	t := &c.transfer
 	switch {
-	case ev.err == unix.EAGAIN && t.refused || passing(ev.err):
+	case ev.err == unix.EAGAIN && t.polled || isTransient(ev.err):
 		// poll(2) and the socket disagree about room, or there is room but no memory: wait
 		// rather than spin.
-		t.refused = false
+		t.polled = false
 		r, op, ok := c.measure(ev.now)
 		if !ok {
 			return op
 		}
-		t.phase = phGate
-		return c.waitForClient(r, ev.now)
+		t.phase = phPushBudget
+		return c.pollLater(r, ev.now)
 	case ev.err == unix.EAGAIN:
-		return c.awaitRoom(ev.now)
+		return c.waitWritable(ev.now)
 	case ev.err != 0:
 		return c.fail(ev.err)
 	case ev.n == 0:
 		return c.reset(causeSocket, "the socket accepted no bytes")
 	}
-	t.refused, c.flow.pushAgain = false, 0
-	c.flow.progressed = ev.now // a crypto engine that keeps pushes waiting is not a stalled client
+	t.polled, c.wait.pushAgain = false, 0
+	c.wait.progressed = ev.now // a crypto engine that keeps pushes waiting is not a stalled client
 	c.sock.Sent(ev.n)
-	c.encrypts(ev.n, t.pushing.more || ev.n < t.pushing.n)
+	c.flow.ChargePush(ev.n, t.pushing.more || ev.n < t.pushing.n)
 	if t.held > 0 {
 		t.spliced = true
 		if t.held -= ev.n; t.held > 0 {
@@ -345,7 +342,7 @@ func (c *conn) pushed(ev event) operation {
 		}
 		return c.chunkDone(ev.now)
 	}
-	c.taken(ev.n)
+	c.flow.Charge(ev.n)
 	if t.out = t.out[ev.n:]; len(t.out) > 0 {
 		return c.gate(ev.now)
 	}
@@ -353,7 +350,7 @@ func (c *conn) pushed(ev event) operation {
 	return c.nextPiece(ev.now)
 }
 
-// awaitRoom waits until the socket is writable again.
+// waitWritable waits until the socket is writable again.
 // Before Linux 6.5 kernel TLS passes the records of a splice to TCP with
 // MSG_SENDPAGE_NOTLAST, which sends full segments only, and refuses the rest once
 // they fill the socket's buffer (tls_sw_do_sendpage in net/tls/tls_sw.c,
@@ -365,16 +362,16 @@ func (c *conn) pushed(ev event) operation {
 // flight then, no acknowledgement arrives that would send them, and poll(2) does not report
 // room, because too much is queued. So the push is repeated, at growing intervals, until
 // nothing is inside kernel TLS any more.
-func (c *conn) awaitRoom(now time.Time) operation {
+func (c *conn) waitWritable(now time.Time) operation {
 	c.sock.Push()
-	c.transfer.phase = phRoom
-	op := operation{kind: opRoom, deadline: now.Add(c.gen.stallTimeout)}
-	if stall := c.flow.progressed.Add(c.gen.stallTimeout); stall.After(now) {
+	c.transfer.phase = phWritable
+	op := operation{kind: opWritable, deadline: now.Add(c.gen.stallTimeout)}
+	if stall := c.wait.progressed.Add(c.gen.stallTimeout); stall.After(now) {
 		op.deadline = stall
 	}
 	if c.usesEngine() {
-		c.flow.pushAgain = min(max(firstPushAgain, 4*c.flow.pushAgain), c.gen.stallTimeout)
-		if next := now.Add(c.flow.pushAgain); next.Before(op.deadline) {
+		c.wait.pushAgain = min(max(firstPushAgain, 4*c.wait.pushAgain), c.gen.stallTimeout)
+		if next := now.Add(c.wait.pushAgain); next.Before(op.deadline) {
 			op.deadline = next
 		}
 	}
@@ -384,7 +381,7 @@ func (c *conn) awaitRoom(now time.Time) operation {
 // firstPushAgain exceeds, as a rule, the time that an engine needs for the data queued in it.
 const firstPushAgain = 16 * time.Millisecond
 
-func (c *conn) roomDone(ev event) operation {
+func (c *conn) writableAgain(ev event) operation {
 	if ev.late {
 		r, op, ok := c.measure(ev.now)
 		if !ok {
@@ -394,14 +391,14 @@ func (c *conn) roomDone(ev event) operation {
 		case c.stalled(ev.now):
 			return c.reset(causeStalled, stalledReason)
 		case r.Pending == 0:
-			c.flow.pushAgain = c.gen.stallTimeout // no further push is needed
+			c.wait.pushAgain = c.gen.stallTimeout // no further push is needed
 		}
-		return c.awaitRoom(ev.now)
+		return c.waitWritable(ev.now)
 	}
-	c.flow.pushAgain = 0
+	c.wait.pushAgain = 0
 	if ev.err != 0 && ev.err != unix.EAGAIN && ev.err != unix.ECANCELED {
 		return c.fail(ev.err)
 	}
-	c.transfer.refused = true
+	c.transfer.polled = true
 	return c.gate(ev.now)
 }

@@ -154,7 +154,7 @@ func (f recordFault) loggedCorruption(ctx context.Context, t *testing.T, p *boar
 	if strings.Count(responses, "\n") != 1 || strings.Count(others, "\n") != 1 {
 		t.Errorf("logged: %s%s; want one line about the response, and one about its client", responses, others)
 	}
-	for _, want := range []string{"could not open a record", " remote=127.0.0.1:", " cipher=TLS_AES_128_GCM_SHA256 ", " driver=" + caamsim.Driver + " "} {
+	for _, want := range []string{"client reported bad_record_mac", " remote=127.0.0.1:", " cipher=TLS_AES_128_GCM_SHA256 ", " driver=" + caamsim.Driver + " "} {
 		if !strings.Contains(strings.ReplaceAll(strings.ReplaceAll(others, `"`, ""), "\n", " "), want) {
 			t.Errorf("logged: %s, which lacks %q", others, want)
 		}
@@ -172,7 +172,7 @@ func (f recordFault) logged(ctx context.Context, t *testing.T, p *board.Process,
 			case strings.Contains(line, " repeated="): // of a fault before
 			case strings.Contains(line, "path="+f.path):
 				responses += line + "\n"
-			case strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") || strings.Contains(line, "could not open a record"):
+			case strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") || strings.Contains(line, "client reported bad_record_mac"):
 				others += line + "\n"
 			}
 		}
@@ -192,7 +192,9 @@ func testWrongEngineFaults(ctx context.Context, t *testing.T, m *board.Machine) 
 	}{
 		{wrong.NoReset, recordFaults[3], "fail_in", func(r client.Result, _ string) bool { return r.Truncated == 1 && r.Ends["reset"] == 0 }},
 		{wrong.NotAsked, recordFaults[7], "fail_in", func(r client.Result, _ string) bool { return r.Ends["timeout"]+r.Errors["timeout"] > 0 }},
-		{wrong.Deaf, recordFaults[7], "corrupt_in", func(_ client.Result, log string) bool { return !strings.Contains(log, "could not open a record") }},
+		{wrong.Deaf, recordFaults[7], "corrupt_in", func(_ client.Result, log string) bool {
+			return !strings.Contains(log, "client reported bad_record_mac")
+		}},
 	} {
 		t.Run(tt.variant.Name, func(t *testing.T) {
 			p, err := m.StartDaemon(ctx, board.Daemon{Wrong: tt.variant.Name, Config: engineConfig})

@@ -175,7 +175,7 @@ func complete(ctx context.Context, t *testing.T, m *board.Machine, n int, ways .
 }
 
 // doubts are what the daemon says of an engine that stood still for some seconds.
-var doubts = regexp.MustCompile(`msg="the crypto engine (is being tested|works)`)
+var doubts = regexp.MustCompile(`msg="crypto engine (stalled|works)`)
 
 // cutOff fails unless the daemon's log has, after so many lines, n of responses that
 // were cut off for a reason, and no other complaint. The last may come after the

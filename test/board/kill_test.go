@@ -219,7 +219,7 @@ func allAborted(o outcome) error {
 	for line := range strings.Lines(string(o.exit.Stderr)) {
 		switch {
 		case !strings.Contains(line, "response cut off"):
-		case strings.Contains(line, "the service was ended"):
+		case strings.Contains(line, "the service was stopped"):
 			lines++
 		default:
 			err = errors.Join(err, fmt.Errorf("logged: %s", line))

@@ -32,8 +32,8 @@ var telling = []wrong.Edit{
 	},
 	{
 		File: "service/server/gate.go",
-		Old:  "\tc.flow.pendingMax = max(",
-		New:  "\tc.gen.log.Info(\"told\", \"pending\", r.Pending)\n\tc.flow.pendingMax = max(",
+		Old:  "\tif c.flow.Update(",
+		New:  "\tc.gen.log.Info(\"told\", \"pending\", r.Pending)\n\tif c.flow.Update(",
 	},
 }
 
@@ -43,7 +43,7 @@ var pictured = []wrong.Variant{
 	{Name: "POLLOUT", Edits: slices.Concat(telling, wrong.OnlyPOLLOUT.Edits, []wrong.Edit{{
 		File: "service/server/gate.go",
 		Old:  "\treturn c.push(n)\n",
-		New:  "\tif !t.refused {\n\t\treturn c.awaitRoom(now)\n\t}\n\treturn c.push(n)\n",
+		New:  "\tif !t.polled {\n\t\treturn c.waitWritable(now)\n\t}\n\treturn c.push(n)\n",
 	}})},
 	{Name: "meter", Edits: telling},
 }

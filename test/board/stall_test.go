@@ -233,7 +233,7 @@ func stall(ctx context.Context, t *testing.T, m *board.Machine, n int) *dead {
 }
 
 // engineVerdict is what the log says once.
-const engineVerdict = "the crypto engine does not answer: kernel TLS is not used any more"
+const engineVerdict = "crypto engine does not answer: kernel TLS is disabled"
 
 // awaitVerdict waits until the daemon has given the engine up.
 func (d *dead) awaitVerdict(ctx context.Context, t *testing.T) {

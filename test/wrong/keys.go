@@ -44,9 +44,9 @@ var MarkPrefers = Variant{"the kernel's mark decides the cipher", []Edit{{
 
 // EndlessKeys never ends a connection for the number of its records.
 var EndlessKeys = Variant{"keys are used without a limit", []Edit{{
-	File: "service/server/gate.go",
-	Old:  "c.flow.records += int64((n + maxRecord - 1) / maxRecord)",
-	New:  "c.flow.records += int64(0 * n)",
+	File: "service/flow/control.go",
+	Old:  "c.records += int64((n + MaxRecord - 1) / MaxRecord)",
+	New:  "c.records += int64(0 * n)",
 }}}
 
 // FixesIgnored believes no kernel with a known defect, whatever the configuration says.

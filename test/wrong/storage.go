@@ -4,15 +4,15 @@ package wrong
 // where on the disk a file is.
 var ReadsOnLoop = Variant{"reads on the loop", []Edit{{
 	File: "service/server/loop.go",
-	Old:  "l.work(s, op, l.workers)",
+	Old:  "l.submitJob(s, op, l.workers)",
 	New:  "op.job()\n\t\tl.perform(s, s.conn.step(event{now: l.now}))",
 }}}
 
 // OnePool has all jobs done by the same workers, also those that a disk may keep.
 var OnePool = Variant{"one pool for all", []Edit{{
 	File: "service/server/loop.go",
-	Old:  "l.work(s, op, l.disk)",
-	New:  "l.work(s, op, l.workers)",
+	Old:  "l.submitJob(s, op, l.disk)",
+	New:  "l.submitJob(s, op, l.workers)",
 }}}
 
 // ColdHandlers runs handlers without asking whether they may wait for a disk.
@@ -39,8 +39,8 @@ var NeverWithdrawn = Variant{"jobs are not withdrawn", []Edit{{
 // WithdrawnTwice ends a connection's wait for a job that a worker has.
 var WithdrawnTwice = Variant{"jobs that run are withdrawn", []Edit{{
 	File: "service/server/storage.go",
-	Old:  "if p := s.pool; p != nil && !p.Runs(s.token) {",
-	New:  "if p := s.pool; p != nil {",
+	Old:  "if p := s.pool; s.owner == ownerWorker && !p.Runs(s.token) {",
+	New:  "if p := s.pool; s.owner == ownerWorker {",
 }, {
 	File: "service/server/storage.go",
 	Old:  "case p.Withdraw(s.token):",

@@ -30,9 +30,9 @@ type Edit struct {
 // for what is inside kernel TLS. It tries close_notify once, as many servers do.
 var NoDrain = Variant{"no drain", []Edit{
 	{
-		File: "service/server/closing.go",
-		Old:  "case r.Pending > 0:\n\t\treturn c.waitForClient(r, now)\n\t}\n\treturn then(now)",
-		New:  "case r.Pending > 1<<40:\n\t}\n\treturn then(now)",
+		File: "service/server/conn_close.go",
+		Old:  "case r.Pending > 0:\n\t\treturn c.pollLater(r, now)\n\t}\n\treturn c.proceed(now)",
+		New:  "case r.Pending > 1<<40:\n\t}\n\treturn c.proceed(now)",
 	},
 	{
 		File: "service/server/transfer.go",
@@ -40,8 +40,8 @@ var NoDrain = Variant{"no drain", []Edit{
 		New:  "if c.transport == plain && r.Unacked > 0 {",
 	},
 	{
-		File: "service/server/closing.go",
-		Old:  "c.state = stNotifyRoom\n\t\treturn operation{kind: opRoom, deadline: ev.now.Add(c.gen.stallTimeout)}",
+		File: "service/server/conn_close.go",
+		Old:  "c.state = stAlertWritable\n\t\treturn operation{kind: opWritable, deadline: ev.now.Add(c.gen.stallTimeout)}",
 		New:  "return c.shutdown(ev.now)",
 	},
 }}
@@ -50,9 +50,9 @@ var NoDrain = Variant{"no drain", []Edit{
 // it take what its buffer may grow to.
 var OnlyPOLLOUT = Variant{"POLLOUT is the only gate", []Edit{
 	{
-		File: "service/server/gate.go",
-		Old:  "c.flow.room.all = min(c.gen.buffer-headroom-r.Unacked, c.flow.window.size-r.Unsent) - r.Pending - int64(c.transfer.held)\n\tc.flow.room.tls = maxPending - headroom - r.Pending\n",
-		New:  "c.flow.room = rooms{chunk, chunk}\n",
+		File: "service/flow/control.go",
+		Old:  "c.total = min(c.limit-overheadReserve-r.Unacked, c.window.size-r.Unsent) - r.Pending - int64(held)\n\tc.inTLS = MaxPending - overheadReserve - r.Pending\n",
+		New:  "c.total, c.inTLS = Chunk, Chunk\n",
 	},
 	{
 		File: "service/server/socket_linux.go",
@@ -64,44 +64,44 @@ var OnlyPOLLOUT = Variant{"POLLOUT is the only gate", []Edit{
 // Unbounded does not mind what TCP's buffer holds, which grows with what the client
 // once took, up to the last of the numbers of net.ipv4.tcp_wmem.
 var Unbounded = Variant{"no bound on TCP's buffer", []Edit{{
-	File: "service/server/gate.go",
-	Old:  "min(c.gen.buffer-headroom-r.Unacked, c.flow.window.size-r.Unsent)",
-	New:  "min(c.gen.buffer-headroom, 1<<40)",
+	File: "service/flow/control.go",
+	Old:  "min(c.limit-overheadReserve-r.Unacked, c.window.size-r.Unsent)",
+	New:  "min(c.limit-overheadReserve, 1<<40)",
 }}}
 
 // NoShare gives each connection what one alone might have of the memory there is.
 var NoShare = Variant{"no share of memory", []Edit{{
 	File: "service/server/accept.go",
-	Old:  "l.state.memory / int64(max(1, l.live))",
-	New:  "l.state.memory",
+	Old:  "l.shared.memory / int64(max(1, l.live))",
+	New:  "l.shared.memory",
 }}}
 
 // NoLook never looks at what the share has become.
 var NoLook = Variant{"no look at the share", []Edit{{
-	File: "service/server/gate.go",
-	Old:  "c.flow.window.move(r.Acked-c.flow.acked, now, c.loop.share)",
-	New:  "c.flow.window.move(r.Acked-c.flow.acked, now, 1<<40)",
+	File: "service/flow/control.go",
+	Old:  "c.window.update(r.Acked-c.acked, now, share)",
+	New:  "c.window.update(r.Acked-c.acked, now, 1<<40)",
 }}}
 
 // PushedOnce waits for room that may never come.
 var PushedOnce = Variant{"pushed once", []Edit{{
 	File: "service/server/transfer.go",
-	Old:  "	if c.usesEngine() {\n		c.flow.pushAgain",
-	New:  "	if false {\n		c.flow.pushAgain",
+	Old:  "	if c.usesEngine() {\n		c.wait.pushAgain",
+	New:  "	if false {\n		c.wait.pushAgain",
 }}}
 
 // NoTurns reads as many files at a time as are asked for. On a disk that hangs, they
 // take all threads that sockets need too.
 var NoTurns = Variant{"no turns", []Edit{{
-	File: "service/server/turns.go",
+	File: "service/server/semaphore.go",
 	Old:  "if t.free == 0 {",
 	New:  "if t.free < -1<<20 {",
 }}}
 
 // FreePipe does not count what the pipe holds.
 var FreePipe = Variant{"the pipe is not counted", []Edit{{
-	File: "service/server/gate.go",
-	Old:  " - r.Pending - int64(c.transfer.held)",
+	File: "service/flow/control.go",
+	Old:  " - r.Pending - int64(held)",
 	New:  " - r.Pending",
 }}}
 
@@ -116,13 +116,13 @@ var WrongMeter = Variant{"wrong meter", []Edit{{
 // Deaf does not look for the alert of a client that has left.
 var Deaf = Variant{"alerts are not heard", []Edit{{
 	File: "service/server/alert.go",
-	Old:  "c.hear(c.input.wire[:c.sock.Received(c.input.wire)])",
+	Old:  "c.readAlerts(c.input.wire[:c.sock.Received(c.input.wire)])",
 	New:  "",
 }}}
 
 // NoLinger closes with input unread, and so resets the connection.
 var NoLinger = Variant{"close with unread input", []Edit{{
-	File: "service/server/closing.go",
+	File: "service/server/conn_close.go",
 	Old:  "return c.discard(now)\n}\n\n// discard",
 	New:  "return c.closeSocket()\n}\n\n// discard",
 }}}
@@ -138,8 +138,8 @@ var NoReset = Variant{"no reset when killed", []Edit{{
 // StopsAtOnce resets everybody at the first SIGTERM.
 var StopsAtOnce = Variant{"stops at once", []Edit{{
 	File: "service/server/loop.go",
-	Old:  "case askedShutdown:\n\t\tl.stop()",
-	New:  "case askedShutdown:\n\t\tl.fatal = ErrAborted",
+	Old:  "case stopGracefully:\n\t\tl.stop()",
+	New:  "case stopGracefully:\n\t\tl.fatal = ErrAborted",
 }}}
 
 // SecondIgnored goes on until all clients have everything, whatever it is told.
@@ -186,8 +186,8 @@ var NoSeal = Variant{"no seal", []Edit{{
 // as if it had brought all.
 var ShortSplice = Variant{"a short splice is lost", []Edit{{
 	File: "service/server/fill.go",
-	Old:  "t.held = ev.n\n\tc.taken(ev.n)\n\tp.off += int64(ev.n)\n\tp.n -= int64(ev.n)",
-	New:  "t.held = ev.n\n\tev.n = int(min(p.n, chunk))\n\tp.off += int64(ev.n)\n\tp.n -= int64(ev.n)",
+	Old:  "t.held = ev.n\n\tc.flow.Charge(ev.n)\n\tp.off += int64(ev.n)\n\tp.n -= int64(ev.n)",
+	New:  "t.held = ev.n\n\tev.n = int(min(p.n, flow.Chunk))\n\tp.off += int64(ev.n)\n\tp.n -= int64(ev.n)",
 }}}
 
 // DirtyPipe keeps pipes for the next transfer, with whatever is left in them.
@@ -209,8 +209,8 @@ var DirtyPipe = Variant{"a dirty pipe is reused", []Edit{
 	},
 	{
 		File: "service/server/loop.go",
-		Old:  "\t\tl.abandon()\n",
-		New:  "\t\tl.abandon()\n\t\tfor _, p := range l.state.oldPipes {\n\t\t\tl.state.last.ClosePipe(p)\n\t\t}\n",
+		Old:  "\t\tl.resetRemaining()\n",
+		New:  "\t\tl.resetRemaining()\n\t\tfor _, p := range l.shared.oldPipes {\n\t\t\tl.shared.last.ClosePipe(p)\n\t\t}\n",
 	},
 }}
 
@@ -219,7 +219,7 @@ var DirtyPipe = Variant{"a dirty pipe is reused", []Edit{
 var EarlyBuffer = Variant{"a buffer is used under an operation", []Edit{{
 	File: "service/server/loop.go",
 	Old:  "s.late = true\n\t\t\tl.cancel(s.handle)\n",
-	New:  "l.cancel(s.handle)\n\t\t\tl.perform(s, s.conn.step(event{late: true, now: l.now}))\n",
+	New:  "l.cancel(s.handle)\n\t\t\tl.setOwner(s, ownerNone)\n\t\t\tl.perform(s, s.conn.step(event{late: true, now: l.now}))\n",
 }}}
 
 // DoubleClose closes a descriptor that the ring has closed, and that may be
@@ -282,9 +282,9 @@ var NoAckWait = Variant{"no wait for acknowledgement", []Edit{{
 
 // WholeFiles reads a file of some megabytes into memory before any of it is sent.
 var WholeFiles = Variant{"whole files in memory", []Edit{{
-	File: "service/server/transfer.go",
-	Old:  "chunk = 64 << 10",
-	New:  "chunk = 16 << 20",
+	File: "service/flow/control.go",
+	Old:  "Chunk = 64 << 10",
+	New:  "Chunk = 16 << 20",
 }}}
 
 // Variants are all of them.
@@ -339,7 +339,7 @@ var Untested = Variant{"no quarantine", []Edit{{
 // Unwatched goes on with what it knew at the start of who encrypts.
 var Unwatched = Variant{"drivers that come are not noticed", []Edit{{
 	File: "service/server/drivers.go",
-	Old:  "if d.picked == nil && len(of) > 0 {",
+	Old:  "if d.selected == nil && len(of) > 0 {",
 	New:  "if len(of) > 0 {",
 }}}
 
@@ -353,14 +353,14 @@ var LookedOnce = Variant{"a driver that comes meanwhile is not noticed", []Edit{
 // EngineBlind knows nothing of the engine but what the loop itself has waited for.
 var EngineBlind = Variant{"a slow engine is taken for dead", []Edit{{
 	File: "service/server/engine.go",
-	Old:  " || l.now.Sub(l.state.engineOut) < engineTime",
+	Old:  " || l.now.Sub(l.shared.engineOutputAt) < engineTime",
 	New:  "",
 }}}
 
 // EngineHurried takes the time that a push waits for the engine for the client's.
 var EngineHurried = Variant{"a slow push is a stalled client", []Edit{{
 	File: "service/server/transfer.go",
-	Old:  "c.flow.progressed = ev.now // a crypto",
+	Old:  "c.wait.progressed = ev.now // a crypto",
 	New:  "// a crypto",
 }}}
 

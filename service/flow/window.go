@@ -1,4 +1,4 @@
-package server
+package flow
 
 import (
 	"math"
@@ -11,15 +11,16 @@ import (
 // client acknowledges, and by a share of that memory. Even with a share of almost nothing a
 // connection has enough to make progress, and more if its client is fast.
 const (
-	// step is the room that must be free before more bytes are passed to the kernel.
-	step = maxRecord / 2
+	// MinUnsent is the number of unsent bytes that TCP may accept, approximately, of a connection
+	// with a small window.
+	MinUnsent = MaxRecord
+
 	// minWindow allows a record, and the beginning of the next when poll(2) reports room, which
-	// happens when half of minUnsent is left.
-	minWindow = maxRecord + step
-	minUnsent = maxRecord // unsent bytes that TCP may accept, approximately
+	// happens when half of MinUnsent is left.
+	minWindow = MaxRecord + minPush
 	// ampleWindow is the initial window of a connection if there is enough memory.
-	ampleWindow = chunk
-	// fastWindow is the size from which on TCP is not limited by minUnsent. It is also the most
+	ampleWindow = Chunk
+	// fastWindow is the size from which on TCP is not limited by MinUnsent. It is also the most
 	// that a fast client adds to minWindow if the share is smaller: more than half a mebibyte in
 	// windowTime, a rate that few clients of a network can reach at the same time.
 	fastWindow = 128 << 10
@@ -36,8 +37,8 @@ type window struct {
 	last, before int64 // bytes acknowledged since then, and in the interval before
 }
 
-// move adds n acknowledged bytes, and sets the connection's share in bytes.
-func (w *window) move(n int64, now time.Time, share int64) {
+// update adds n acknowledged bytes, and sets the connection's share in bytes.
+func (w *window) update(n int64, now time.Time, share int64) {
 	if passed := now.Sub(w.since); passed >= windowTime {
 		w.before = w.last
 		if passed >= 2*windowTime { // the last interval is too old
@@ -55,7 +56,7 @@ func (w *window) move(n int64, now time.Time, share int64) {
 func (w *window) unsent() int {
 	switch {
 	case w.size < fastWindow:
-		return minUnsent
+		return MinUnsent
 	case w.bound: // so that poll(2) reports room when half of it is left
 		return int(min(w.size, math.MaxInt32))
 	}

@@ -19,41 +19,41 @@ const (
 
 // lingering is the state of the last phase of a close.
 type lingering struct {
-	discarded int64     // bytes discarded
-	until     time.Time // deadline; zero until the client has acknowledged everything
-	mark      int64     // discarded, when until was set
-	eof       bool      // the client has sent FIN
+	discarded       int64     // bytes discarded
+	until           time.Time // deadline; zero until the client has acknowledged everything
+	discardedBefore int64     // discarded, when until was set
+	eof             bool      // the client has sent FIN
 }
 
 // finish closes in order: all data sent arrives, and the client can tell that it is complete.
 func (c *conn) finish(now time.Time) operation {
-	c.flow.progressed = now
+	c.wait.progressed = now
 	switch c.transport {
 	case kernel:
-		return c.sayLast(ktls.CloseNotify(), now)
+		return c.finishWithAlert(ktls.CloseNotify(), now)
 	case user:
 		if err := c.session.CloseNotify(); err != nil {
 			return c.reset(causeTLS, err.Error())
 		}
-		return c.sendRaw(c.session.Output(), now, c.shutdown)
+		return c.sendRaw(c.session.Output(), now, thenShutdown)
 	case unknown:
 		return c.reset(causeHandshake, "the TLS handshake is not complete")
 	}
 	return c.shutdown(now)
 }
 
-// sayLast sends an alert through the kernel, and closes in order.
-func (c *conn) sayLast(m ktls.Message, now time.Time) operation {
-	c.flow.progressed, c.ending.alert = now, m
-	return c.drain(now, c.notify)
+// finishWithAlert sends an alert through the kernel, and closes in order.
+func (c *conn) finishWithAlert(m ktls.Message, now time.Time) operation {
+	c.wait.progressed, c.closing.alert = now, m
+	return c.drain(now, thenAlert)
 }
 
-// unasked ends a connection in kernel TLS for which crypto/tls has produced a message of its
+// handleOwnMessage ends a connection in kernel TLS for which crypto/tls has produced a message of its
 // own: an alert, because the client violated the protocol (cause), or a KeyUpdate, because
 // the client requested it. The kernel's keys are not updated
 // (docs/decisions/0008-key-updates.md), and without new keys no more data may be sent
 // (RFC 8446 section 4.6.3); close_notify may.
-func (c *conn) unasked(m ktls.Message, cause error, now time.Time) operation {
+func (c *conn) handleOwnMessage(m ktls.Message, cause error, now time.Time) operation {
 	for !m.IsAlert() {
 		next, ok := c.session.Message()
 		if !ok {
@@ -62,52 +62,52 @@ func (c *conn) unasked(m ktls.Message, cause error, now time.Time) operation {
 		m = next
 	}
 	if !m.IsAlert() {
-		c.gen.log.Debug("closing, since the client asked for a key update", "remote", c.client.peer)
+		c.gen.log.Debug("client requested a key update: closing", "remote", c.client.peer)
 		return c.finish(now)
 	}
-	c.gen.log.Debug("the client broke TLS", "remote", c.client.peer, "alert", m.String(), "reason", cause)
-	return c.sayLast(m, now)
+	c.gen.log.Debug("client violated TLS", "remote", c.client.peer, "alert", m.String(), "reason", cause)
+	return c.finishWithAlert(m, now)
 }
 
-// drain continues with then once kernel TLS is empty, because shutdown(2) and close(2)
-// discard any data inside it.
-func (c *conn) drain(now time.Time, then func(time.Time) operation) operation {
-	c.state, c.ending.after = stDrain, then
+// drain waits until kernel TLS is empty, because shutdown(2) and close(2) discard any data inside
+// it, and continues with then.
+func (c *conn) drain(now time.Time, then continuation) operation {
+	c.state, c.then = stDrain, then
 	r, op, ok := c.measure(now)
 	switch {
 	case !ok:
 		return op
 	case r.Pending > 0:
-		return c.waitForClient(r, now)
+		return c.pollLater(r, now)
 	}
-	return then(now)
+	return c.proceed(now)
 }
 
-// notify sends the final alert, as a record of its own.
-func (c *conn) notify(time.Time) operation {
-	c.state = stNotify
-	return operation{kind: opNotify, msg: uring.NewMessage(c.ending.alert.Payload, c.ending.alert.Control())}
+// sendAlert sends the final alert, as a record of its own.
+func (c *conn) sendAlert() operation {
+	c.state = stAlert
+	return operation{kind: opAlert, msg: uring.NewMessage(c.closing.alert.Payload, c.closing.alert.Control())}
 }
 
-func (c *conn) notifyDone(ev event) operation {
+func (c *conn) alertSent(ev event) operation {
 	switch {
-	case ev.err == unix.EAGAIN && c.transfer.refused || passing(ev.err):
+	case ev.err == unix.EAGAIN && c.transfer.polled || isTransient(ev.err):
 		// As in pushed: poll(2) and the socket disagree; wait rather than spin.
-		c.transfer.refused = false
-		c.state = stNotifyRoom
+		c.transfer.polled = false
+		c.state = stAlertWritable
 		return c.pause(ev.now)
 	case ev.err == unix.EAGAIN || ev.err == unix.EINTR:
-		c.state = stNotifyRoom
-		return operation{kind: opRoom, deadline: ev.now.Add(c.gen.stallTimeout)}
+		c.state = stAlertWritable
+		return operation{kind: opWritable, deadline: ev.now.Add(c.gen.stallTimeout)}
 	case ev.err != 0:
 		return c.fail(ev.err)
 	}
-	c.flow.progressed = ev.now // as in pushed
+	c.wait.progressed = ev.now // as in pushed
 	c.sock.Sent(ev.n)
-	return c.drain(ev.now, c.shutdown)
+	return c.drain(ev.now, thenShutdown)
 }
 
-func (c *conn) notifyRoom(ev event) operation {
+func (c *conn) alertWritable(ev event) operation {
 	if ev.late {
 		if _, op, ok := c.measure(ev.now); !ok {
 			return op
@@ -116,9 +116,9 @@ func (c *conn) notifyRoom(ev event) operation {
 			return c.reset(causeStalled, stalledReason)
 		}
 	} else {
-		c.transfer.refused = true
+		c.transfer.polled = true
 	}
-	return c.drain(ev.now, c.notify)
+	return c.drain(ev.now, thenAlert)
 }
 
 // shutdown sends FIN after all other data, and lingers, because a close with unread input
@@ -127,7 +127,7 @@ func (c *conn) shutdown(now time.Time) operation {
 	if err := c.sock.Shutdown(); err != nil {
 		return c.fail(err)
 	}
-	c.flow.progressed = now
+	c.wait.progressed = now
 	c.input.buf = nil
 	if c.input.wire == nil {
 		c.input.wire = make([]byte, wireBuffer)
@@ -138,29 +138,29 @@ func (c *conn) shutdown(now time.Time) operation {
 // discard reads until the client has acknowledged everything and has closed, or a limit is reached.
 func (c *conn) discard(now time.Time) operation {
 	c.state = stLinger
-	l := &c.ending.linger
+	l := &c.closing.linger
 	r, err := c.sock.Reading()
 	if err != nil { // both sides have closed, or the connection was reset
 		return c.closeSocket()
 	}
-	if r.Acked > c.flow.acked {
-		c.flow.acked, c.flow.progressed = r.Acked, now
+	if c.flow.Acknowledge(r) {
+		c.wait.progressed = now
 	}
 	if r.Unacked == 0 && l.until.IsZero() {
-		l.until, l.mark = now.Add(lingerTime), l.discarded
+		l.until, l.discardedBefore = now.Add(lingerTime), l.discarded
 	}
 	arrived := !l.until.IsZero()
 	switch {
-	case arrived && (c.yields || l.eof || !now.Before(l.until) || l.discarded-l.mark > lingerBytes):
+	case arrived && (c.yields || l.eof || !now.Before(l.until) || l.discarded-l.discardedBefore > lingerBytes):
 		return c.closeSocket()
 	case arrived:
 		return operation{kind: opRecv, buf: c.input.wire, deadline: l.until}
 	case c.stalled(now):
 		return c.abandon(causeStalled, stalledReason)
 	case l.discarded > lingerFlood:
-		return c.abandon(causeClient, "the client sends and does not receive")
+		return c.abandon(causeClient, "the client sends data and acknowledges none")
 	case l.eof:
-		return c.waitForClient(r, now)
+		return c.pollLater(r, now)
 	}
 	return operation{kind: opRecv, buf: c.input.wire, deadline: now.Add(lingerTick)}
 }
@@ -170,13 +170,13 @@ func (c *conn) lingerInput(ev event) operation {
 	case ev.late || ev.err == unix.ECANCELED || ev.err == unix.EINTR || ev.err == unix.EAGAIN:
 	case ev.err != 0:
 		return c.closeSocket()
-	case ev.n == 0 && !c.ending.linger.until.IsZero():
+	case ev.n == 0 && !c.closing.linger.until.IsZero():
 		return c.closeSocket()
 	default:
 		c.input.received += int64(ev.n)
-		c.ending.linger.eof = c.ending.linger.eof || ev.n == 0
-		c.ending.linger.discarded += int64(ev.n)
-		c.hear(c.input.wire[:ev.n])
+		c.closing.linger.eof = c.closing.linger.eof || ev.n == 0
+		c.closing.linger.discarded += int64(ev.n)
+		c.readAlerts(c.input.wire[:ev.n])
 	}
 	return c.discard(ev.now)
 }
@@ -207,7 +207,7 @@ func (c *conn) fail(err error) operation {
 	}
 	switch errno {
 	case unix.ECONNRESET, unix.EPIPE, unix.ENOTCONN:
-		c.left = true
+		c.clientLeft = true
 		return c.reset(causeClient, errno.Error())
 	case unix.ETIMEDOUT: // TCP_USER_TIMEOUT, see newTCPSocket
 		return c.reset(causeStalled, stalledReason)
@@ -219,7 +219,7 @@ func (c *conn) fail(err error) operation {
 func (c *conn) closeSocket() operation {
 	c.state = stClosed
 	c.endTransfer()
-	c.hearLast()
+	c.readFinalAlert()
 	if c.session != nil {
 		c.session.Close()
 	}

@@ -11,44 +11,45 @@ import (
 	"uringhttpd/uring"
 )
 
-// aHangingDisk is a system in which no file is ever read, unless a test says so.
-type aHangingDisk struct {
+// hangingSystem is a system in which no splice from a file ends, unless a test completes it.
+type hangingSystem struct {
 	system
-	begun []uint64 // tokens of reads into pipes
-	other []uint64
-	clock time.Time
+	spliced []uint64 // tokens of reads into pipes
+	other   []uint64
+	clock   time.Time
 }
 
-func (d *aHangingDisk) now() time.Time { return d.clock }
+func (d *hangingSystem) now() time.Time { return d.clock }
 
-func (d *aHangingDisk) start(_ int, op operation, token uint64) (uring.Handle, error) {
+func (d *hangingSystem) start(_ int, op operation, token uint64) (uring.Handle, error) {
 	if op.kind == opSpliceIn {
-		d.begun = append(d.begun, token-tokenBase)
+		d.spliced = append(d.spliced, token-tokenBase)
 	} else {
 		d.other = append(d.other, token-tokenBase)
 	}
 	return 1, nil
 }
 
-// TestTurns: while a disk hangs, so many read it as may; workers copy for the others what is in
-// memory, and where nothing is, these wait in order, and not for long; and what is no read goes on.
-func TestTurns(t *testing.T) {
+// TestFillSemaphore: while storage hangs, maxFills splices wait for it. For other connections
+// workers copy cached data. Connections without cached data wait in order, for a limited time, and
+// operations that are no reads continue.
+func TestFillSemaphore(t *testing.T) {
 	const n = maxFills + 3
 	now := time.Unix(1e9, 0)
-	disk := &aHangingDisk{clock: now}
+	disk := &hangingSystem{clock: now}
 	env := driveSettings(nil)
 	s := &Server{gen: env.gen, proc: env.proc}
 	s.gen.stallTimeout = time.Minute
-	workers := &handPool{}
-	l := &loop{Server: s, state: env.loop, sys: disk, workers: workers, fills: turns{free: maxFills}, now: now}
+	workers := &manualPool{}
+	l := &loop{Server: s, shared: env.loop, sys: disk, workers: workers, fills: semaphore{free: maxFills}, now: now}
 	w := newWorld(&script{}, newSimIdentity(t))
 	for i := range n {
 		c := newConn(l.environment(), &simSocket{w: w}, endpoint{}, nil)
-		sl := &slot{conn: c, token: uint64(i), fd: i, place: -1}
+		sl := &slot{conn: c, token: uint64(i), fd: i, heapIndex: -1}
 		l.slots = append(l.slots, sl)
 		f := &simOpen{w: w, size: 1 << 20}
 		c.transfer.pieces = []piece{{file: f, n: f.size, splice: true}}
-		l.perform(sl, c.send(now, nil))
+		l.perform(sl, c.send(now, thenEndResponse))
 	}
 	expect := func(what string, got []uint64, want ...uint64) {
 		t.Helper()
@@ -56,7 +57,7 @@ func TestTurns(t *testing.T) {
 			t.Errorf("%s: %v, want %v", what, got, want)
 		}
 	}
-	expect("at first", disk.begun, 0, 1, 2, 3)
+	expect("at first", disk.spliced, 0, 1, 2, 3)
 	var looked []uint64
 	for _, j := range workers.jobs {
 		looked = append(looked, j.token)
@@ -65,20 +66,20 @@ func TestTurns(t *testing.T) {
 	workers.jobs = nil
 	for _, token := range looked { // it is not
 		l.slots[token].conn.jobErr = http1.ErrWouldBlock
-		l.worked(l.slots[token])
+		l.jobDone(l.slots[token])
 	}
-	expect("when nothing is in memory", disk.begun, 0, 1, 2, 3)
+	expect("when nothing is in memory", disk.spliced, 0, 1, 2, 3)
 
 	l.complete(uring.Completion{Token: tokenBase + 2, Result: 1000})
-	expect("when one was read", disk.begun, 0, 1, 2, 3, 4)
+	expect("when one was read", disk.spliced, 0, 1, 2, 3, 4)
 	expect("what it goes on with", disk.other, 2)
 
-	// A read that is in the ring cannot be ended; one that waits for its turn is, and
-	// workers look whether the file is in memory.
-	disk.clock = now.Add(turnTime)
+	// A splice that is in the ring cannot be cancelled. A splice that waits for the semaphore is,
+	// and workers read the file if it is in the page cache.
+	disk.clock = now.Add(fillQueueTime)
 	l.now = disk.clock
 	l.expire()
-	expect("when time is up", disk.begun, 0, 1, 2, 3, 4)
+	expect("when time is up", disk.spliced, 0, 1, 2, 3, 4)
 	expect("what goes on", disk.other, 2)
 	var copied []uint64
 	for _, j := range workers.jobs {
