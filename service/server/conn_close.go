@@ -98,7 +98,8 @@ func (c *conn) alertSent(ev event) operation {
 		return c.pause(ev.now)
 	case ev.err == unix.EAGAIN || ev.err == unix.EINTR:
 		c.state = stAlertWritable
-		return operation{kind: opWritable, deadline: ev.now.Add(c.gen.stallTimeout)}
+		c.wait.pushAt = time.Time{}
+		return operation{kind: opWritable, deadline: c.nextLook(ev.now)}
 	case ev.err != 0:
 		return c.fail(ev.err)
 	}
@@ -209,7 +210,7 @@ func (c *conn) fail(err error) operation {
 	case unix.ECONNRESET, unix.EPIPE, unix.ENOTCONN:
 		c.clientLeft = true
 		return c.reset(causeClient, errno.Error())
-	case unix.ETIMEDOUT: // TCP_USER_TIMEOUT, see newTCPSocket
+	case unix.ETIMEDOUT: // TCP gave up: no acknowledgement, for longer than stall_timeout as a rule
 		return c.reset(causeStalled, stalledReason)
 	}
 	return c.reset(causeSocket, errno.Error())

@@ -24,6 +24,7 @@ type waiting struct {
 	progressed time.Time     // last sign of progress of the client
 	backoff    time.Duration // length of the last pause
 	pushAgain  time.Duration // see waitWritable
+	pushAt     time.Time     // when waitWritable pushes again; zero: not
 	reading    ktls.Reading  // made the last pause necessary
 	since      time.Time     // when reading was first seen
 }

@@ -97,7 +97,7 @@ func (s *Server) Run(ready func()) error {
 func (s *Server) run(ready func()) error {
 	defer s.closeListeners()
 	defer s.waker.Close()
-	sys, err := newRingSystem(s.waker, s.gen.stallTimeout)
+	sys, err := newRingSystem(s.waker)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,8 +17,8 @@ type tcpSocket struct {
 	meter *ktls.Meter
 }
 
-// newTCPSocket prepares an accepted socket. stall is TCP's timeout for an unresponsive client.
-func newTCPSocket(fd int, stall time.Duration) (*tcpSocket, error) {
+// newTCPSocket prepares an accepted socket.
+func newTCPSocket(fd int) (*tcpSocket, error) {
 	// Close resets, until the connection has been drained: if the process dies now, no
 	// client takes a truncated response for complete.
 	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
@@ -28,12 +27,6 @@ func newTCPSocket(fd int, stall time.Duration) (*tcpSocket, error) {
 	// Each send that should wait for further data says so with MSG_MORE.
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return nil, fmt.Errorf("server: %w", os.NewSyscallError("setsockopt TCP_NODELAY", err))
-	}
-	// While TCP has data to send, only TCP knows when the client last acknowledged some; a
-	// reading of the meter tells only that it did since the previous reading. So the kernel ends
-	// the wait, with ETIMEDOUT, if no data is acknowledged for this time (tcp(7)).
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(max(stall.Milliseconds(), 1))); err != nil {
-		return nil, fmt.Errorf("server: %w", os.NewSyscallError("setsockopt TCP_USER_TIMEOUT", err))
 	}
 	m, err := ktls.NewMeter(ktls.FD(fd))
 	if err != nil {

@@ -38,8 +38,7 @@ type system interface {
 type ringSystem struct {
 	ring        *uring.Ring
 	waker       *pool.Waker
-	wakerBuffer [8]byte       // buffer for reads from the waker
-	stall       time.Duration // see newTCPSocket
+	wakerBuffer [8]byte // buffer for reads from the waker
 }
 
 // NewRing creates a ring like the ring of a Server, for platform.NewRings to try. It
@@ -55,12 +54,12 @@ func NewRing() (*uring.Ring, error) {
 	return ring, nil
 }
 
-func newRingSystem(waker *pool.Waker, stall time.Duration) (*ringSystem, error) {
+func newRingSystem(waker *pool.Waker) (*ringSystem, error) {
 	ring, err := NewRing()
 	if err != nil {
 		return nil, err
 	}
-	return &ringSystem{ring: ring, waker: waker, stall: stall}, nil
+	return &ringSystem{ring: ring, waker: waker}, nil
 }
 
 func (s *ringSystem) now() time.Time { return time.Now() }
@@ -87,7 +86,7 @@ func (s *ringSystem) end(complete func(uring.Completion)) error { return s.ring.
 func (s *ringSystem) close(fd int) { unix.Close(fd) }
 
 func (s *ringSystem) take(fd int) (sock socket, peer, own netip.AddrPort, err error) {
-	sock, err = newTCPSocket(fd, s.stall)
+	sock, err = newTCPSocket(fd)
 	return sock, address(unix.Getpeername(fd)), address(unix.Getsockname(fd)), err
 }
 

@@ -365,17 +365,35 @@ func (c *conn) pushed(ev event) operation {
 func (c *conn) waitWritable(now time.Time) operation {
 	c.sock.Push()
 	c.transfer.phase = phWritable
-	op := operation{kind: opWritable, deadline: now.Add(c.gen.stallTimeout)}
-	if stall := c.wait.progressed.Add(c.gen.stallTimeout); stall.After(now) {
-		op.deadline = stall
-	}
+	c.wait.pushAt = time.Time{}
 	if c.usesEngine() {
 		c.wait.pushAgain = min(max(firstPushAgain, 4*c.wait.pushAgain), c.gen.stallTimeout)
-		if next := now.Add(c.wait.pushAgain); next.Before(op.deadline) {
-			op.deadline = next
-		}
+		c.wait.pushAt = now.Add(c.wait.pushAgain)
 	}
-	return op
+	return operation{kind: opWritable, deadline: c.nextLook(now)}
+}
+
+// progressInterval is the maximum time between two readings of the meter while TCP has data to
+// send. A reading tells that the client has acknowledged data since the previous reading, but not
+// when, so stall_timeout is accurate to this interval.
+//
+// TCP_USER_TIMEOUT is no alternative. The kernel counts it from the first retransmission of
+// consecutive loss recoveries (retransmits_timed_out in net/ipv4/tcp_timer.c), and so ends
+// connections that make progress over a link that loses packets.
+const progressInterval = time.Second
+
+// nextLook returns the deadline of a wait for room in the socket.
+func (c *conn) nextLook(now time.Time) time.Time {
+	look := now.Add(min(progressInterval, c.gen.stallTimeout))
+	if stall := c.wait.progressed.Add(c.gen.stallTimeout); !stall.After(now) {
+		look = now.Add(c.gen.stallTimeout) // the push waited for the engine for so long
+	} else if stall.Before(look) {
+		look = stall
+	}
+	if push := c.wait.pushAt; !push.IsZero() && push.Before(look) {
+		look = push
+	}
+	return look
 }
 
 // firstPushAgain exceeds, as a rule, the time that an engine needs for the data queued in it.
@@ -387,15 +405,17 @@ func (c *conn) writableAgain(ev event) operation {
 		if !ok {
 			return op
 		}
-		switch {
+		switch push := c.wait.pushAt; {
 		case c.stalled(ev.now):
 			return c.reset(causeStalled, stalledReason)
+		case push.IsZero() || ev.now.Before(push):
+			return operation{kind: opWritable, deadline: c.nextLook(ev.now)}
 		case r.Pending == 0:
 			c.wait.pushAgain = c.gen.stallTimeout // no further push is needed
 		}
 		return c.waitWritable(ev.now)
 	}
-	c.wait.pushAgain = 0
+	c.wait.pushAgain, c.wait.pushAt = 0, time.Time{}
 	if ev.err != 0 && ev.err != unix.EAGAIN && ev.err != unix.ECANCELED {
 		return c.fail(ev.err)
 	}

@@ -73,6 +73,8 @@ func TestCaught(t *testing.T) {
 		{MarkPrefers, []string{"TestChoose"}},
 		{EndlessKeys, []string{"TestKeyLimitEndsConnection"}},
 		{FixesIgnored, []string{"TestKernelFixes"}},
+		{TCPTimeout, []string{"TestTCPEndsNoSlowConnection"}},
+		{SeldomLooks, []string{"TestStallTimeoutIsAccurate"}},
 		{ProbeStays, []string{"TestRingThreadEnds"}},
 	} {
 		t.Run(tc.variant.Name, func(t *testing.T) {

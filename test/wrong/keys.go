@@ -62,3 +62,17 @@ var ProbeStays = Variant{"the thread of a probe stays", []Edit{{
 	Old:  "if unix.Gettid() != unix.Getpid() {",
 	New:  "if unix.Gettid() != 0 {",
 }}}
+
+// TCPTimeout lets TCP end connections by a timeout of its own.
+var TCPTimeout = Variant{"TCP ends slow connections", []Edit{{
+	File: "service/server/socket_linux.go",
+	Old:  "m, err := ktls.NewMeter(ktls.FD(fd))",
+	New:  "unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 60_000)\n\tm, err := ktls.NewMeter(ktls.FD(fd))",
+}}}
+
+// SeldomLooks reads the meter of a waiting connection once in a stall_timeout.
+var SeldomLooks = Variant{"progress is looked at too seldom", []Edit{{
+	File: "service/server/transfer.go",
+	Old:  "now.Add(min(progressInterval, c.gen.stallTimeout))",
+	New:  "now.Add(max(progressInterval, c.gen.stallTimeout))",
+}}}
