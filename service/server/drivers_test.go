@@ -56,20 +56,20 @@ func TestNewDriver(t *testing.T) {
 	}
 	chacha := offload.TestResult{Driver: offload.Driver{Suite: tls.TLS_CHACHA20_POLY1305_SHA256, Name: "chacha"}, Err: errSimWrong}
 	for _, tc := range []struct {
-		name  string
-		found []offload.TestResult
-		err   error
-		used  bool
-		again bool // it is tested again
-		told  string
+		name   string
+		found  []offload.TestResult
+		err    error
+		used   bool
+		again  bool // it is tested again
+		notice string
 	}{
-		{"right", []offload.TestResult{by("late", true, nil)}, nil, true, false, "kernel TLS uses a new kernel crypto driver"},
-		{"right, beside another that is wrong", []offload.TestResult{by("late", true, nil), chacha}, nil, true, false, "kernel crypto driver failed its test"},
-		{"wrong", []offload.TestResult{by("late", false, errSimWrong)}, nil, false, false, "kernel crypto driver failed its test"},
+		{"passes", []offload.TestResult{by("late", true, nil)}, nil, true, false, "kernel TLS uses a new kernel crypto driver"},
+		{"passes, and another fails", []offload.TestResult{by("late", true, nil), chacha}, nil, true, false, "kernel crypto driver failed its test"},
+		{"fails", []offload.TestResult{by("late", false, errSimWrong)}, nil, false, false, "kernel crypto driver failed its test"},
 		{"not tested", []offload.TestResult{by("late", false, nil)}, nil, false, true, ""},
-		{"nobody could ask", nil, errors.New("no memory"), false, true, ""},
-		{"gone when it was tested, and another right", []offload.TestResult{by("later", true, nil)}, nil, false, true, "kernel TLS uses a new kernel crypto driver"},
-		{"gone, beside another that is wrong", []offload.TestResult{chacha}, nil, false, true, "kernel crypto driver failed its test"},
+		{"test not possible", nil, errors.New("no memory"), false, true, ""},
+		{"removed before the test, and another passes", []offload.TestResult{by("later", true, nil)}, nil, false, true, "kernel TLS uses a new kernel crypto driver"},
+		{"removed before the test, and another fails", []offload.TestResult{chacha}, nil, false, true, "kernel crypto driver failed its test"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			n := makeNewDriverLoop(t)
@@ -84,8 +84,8 @@ func TestNewDriver(t *testing.T) {
 			if got := n.connect(); got != tc.used || n.tests != 1 || len(n.tester.jobs) > 0 {
 				t.Errorf("used: %v, want %v; %d tests", got, tc.used, n.tests)
 			}
-			if told := strings.Join(n.notices, ""); !strings.HasPrefix(told, tc.told) || told != "" && tc.told == "" {
-				t.Errorf("told %q, want %q", told, tc.told)
+			if notice := strings.Join(n.notices, ""); !strings.HasPrefix(notice, tc.notice) || notice != "" && tc.notice == "" {
+				t.Errorf("got notice %q, want %q", notice, tc.notice)
 			}
 			n.now = n.now.Add(engineRetest)
 			if n.connect(); len(n.tester.jobs) > 0 != tc.again {
@@ -93,10 +93,10 @@ func TestNewDriver(t *testing.T) {
 			}
 			n.pick.Driver = "early"
 			if !n.connect() {
-				t.Error("the driver that was there before is not used any more")
+				t.Error("the driver known before is no longer used")
 			}
 			if want := len(tc.found) > 0 && tc.found[0].Verified; n.proc.drivers.mayWait(tls.TLS_AES_128_GCM_SHA256) != want {
-				t.Errorf("something may wait: %v, want %v", !want, want)
+				t.Errorf("an operation may wait: %v, want %v", !want, want)
 			}
 		})
 	}
