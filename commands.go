@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -43,9 +42,9 @@ func runSelftest(args []string, stdout, stderr io.Writer) int {
 	case *driver != "":
 		err = selftest.KnownAnswers(*driver, *brief, stdout)
 	case *where == selftest.Kernel || *where == selftest.UserSpace:
-		suite := uint16(offload.BenchSuite)
+		suite := ktls.AESGCM.Suite()
 		if *cipher == ktls.ChaCha20Poly1305.String() {
-			suite = tls.TLS_CHACHA20_POLY1305_SHA256
+			suite = ktls.ChaCha20Poly1305.Suite()
 		}
 		err = selftest.Measure(*where == selftest.Kernel, suite, *brief, stdout)
 	case *where != "":

@@ -1,6 +1,6 @@
-// Package doctor reports to a person at the board how well the machine can serve HTTPS, and how the
-// service would choose. It changes nothing, except that a benchmark sets driver priorities while it
-// runs.
+// Package doctor reports to an operator how well the machine can serve HTTPS, and the choice that
+// the service would make. It changes nothing, except that a benchmark sets driver priorities while
+// it runs.
 package doctor
 
 import (
@@ -18,6 +18,7 @@ import (
 	"uringhttpd/offload"
 	"uringhttpd/offload/selftest"
 	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // A Status is the outcome, which is also the exit status of the command.
@@ -42,11 +43,11 @@ type Options struct {
 type Report struct {
 	Board platform.Board `json:"board"`
 	*platform.Report
-	Bench   []selftest.Measurement `json:"bench,omitempty"`
-	Driver  *platform.DriverAnswer `json:"known_answers,omitempty"`
-	Sources string                 `json:"sources"`
-	Verdict string                 `json:"verdict"`
-	Status  Status                 `json:"status"`
+	Bench   []selftest.Measurement  `json:"bench,omitempty"`
+	Driver  *cryptoapi.DriverAnswer `json:"known_answers,omitempty"`
+	Sources string                  `json:"sources"`
+	Verdict string                  `json:"verdict"`
+	Status  Status                  `json:"status"`
 }
 
 // Run reports on this machine.
@@ -80,7 +81,7 @@ func Run(t *offload.Tester, o Options, stdout, stderr io.Writer) Status {
 		a := t.KnownAnswers(ctx, o.Driver, report)
 		r.Driver = &a
 		if a.Asked && !a.Right && r.Status != Unusable {
-			r.Status, r.Verdict = Degraded, fmt.Sprintf("%s; %s is wrong", r.Verdict, o.Driver)
+			r.Status, r.Verdict = Degraded, fmt.Sprintf("%s; the known-answer test of %s failed", r.Verdict, o.Driver)
 		}
 	}
 	r.Sources = report.Sources()
@@ -96,11 +97,11 @@ func Run(t *offload.Tester, o Options, stdout, stderr io.Writer) Status {
 
 // judge sets the verdict and the status.
 func (r *Report) judge(ctx context.Context, t *offload.Tester, c *configuration, stderr io.Writer) {
-	if offload.Undecided(c.Config, r.Report) { // as the service does, but nothing is kept
+	if offload.NeedsMeasurement(c.Config, r.Report) { // as the service does, but the result is not stored
 		r.Speeds = t.Speeds(ctx, false, r.Report, slog.New(slog.DiscardHandler))
 	}
 	choice, err := offload.Choose(c.Config, r.Report)
-	switch r.Verdict = choice.Reason; {
+	switch r.Verdict = choice.String(); {
 	case c.err != nil:
 		fmt.Fprintln(stderr, c.err)
 		r.Status, r.Verdict = Unusable, "the configuration is wrong: "+strings.ReplaceAll(c.err.Error(), "\n", ". ")
@@ -119,14 +120,16 @@ func (r *Report) judge(ctx context.Context, t *offload.Tester, c *configuration,
 	}
 }
 
-// A configuration is that of the service, or the default one where that cannot be read: the machine
-// can be judged without it.
+// A configuration is the service's, or the default configuration if the service's cannot be read:
+// the report on the machine does not need it.
 type configuration struct {
 	*config.Config
-	unread string // why a normal user cannot read the file; "" if it was read
-	err    error  // in the file; nil if there is none
+	unread string // why this user cannot read the file; "" if it was read
+	err    error  // of the file's content; nil if there is none
 }
 
+// readConfig reads the configuration at path. A file that this user may not read, or that is not
+// installed yet, is no error.
 func readConfig(path string) *configuration {
 	cfg, err := config.Load(path)
 	if err == nil {

@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+
 	"uringhttpd/offload"
 	"uringhttpd/platform"
 )
@@ -103,7 +104,7 @@ func printReport(w io.Writer, r *platform.Report) {
 		fmt.Fprintf(w, "%s: %s, priority %d, %s, module %s, self-test %s\n", a.Name, a.Driver, a.Priority, how, a.Module, a.SelfTest)
 	}
 	if !r.Netlink.Usable && len(r.GCM)+len(r.ChaCha20) > 0 {
-		fmt.Fprintf(w, "hardware among them: not known: %s; %s\n", r.Netlink.Reason, r.Netlink.Remedy)
+		fmt.Fprintf(w, "hardware drivers: not known: %s; %s\n", r.Netlink.Reason, r.Netlink.Remedy)
 	}
 	for _, a := range r.AFALG {
 		fmt.Fprintf(w, "AF_ALG: %s\n", a.String())

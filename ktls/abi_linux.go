@@ -1,8 +1,9 @@
 package ktls
 
-// This file holds the kernel ABI of include/uapi/linux/tls.h. Sizes are checked by
-// abi_test.go on every architecture; all members are bytes or 16-bit, so no padding
-// can differ.
+import "encoding/binary"
+
+// This file holds the kernel ABI of include/uapi/linux/tls.h. abi_test.go checks sizes and offsets
+// on every architecture.
 
 const (
 	tlsTX            = 1 // TLS_TX, a socket option of SOL_TLS
@@ -16,35 +17,19 @@ const (
 	cipherChaCha20Poly1305 = 54 // TLS_CIPHER_CHACHA20_POLY1305
 )
 
-// cryptoInfo is struct tls_crypto_info.
-type cryptoInfo struct {
-	version    uint16
-	cipherType uint16
-}
+// versionSize is the size of struct tls_crypto_info: version and cipher type, two 16-bit numbers.
+const versionSize = 4
 
-// aesGCM128 is struct tls12_crypto_info_aes_gcm_128, 40 bytes.
-type aesGCM128 struct {
-	info   cryptoInfo
-	iv     [8]byte
-	key    [16]byte
-	salt   [4]byte
-	recSeq [8]byte
-}
-
-// aesGCM256 is struct tls12_crypto_info_aes_gcm_256, 56 bytes.
-type aesGCM256 struct {
-	info   cryptoInfo
-	iv     [8]byte
-	key    [32]byte
-	salt   [4]byte
-	recSeq [8]byte
-}
-
-// chaCha20Poly1305 is struct tls12_crypto_info_chacha20_poly1305, 56 bytes. Its salt
-// is empty: the whole nonce is in iv.
-type chaCha20Poly1305 struct {
-	info   cryptoInfo
-	iv     [12]byte
-	key    [32]byte
-	recSeq [8]byte
+// cryptoInfo encodes struct tls12_crypto_info_aes_gcm_128, _aes_gcm_256 or _chacha20_poly1305. Each
+// is a struct tls_crypto_info followed by byte arrays, so there is no padding: the initialization
+// vector, the key, the salt and the record sequence number. The salt is the first part of nonce; it
+// is empty with ChaCha20-Poly1305.
+func cryptoInfo(version, cipherType uint16, saltSize int, nonce [nonceSize]byte, key []byte, seq uint64) []byte {
+	b := make([]byte, 0, maxInfoSize)
+	b = binary.NativeEndian.AppendUint16(b, version)
+	b = binary.NativeEndian.AppendUint16(b, cipherType)
+	b = append(b, nonce[saltSize:]...)
+	b = append(b, key...)
+	b = append(b, nonce[:saltSize]...)
+	return binary.BigEndian.AppendUint64(b, seq)
 }

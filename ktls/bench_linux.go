@@ -2,8 +2,6 @@ package ktls
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -69,7 +67,7 @@ type benchStream struct {
 	seal    func(dst, plain []byte) []byte // nil if the kernel encrypts
 
 	mu       sync.Mutex
-	room     *sync.Cond
+	changed  *sync.Cond
 	ended    bool
 	sent     int64 // bytes of plaintext
 	received int64 // bytes of records
@@ -83,17 +81,13 @@ func newBenchStream(ctx context.Context, cipherSuite uint16, kernel bool) (*benc
 	if err != nil {
 		return nil, err
 	}
-	s := &benchStream{record: maxPlain + k.suite.overhead}
-	s.room = sync.NewCond(&s.mu)
+	s := &benchStream{record: maxPlain + k.overhead()}
+	s.changed = sync.NewCond(&s.mu)
 	if s.in, s.out, err = loopback(ctx); err != nil {
-		return nil, fmt.Errorf("ktls: a connection to itself, to measure: %w", err)
+		return nil, fmt.Errorf("ktls: could not connect over the loopback interface: %w", err)
 	}
 	if !kernel {
-		block, err := aes.NewCipher(k.key)
-		if err != nil {
-			return s, fmt.Errorf("ktls: %w", err)
-		}
-		aead, err := cipher.NewGCM(block)
+		aead, err := newGCM(k.key)
 		if err != nil {
 			return s, fmt.Errorf("ktls: %w", err)
 		}
@@ -109,7 +103,7 @@ func newBenchStream(ctx context.Context, cipherSuite uint16, kernel bool) (*benc
 	if err != nil {
 		return s, fmt.Errorf("ktls: %w", err)
 	}
-	cerr := raw.Control(func(fd uintptr) { err = k.handOver(FD(fd)) })
+	cerr := raw.Control(func(fd uintptr) { err = k.install(FD(fd)) })
 	return s, errors.Join(cerr, err)
 }
 
@@ -118,8 +112,8 @@ func (s *benchStream) end() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = true
-	s.room.Broadcast()
-	s.in.Close() // also ends a send that waits for room
+	s.changed.Broadcast()
+	s.in.Close() // also ends a send that waits for free buffer space
 	return s.received / s.record * maxPlain
 }
 
@@ -132,17 +126,17 @@ func (s *benchStream) receive() {
 		}
 		s.mu.Lock()
 		s.received += int64(n)
-		s.room.Signal()
+		s.changed.Signal()
 		s.mu.Unlock()
 	}
 }
 
-// proceed waits until another record may be sent, and reports false once the stream has ended.
-func (s *benchStream) proceed() bool {
+// waitToSend waits until another record may be sent, and reports false once the stream has ended.
+func (s *benchStream) waitToSend() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for !s.ended && s.sent-s.received/s.record*maxPlain > benchAhead-maxPlain {
-		s.room.Wait()
+		s.changed.Wait()
 	}
 	s.sent += maxPlain
 	return !s.ended
@@ -156,7 +150,7 @@ func (s *benchStream) send(ctx context.Context) error {
 		return fmt.Errorf("ktls: %w", err)
 	}
 	var sealed []byte
-	for s.proceed() {
+	for s.waitToSend() {
 		if s.seal != nil {
 			sealed = s.seal(sealed[:0], plain)
 			_, err = s.out.Write(sealed)

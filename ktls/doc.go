@@ -3,7 +3,7 @@
 // kernel has not sent yet.
 //
 // It is for programs with an event loop: a Session never reads or writes a socket
-// (SelfTest and Bench do, on loopback connections of this program). The caller
+// (SelfTest, Bench and Probe do, on loopback connections of this program). The caller
 // feeds a Session the bytes received from the client, and sends the bytes that it
 // returns. After the handshake, Offload installs the sending keys in the kernel;
 // from then on the program sends plaintext with send(2) or splice(2), and the
@@ -12,7 +12,7 @@
 // path of the socket.
 //
 // Offload supports all ciphers of TLS 1.3 that crypto/tls implements, and TLS 1.2 with
-// the same AEADs. A connection that cannot be offloaded (no tls module, a cipher
+// the same AEADs: Suites lists them. A connection that cannot be offloaded (no tls module, a cipher
 // that the kernel lacks, a resumed session of TLS 1.2) continues in user space:
 // Write seals, and Output returns the records. It also does if the kernel accepted
 // the upper layer protocol (ULP) and refused the key: a socket in that state

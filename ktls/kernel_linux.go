@@ -35,14 +35,14 @@ func (fd FD) SetTX(info []byte) error {
 
 // TXSequence implements Kernel.
 func (fd FD) TXSequence(infoSize int) (uint64, error) {
-	var buf [unsafe.Sizeof(aesGCM256{})]byte
+	var buf [maxInfoSize]byte
 	n := uint32(infoSize)
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_TLS, tlsTX,
 		uintptr(unsafe.Pointer(&buf)), uintptr(unsafe.Pointer(&n)), 0)
 	if errno != 0 {
 		return 0, fmt.Errorf("ktls: %w", os.NewSyscallError("getsockopt TLS_TX", errno))
 	}
-	return binary.BigEndian.Uint64(buf[infoSize-8 : infoSize]), nil
+	return binary.BigEndian.Uint64(buf[infoSize-sequenceSize : infoSize]), nil
 }
 
 // TCPInfo implements Kernel.

@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestPlainTCP: the listener on the loopback interface, and both ends of a connection,
-// are sockets of plain TCP, whatever this kernel and GODEBUG allow.
-func TestPlainTCP(t *testing.T) {
+// TestLoopbackIsPlainTCP: the listener and both ends of a loopback connection are sockets of plain
+// TCP, also where GODEBUG makes MPTCP the default.
+func TestLoopbackIsPlainTCP(t *testing.T) {
 	t.Setenv("GODEBUG", "multipathtcp=1")
 	l, err := listenLoopback(t.Context())
 	if err != nil {

@@ -49,13 +49,13 @@ func (m Message) IsKeyUpdate() bool {
 // isTicket reports whether m is, or begins, a new session ticket: RFC 8446 section
 // 4.6.1. The ticket has less than 64 KiB, and may span several records.
 func (m Message) isTicket() bool {
-	const header, maxContent = 4, 16 << 10
+	const header = 4
 	p := m.Payload
 	if m.Type != recordHandshake || len(p) < header || p[0] != handshakeNewSessionTicket {
 		return false
 	}
 	n := header + (int(p[1])<<16 | int(p[2])<<8 | int(p[3]))
-	return n == len(p) || len(p) == maxContent && n > maxContent && n < 128<<10
+	return n == len(p) || len(p) == maxPlain && n > maxPlain && n < 128<<10
 }
 
 func (m Message) String() string {

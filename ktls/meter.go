@@ -23,7 +23,7 @@ type Meter struct {
 	kernel   Kernel
 	infoSize int    // bytes of the argument of TLS_TX; 0 on a plain socket
 	overhead int64  // bytes that a record adds to its plaintext
-	given    int64  // plaintext bytes that the kernel accepted
+	accepted int64  // plaintext bytes that the kernel accepted
 	tcpBase  int64  // bytes that TCP had received before the meter started
 	seqBase  uint64 // record sequence number when the meter started
 }
@@ -63,14 +63,14 @@ func newTLSMeter(kernel Kernel, k *txKeys) (*Meter, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.infoSize, m.overhead = len(k.suite.info(k)), k.suite.overhead
+	m.infoSize, m.overhead = k.suite.infoSize(), k.overhead()
 	m.seqBase, err = kernel.TXSequence(m.infoSize)
 	return m, err
 }
 
 // Sent adds n bytes of plaintext that the kernel accepted: the positive result of a
 // send, sendmsg (an alert's payload counts) or splice.
-func (m *Meter) Sent(n int) { m.given += int64(n) }
+func (m *Meter) Sent(n int) { m.accepted += int64(n) }
 
 // Read returns the state of the socket. No send or splice on the socket may be in
 // flight. The error wraps ECONNRESET if the connection is gone; the Reading is valid
@@ -87,7 +87,7 @@ func (m *Meter) Read() (Reading, error) {
 		overhead = int64(seq-m.seqBase) * m.overhead
 	}
 	r, err := m.tcp()
-	r.Pending = m.given + overhead - (r.Acked + r.Unacked - m.tcpBase)
+	r.Pending = m.accepted + overhead - (r.Acked + r.Unacked - m.tcpBase)
 	return r, err
 }
 

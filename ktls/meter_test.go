@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestMeterPlain: on a plain socket nothing is ever pending, what the client has
-// not taken is Unacked, and all of it is Acked in the end.
-func TestMeterPlain(t *testing.T) {
+// TestMeterOfPlainSocket: on a plain socket nothing is ever pending. Bytes that the client has not
+// received are Unacked, and all bytes are Acked at the end.
+func TestMeterOfPlainSocket(t *testing.T) {
 	client, server := socketPair(t)
 	file, err := server.(*net.TCPConn).File()
 	if err != nil {
@@ -59,7 +59,8 @@ func TestMeterPlain(t *testing.T) {
 	server.Close() // with nothing unread both ways, so the connection ends in order
 }
 
-func TestMeterGone(t *testing.T) {
+// TestMeterWithoutConnection: a socket without a connection has no meter.
+func TestMeterWithoutConnection(t *testing.T) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -70,8 +71,8 @@ func TestMeterGone(t *testing.T) {
 	}
 }
 
-// lateAck is a Kernel in which the client acknowledges what is queued between
-// the first TCP_INFO and the SIOCOUTQ behind it.
+// A lateAck is a Kernel in which the client acknowledges the queue between the first TCP_INFO and
+// the SIOCOUTQ that follows it.
 type lateAck struct {
 	FD
 	acked, queued int
@@ -89,8 +90,7 @@ func (k *lateAck) TCPInfo() (*unix.TCPInfo, error) {
 
 func (k *lateAck) OutQueue() (int, error) { return k.queued, nil }
 
-// TestMeterBase: an acknowledgement while the meter starts must not make what is
-// pending later look like less, or like nothing.
+// TestMeterBase: an acknowledgement while the meter starts does not make Pending too small later.
 func TestMeterBase(t *testing.T) {
 	m, err := NewMeter(&lateAck{acked: 1000, queued: 250})
 	if err != nil {

@@ -37,12 +37,17 @@ func (c Cipher) String() string {
 	return [...]string{"any cipher", "AES-GCM", "ChaCha20-Poly1305"}[c]
 }
 
-// suites13 returns the cipher suites of TLS 1.3 in the order of preference.
+// suites13 returns the cipher suites of TLS 1.3, those of c first.
 func (c Cipher) suites13() []uint16 {
-	if c == ChaCha20Poly1305 {
-		return []uint16{tls.TLS_CHACHA20_POLY1305_SHA256, tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384}
+	var first, others []uint16
+	for _, s := range suites {
+		if s.Cipher == c {
+			first = append(first, s.ID)
+		} else {
+			others = append(others, s.ID)
+		}
 	}
-	return []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384, tls.TLS_CHACHA20_POLY1305_SHA256}
+	return append(first, others...)
 }
 
 // PreferTLS13 makes all TLS 1.3 servers of this process choose c first, and all its
@@ -70,22 +75,20 @@ func (s *Server) PreferTLS12(c Cipher) { s.prefer12 = c }
 // suites12 returns the cipher suites of TLS 1.2 with c for the type of a certificate's key.
 func (c Cipher) suites12(key crypto.PublicKey) []uint16 {
 	_, isRSA := key.(*rsa.PublicKey)
-	switch {
-	case c == AESGCM && isRSA:
-		return []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384}
-	case c == AESGCM:
-		return []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384}
-	case c == ChaCha20Poly1305 && isRSA:
-		return []uint16{tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256}
-	case c == ChaCha20Poly1305:
-		return []uint16{tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256}
+	var all []uint16
+	for _, s := range c.Suites() {
+		if isRSA {
+			all = append(all, s.rsa12)
+		} else {
+			all = append(all, s.ecdsa12)
+		}
 	}
-	return nil
+	return all
 }
 
-// limit returns the suites of TLS 1.2 to which c limits a connection with cfg; nil if
+// restrict returns the suites of TLS 1.2 to which c restricts a connection with cfg; nil if
 // the client offers none of them. They do not affect TLS 1.3.
-func (c Cipher) limit(cfg *tls.Config, hello *tls.ClientHelloInfo) []uint16 {
+func (c Cipher) restrict(cfg *tls.Config, hello *tls.ClientHelloInfo) []uint16 {
 	var suites []uint16
 	for _, cert := range cfg.Certificates {
 		if key, ok := cert.PrivateKey.(crypto.Signer); ok {

@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// afterHello tells when its connection's first flight, a ClientHello, is made.
+// An afterHello calls a function once the first flight of its connection, a ClientHello, is made.
 type afterHello struct {
 	net.Conn
 	made chan struct{}
@@ -30,8 +30,8 @@ func (c *afterHello) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// TestPreferTLS13: the server chooses what it prefers, against a client that
-// prefers the other cipher, and serves one that has only the other.
+// TestPreferTLS13: the server chooses its preferred cipher although the client prefers the other,
+// and serves a client that has only the other.
 func TestPreferTLS13(t *testing.T) {
 	aes, chacha := AESGCM.suites13(), ChaCha20Poly1305.suites13()
 	for _, tc := range []struct {
@@ -69,8 +69,7 @@ func TestPreferTLS13(t *testing.T) {
 	}
 }
 
-// TestPreferTLS12: the same for TLS 1.2, with each
-// kind of key.
+// TestPreferTLS12: the same for TLS 1.2, with each type of the certificate's key.
 func TestPreferTLS12(t *testing.T) {
 	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -134,7 +133,7 @@ func TestPreferTLS12(t *testing.T) {
 	}
 }
 
-// exchange sends something both ways, and closes.
+// exchange sends data in both directions, and closes.
 func exchange(t *testing.T, l *laptop) {
 	t.Helper()
 	go func() {
@@ -181,20 +180,47 @@ func exchange(t *testing.T, l *laptop) {
 	}
 }
 
-// TestPreferNothing: AnyCipher leaves crypto/tls as it is.
-func TestPreferNothing(t *testing.T) {
+// TestAnyCipherChangesNothing: AnyCipher leaves the lists of crypto/tls as they are.
+func TestAnyCipherChangesNothing(t *testing.T) {
 	before, beforeNoAES := slices.Clone(defaultCipherSuitesTLS13), slices.Clone(defaultCipherSuitesTLS13NoAES)
 	PreferTLS13(AnyCipher)
 	if !slices.Equal(defaultCipherSuitesTLS13, before) || !slices.Equal(defaultCipherSuitesTLS13NoAES, beforeNoAES) {
 		t.Error("the lists changed")
 	}
-	// What the two values set is all that crypto/tls knows; a further suite in a
-	// later Go would be lost.
+	// Both ciphers together have all suites that crypto/tls knows; a further suite of a later Go
+	// would be lost.
 	slices.Sort(before)
 	for _, c := range []Cipher{AESGCM, ChaCha20Poly1305} {
 		got := c.suites13()
 		if slices.Sort(got); !slices.Equal(got, before) {
 			t.Errorf("%v has the suites %x, crypto/tls %x", c, got, before)
 		}
+	}
+}
+
+// TestPreferTLS12KeepsForbiddenSuites: a preference does not allow a suite that the caller forbids.
+func TestPreferTLS12KeepsForbiddenSuites(t *testing.T) {
+	const aes256, chacha = tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+	for _, tc := range []struct {
+		name    string
+		allowed []uint16
+		want    uint16
+	}{
+		{"a part", []uint16{aes256, chacha}, aes256},
+		{"none of them", []uint16{chacha}, chacha},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg, pool := testConfig(t)
+			cfg.CipherSuites = tc.allowed
+			srv := NewServer(cfg)
+			srv.PreferTLS12(AESGCM)
+			l := newLaptop(t, srv, &tls.Config{RootCAs: pool, ServerName: "board", MaxVersion: tls.VersionTLS12})
+			if err := l.handshake(4096); err != nil {
+				t.Fatal(err)
+			}
+			if got := l.sess.State().CipherSuite; got != tc.want {
+				t.Errorf("got %s, want %s", tls.CipherSuiteName(got), tls.CipherSuiteName(tc.want))
+			}
+		})
 	}
 }

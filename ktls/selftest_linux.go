@@ -47,7 +47,7 @@ func offloaded(k *txKeys, out *net.TCPConn) (io.Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ktls: %w", err)
 	}
-	cerr := raw.Control(func(fd uintptr) { err = k.handOver(FD(fd)) })
+	cerr := raw.Control(func(fd uintptr) { err = k.install(FD(fd)) })
 	return out, errors.Join(cerr, err)
 }
 
@@ -64,7 +64,7 @@ func selfTest(ctx context.Context, cipherSuite uint16, encrypted func(k *txKeys,
 	}
 	in, out, err := loopback(ctx)
 	if err != nil {
-		return fmt.Errorf("ktls: a connection to itself, for a test: %w (%w)", err, errors.ErrUnsupported)
+		return fmt.Errorf("ktls: could not connect over the loopback interface: %w (%w)", err, errors.ErrUnsupported)
 	}
 	defer in.Close()
 	defer out.Close()
@@ -76,7 +76,7 @@ func selfTest(ctx context.Context, cipherSuite uint16, encrypted func(k *txKeys,
 	length := 0
 	for _, n := range selfTestSizes {
 		want = append(want, plain[:n]...)
-		length += n + (n+maxPlain-1)/maxPlain*int(k.suite.overhead)
+		length += n + (n+maxPlain-1)/maxPlain*int(k.overhead())
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		in.SetDeadline(deadline)
@@ -96,13 +96,13 @@ func selfTest(ctx context.Context, cipherSuite uint16, encrypted func(k *txKeys,
 	stream := make([]byte, length)
 	n, err := io.ReadFull(in, stream)
 	if err = errors.Join(<-sent, err); err != nil {
-		return fmt.Errorf("ktls: %d of %d encrypted bytes came: %w", n, length, err)
+		return fmt.Errorf("ktls: %d of %d encrypted bytes arrived: %w", n, length, err)
 	}
 	var got []byte
 	for len(stream) > 0 {
 		var record []byte
 		if record, stream = cutRecord(stream); record == nil {
-			return errors.New("ktls: what the kernel sends is no whole record")
+			return errors.New("ktls: the kernel sent an incomplete record")
 		}
 		m, ok := k.message(k.seq, record)
 		if !ok || m.Type != recordApplicationData {
@@ -112,49 +112,7 @@ func selfTest(ctx context.Context, cipherSuite uint16, encrypted func(k *txKeys,
 		got = append(got, m.Payload...)
 	}
 	if !bytes.Equal(got, want) {
-		return errors.New("ktls: what was encrypted is not what was sent")
+		return errors.New("ktls: the decrypted data differs from the data sent")
 	}
 	return nil
-}
-
-// listenLoopback listens on the loopback interface, IPv4 or else IPv6, for plain TCP. Go
-// listens for MPTCP by default, and an MPTCP socket does not support kernel TLS.
-func listenLoopback(ctx context.Context) (net.Listener, error) {
-	var lc net.ListenConfig
-	lc.SetMultipathTCP(false)
-	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		var err6 error
-		if l, err6 = lc.Listen(ctx, "tcp", "[::1]:0"); err6 != nil {
-			return nil, errors.Join(err, err6)
-		}
-	}
-	return l, nil
-}
-
-// loopback returns the two ends of a new TCP connection of this program over the loopback
-// interface.
-func loopback(ctx context.Context) (in, out *net.TCPConn, err error) {
-	l, err := listenLoopback(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer l.Close()
-	var d net.Dialer
-	d.SetMultipathTCP(false)
-	c, err := d.DialContext(ctx, "tcp", l.Addr().String())
-	if err != nil {
-		return nil, nil, err
-	}
-	for {
-		s, err := l.Accept()
-		if err != nil {
-			c.Close()
-			return nil, nil, err
-		}
-		if s.RemoteAddr().String() == c.LocalAddr().String() {
-			return c.(*net.TCPConn), s.(*net.TCPConn), nil
-		}
-		s.Close() // another program connected first
-	}
 }

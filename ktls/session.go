@@ -4,126 +4,34 @@ package ktls
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"sync"
-	"time"
 )
 
 // ErrWouldBlock is the error of Session.Read when it needs more bytes from the client:
 // call Feed and read again.
 var ErrWouldBlock = errors.New("ktls: more input is needed")
 
-// errSealed is the error of a write after Offload, and of a record that crypto/tls must
-// not make once the kernel has the sending keys.
-var errSealed = errors.New("ktls: the kernel has the sending keys")
-
 // errHandshake is the error of methods that need a complete handshake.
 var errHandshake = errors.New("ktls: the handshake is not complete")
-
-// A Server makes sessions that share a configuration and the keys of session
-// tickets. Its methods may be called concurrently.
-type Server struct {
-	base     *tls.Config
-	prefer12 Cipher
-
-	mu      sync.Mutex
-	keys    [][32]byte // newest first
-	renewAt time.Time
-}
-
-const (
-	ticketKeyAge = 24 * time.Hour
-	ticketKeys   = 7 // tickets live seven days, as in crypto/tls
-)
-
-// NewServer returns a Server for cfg, whose fields must not be changed afterwards.
-//
-// All fields of cfg keep their meaning. Each connection uses a copy of cfg, or of the
-// configuration that its GetConfigForClient returns, and the lines of the key log go to
-// the KeyLogWriter of that configuration. GetConfigForClient runs within
-// Session.Handshake.
-//
-// Session tickets are sealed under keys of the Server, which it replaces daily, unless
-// the caller has set keys with SetSessionTicketKeys, which may be called at any time, or
-// SessionTicketKey. A configuration that GetConfigForClient returns needs the caller's
-// keys set on itself; otherwise the Server's own keys are used, since crypto/tls does
-// not expose the keys of cfg.
-func NewServer(cfg *tls.Config) *Server { return &Server{base: cfg} }
-
-// Session returns a new session for a connection. The caller must call its Close.
-func (s *Server) Session() (*Session, error) {
-	ss := &Session{wire: wire{need: make(chan struct{}), more: make(chan struct{}), quit: make(chan struct{})}}
-	cfg := s.base.Clone()
-	if !cfg.SessionTicketsDisabled {
-		keys, err := s.ticketKeys(time.Now())
-		if err != nil {
-			return nil, err
-		}
-		cfg.SetSessionTicketKeys(keys)
-	}
-	// The keys just set apply only if the configuration returned here has none
-	// (tls.Config.GetConfigForClient).
-	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		return s.configFor(hello, &ss.secrets)
-	}
-	ss.tls = tls.Server(&ss.wire, cfg)
-	return ss, nil
-}
-
-// configFor returns the configuration of a connection, with log as its KeyLogWriter.
-func (s *Server) configFor(hello *tls.ClientHelloInfo, log *secretLog) (*tls.Config, error) {
-	from := s.base
-	if from.GetConfigForClient != nil {
-		chosen, err := from.GetConfigForClient(hello)
-		if err != nil {
-			return nil, err
-		}
-		if chosen != nil {
-			from = chosen
-		}
-	}
-	cfg := from.Clone()
-	log.next, cfg.KeyLogWriter = cfg.KeyLogWriter, log
-	if suites := s.prefer12.limit(cfg, hello); len(suites) > 0 {
-		cfg.CipherSuites = suites
-	}
-	return cfg, nil
-}
-
-func (s *Server) ticketKeys(now time.Time) ([][32]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.keys) > 0 && now.Before(s.renewAt) {
-		return s.keys, nil
-	}
-	var k [32]byte
-	if _, err := rand.Read(k[:]); err != nil {
-		return nil, fmt.Errorf("ktls: %w", err)
-	}
-	s.keys = append([][32]byte{k}, s.keys[:min(len(s.keys), ticketKeys-1)]...)
-	s.renewAt = now.Add(ticketKeyAge)
-	return s.keys, nil
-}
 
 // A Session is the server side of a TLS connection. It does no I/O. Its methods must
 // not be called concurrently.
 type Session struct {
-	wire    wire
-	tls     *tls.Conn
-	secrets secretLog
-	result  chan error // result of the handshake's goroutine; nil before it starts
-	ended   bool       // the handshake is complete, or has failed, or Close was called
-	done    bool       // the handshake is complete
-	err     error      // error of the handshake, once it has ended
-	keys    *txKeys    // keys for Offload; nil if the connection cannot be offloaded
-	own     *txKeys    // after Offload: the keys with which crypto/tls still seals
-	wants   []Message  // see Message
+	wire     wire
+	tls      *tls.Conn
+	secrets  secretLog
+	result   chan error // result of the handshake's goroutine; nil before it starts
+	ended    bool       // the handshake is complete, or has failed, or Close was called
+	done     bool       // the handshake is complete
+	err      error      // error of the handshake, once it has ended
+	keys     *txKeys    // keys for Offload; nil if the connection cannot be offloaded
+	own      *txKeys    // after Offload: the keys with which crypto/tls still seals
+	messages []Message  // see Message
 }
 
 // Handshake processes bytes received from the client (none at first) as far as possible.
@@ -160,7 +68,7 @@ func (s *Session) Handshake(input []byte) (done bool, err error) {
 		return false, s.err
 	}
 	s.done = true
-	s.wire.mode = wireFed
+	s.wire.mode = wireBuffered
 	s.keys, s.err = s.sendingKeys()
 	s.wire.flight, s.secrets = nil, secretLog{}
 	return true, s.err
@@ -191,14 +99,12 @@ func (s *Session) sendingKeys() (*txKeys, error) {
 // for a connection of TLS 1.2. It returns 0 if Offload does not support the cipher.
 func (s *Session) Suite() uint16 {
 	state := s.State()
-	id := state.CipherSuite
+	find := SuiteOf
 	if state.Version == tls.VersionTLS12 {
-		id = suites12[id]
+		find = suiteOf12
 	}
-	if _, ok := suiteOf(id); !ok {
-		return 0
-	}
-	return id
+	suite, _ := find(state.CipherSuite)
+	return suite.ID
 }
 
 // Output returns the bytes that must be sent to the client, each byte once.
@@ -219,8 +125,8 @@ func (s *Session) Read(p []byte) (int, error) {
 		return 0, s.notDone()
 	}
 	n, err := s.tls.Read(p)
-	if len(s.wire.sealed) > 0 {
-		if err := s.openSealed(); err != nil {
+	if len(s.wire.captured) > 0 {
+		if err := s.openCaptured(); err != nil {
 			return 0, err
 		}
 	}
@@ -231,56 +137,14 @@ func (s *Session) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Message returns the next message that must be sent to the client because of the last
-// Read, in order; ok is false if there is none. It is for offloaded sessions, whose
-// Output is empty. A message is an alert, if the client violated the protocol, or a
-// KeyUpdate, if the client requested it. The KeyUpdate must be sent before any further
-// application data, and all later records under the next keys. On a kernel that cannot
-// change the keys (before Linux 6.14, net/tls/tls_main.c) the caller must send no more
-// data, and close.
-func (s *Session) Message() (m Message, ok bool) {
-	if len(s.wants) == 0 {
-		return Message{}, false
-	}
-	m, s.wants = s.wants[0], s.wants[1:]
-	return m, true
-}
-
-// openSealed opens the records that crypto/tls made on its own after Offload. Their
-// sequence numbers continue from those before Offload, which the kernel uses too, so
-// these records must never leave this program.
-func (s *Session) openSealed() error {
-	stream := s.wire.sealed
-	s.wire.sealed = nil
-	for len(stream) > 0 {
-		var record []byte
-		if record, stream = cutRecord(stream); record == nil {
-			return errSealed
-		}
-		m, ok := s.own.message(s.own.seq, record)
-		if !ok || !m.IsAlert() && !m.IsKeyUpdate() {
-			return errSealed
-		}
-		s.own.seq++
-		if m.IsKeyUpdate() {
-			var err error
-			if s.own, err = s.own.next(); err != nil {
-				return err
-			}
-		}
-		s.wants = append(s.wants, m)
-	}
-	return nil
-}
-
 // Write seals p in user space and adds the records to Output. It is for sessions that
 // are not offloaded.
 func (s *Session) Write(p []byte) (int, error) {
 	if !s.done {
 		return 0, s.notDone()
 	}
-	if s.wire.mode == wireSealed {
-		return 0, errSealed
+	if s.wire.mode == wireCapture {
+		return 0, errOffloaded
 	}
 	return s.tls.Write(p)
 }
@@ -291,8 +155,8 @@ func (s *Session) CloseNotify() error {
 	if !s.done {
 		return s.notDone()
 	}
-	if s.wire.mode == wireSealed {
-		return errSealed
+	if s.wire.mode == wireCapture {
+		return errOffloaded
 	}
 	return s.tls.CloseWrite()
 }
@@ -340,18 +204,18 @@ func (s *Session) Offload(k Kernel) (*Meter, error) {
 	if s.keys == nil {
 		state := s.State()
 		if state.DidResume {
-			return nil, fmt.Errorf("ktls: a resumed session of %s is not handed to the kernel: %w", tls.VersionName(state.Version), errors.ErrUnsupported)
+			return nil, fmt.Errorf("ktls: a resumed session of %s cannot be offloaded: %w", tls.VersionName(state.Version), errors.ErrUnsupported)
 		}
-		return nil, fmt.Errorf("ktls: %s with %s is not handed to the kernel: %w", tls.VersionName(state.Version),
+		return nil, fmt.Errorf("ktls: %s with %s cannot be offloaded: %w", tls.VersionName(state.Version),
 			tls.CipherSuiteName(state.CipherSuite), errors.ErrUnsupported)
 	}
 	if len(s.wire.out) > 0 || s.wire.written {
-		return nil, fmt.Errorf("ktls: sealed records are waiting or were made since the handshake: %w", errors.ErrUnsupported)
+		return nil, fmt.Errorf("ktls: records were sealed in user space after the handshake, or wait in Output: %w", errors.ErrUnsupported)
 	}
-	if err := s.keys.handOver(k); err != nil {
+	if err := s.keys.install(k); err != nil {
 		return nil, err
 	}
-	s.sealOff()
+	s.captureOwn()
 	m, err := newTLSMeter(k, s.own)
 	if err != nil {
 		return nil, err // not ErrUnsupported, since nothing may be sent any more
@@ -359,29 +223,29 @@ func (s *Session) Offload(k Kernel) (*Meter, error) {
 	return m, nil
 }
 
-// handOver installs the keys in the kernel. Its error is an *OffloadError.
-func (k *txKeys) handOver(kernel Kernel) error {
+// install installs the keys in the kernel. Its error is an *OffloadError.
+func (k *txKeys) install(kernel Kernel) error {
 	if err := kernel.SetULP(); err != nil {
-		return &OffloadError{"TCP_ULP", err}
+		return &OffloadError{OptionULP, err}
 	}
-	if err := kernel.SetTX(k.suite.info(k)); err != nil {
-		return &OffloadError{"TLS_TX", err}
+	if err := kernel.SetTX(k.info()); err != nil {
+		return &OffloadError{OptionTX, err}
 	}
 	return nil
-}
-
-// sealOff holds back all records that crypto/tls makes from here on.
-func (s *Session) sealOff() {
-	s.wire.mode = wireSealed
-	s.keys, s.own = nil, s.keys
 }
 
 // An OffloadError is the kernel's refusal to offload a connection.
 // errors.Is(err, errors.ErrUnsupported) holds.
 type OffloadError struct {
-	Option string // socket option that failed: TCP_ULP or TLS_TX
+	Option string // socket option that failed: OptionULP or OptionTX
 	Err    error  // a unix.Errno
 }
+
+// Socket options that an OffloadError names.
+const (
+	OptionULP = "TCP_ULP" // the upper layer protocol: the tls module
+	OptionTX  = "TLS_TX"  // the key: the cipher
+)
 
 func (e *OffloadError) Error() string {
 	return fmt.Sprintf("ktls: %v", os.NewSyscallError("setsockopt "+e.Option, e.Err))

@@ -5,18 +5,15 @@ package ktls
 import (
 	"bytes"
 	"crypto"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
+	"errors"
 	"io"
 	"math/big"
 	"net"
-	"slices"
 	"testing"
 	"time"
 )
@@ -50,7 +47,7 @@ func clientConfig(pool *x509.CertPool) *tls.Config {
 	return &tls.Config{RootCAs: pool, ServerName: "board"}
 }
 
-// laptop is a crypto/tls client whose peer is a Session that the test moves.
+// A laptop is a crypto/tls client whose peer is a Session that the test drives.
 type laptop struct {
 	t    *testing.T
 	tls  *tls.Conn
@@ -98,7 +95,7 @@ func (l *laptop) handshake(step int) error {
 	return l.serve(client, step)
 }
 
-// serve runs the session's side; client gets the end of the other.
+// serve runs the session's side. client receives the result of the client's side.
 func (l *laptop) serve(client <-chan error, step int) error {
 	in := make([]byte, step)
 	var input []byte
@@ -132,9 +129,9 @@ func withPreference(t *testing.T, suites []uint16) {
 	defaultCipherSuitesTLS13, defaultCipherSuitesTLS13NoAES = suites, suites
 }
 
-// TestHandOver lets the test be the kernel: what it seals with the keys and the
-// sequence number of the session must open at the client.
-func TestHandOver(t *testing.T) {
+// TestOffloadKeys: the client opens records that the test seals with the keys and the sequence
+// number of the session, as the kernel would.
+func TestOffloadKeys(t *testing.T) {
 	aes256 := []uint16{tls.TLS_AES_256_GCM_SHA384, tls.TLS_AES_128_GCM_SHA256, tls.TLS_CHACHA20_POLY1305_SHA256}
 	for _, suites := range [][]uint16{AESGCM.suites13(), ChaCha20Poly1305.suites13(), aes256} {
 		for _, tc := range []struct {
@@ -185,9 +182,9 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
-// TestReadResumes feeds a request byte by byte: every Read but the last ones
-// must say ErrWouldBlock, and nothing may be lost.
-func TestReadResumes(t *testing.T) {
+// TestReadContinuesAfterWouldBlock feeds a request byte by byte: every Read but the last ones
+// returns ErrWouldBlock, and no byte is lost.
+func TestReadContinuesAfterWouldBlock(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
 			cfg, pool := testConfig(t)
@@ -226,53 +223,8 @@ func TestReadResumes(t *testing.T) {
 	}
 }
 
-// TestResumption: ticket keys must survive the copy of the configuration that
-// each connection gets.
-func TestResumption(t *testing.T) {
-	cfg, pool := testConfig(t)
-	srv := NewServer(cfg)
-	client := &tls.Config{RootCAs: pool, ServerName: "board", ClientSessionCache: tls.NewLRUClientSessionCache(1)}
-	for i, want := range []bool{false, true} {
-		l := newLaptop(t, srv, client)
-		if err := l.handshake(4096); err != nil {
-			t.Fatal(err)
-		}
-		go l.far.Write(seal(t, l.sess.keys, recordApplicationData, []byte("x")))
-		if _, err := l.tls.Read(make([]byte, 1)); err != nil { // takes the ticket too
-			t.Fatal(err)
-		}
-		if got := l.tls.ConnectionState().DidResume; got != want {
-			t.Errorf("connection %d: resumed %v, want %v", i, got, want)
-		}
-	}
-}
-
-// TestSealedOff: once the kernel has the keys, nothing that a session makes goes
-// out by itself.
-func TestSealedOff(t *testing.T) {
-	cfg, pool := testConfig(t)
-	l := newLaptop(t, NewServer(cfg), clientConfig(pool))
-	if err := l.handshake(4096); err != nil {
-		t.Fatal(err)
-	}
-	l.sess.sealOff()
-	if _, err := l.sess.Write([]byte("x")); err == nil {
-		t.Error("Write: no error")
-	}
-	if err := l.sess.CloseNotify(); err == nil {
-		t.Error("CloseNotify: no error")
-	}
-	l.sess.Feed([]byte{recordApplicationData, 3, 3, 0, 17, 21: 7})
-	if _, err := l.sess.Read(make([]byte, 16)); err == nil || err == ErrWouldBlock {
-		t.Errorf("Read of a forged record: got %v, want an error", err)
-	}
-	if out := l.sess.Output(); len(out) > 0 {
-		t.Errorf("%d bytes to send after the hand-over", len(out))
-	}
-}
-
-// TestPlainHTTP: a client that speaks HTTP to the TLS port gets no HTTP back.
-func TestPlainHTTP(t *testing.T) {
+// TestPlainHTTPFails: an HTTP request on a TLS port gets no HTTP response.
+func TestPlainHTTPFails(t *testing.T) {
 	cfg, _ := testConfig(t)
 	s, err := NewServer(cfg).Session()
 	if err != nil {
@@ -280,14 +232,14 @@ func TestPlainHTTP(t *testing.T) {
 	}
 	defer s.Close()
 	if _, err := s.Handshake([]byte("GET / HTTP/1.1\r\nHost: board\r\n\r\n")); err == nil {
-		t.Error("the handshake took an HTTP request")
+		t.Error("the handshake accepts an HTTP request")
 	}
 	if out := s.Output(); bytes.Contains(out, []byte("HTTP")) {
 		t.Errorf("output %q", out)
 	}
 }
 
-// TestCloseInHandshake: a client that vanishes leaves no goroutine waiting.
+// TestCloseInHandshake: Close ends the goroutine of a handshake that waits for the client.
 func TestCloseInHandshake(t *testing.T) {
 	cfg, _ := testConfig(t)
 	s, err := NewServer(cfg).Session()
@@ -301,62 +253,111 @@ func TestCloseInHandshake(t *testing.T) {
 	s.Close()
 }
 
-func TestCountRecordsCutShort(t *testing.T) {
-	k, err := deriveKeys(tls.TLS_AES_128_GCM_SHA256, make([]byte, 32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, flight := range [][]byte{{23}, {23, 3, 3, 0, 20, 1}, {22, 3, 3, 255, 255}} {
-		if _, err := k.countRecords(flight); err == nil {
-			t.Errorf("countRecords(%v): no error", flight)
-		}
-	}
-}
-
-// TestCountRecordsTickets: each session ticket that the handshake sends is counted. crypto/tls sends
-// one today, and may send more.
-func TestCountRecordsTickets(t *testing.T) {
-	k, err := deriveKeys(tls.TLS_AES_128_GCM_SHA256, make([]byte, 32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, err := aes.NewCipher(k.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		t.Fatal(err)
-	}
-	record := func(seq uint64, inner ...byte) []byte {
-		header := []byte{recordApplicationData, 3, 3, 0, byte(len(inner) + tagSize)}
-		nonce := k.nonce(seq)
-		return aead.Seal(header, nonce[:], inner, header)
-	}
-	ticket := []byte{handshakeNewSessionTicket, 0, 0, 2, 7, 7, recordHandshake}
-	finished := []byte{recordApplicationData, 3, 3, 0, 20, 19: 0, 24: 0} // of other keys
-	changeCipherSpec := []byte{20, 3, 3, 0, 1, 1}
-	for n := range uint64(4) {
-		flight := slices.Concat(changeCipherSpec, finished)
-		for seq := range n {
-			flight = append(flight, record(seq, ticket...)...)
-		}
-		if got, err := k.countRecords(flight); got != n || err != nil {
-			t.Errorf("%d tickets: %d records, %v", n, got, err)
-		}
+// bounded runs f, and fails the test if f does not return in time.
+func bounded(t *testing.T, name string, f func()) {
+	t.Helper()
+	ended := make(chan struct{})
+	go func() { defer close(ended); f() }()
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%s blocks", name)
 	}
 }
 
-// TestDeriveKeys uses the server's application traffic keys of RFC 8448 section 3.
-func TestDeriveKeys(t *testing.T) {
-	var log secretLog
-	fmt.Fprintf(&log, "CLIENT_TRAFFIC_SECRET_0 00 11\n")
-	fmt.Fprintf(&log, "SERVER_TRAFFIC_SECRET_0 00 a11af9f05531f856ad47116b45a950328204b4f44bfb6b3a4b4f1f3fcb631643\n")
-	k, err := deriveKeys(tls.TLS_AES_128_GCM_SHA256, log.secret)
-	if err != nil {
-		t.Fatal(err)
+// checkNotDone calls the methods of s that need a complete handshake: each must return the error
+// want.
+func checkNotDone(t *testing.T, s *Session, want error) {
+	t.Helper()
+	for name, f := range map[string]func() error{
+		"Read":        func() error { _, err := s.Read(make([]byte, 1)); return err },
+		"Write":       func() error { _, err := s.Write([]byte("x")); return err },
+		"CloseNotify": s.CloseNotify,
+		"Offload":     func() error { _, err := s.Offload(FD(-1)); return err },
+	} {
+		bounded(t, name, func() {
+			if err := f(); !errors.Is(err, want) {
+				t.Errorf("%s: got %v, want %v", name, err, want)
+			}
+		})
 	}
-	if got, want := fmt.Sprintf("%x %x", k.key, k.iv), "9f02283b6c9c07efc26bb9f2ac92e356 cf782b88dd83549aadf1e984"; got != want {
-		t.Errorf("got %s, want %s", got, want)
+	bounded(t, "State", func() { s.State(); s.Suite() })
+}
+
+// TestNoMethodBlocks: no method blocks before, during and after a handshake.
+func TestNoMethodBlocks(t *testing.T) {
+	cfg, pool := testConfig(t)
+	srv := NewServer(cfg)
+	newSession := func(t *testing.T) *Session {
+		s, err := srv.Session()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Close)
+		return s
 	}
+	again := func(t *testing.T, s *Session, input []byte, wantDone bool, want error) {
+		t.Helper()
+		for range 2 {
+			bounded(t, "Handshake", func() {
+				if done, err := s.Handshake(input); done != wantDone || !errors.Is(err, want) {
+					t.Errorf("Handshake: got %v, %v, want %v, %v", done, err, wantDone, want)
+				}
+			})
+		}
+	}
+	t.Run("before", func(t *testing.T) { checkNotDone(t, newSession(t), errHandshake) })
+	t.Run("during", func(t *testing.T) {
+		s := newSession(t)
+		again(t, s, []byte{22}, false, nil)
+		checkNotDone(t, s, errHandshake)
+	})
+	t.Run("failed", func(t *testing.T) {
+		s := newSession(t)
+		_, err := s.Handshake([]byte("GET / HTTP/1.1\r\n\r\n"))
+		if err == nil {
+			t.Fatal("the handshake accepts an HTTP request")
+		}
+		again(t, s, []byte("GET"), false, err)
+		checkNotDone(t, s, err)
+		s.Close()
+		again(t, s, nil, false, err)
+	})
+	t.Run("closed before it began", func(t *testing.T) {
+		s := newSession(t)
+		s.Close()
+		again(t, s, nil, false, net.ErrClosed)
+		checkNotDone(t, s, net.ErrClosed)
+	})
+	t.Run("closed", func(t *testing.T) {
+		s := newSession(t)
+		again(t, s, []byte{22}, false, nil)
+		s.Close()
+		again(t, s, []byte{3}, false, net.ErrClosed)
+		s.Close()
+		checkNotDone(t, s, net.ErrClosed)
+	})
+	t.Run("done", func(t *testing.T) {
+		l := newLaptop(t, srv, clientConfig(pool))
+		if err := l.handshake(4096); err != nil {
+			t.Fatal(err)
+		}
+		again(t, l.sess, nil, true, nil)
+		if _, err := l.tls.Write([]byte("GET")); err != nil {
+			t.Fatal(err)
+		}
+		in := make([]byte, 4096)
+		n, err := l.far.Read(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done, err := l.sess.Handshake(in[:n]); !done || err != nil { // takes it as Feed does
+			t.Fatal(done, err)
+		}
+		if n, err := l.sess.Read(in); err != nil || string(in[:n]) != "GET" {
+			t.Errorf("got %q, %v", in[:n], err)
+		}
+		l.sess.Close()
+		again(t, l.sess, nil, true, nil)
+	})
 }

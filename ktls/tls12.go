@@ -4,49 +4,34 @@ package ktls
 
 import (
 	"crypto/hmac"
-	"crypto/tls"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash"
 )
-
-// suites12 maps the cipher suites of TLS 1.2 that the kernel supports to those of
-// TLS 1.3 with the same AEAD and hash.
-var suites12 = map[uint16]uint16{
-	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256:         tls.TLS_AES_128_GCM_SHA256,
-	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256:       tls.TLS_AES_128_GCM_SHA256,
-	tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384:         tls.TLS_AES_256_GCM_SHA384,
-	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384:       tls.TLS_AES_256_GCM_SHA384,
-	tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256:   tls.TLS_CHACHA20_POLY1305_SHA256,
-	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256: tls.TLS_CHACHA20_POLY1305_SHA256,
-}
 
 // deriveKeys12 derives the server's keys of a TLS 1.2 connection: RFC 5246 section
 // 6.3, without MAC keys. The sequence number is 1, since Finished was the first record.
 func deriveKeys12(cipherSuite uint16, master, clientRandom, serverRandom []byte) (*txKeys, error) {
-	s, ok := suiteOf(suites12[cipherSuite])
+	s, ok := suiteOf12(cipherSuite)
 	if !ok {
-		return nil, fmt.Errorf("ktls: cipher suite %s: %w", tls.CipherSuiteName(cipherSuite), errors.ErrUnsupported)
+		return nil, unsupported(cipherSuite)
 	}
-	ivLen := 12 // RFC 7905 section 2: as in TLS 1.3
-	s.version, s.overhead = tls12Version, 5+tagSize
-	if s.gcm {
-		ivLen = 4 // RFC 5288 section 3: the salt; each record carries the rest of the nonce
-		s.overhead += 8
+	ivSize := nonceSize // RFC 7905 section 2: as in TLS 1.3
+	if s.saltSize > 0 {
+		ivSize = s.saltSize // RFC 5288 section 3: each record carries the rest of the nonce
 	}
 	seed := append(append([]byte("key expansion"), serverRandom...), clientRandom...)
-	block := prf12(s.hash, master, seed, 2*s.keyLen+2*ivLen) // keys of client and server, then their IVs
-	k := &txKeys{suite: s, seq: 1, key: block[s.keyLen : 2*s.keyLen]}
-	copy(k.iv[:], block[2*s.keyLen+ivLen:])
-	if s.gcm {
+	block := prf12(s.hash, master, seed, 2*s.keySize+2*ivSize) // keys of client and server, then their IVs
+	k := &txKeys{suite: s, version: tls12Version, seq: 1, key: block[s.keySize : 2*s.keySize]}
+	copy(k.iv[:], block[2*s.keySize+ivSize:])
+	if s.saltSize > 0 {
 		// crypto/tls uses a counter as the explicit part of the nonce, and so does
 		// the kernel from here (tls_advance_record_sn in net/tls/tls.h).
-		binary.BigEndian.PutUint64(k.iv[4:], k.seq)
+		binary.BigEndian.PutUint64(k.iv[s.saltSize:], k.seq)
 	}
 	var err error
 	if k.open, err = s.opener(k.key); err != nil {
-		return nil, fmt.Errorf("ktls: %w", err)
+		return nil, err
 	}
 	return k, nil
 }
@@ -69,13 +54,13 @@ func prf12(h func() hash.Hash, secret, seed []byte, n int) []byte {
 
 // message12 opens a record of TLS 1.2; see message.
 func (k *txKeys) message12(seq uint64, record []byte) (Message, bool) {
-	nonce, sealed := k.nonce(seq), record[5:]
-	if k.suite.gcm {
-		if len(sealed) < 8+tagSize {
+	nonce, sealed := k.nonce(seq), record[headerSize:]
+	if salt := k.suite.saltSize; salt > 0 {
+		if len(sealed) < explicitSize+tagSize {
 			return Message{}, false
 		}
-		copy(nonce[4:], sealed)
-		sealed = sealed[8:]
+		copy(nonce[salt:], sealed)
+		sealed = sealed[explicitSize:]
 	}
 	// RFC 5246 section 6.2.3.3
 	additional := append(binary.BigEndian.AppendUint64(nil, seq), record[:3]...)
@@ -87,7 +72,7 @@ func (k *txKeys) message12(seq uint64, record []byte) (Message, bool) {
 // serverRandom returns the server random of the first flight: RFC 5246 section
 // 7.4.1.3.
 func serverRandom(flight []byte) ([]byte, error) {
-	const at, size = 5 + 4 + 2, 32 // after the headers of record and message, and the version
+	const at, size = headerSize + 4 + 2, 32 // after the headers of record and message, and the version
 	record, _ := cutRecord(flight)
 	if len(record) < at+size || record[0] != recordHandshake || record[5] != handshakeServerHello {
 		return nil, errors.New("ktls: the handshake does not begin with ServerHello")

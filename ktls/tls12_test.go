@@ -16,10 +16,10 @@ import (
 	"uringhttpd/test/rawtls"
 )
 
-// TestHandOver12 lets the test be the kernel for TLS 1.2 with each cipher. What the
-// client breaks is answered through the kernel too. A resumed session stays in
-// user space.
-func TestHandOver12(t *testing.T) {
+// TestOffloadKeys12: with each cipher of TLS 1.2 the client opens records that the test seals with
+// the session's keys, as the kernel would. A violation is answered by an alert for the kernel to
+// send. A resumed session stays in user space.
+func TestOffloadKeys12(t *testing.T) {
 	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +28,11 @@ func TestHandOver12(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for id, as13 := range suites12 {
+	as13 := map[uint16]uint16{}
+	for _, s := range Suites() {
+		as13[s.rsa12], as13[s.ecdsa12] = s.ID, s.ID
+	}
+	for id, want := range as13 {
 		t.Run(tls.CipherSuiteName(id), func(t *testing.T) {
 			for _, key := range []crypto.Signer{ec, r} {
 				cfg, pool := configFor(t, key)
@@ -41,7 +45,7 @@ func TestHandOver12(t *testing.T) {
 					if err := l.handshake(4096); err != nil {
 						break // the suite is not for this key
 					}
-					if l.sess.State().DidResume != resumed || l.sess.Suite() != as13 {
+					if l.sess.State().DidResume != resumed || l.sess.Suite() != want {
 						t.Fatalf("resumed %v, suite %x", l.sess.State().DidResume, l.sess.Suite())
 					}
 					k := l.sess.keys
@@ -53,7 +57,7 @@ func TestHandOver12(t *testing.T) {
 						continue
 					}
 					far := *k // the kernel's
-					l.sess.sealOff()
+					l.sess.captureOwn()
 					l.sess.Feed([]byte{rawtls.ApplicationData, 3, 3, 0xff, 0xff})
 					_, wants, err := readAll(l.sess)
 					if err == nil || err == ErrWouldBlock || len(wants) != 1 || wants[0].String() != tls.AlertError(rawtls.RecordOverflow).Error() {
@@ -73,8 +77,8 @@ func TestHandOver12(t *testing.T) {
 	}
 }
 
-// TestNotHandedOver12: what the kernel has no cipher for stays in user space.
-func TestNotHandedOver12(t *testing.T) {
+// TestUnsupportedSuite12: a suite that kernel TLS does not support stays in user space.
+func TestUnsupportedSuite12(t *testing.T) {
 	cfg, pool := testConfig(t)
 	client := clientConfig(pool)
 	client.MaxVersion, client.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}

@@ -10,19 +10,19 @@ type wireMode uint8
 
 const (
 	wireHandshake wireMode = iota // Read waits for the next call of Handshake
-	wireFed                       // Read returns wouldBlock
-	wireSealed                    // Read returns wouldBlock, and Write holds its data back
+	wireBuffered                  // Read returns wouldBlock
+	wireCapture                   // Read returns wouldBlock, and Write holds its data back
 )
 
 // wire is the net.Conn under a session's tls.Conn: two buffers. While the handshake
 // runs, its goroutine and the caller of Handshake alternate, synchronized by the
 // channels, so the buffers need no lock.
 type wire struct {
-	mode    wireMode
-	in, out []byte
-	flight  []byte // all bytes written during the handshake
-	written bool   // bytes were written after the handshake, before Offload
-	sealed  []byte // bytes written after Offload
+	mode     wireMode
+	in, out  []byte
+	flight   []byte // all bytes written during the handshake
+	written  bool   // bytes were written after the handshake, before Offload
+	captured []byte // bytes written after Offload
 
 	need chan struct{} // the handshake needs more input
 	more chan struct{} // there is more input
@@ -55,13 +55,13 @@ func (w *wire) Read(p []byte) (int, error) {
 
 func (w *wire) Write(p []byte) (int, error) {
 	switch w.mode {
-	case wireSealed:
+	case wireCapture:
 		// An error would keep crypto/tls from switching to the client's next keys.
-		w.sealed = append(w.sealed, p...)
+		w.captured = append(w.captured, p...)
 		return len(p), nil
 	case wireHandshake:
 		w.flight = append(w.flight, p...)
-	case wireFed:
+	case wireBuffered:
 		w.written = true
 	}
 	w.out = append(w.out, p...)

@@ -6,21 +6,22 @@ import (
 	"reflect"
 	"testing"
 
-	"uringhttpd/offload/selftest"
+	"uringhttpd/ktls"
 	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // TestCandidates: the driver that is picked and all hardware are asked over AF_ALG, but for one that
 // has not answered before, and those that the kernel does not let anybody use.
 func TestCandidates(t *testing.T) {
-	alg := func(driver string, hardware bool, selfTest string) platform.Algorithm {
-		return platform.Algorithm{Name: "gcm(aes)", Driver: driver, Type: "aead", SelfTest: selfTest, Hardware: hardware}
+	alg := func(driver string, hardware bool, selfTest string) cryptoapi.Algorithm {
+		return cryptoapi.Algorithm{Name: "gcm(aes)", Driver: driver, Type: "aead", SelfTest: selfTest, Hardware: hardware}
 	}
-	r := &platform.Report{GCM: []platform.Algorithm{
+	r := &platform.Report{GCM: []cryptoapi.Algorithm{
 		alg("picked", false, "passed"), alg("cpu", false, "passed"), alg("caam", true, "passed"), alg("broken", true, "unknown"),
 	}}
 	right := platform.Verdicts{}
-	dead := platform.Verdicts{tls.TLS_AES_128_GCM_SHA256: {Err: platform.ErrNoAnswer}}
+	dead := platform.Verdicts{tls.TLS_AES_128_GCM_SHA256: {Err: platform.ErrTimeout}}
 	if got := candidates(r, right); !reflect.DeepEqual(got, []string{"picked", "caam"}) {
 		t.Errorf("asked: %q", got)
 	}
@@ -32,13 +33,13 @@ func TestCandidates(t *testing.T) {
 // TestDistrust: a wrong answer of the selected driver over AF_ALG is a verdict, unless the self-test
 // has found a failure already; answers of other drivers are not.
 func TestDistrust(t *testing.T) {
-	wrong := platform.DriverAnswer{Driver: "caam", Asked: true, Wrong: true, Reason: "known answer 0"}
-	silent := platform.DriverAnswer{Driver: "caam", Asked: true, Reason: "no answer in time"}
+	wrong := cryptoapi.DriverAnswer{Driver: "caam", Asked: true, Wrong: true, Reason: "known answer 0"}
+	silent := cryptoapi.DriverAnswer{Driver: "caam", Asked: true, Reason: "no answer in time"}
 	failed := errors.New("record 3 is encrypted wrongly")
 	for _, tt := range []struct {
 		name     string
 		before   error // of the self-test
-		answer   platform.DriverAnswer
+		answer   cryptoapi.DriverAnswer
 		selected string
 		want     string // error of both key lengths
 	}{
@@ -48,13 +49,13 @@ func TestDistrust(t *testing.T) {
 		{"the self-test failed", failed, wrong, "caam", failed.Error()},
 	} {
 		verdicts := platform.Verdicts{}
-		for _, suite := range selftest.Suites[:2] {
-			verdicts[suite] = platform.Verdict{Driver: "caam", Err: tt.before}
+		for _, suite := range ktls.AESGCM.Suites() {
+			verdicts[suite.ID] = platform.Verdict{Driver: "caam", Err: tt.before}
 		}
-		again := distrust(verdicts, []platform.DriverAnswer{tt.answer}, tt.selected)
-		for _, suite := range selftest.Suites[:2] {
+		again := distrust(verdicts, []cryptoapi.DriverAnswer{tt.answer}, tt.selected)
+		for _, suite := range ktls.AESGCM.Suites() {
 			got := ""
-			if err := verdicts[suite].Err; err != nil {
+			if err := verdicts[suite.ID].Err; err != nil {
 				got = err.Error()
 			}
 			if got != tt.want || again != (tt.before == nil && tt.want != "") {

@@ -3,6 +3,7 @@ package offload
 import (
 	"strings"
 	"testing"
+
 	"uringhttpd/offload/selftest"
 )
 

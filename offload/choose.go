@@ -2,21 +2,15 @@ package offload
 
 import (
 	"crypto/fips140"
-	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
 	"uringhttpd/config"
 	"uringhttpd/ktls"
 	"uringhttpd/platform"
-)
-
-const (
-	suiteGCM    = tls.TLS_AES_128_GCM_SHA256
-	suiteGCM256 = tls.TLS_AES_256_GCM_SHA384
-	suiteChaCha = tls.TLS_CHACHA20_POLY1305_SHA256
 )
 
 // preferredCipher returns the cipher that the server prefers, and the reason. offload reports
@@ -28,54 +22,54 @@ func preferredCipher(cfg *config.Config, report *platform.Report, offload bool) 
 	case cfg.TLS.Cipher == config.CipherChaCha20:
 		return ktls.ChaCha20Poly1305, "tls.cipher is chacha20"
 	case fips140.Enabled():
-		return ktls.AESGCM, "FIPS 140-3 mode has no other"
+		return ktls.AESGCM, "FIPS 140-3 mode allows no other cipher"
 	case !offload:
 		return ktls.AnyCipher, "" // crypto/tls encrypts, and knows its own fastest cipher
 	}
-	if best, _, ok := fastestSpeeds(cfg, report); ok && Undecided(cfg, report) {
-		c, why = ktls.AESGCM, fmt.Sprintf("it is the fastest here, with %.0f MiB/s", best.MiBPerSecond)
-		if best.Suite == suiteChaCha {
+	if best, _, ok := fastestSpeeds(cfg, report); ok && NeedsMeasurement(cfg, report) {
+		c, why = ktls.AESGCM, fmt.Sprintf("it was measured to be the fastest, with %.0f MiB/s", best.MiBPerSecond)
+		if best.Suite == ktls.ChaCha20Poly1305.Suite() {
 			c = ktls.ChaCha20Poly1305
 		}
 		return c, why
 	}
-	gcm, chacha := report.Takes(suiteGCM), report.Takes(suiteChaCha)
-	engine, picked := report.Picked(suiteGCM)
+	gcm, chacha := report.Supports(ktls.AESGCM.Suite()), report.Supports(ktls.ChaCha20Poly1305.Suite())
+	engine, found := report.Selected(ktls.AESGCM.Suite())
 	switch {
-	case gcm && picked && engine.Engine():
+	case gcm && found && engine.Engine():
 		return ktls.AESGCM, "the kernel has an asynchronous engine for it"
-	case gcm && chacha && unused(report) && accelerated(report):
-		return ktls.ChaCha20Poly1305, "the kernel computes the other without the processor's AES instructions"
-	case gcm && unused(report):
-		return ktls.AESGCM, "the kernel has nothing faster, and does not use the processor's AES instructions"
+	case gcm && chacha && ignoresAESInstructions(report) && vectorChaCha20(report):
+		return ktls.ChaCha20Poly1305, "the kernel would compute AES-GCM without the processor's AES instructions"
+	case gcm && ignoresAESInstructions(report):
+		return ktls.AESGCM, "the kernel has no faster cipher, although it does not use the processor's AES instructions"
 	case gcm && report.AESInstructions:
 		return ktls.AESGCM, "the processor has AES instructions"
 	case gcm && !chacha:
-		return ktls.AESGCM, "the kernel takes no other"
+		return ktls.AESGCM, "the kernel supports no other cipher"
 	case chacha && !gcm:
-		return ktls.ChaCha20Poly1305, "the kernel takes no other"
+		return ktls.ChaCha20Poly1305, "the kernel supports no other cipher"
 	}
-	return ktls.ChaCha20Poly1305, "there is neither an engine nor an AES instruction for the other"
+	return ktls.ChaCha20Poly1305, "neither an engine nor AES instructions would compute AES-GCM"
 }
 
-// Undecided reports whether a measurement (platform.Report.Speeds) must decide between kernel TLS
-// and user space: kernel TLS is usable but not required, and would compute AES-GCM without the AES
-// instructions that this program uses.
-func Undecided(cfg *config.Config, report *platform.Report) bool {
+// NeedsMeasurement reports whether a measurement (platform.Report.Speeds) must decide between
+// kernel TLS and user space: kernel TLS is usable but not required, and would compute AES-GCM
+// without the AES instructions that this program uses.
+func NeedsMeasurement(cfg *config.Config, report *platform.Report) bool {
 	report = report.Restricted()
 	withTLS := slices.ContainsFunc(cfg.Listen, func(l config.Listen) bool { return l.TLS })
-	return withTLS && cfg.TLS.Kernel == config.KernelAuto && cfg.TLS.Cipher != config.CipherChaCha20 && report.KernelTLS.Usable && unused(report)
+	return withTLS && cfg.TLS.Kernel == config.KernelAuto && cfg.TLS.Cipher != config.CipherChaCha20 && report.KernelTLS.Usable && ignoresAESInstructions(report)
 }
 
-// fastestSpeeds returns the fastest measured speed in the kernel and in user space, among the ciphers
-// that the configuration allows. ok is false if either is not known.
+// fastestSpeeds returns the fastest measured speed in the kernel and in user space, among the
+// ciphers that the configuration allows. ok is false if either is not known.
 func fastestSpeeds(cfg *config.Config, report *platform.Report) (inKernel, inUser platform.Speed, ok bool) {
 	for _, s := range report.Speeds {
 		best := &inUser
 		if s.Kernel {
 			best = &inKernel
 		}
-		if cfg.TLS.Cipher == config.CipherAESGCM && s.Suite == suiteChaCha || s.Kernel && !report.Takes(s.Suite) {
+		if cfg.TLS.Cipher == config.CipherAESGCM && s.Suite == ktls.ChaCha20Poly1305.Suite() || s.Kernel && !report.Supports(s.Suite) {
 			continue
 		}
 		if best.MiBPerSecond == 0 || s.Better(*best) {
@@ -85,38 +79,39 @@ func fastestSpeeds(cfg *config.Config, report *platform.Report) (inKernel, inUse
 	return inKernel, inUser, inKernel.MiBPerSecond > 0 && inUser.MiBPerSecond > 0
 }
 
-// unused reports whether the kernel computes AES-GCM without the AES instructions of the processor.
-func unused(report *platform.Report) bool {
-	a, picked := report.Picked(suiteGCM)
-	return report.Takes(suiteGCM) && report.AESInstructions && picked && a.Plain()
+// ignoresAESInstructions reports whether the kernel computes AES-GCM without the AES instructions of
+// the processor.
+func ignoresAESInstructions(report *platform.Report) bool {
+	a, found := report.Selected(ktls.AESGCM.Suite())
+	return report.Supports(ktls.AESGCM.Suite()) && report.AESInstructions && found && a.Plain()
 }
 
-// accelerated reports whether the kernel's ChaCha20-Poly1305 uses vector registers.
-func accelerated(report *platform.Report) bool {
-	a, picked := report.Picked(suiteChaCha)
-	return picked && !a.PlainChaCha20()
+// vectorChaCha20 reports whether the kernel's ChaCha20-Poly1305 uses vector registers.
+func vectorChaCha20(report *platform.Report) bool {
+	a, found := report.Selected(ktls.ChaCha20Poly1305.Suite())
+	return found && !a.PlainChaCha20()
 }
 
-// slow returns a warning that the kernel computes AES-GCM without the processor's AES instructions;
-// "" if it uses them.
-func slow(report *platform.Report) string {
-	if !unused(report) {
+// slowWarning returns a warning that the kernel computes AES-GCM without the processor's AES
+// instructions; "" if it uses them.
+func slowWarning(report *platform.Report) string {
+	if !ignoresAESInstructions(report) {
 		return ""
 	}
-	a, _ := report.Picked(suiteGCM)
-	return fmt.Sprintf("the kernel computes AES-GCM without the processor's AES instructions, by %s: %s", a.Driver, report.Acceleration())
+	a, _ := report.Selected(ktls.AESGCM.Suite())
+	return fmt.Sprintf("the kernel computes AES-GCM without the processor's AES instructions, with the driver %s: %s", a.Driver, report.Acceleration())
 }
 
-// encryptors returns the drivers of the suites that kernel TLS accepts. A driver that /proc/crypto
+// driversOf returns the drivers of the suites that kernel TLS accepts. A driver that /proc/crypto
 // does not show counts as asynchronous: a send that leaves the loop without need costs little, but
 // a send that waits in the loop delays all connections.
-func encryptors(report *platform.Report) []Driver {
+func driversOf(report *platform.Report) []Driver {
 	var all []Driver
 	for _, c := range report.Ciphers {
 		if !c.Usable {
 			continue
 		}
-		a, ok := report.Picked(c.Suite)
+		a, ok := report.Selected(c.Suite)
 		all = append(all, Driver{
 			Suite: c.Suite, Algorithm: a.Name, Name: a.Driver, Async: a.Waits() || !ok,
 			Hardware: a.Hardware, Verified: c.Verified, Inline: a.Async && !a.Waits(),
@@ -128,13 +123,13 @@ func encryptors(report *platform.Report) []Driver {
 // Results returns the outcome for each suite of a report that was made after a self-test.
 func Results(report *platform.Report) []TestResult {
 	var all []TestResult
-	right := encryptors(report)
+	right := driversOf(report)
 	for _, c := range report.Ciphers {
 		if i := slices.IndexFunc(right, func(e Driver) bool { return e.Suite == c.Suite }); i >= 0 {
 			all = append(all, TestResult{Driver: right[i]})
 			continue
 		}
-		a, _ := report.Picked(c.Suite)
+		a, _ := report.Selected(c.Suite)
 		e := TestResult{Driver: Driver{Suite: c.Suite, Name: a.Driver}}
 		if !c.Inconclusive {
 			e.Err = errors.New(c.Reason)
@@ -164,13 +159,13 @@ func quarantined(report *platform.Report) string {
 	return fmt.Sprintf("kernel TLS is not used with %s: %s; %s", strings.Join(names, ", "), f.Reason, f.Remedy)
 }
 
-// missing returns an error if kernel TLS does not accept the cipher of the configuration, and nil
-// otherwise.
-func missing(cfg *config.Config, report *platform.Report) error {
-	suite := map[config.Cipher]uint16{config.CipherAESGCM: suiteGCM, config.CipherChaCha20: suiteChaCha}[cfg.TLS.Cipher]
+// unsupportedCipher returns an error if kernel TLS does not accept the cipher of the
+// configuration, and nil otherwise.
+func unsupportedCipher(cfg *config.Config, report *platform.Report) error {
+	cipher := map[config.Cipher]ktls.Cipher{config.CipherAESGCM: ktls.AESGCM, config.CipherChaCha20: ktls.ChaCha20Poly1305}[cfg.TLS.Cipher]
 	for _, c := range report.Ciphers {
-		if c.Suite == suite && !c.Usable {
-			return fmt.Errorf("tls.kernel is require, and it does not take tls.cipher %s: %s; %s", cfg.TLS.Cipher, c.Reason, c.Remedy)
+		if c.Suite == cipher.Suite() && !c.Usable {
+			return fmt.Errorf("tls.kernel is require, but kernel TLS does not support tls.cipher %s: %s; %s", cfg.TLS.Cipher, c.Reason, c.Remedy)
 		}
 	}
 	return nil
@@ -179,11 +174,61 @@ func missing(cfg *config.Config, report *platform.Report) error {
 // A Choice says how this machine serves TLS connections, and why.
 type Choice struct {
 	Offload bool        // use kernel TLS
-	By      []Driver    // cipher drivers of kernel TLS, by cipher suite
+	Drivers []Driver    // cipher drivers of kernel TLS, by cipher suite
 	Prefer  ktls.Cipher // preferred cipher
-	Reason  string      // one line, for a person
 	Refused []string    // drivers whose self-test failed
 	Warning string      // one line about drivers that are not trusted, or slow; "" if there is none
+
+	plain        bool   // no listener has TLS
+	notOffloaded string // why kernel TLS is not used; "" if it is
+	preferredBy  string // why Prefer is preferred; "" for ktls.AnyCipher
+	sources      string // of the report; "" if kernel TLS is switched off
+}
+
+// String returns the choice and its reasons in one line, for a person.
+func (c Choice) String() string {
+	if c.plain {
+		return "no listener has TLS"
+	}
+	text := "kernel TLS is used, with " + Names(c.Drivers)
+	if !c.Offload {
+		text = "kernel TLS is not used: " + c.notOffloaded
+	}
+	if c.preferredBy != "" {
+		text += fmt.Sprintf("; %v is preferred: %s", c.Prefer, c.preferredBy)
+	}
+	if c.sources != "" {
+		text += "; known from " + c.sources
+	}
+	return text
+}
+
+// Log logs the choice, and its warning.
+func (c Choice) Log(log *slog.Logger) {
+	var args []any
+	add := func(key, value string) {
+		if value != "" {
+			args = append(args, key, value)
+		}
+	}
+	message := "kernel TLS is not used"
+	switch {
+	case c.plain:
+		message = "no listener has TLS"
+	case c.Offload:
+		message = "kernel TLS is used"
+		add("drivers", Names(c.Drivers))
+	}
+	add("reason", c.notOffloaded)
+	if c.preferredBy != "" {
+		add("preferred_cipher", c.Prefer.String())
+		add("preferred_because", c.preferredBy)
+	}
+	add("sources", c.sources)
+	log.Info(message, args...)
+	if c.Warning != "" {
+		log.Warn("kernel TLS is limited", "reason", c.Warning)
+	}
 }
 
 // Choose decides by the configuration and the report on the machine. The error names the missing
@@ -193,12 +238,8 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 	if f := report.IOURing; !f.Usable {
 		return Choice{}, fmt.Errorf("io_uring cannot be used: %s; %s", f.Reason, f.Remedy)
 	}
-	withTLS := false
-	for _, l := range cfg.Listen {
-		withTLS = withTLS || l.TLS
-	}
-	if !withTLS {
-		return Choice{Reason: "no listener has TLS"}, nil
+	if !slices.ContainsFunc(cfg.Listen, func(l config.Listen) bool { return l.TLS }) {
+		return Choice{plain: true}, nil
 	}
 	var c Choice
 	distrusted := quarantined(report)
@@ -206,57 +247,53 @@ func Choose(cfg *config.Config, report *platform.Report) (Choice, error) {
 	switch {
 	case cfg.TLS.Kernel == config.KernelOff:
 		distrusted = ""
-		c.Reason = "kernel TLS is not used: tls.kernel is off"
+		c.notOffloaded = "tls.kernel is off"
 	case cfg.TLS.Kernel == config.KernelRequire && distrusted != "":
-		return Choice{}, fmt.Errorf("tls.kernel is require, and %s", distrusted)
-	case f.Usable && slower(cfg, report) != "":
-		c.Reason = "kernel TLS is not used: " + slower(cfg, report)
+		return Choice{}, fmt.Errorf("tls.kernel is require, but %s", distrusted)
+	case f.Usable && slowerThanUserSpace(cfg, report) != "":
+		c.notOffloaded = slowerThanUserSpace(cfg, report)
 	case f.Usable:
-		c = Choice{Offload: true, By: encryptors(report)}
-		c.Reason = "kernel TLS is used, with " + Names(c.By)
-		if err := missing(cfg, report); err != nil && cfg.TLS.Kernel == config.KernelRequire {
+		c.Offload, c.Drivers = true, driversOf(report)
+		if err := unsupportedCipher(cfg, report); err != nil && cfg.TLS.Kernel == config.KernelRequire {
 			return Choice{}, err
 		}
 	case cfg.TLS.Kernel == config.KernelRequire:
-		return Choice{}, fmt.Errorf("kernel TLS cannot be used, and tls.kernel is require: %s; %s", f.Reason, f.Remedy)
+		return Choice{}, fmt.Errorf("tls.kernel is require, but kernel TLS cannot be used: %s; %s", f.Reason, f.Remedy)
 	default:
-		c.Reason = fmt.Sprintf("kernel TLS is not used: %s; %s", f.Reason, f.Remedy)
+		c.notOffloaded = f.Reason + "; " + f.Remedy
 	}
 	warnings := []string{distrusted}
 	if cfg.TLS.Kernel != config.KernelOff && f.Usable && cfg.TLS.Cipher != config.CipherChaCha20 {
-		warnings = append(warnings, slow(report))
+		warnings = append(warnings, slowWarning(report))
 	}
-	c.Warning = joined(warnings)
+	c.Warning = joinNonEmpty(warnings)
 	for _, e := range Results(report) {
 		if e.Err != nil && e.Name != "" {
 			c.Refused = append(c.Refused, e.Name)
 		}
 	}
-	var why string
-	if c.Prefer, why = preferredCipher(cfg, report, c.Offload); c.Prefer != ktls.AnyCipher {
-		c.Reason += fmt.Sprintf("; %v is preferred: %s", c.Prefer, why)
-	}
+	c.Prefer, c.preferredBy = preferredCipher(cfg, report, c.Offload)
 	if cfg.TLS.Kernel != config.KernelOff {
-		c.Reason += "; known from " + report.Sources()
+		c.sources = report.Sources()
 	}
 	return c, nil
 }
 
-// clearly is the factor by which user space must be faster to be chosen, since kernel TLS saves a
-// copy that the measurement does not cover.
-const clearly = 1.1
+// userSpaceMargin is the factor by which user space must be faster to be chosen, since kernel TLS
+// saves a copy that the measurement does not cover.
+const userSpaceMargin = 1.1
 
-// slower says by how much kernel TLS was measured to be slower than user space; "" if it is not
-// slower, or was not measured.
-func slower(cfg *config.Config, report *platform.Report) string {
+// slowerThanUserSpace returns a comparison of the measured speeds if kernel TLS is the slower of
+// both. It returns "" if kernel TLS is not slower, or was not measured.
+func slowerThanUserSpace(cfg *config.Config, report *platform.Report) string {
 	inKernel, inUser, ok := fastestSpeeds(cfg, report)
-	if !ok || !Undecided(cfg, report) || inUser.MiBPerSecond < clearly*inKernel.MiBPerSecond {
+	if !ok || !NeedsMeasurement(cfg, report) || inUser.MiBPerSecond < userSpaceMargin*inKernel.MiBPerSecond {
 		return ""
 	}
-	return fmt.Sprintf("it is slower than user space here, with %.0f against %.0f MiB/s", inKernel.MiBPerSecond, inUser.MiBPerSecond)
+	return fmt.Sprintf("it is slower than user space on this machine, with %.0f against %.0f MiB/s", inKernel.MiBPerSecond, inUser.MiBPerSecond)
 }
 
-// joined joins the texts that are not empty, on one line.
-func joined(texts []string) string {
+// joinNonEmpty joins the texts that are not empty, on one line.
+func joinNonEmpty(texts []string) string {
 	return strings.Join(slices.DeleteFunc(texts, func(s string) bool { return s == "" }), "; ")
 }

@@ -1,5 +1,3 @@
-// Package offload decides whether kernel TLS is used, with which cipher suites and
-// crypto drivers.
 package offload
 
 import (
@@ -17,7 +15,7 @@ type Driver struct {
 	Async     bool   // a request may complete after the call has returned
 	Hardware  bool   // the driver is, or uses, an engine outside the processor
 	Verified  bool   // the self-test compared its output and found it right
-	Inline    bool   // marked asynchronous by the kernel, but synchronous in system calls (platform.Algorithm)
+	Inline    bool   // marked asynchronous by the kernel, but synchronous in system calls (cryptoapi.Algorithm)
 }
 
 // String returns a description such as "gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)".

@@ -3,8 +3,6 @@ package offload
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,8 +10,12 @@ import (
 	"time"
 
 	"uringhttpd/config"
+	"uringhttpd/ktls"
+	"uringhttpd/offload/priority"
 	"uringhttpd/offload/selftest"
+	"uringhttpd/offload/statefile"
 	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // This file implements crypto.prefer, the preference for a driver of gcm(aes).
@@ -27,96 +29,96 @@ const (
 // measuredPath is the state file with the measurements of crypto.prefer: auto.
 const measuredPath = "/var/lib/uringhttpd/measured.json"
 
-// OpenPreference locks the selected driver of gcm(aes) (platform.OpenPreference), which also
+// OpenPreference acquires the lock on the selected driver of gcm(aes) (priority.Acquire), which also
 // reverts a priority change that an earlier run has left behind. It logs failures. It returns nil
 // if the lock cannot be taken.
-func OpenPreference(want config.Prefer, log *slog.Logger) *platform.Preference {
-	p, err := platform.OpenPreference(preferencePatience)
+func OpenPreference(want config.Prefer, log *slog.Logger) *priority.Lock {
+	p, err := priority.Acquire(preferencePatience)
 	switch {
 	case err == nil:
 	case p != nil:
-		log.Warn("what an earlier run has the kernel prefer for gcm(aes) stays so", "reason", err)
+		log.Warn("could not undo a previous run's priority change", "reason", err)
 	case want != config.PreferKeep:
-		refused(want, err, log)
-	case errors.Is(err, platform.ErrInUse):
-		log.Warn("what the kernel picks for gcm(aes) may change while this runs", "reason", err)
+		warnKept(want, err, log)
+	case errors.Is(err, priority.ErrInUse):
+		log.Warn("the selected driver of gcm(aes) may change while this service runs", "reason", err)
 	default: // for example, a user other than root runs the program
-		log.Debug("others may change what the kernel picks for gcm(aes) while this runs", "reason", err)
+		log.Debug("no lock on the selected driver of gcm(aes), so it may change while this service runs", "reason", err)
 	}
 	return p
 }
 
 // RestorePreference reverts the priority change of a run that was killed.
 func RestorePreference() error {
-	p, err := platform.OpenPreference(restorePatience)
+	p, err := priority.Acquire(restorePatience)
 	if p == nil {
 		return err
 	}
-	return p.Close() // a revert that failed just now fails again here, and Close returns its error
+	return p.Release() // a revert that failed just now fails again here, and Release returns its error
 }
 
 // Prefer makes the kernel select the driver of gcm(aes) that the configuration wants. verdicts must
 // come from a test of the ciphers before the call, since the kernel builds template drivers only at
 // their first use. Prefer returns the verdicts on the driver that is selected afterwards. If ctx
-// ends meanwhile, the verdicts are not valid, and the caller must close p.
-func (t *Tester) Prefer(ctx context.Context, want config.Prefer, p *platform.Preference, verdicts platform.Verdicts, log *slog.Logger) platform.Verdicts {
+// ends meanwhile, the verdicts are not valid, and the caller must release p.
+func (t *Tester) Prefer(ctx context.Context, want config.Prefer, p *priority.Lock, verdicts platform.Verdicts, log *slog.Logger) platform.Verdicts {
 	if want == config.PreferKeep || p == nil || ctx.Err() != nil {
 		return verdicts
 	}
 	hardware := want == config.PreferHardware
 	if want == config.PreferAuto {
 		var err error
-		if hardware, err = t.measuredFaster(ctx, measuredPath, p, verdicts, log); ctx.Err() != nil {
+		if hardware, err = t.hardwareIsFaster(ctx, measuredPath, p, verdicts, log); ctx.Err() != nil {
 			return verdicts
 		} else if err != nil {
-			refused(want, err, log)
-			return t.certain(ctx, p, verdicts)
+			warnKept(want, err, log)
+			return t.retestIfChanged(ctx, p, verdicts)
 		}
 	}
-	raised, err := p.Prefer(hardware)
+	raised, err := p.Raise(hardware)
 	if err != nil {
-		refused(want, err, log)
+		warnKept(want, err, log)
 	}
 	if raised == nil {
-		return t.certain(ctx, p, verdicts)
+		return t.retestIfChanged(ctx, p, verdicts)
 	}
 	now := t.Verdicts(ctx) // on the raised driver
 	if ctx.Err() != nil {
 		return now
 	}
-	if err := t.objection(ctx, verdicts, now, raised.Driver); err != nil {
-		refused(want, errors.Join(fmt.Errorf("%s: %w", raised.Driver, err), p.Undo()), log)
+	if err := t.reasonToRevert(ctx, verdicts, now, raised.Driver); err != nil {
+		warnKept(want, errors.Join(fmt.Errorf("%s: %w", raised.Driver, err), p.Revert()), log)
 		if p.Changed() {
 			return now
 		}
 		return verdicts
 	}
-	log.Info("the kernel prefers another driver of gcm(aes), for the whole system, until this service stops",
+	log.Info("raised the priority of a driver of gcm(aes), for the whole system, until this service stops",
 		"driver", raised.Driver, "priority", raised.After, "before", raised.Before)
 	return now
 }
 
-// certain returns the verdicts on the selected driver. It tests again if a priority change could
-// not be reverted, since then another driver is selected.
-func (t *Tester) certain(ctx context.Context, p *platform.Preference, verdicts platform.Verdicts) platform.Verdicts {
+// retestIfChanged returns the verdicts on the selected driver. It tests again if a priority change
+// could not be reverted, since then another driver is selected.
+func (t *Tester) retestIfChanged(ctx context.Context, p *priority.Lock, verdicts platform.Verdicts) platform.Verdicts {
 	if p.Changed() {
 		return t.Verdicts(ctx)
 	}
 	return verdicts
 }
 
-// objection returns why a driver that was raised must not stay so: it is worse than the driver
-// before, this kernel has a defect with it, or its answer over AF_ALG is wrong. It returns nil if
+// reasonToRevert returns why a raised priority must be reverted: the driver is worse than the driver
+// before, this kernel has a defect with it, or its output over AF_ALG is wrong. It returns nil if
 // there is no reason.
-func (t *Tester) objection(ctx context.Context, before, after platform.Verdicts, driver string) error {
-	if err := worse(before, after); err != nil {
+func (t *Tester) reasonToRevert(ctx context.Context, before, after platform.Verdicts, driver string) error {
+	if err := regression(before, after); err != nil {
 		return err
 	}
 	report, err := t.Probe(ctx, after)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errUntested, err)
 	}
-	if err := defective(report); err != nil {
+	if err := gcmDefect(report); err != nil {
 		return err
 	}
 	if a := t.KnownAnswers(ctx, driver, report, "-brief"); a.Wrong {
@@ -126,32 +128,32 @@ func (t *Tester) objection(ctx context.Context, before, after platform.Verdicts,
 }
 
 // errDefective is wrapped by the error of a driver with which this kernel has a known defect.
-var errDefective = errors.New("kernel TLS is not used with it")
+var errDefective = errors.New("kernel TLS is not used with this driver")
 
-// defective returns an error that wraps errDefective if the kernel has a known defect with the
+// gcmDefect returns an error that wraps errDefective if the kernel has a known defect with the
 // selected driver of gcm(aes).
-func defective(report *platform.Report) error {
+func gcmDefect(report *platform.Report) error {
 	for _, c := range report.Ciphers {
-		if c.Suite == BenchSuite && c.Defective {
+		if c.Suite == ktls.AESGCM.Suite() && c.Defective {
 			return fmt.Errorf("%w: %s", errDefective, c.Reason)
 		}
 	}
 	return nil
 }
 
-// worse says why the driver with the verdicts after must not replace the driver with the verdicts
-// before: its test failed, or it was not tested with a suite that the earlier driver has passed. It
-// returns nil if the new driver is as good.
-func worse(before, after platform.Verdicts) error {
-	if err := wrongAES(after); err != nil {
+// regression returns the reason why the driver with the verdicts after must not replace the driver
+// with the verdicts before: its test failed, or it was not tested with a suite that the earlier
+// driver has passed. It returns nil if the new driver is as good.
+func regression(before, after platform.Verdicts) error {
+	if err := gcmFailure(after); err != nil {
 		return fmt.Errorf("%w: %w", errWrong, err)
 	}
 	right := 0
-	for _, suite := range []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384} {
-		verdict, was := before[suite]
-		_, is := after[suite]
+	for _, suite := range ktls.AESGCM.Suites() {
+		verdict, was := before[suite.ID]
+		_, is := after[suite.ID]
 		if was && verdict.Err == nil && !is {
-			return fmt.Errorf("%w with %s", errUntested, tls.CipherSuiteName(suite))
+			return fmt.Errorf("%w with %s", errUntested, suite.Name())
 		}
 		if is {
 			right++
@@ -164,26 +166,30 @@ func worse(before, after platform.Verdicts) error {
 }
 
 // errWrong is wrapped by the error of a driver whose test failed.
-var errWrong = errors.New("what it encrypts is wrong, or does not come")
+var errWrong = errors.New("the test failed")
 
-// wrongAES returns the errors of the tests of gcm(aes).
-func wrongAES(v platform.Verdicts) error {
-	return errors.Join(v[tls.TLS_AES_128_GCM_SHA256].Err, v[tls.TLS_AES_256_GCM_SHA384].Err)
-}
-
-// refused logs that the kernel's choice is kept, why, and the remedy.
-func refused(want config.Prefer, why error, log *slog.Logger) {
-	args := []any{"reason", why}
-	if errors.Is(why, platform.ErrNotAllowed) {
-		args = append(args, "remedy", "a drop-in for the unit: AmbientCapabilities=CAP_NET_ADMIN, CapabilityBoundingSet=CAP_NET_ADMIN")
+// gcmFailure returns the errors of the tests of gcm(aes).
+func gcmFailure(v platform.Verdicts) error {
+	var all []error
+	for _, suite := range ktls.AESGCM.Suites() {
+		all = append(all, v[suite.ID].Err)
 	}
-	log.Warn("crypto.prefer is "+string(want)+", and the kernel's choice is kept", args...)
+	return errors.Join(all...)
 }
 
-// NotPreferred says why the driver that the configuration prefers is not selected; "" if it is, or
-// the configuration prefers none.
+// warnKept logs that the kernel's choice is kept, why, and the remedy.
+func warnKept(want config.Prefer, why error, log *slog.Logger) {
+	args := []any{"prefer", want, "reason", why}
+	if errors.Is(why, cryptoapi.ErrNotAllowed) {
+		args = append(args, "remedy", "add a drop-in to the unit with AmbientCapabilities=CAP_NET_ADMIN and CapabilityBoundingSet=CAP_NET_ADMIN")
+	}
+	log.Warn("could not apply crypto.prefer, so the kernel's choice is kept", args...)
+}
+
+// NotPreferred returns the reason why the driver that the configuration prefers is not selected;
+// "" if it is selected, or the configuration prefers none.
 func NotPreferred(want config.Prefer, r *platform.Report) string {
-	a, ok := r.Picked(tls.TLS_AES_128_GCM_SHA256)
+	a, ok := r.Selected(ktls.AESGCM.Suite())
 	hardware := want == config.PreferHardware
 	if want == config.PreferKeep || want == config.PreferAuto || ok && a.Hardware == hardware {
 		return ""
@@ -192,15 +198,15 @@ func NotPreferred(want config.Prefer, r *platform.Report) string {
 	switch {
 	case !r.Netlink.Usable:
 		why = r.Netlink.Reason + "; " + r.Netlink.Remedy
-	case !hardware || slices.ContainsFunc(r.GCM, func(a platform.Algorithm) bool { return a.Hardware }):
-		why = "serve has the kernel pick another while it runs, if it has CAP_NET_ADMIN"
+	case !hardware || slices.ContainsFunc(r.GCM, func(a cryptoapi.Algorithm) bool { return a.Hardware }):
+		why = "serve changes this while it runs, if it has CAP_NET_ADMIN"
 	}
-	return fmt.Sprintf("crypto.prefer is %s, and the kernel picks %s: %s", want, cmp.Or(a.Driver, "nothing"), why)
+	return fmt.Sprintf("crypto.prefer is %s, but the kernel selects %s: %s", want, cmp.Or(a.Driver, "no driver"), why)
 }
 
-// A measured is the state file of a measurement and of its conditions. It is valid while all
+// A preferState is the state file of a measurement and of its conditions. It is valid while all
 // conditions are unchanged.
-type measured struct {
+type preferState struct {
 	Kernel     string                 `json:"kernel"`
 	Model      string                 `json:"model"`
 	Compatible []string               `json:"compatible"`
@@ -209,49 +215,49 @@ type measured struct {
 	Bench      []selftest.Measurement `json:"bench"`
 }
 
-// counts reports whether m is valid for this machine in its present state: the same kernel and
+// valid reports whether m is valid for this machine in its present state: the same kernel and
 // board, and no new driver of gcm(aes).
-func (m *measured) counts(r *platform.Report, b platform.Board) bool {
+func (m *preferState) valid(r *platform.Report, b platform.Board) bool {
 	return m.Kernel == r.Kernel && m.Model == b.Model && slices.Equal(m.Compatible, b.Compatible) &&
-		!slices.ContainsFunc(r.GCM, func(a platform.Algorithm) bool { return !slices.Contains(m.Drivers, a.Driver) })
+		!slices.ContainsFunc(r.GCM, func(a cryptoapi.Algorithm) bool { return !slices.Contains(m.Drivers, a.Driver) })
 }
 
-// measuredFaster reports whether a hardware driver is the fastest for gcm(aes), as measured now or
+// hardwareIsFaster reports whether a hardware driver is the fastest for gcm(aes), as measured now or
 // before. A driver that is wrong or dead does not count as fast.
-func (t *Tester) measuredFaster(ctx context.Context, path string, p *platform.Preference, verdicts platform.Verdicts, log *slog.Logger) (hardware bool, err error) {
+func (t *Tester) hardwareIsFaster(ctx context.Context, path string, p *priority.Lock, verdicts platform.Verdicts, log *slog.Logger) (hardware bool, err error) {
 	r, err := t.Probe(ctx, verdicts)
 	if err != nil {
 		return false, err
 	}
-	picked, _ := r.Picked(BenchSuite)
+	selected, _ := r.Selected(ktls.AESGCM.Suite())
 	switch {
 	case !r.Netlink.Usable:
 		return false, fmt.Errorf("%s; %s", r.Netlink.Reason, r.Netlink.Remedy)
-	case !slices.ContainsFunc(r.GCM, func(a platform.Algorithm) bool { return a.Hardware }):
-		return false, errors.New("the kernel has no engine for gcm(aes), and so no choice")
-	case errors.Is(wrongAES(verdicts), errUntested):
-		return false, wrongAES(verdicts)
-	case wrongAES(verdicts) != nil:
-		return !picked.Hardware, nil
-	case defective(r) != nil:
+	case !slices.ContainsFunc(r.GCM, func(a cryptoapi.Algorithm) bool { return a.Hardware }):
+		return false, errors.New("the kernel has no engine for gcm(aes), so there is no choice")
+	case errors.Is(gcmFailure(verdicts), errUntested):
+		return false, gcmFailure(verdicts)
+	case gcmFailure(verdicts) != nil:
+		return !selected.Hardware, nil
+	case gcmDefect(r) != nil:
 		return false, nil // kernel TLS is not used with the selected driver, and measuring it could corrupt memory
 	}
 	b, err := platform.ReadBoard(r.Kernel)
 	if err != nil {
 		return false, err
 	}
-	if m, err := readMeasured(path); err == nil && m.counts(r, b) {
+	if m, err := readMeasured(path); err == nil && m.valid(r, b) {
 		return m.Hardware, nil
 	}
-	if !platform.MayPrefer() { // the result could not be used
-		return false, platform.ErrNotAllowed
+	if !platform.HasNetAdmin() { // the result could not be used
+		return false, cryptoapi.ErrNotAllowed
 	}
-	first, err := t.Measure(ctx, "kernel", picked.Driver, picked.Hardware)
+	first, err := t.Measure(ctx, selftest.Kernel, selected.Driver, selected.Hardware)
 	if err != nil {
-		return false, fmt.Errorf("kernel TLS with %s: not measured: %w", picked.Driver, err)
+		return false, fmt.Errorf("kernel TLS with %s: not measured: %w", selected.Driver, err)
 	}
-	second, err := t.MeasureOther(ctx, p, !picked.Hardware, verdicts)
-	if err != nil && !errors.Is(err, platform.ErrNoSuchDriver) && !errors.Is(err, errWrong) || p.Changed() {
+	second, err := t.MeasureOther(ctx, p, !selected.Hardware, verdicts)
+	if err != nil && !errors.Is(err, priority.ErrNoDriver) && !errors.Is(err, errWrong) || p.Changed() {
 		return false, err // a transient failure: do not store the result
 	}
 	if ctx.Err() != nil {
@@ -259,29 +265,25 @@ func (t *Tester) measuredFaster(ctx context.Context, path string, p *platform.Pr
 	}
 	winner, other := Fastest(append(first, second...))
 	if err != nil {
-		log.Warn("gcm(aes) is left to the driver that the kernel picks, since the other could not be measured", "driver", picked.Driver, "reason", err)
+		log.Warn("kept the selected driver of gcm(aes), since the other could not be measured", "driver", selected.Driver, "reason", err)
 	} else {
-		log.Info("measured who is the fastest for gcm(aes)", "driver", winner.Driver, "mib_per_second", int(winner.MiBPerSecond),
+		log.Info("measured the drivers of gcm(aes)", "driver", winner.Driver, "mib_per_second", int(winner.MiBPerSecond),
 			"second", other.Driver, "second_mib_per_second", int(other.MiBPerSecond))
 	}
 	if r, err = t.Probe(ctx, verdicts); err != nil { // measuring may have created drivers
 		return false, err
 	}
-	m := &measured{Kernel: r.Kernel, Model: b.Model, Compatible: b.Compatible, Hardware: winner.Hardware, Bench: append(first, second...)}
+	m := &preferState{Kernel: r.Kernel, Model: b.Model, Compatible: b.Compatible, Hardware: winner.Hardware, Bench: append(first, second...)}
 	for _, a := range r.GCM {
 		m.Drivers = append(m.Drivers, a.Driver)
 	}
-	if err := writeState(path, m); err != nil {
-		log.Warn("what was measured is not remembered, and will be measured at each start", "reason", err)
+	if err := statefile.Store(path, m); err != nil {
+		log.Warn("could not store the measurement, so it is repeated at each start", "reason", err)
 	}
 	return winner.Hardware, nil
 }
 
-func readMeasured(path string) (*measured, error) {
-	data, err := platform.ReadNote(path)
-	if err != nil {
-		return nil, err
-	}
-	var m measured
-	return &m, json.Unmarshal(data, &m)
+func readMeasured(path string) (*preferState, error) {
+	var m preferState
+	return &m, statefile.Load(path, &m)
 }

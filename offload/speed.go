@@ -3,7 +3,6 @@ package offload
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,15 +11,16 @@ import (
 
 	"uringhttpd/ktls"
 	"uringhttpd/offload/selftest"
+	"uringhttpd/offload/statefile"
 	"uringhttpd/platform"
 )
 
 // speedsPath is the state file with the measurements that decide between kernel TLS and user space.
 const speedsPath = "/var/lib/uringhttpd/speeds.json"
 
-// A speedNote is the state file of measured speeds and of their conditions. It is valid while all
+// A speedState is the state file of measured speeds and of their conditions. It is valid while all
 // conditions are unchanged.
-type speedNote struct {
+type speedState struct {
 	Kernel  string           `json:"kernel"`  // release and build
 	Program string           `json:"program"` // versions of this program and of Go
 	CPUs    int              `json:"cpus"`
@@ -28,48 +28,44 @@ type speedNote struct {
 	Speeds  []platform.Speed `json:"speeds"`
 }
 
-// newSpeedNote returns the conditions on this machine, without speeds.
-func newSpeedNote(program string, report *platform.Report) *speedNote {
-	n := &speedNote{Kernel: report.Kernel + " " + report.Build, Program: program, CPUs: runtime.NumCPU()}
-	for _, suite := range selftest.Suites {
-		a, _ := report.Picked(suite)
+// newSpeedState returns the conditions on this machine, without speeds.
+func newSpeedState(program string, report *platform.Report) *speedState {
+	n := &speedState{Kernel: report.Kernel + " " + report.Build, Program: program, CPUs: runtime.NumCPU()}
+	for _, suite := range ktls.Suites() {
+		a, _ := report.Selected(suite.ID)
 		n.Drivers = append(n.Drivers, a.Driver)
 	}
 	return n
 }
 
-// remembered returns the speeds in a state file, if its conditions are those of n.
-func (n *speedNote) remembered(path string) ([]platform.Speed, bool) {
-	data, err := platform.ReadNote(path)
-	if err != nil {
-		return nil, false
-	}
-	var m speedNote
-	if json.Unmarshal(data, &m) != nil || m.Kernel != n.Kernel || m.Program != n.Program || m.CPUs != n.CPUs || !slices.Equal(m.Drivers, n.Drivers) {
+// load returns the speeds in a state file, if its conditions are those of n.
+func (n *speedState) load(path string) ([]platform.Speed, bool) {
+	var m speedState
+	if statefile.Load(path, &m) != nil || m.Kernel != n.Kernel || m.Program != n.Program || m.CPUs != n.CPUs || !slices.Equal(m.Drivers, n.Drivers) {
 		return nil, false
 	}
 	for i := range m.Speeds {
-		for _, suite := range selftest.Suites {
-			if tls.CipherSuiteName(suite) == m.Speeds[i].Cipher {
-				m.Speeds[i].Suite = suite
+		for _, suite := range ktls.Suites() {
+			if suite.Name() == m.Speeds[i].Cipher {
+				m.Speeds[i].Suite = suite.ID
 			}
 		}
 	}
 	return m.Speeds, true
 }
 
-// complete reports whether speeds has user space and each suite that kernel TLS supports now. A suite
-// may have been unusable, for a transient reason, when the others were measured.
+// complete reports whether speeds has user space and each suite that kernel TLS supports now. A
+// suite may have been unusable, for a transient reason, when the others were measured.
 func complete(speeds []platform.Speed, report *platform.Report) bool {
 	has := func(kernel bool, suite uint16) bool {
 		return slices.ContainsFunc(speeds, func(s platform.Speed) bool { return s.Kernel == kernel && s.Suite == suite })
 	}
-	for _, suite := range []uint16{BenchSuite, tls.TLS_CHACHA20_POLY1305_SHA256} {
-		if report.Takes(suite) && !has(true, suite) {
+	for _, c := range []ktls.Cipher{ktls.AESGCM, ktls.ChaCha20Poly1305} {
+		if report.Supports(c.Suite()) && !has(true, c.Suite()) {
 			return false
 		}
 	}
-	return has(false, BenchSuite)
+	return has(false, ktls.AESGCM.Suite())
 }
 
 // Speeds returns the speeds of kernel TLS with each of its ciphers and of user space with AES-GCM:
@@ -77,48 +73,48 @@ func complete(speeds []platform.Speed, report *platform.Report) bool {
 // logs why, if they could not be measured. It writes new measurements to speedsPath only if keep is
 // true.
 func (t *Tester) Speeds(ctx context.Context, keep bool, report *platform.Report, log *slog.Logger) []platform.Speed {
-	n := newSpeedNote(t.program, report)
-	if all, ok := n.remembered(speedsPath); ok && complete(all, report) {
+	n := newSpeedState(t.program, report)
+	if all, ok := n.load(speedsPath); ok && complete(all, report) {
 		return all
 	}
 	err := n.measure(ctx, t, report)
 	if err != nil {
-		log.Warn("it is not known whether kernel TLS or user space is faster, and kernel TLS is used", "reason", err)
+		log.Warn("could not compare kernel TLS with user space, so kernel TLS is used", "reason", err)
 		return nil
 	}
 	for _, s := range n.Speeds {
 		log.Info("measured encryption", "cipher", s.Cipher, "kernel", s.Kernel, "mib_per_second", int(s.MiBPerSecond))
 	}
 	if keep {
-		if err := writeState(speedsPath, n); err != nil {
-			log.Info("what was measured is not remembered, and will be measured at each start", "reason", err)
+		if err := statefile.Store(speedsPath, n); err != nil {
+			log.Info("could not store the measurement, so it is repeated at each start", "reason", err)
 		}
 	}
 	return n.Speeds
 }
 
-func (n *speedNote) measure(ctx context.Context, t *Tester, report *platform.Report) error {
+func (n *speedState) measure(ctx context.Context, t *Tester, report *platform.Report) error {
 	for _, m := range []struct {
 		where  string
-		suite  uint16
 		cipher ktls.Cipher
 	}{
-		{"kernel", BenchSuite, ktls.AESGCM},
-		{"kernel", tls.TLS_CHACHA20_POLY1305_SHA256, ktls.ChaCha20Poly1305},
-		{"user space", BenchSuite, ktls.AESGCM},
+		{selftest.Kernel, ktls.AESGCM},
+		{selftest.Kernel, ktls.ChaCha20Poly1305},
+		{selftest.UserSpace, ktls.AESGCM},
 	} {
-		if m.where == "kernel" && !report.Takes(m.suite) {
+		suite := m.cipher.Suite()
+		if m.where == selftest.Kernel && !report.Supports(suite) {
 			continue
 		}
 		all, err := t.Measure(ctx, m.where, "", false, "-brief", "-cipher", m.cipher.String())
 		if err == nil && len(all) == 0 {
-			err = errors.New("it said nothing")
+			err = errors.New("the child reported no measurement")
 		}
 		if err != nil {
 			return fmt.Errorf("%s with %s: %w", m.where, m.cipher, err)
 		}
 		s := all[len(all)-1].Speed()
-		s.Suite, s.Cipher = m.suite, tls.CipherSuiteName(m.suite)
+		s.Suite, s.Cipher = suite, tls.CipherSuiteName(suite)
 		n.Speeds = append(n.Speeds, s)
 	}
 	return nil

@@ -7,47 +7,49 @@ import (
 	"reflect"
 	"testing"
 
+	"uringhttpd/offload/statefile"
 	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
-// TestSpeedNote: what was measured counts for the kernel, program and drivers that it was measured
-// with, and no others.
-func TestSpeedNote(t *testing.T) {
+// TestSpeedStateConditions: stored speeds are valid for the kernel, program and drivers with which
+// they were measured, and no others.
+func TestSpeedStateConditions(t *testing.T) {
 	report := func(kernel, driver string) *platform.Report {
-		return &platform.Report{Kernel: kernel, GCM: []platform.Algorithm{{Name: "gcm(aes)", Driver: driver, Type: "aead", SelfTest: "passed"}}}
+		return &platform.Report{Kernel: kernel, GCM: []cryptoapi.Algorithm{{Name: "gcm(aes)", Driver: driver, Type: "aead", SelfTest: "passed"}}}
 	}
 	path := filepath.Join(t.TempDir(), "state", "speeds.json")
-	n := newSpeedNote("1.0", report("6.12.1", "plain"))
+	n := newSpeedState("1.0", report("6.12.1", "plain"))
 	n.Speeds = []platform.Speed{{Suite: tls.TLS_CHACHA20_POLY1305_SHA256, Cipher: "TLS_CHACHA20_POLY1305_SHA256", Kernel: true, MiBPerSecond: 120.5, SecondsPerGiB: 2}}
-	if err := writeState(path, n); err != nil {
+	if err := statefile.Store(path, n); err != nil {
 		t.Fatal(err)
 	}
-	if got, ok := newSpeedNote("1.0", report("6.12.1", "plain")).remembered(path); !ok || !reflect.DeepEqual(got, n.Speeds) {
+	if got, ok := newSpeedState("1.0", report("6.12.1", "plain")).load(path); !ok || !reflect.DeepEqual(got, n.Speeds) {
 		t.Errorf("read %+v, %t; want %+v", got, ok, n.Speeds)
 	}
-	later := newSpeedNote("1.0", report("6.12.1", "plain"))
+	later := newSpeedState("1.0", report("6.12.1", "plain"))
 	later.Program = "another"
-	for name, other := range map[string]*speedNote{
-		"kernel": newSpeedNote("1.0", report("6.12.2", "plain")), "driver": newSpeedNote("1.0", report("6.12.1", "accelerated")), "program": later,
+	for name, other := range map[string]*speedState{
+		"kernel": newSpeedState("1.0", report("6.12.2", "plain")), "driver": newSpeedState("1.0", report("6.12.1", "accelerated")), "program": later,
 	} {
-		if _, ok := other.remembered(path); ok {
-			t.Errorf("what was measured with another %s counts", name)
+		if _, ok := other.load(path); ok {
+			t.Errorf("speeds measured with another %s are valid", name)
 		}
 	}
 	if err := os.WriteFile(path, []byte(`{"speeds": [`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := newSpeedNote("1.0", report("6.12.1", "plain")).remembered(path); ok {
-		t.Error("half a file counts")
+	if _, ok := newSpeedState("1.0", report("6.12.1", "plain")).load(path); ok {
+		t.Error("an incomplete file is valid")
 	}
 }
 
 // TestSpeedsComplete: measurements without a suite that kernel TLS supports now are not used.
 func TestSpeedsComplete(t *testing.T) {
-	plain := platform.Algorithm{Name: "gcm(aes)", Driver: "plain", Type: "aead", SelfTest: "passed"}
-	chacha := platform.Algorithm{Name: "rfc7539(chacha20,poly1305)", Driver: "neon", Type: "aead", SelfTest: "passed"}
-	gcm, other := platform.Speed{Suite: BenchSuite, Kernel: true}, platform.Speed{Suite: suiteChaCha, Kernel: true}
-	user := platform.Speed{Suite: BenchSuite}
+	plain := cryptoapi.Algorithm{Name: "gcm(aes)", Driver: "plain", Type: "aead", SelfTest: "passed"}
+	chacha := cryptoapi.Algorithm{Name: "rfc7539(chacha20,poly1305)", Driver: "neon", Type: "aead", SelfTest: "passed"}
+	gcm, other := platform.Speed{Suite: suiteGCM, Kernel: true}, platform.Speed{Suite: suiteChaCha, Kernel: true}
+	user := platform.Speed{Suite: suiteGCM}
 	for _, tt := range []struct {
 		name   string
 		speeds []platform.Speed

@@ -3,7 +3,6 @@ package offload
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,25 +11,27 @@ import (
 	"strings"
 	"time"
 
+	"uringhttpd/ktls"
 	"uringhttpd/offload/selftest"
 	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
 var (
-	// ErrInconclusive is wrapped by the error of a test that does not tell whether a driver is right.
+	// ErrInconclusive is wrapped by the error of a test without a result.
 	ErrInconclusive = errors.New("offload: the crypto driver could not be tested")
 	// errUntested is wrapped by verdicts of suites that could not be tested.
-	errUntested = errors.New("it could not be tested")
+	errUntested = errors.New("the test could not run")
 )
 
-// answerTime limits a child that tests, its start and end included.
-const answerTime = selftest.Time + 5*time.Second
+// childTime limits a child that tests, its start and end included.
+const childTime = selftest.Time + 5*time.Second
 
 // A Tester tests crypto drivers in child processes of this program, which run the command selftest,
 // and probes the machine. Its methods may be called from several goroutines.
 type Tester struct {
-	// Fixes are defects of which this kernel is free though its version does not tell; set before
-	// the first method is called.
+	// Fixes are the defects that are fixed in this kernel although its version does not show it. Set
+	// them before the first method is called.
 	Fixes platform.KernelFixes
 
 	rings   *platform.Rings
@@ -38,29 +39,30 @@ type Tester struct {
 	run     func(ctx context.Context, args ...string) (output string, err error)
 }
 
-// NewTester returns a Tester. rings tells whether this process may use io_uring; version is that
-// of this program, since measurements of another one are not used.
+// NewTester returns a Tester. rings probes io_uring; version is the version of this program, since
+// measurements of another version are not used.
 func NewTester(rings *platform.Rings, version string) *Tester {
 	return &Tester{rings: rings, program: version + " " + runtime.Version(), run: func(ctx context.Context, args ...string) (string, error) {
-		return platform.Ask(ctx, "/proc/self/exe", append([]string{"selftest"}, args...)...)
+		return runAbandonable(ctx, "/proc/self/exe", append([]string{"selftest"}, args...)...)
 	}}
 }
 
-// Probe reports the features of the machine. Suites that verdicts found wrong are not usable.
+// Probe reports the features of the machine, within a minute. Suites with a failed verdict are not
+// usable.
 func (t *Tester) Probe(ctx context.Context, verdicts platform.Verdicts) (*platform.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	return platform.Probe(ctx, t.rings, verdicts, t.Fixes)
 }
 
-// Verdicts tests all suites of selftest.Suites. A driver that was not tested, though it may keep
-// whoever uses it waiting, gets a verdict that it is wrong.
+// Verdicts tests all suites of ktls.Suites. If the test could not run, and a driver may
+// be asynchronous, all suites get a failed verdict, since a dead engine would block its callers.
 func (t *Tester) Verdicts(ctx context.Context) platform.Verdicts {
 	verdicts, err := t.test(ctx)
-	if err != nil && platform.MayWait() {
+	if err != nil && cryptoapi.MayWait() {
 		verdicts = platform.Verdicts{}
-		for _, suite := range selftest.Suites {
-			verdicts[suite] = platform.Verdict{Err: fmt.Errorf("%w: %w", errUntested, err)}
+		for _, suite := range ktls.Suites() {
+			verdicts[suite.ID] = platform.Verdict{Err: fmt.Errorf("%w: %w", errUntested, err)}
 		}
 	}
 	return verdicts
@@ -68,22 +70,22 @@ func (t *Tester) Verdicts(ctx context.Context) platform.Verdicts {
 
 // test returns the verdicts of a child, and an error if they are not complete.
 func (t *Tester) test(ctx context.Context) (platform.Verdicts, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := context.WithTimeout(ctx, childTime)
 	defer cancel()
 	args := []string{"-json"}
 	if len(t.Fixes) > 0 {
 		args = append(args, "-fixes", strings.Join(t.Fixes, ","))
 	}
 	output, err := t.run(ctx, args...)
-	var failed *platform.AnswerError
-	if err != nil && !errors.As(err, &failed) && !errors.Is(err, platform.ErrNoAnswer) {
+	var failed *exitError
+	if err != nil && !errors.As(err, &failed) && !errors.Is(err, platform.ErrTimeout) {
 		return platform.Verdicts{}, err
 	}
 	return readVerdicts(output, err)
 }
 
 // readVerdicts reads the results that a child has written before it ended with the error ended. A
-// suite without a result is wrong if the child did not end in time.
+// suite without a result gets a failed verdict if the child did not end in time.
 func readVerdicts(output string, ended error) (platform.Verdicts, error) {
 	results := map[string]selftest.Result{}
 	for line := range strings.Lines(output) {
@@ -93,36 +95,37 @@ func readVerdicts(output string, ended error) (platform.Verdicts, error) {
 		}
 	}
 	verdicts := platform.Verdicts{}
-	known := 0
-	for _, suite := range selftest.Suites {
-		r, ok := results[tls.CipherSuiteName(suite)]
+	suites, known := ktls.Suites(), 0
+	for _, suite := range suites {
+		r, ok := results[suite.Name()]
 		switch {
-		case !ok && errors.Is(ended, platform.ErrNoAnswer):
-			verdicts[suite] = platform.Verdict{Err: ended}
+		case !ok && errors.Is(ended, platform.ErrTimeout):
+			verdicts[suite.ID] = platform.Verdict{Err: ended}
 		case !ok:
 			continue
 		case r.Outcome == selftest.Right:
-			verdicts[suite] = platform.Verdict{Driver: r.Driver}
+			verdicts[suite.ID] = platform.Verdict{Driver: r.Driver}
 		case r.Outcome == selftest.Wrong:
-			verdicts[suite] = platform.Verdict{Err: errors.New(r.Reason)}
-		case r.Outcome != selftest.NotTaken && r.Outcome != selftest.Untested:
+			verdicts[suite.ID] = platform.Verdict{Err: errors.New(r.Reason)}
+		case r.Outcome != selftest.Unsupported && r.Outcome != selftest.Untested:
 			continue
 		}
 		known++
 	}
-	if known < len(selftest.Suites) {
-		return verdicts, fmt.Errorf("selftest: %w: %q", cmp.Or(ended, errors.New("not all results came")), output)
+	if known < len(suites) {
+		return verdicts, fmt.Errorf("selftest: %w: %q", cmp.Or(ended, errors.New("results are missing")), output)
 	}
 	return verdicts, nil
 }
 
-// Test tests suites. The error is that of the first driver that is wrong; it wraps ErrInconclusive
-// if none is, and one was not tested.
+// Test tests suites. It returns the error of the first failed suite, or an error that wraps
+// ErrInconclusive if none failed and one was not tested.
 func (t *Tester) Test(ctx context.Context, suites []uint16) error {
 	verdicts, err := t.test(ctx)
 	return firstFailure(suites, verdicts, err)
 }
 
+// firstFailure is Test for the verdicts of a child that ended with err.
 func firstFailure(suites []uint16, verdicts platform.Verdicts, err error) error {
 	var untested error
 	for _, suite := range suites {
@@ -136,9 +139,9 @@ func firstFailure(suites []uint16, verdicts platform.Verdicts, err error) error 
 	return untested
 }
 
-// Examine tests all suites, and returns the drivers that the kernel selects for them. The error is
-// the reason why a result is missing.
-func (t *Tester) Examine(ctx context.Context) ([]TestResult, error) {
+// TestDrivers tests all suites, and returns the drivers that the kernel selects for them, with the
+// results. The error is the reason why a result is missing.
+func (t *Tester) TestDrivers(ctx context.Context) ([]TestResult, error) {
 	verdicts, err := t.test(ctx)
 	if err != nil && len(verdicts) == 0 {
 		return nil, err
@@ -155,7 +158,7 @@ func (t *Tester) Examine(ctx context.Context) ([]TestResult, error) {
 // Measure measures encryption in a child. options are those of the command selftest. driver and
 // hardware are copied into the measurements.
 func (t *Tester) Measure(ctx context.Context, where, driver string, hardware bool, options ...string) ([]selftest.Measurement, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := context.WithTimeout(ctx, childTime)
 	defer cancel()
 	output, err := t.run(ctx, append([]string{"-bench", where}, options...)...)
 	if err != nil {

@@ -1,61 +1,6 @@
 package platform
 
-// This file holds the whole kernel ABI that this package uses. Sizes and offsets
-// are checked by abi_linux_test.go on every architecture.
-
-// include/uapi/linux/tls.h, include/linux/socket.h
-const (
-	solTLS                 = 282    // SOL_TLS
-	tlsTX                  = 1      // TLS_TX
-	tls13Version           = 0x0304 // TLS_1_3_VERSION
-	cipherAESGCM128        = 51     // TLS_CIPHER_AES_GCM_128
-	cipherAESGCM256        = 52     // TLS_CIPHER_AES_GCM_256
-	cipherChaCha20Poly1305 = 54     // TLS_CIPHER_CHACHA20_POLY1305
-	ulpTLS                 = "tls"
-)
-
-// cryptoInfo is struct tls_crypto_info, the start of the argument of TLS_TX. The
-// rest are byte arrays: initialization vector, key, salt and sequence number.
-type cryptoInfo struct {
-	version    uint16 // host byte order
-	cipherType uint16 // host byte order
-}
-
-// Sizes of the arguments of TLS_TX.
-const (
-	sizeofAESGCM128        = 4 + 8 + 16 + 4 + 8  // struct tls12_crypto_info_aes_gcm_128
-	sizeofAESGCM256        = 4 + 8 + 32 + 4 + 8  // struct tls12_crypto_info_aes_gcm_256
-	sizeofChaCha20Poly1305 = 4 + 12 + 32 + 0 + 8 // struct tls12_crypto_info_chacha20_poly1305
-)
-
-// include/uapi/linux/cryptouser.h, include/uapi/linux/netlink.h
-const (
-	netlinkCrypto   = 21   // NETLINK_CRYPTO
-	cryptoNewAlg    = 0x10 // CRYPTO_MSG_NEWALG
-	cryptoUpdateAlg = 0x12 // CRYPTO_MSG_UPDATEALG
-	cryptoGetAlg    = 0x13 // CRYPTO_MSG_GETALG
-	cryptoPriority  = 1    // CRYPTOCFGA_PRIORITY_VAL, a u32
-	cryptoName      = 64   // CRYPTO_MAX_NAME
-	netlinkHeader   = 16   // sizeof(struct nlmsghdr)
-	attributeHeader = 4    // sizeof(struct nlattr)
-)
-
-// cryptoUserAlg is struct crypto_user_alg.
-type cryptoUserAlg struct {
-	name, driver, module [cryptoName]byte
-	typ, mask            uint32
-	_                    uint32 // cru_refcnt
-	flags                uint32
-}
-
-// Algorithm flags of include/linux/crypto.h. The header is internal to the kernel, but
-// crypto_user reports these same values.
-const (
-	algTypeMask         = 0xf     // CRYPTO_ALG_TYPE_MASK
-	algTypeAEAD         = 3       // CRYPTO_ALG_TYPE_AEAD
-	algAsync            = 1 << 7  // CRYPTO_ALG_ASYNC
-	algKernelDriverOnly = 1 << 12 // CRYPTO_ALG_KERN_DRIVER_ONLY: hardware that programs cannot use directly
-)
+// This file holds the kernel ABI that this package uses.
 
 // include/uapi/linux/capability.h
 const (

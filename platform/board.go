@@ -171,13 +171,13 @@ func engineNote(soc SoC, engines []Engine) string {
 	case len(engines) > 0:
 		return ""
 	case soc.Family == "i.MX9":
-		return "this SoC has no engine that the kernel's crypto API can use: its EdgeLock Enclave (ELE) is none. Its cores have AES instructions"
+		return "this SoC has no engine that the kernel's crypto API can use; that includes its EdgeLock Enclave (ELE). Its cores have AES instructions"
 	case soc.Family == "i.MX8":
 		return "this SoC has a CAAM, and this device tree has no node for it; use a tree with imx8-ss-security.dtsi, as NXP's kernel and newer mainline kernels have it. The cores have AES instructions"
 	case dcp || soc.Family == "i.MX2":
 		return "this SoC has a DCP, and this device tree has no node for it; " + noGCM
 	case slices.Contains(caamFamilies, soc.Family):
-		return "this SoC has a CAAM, and this device tree has no node for it; use the tree of the kernel that runs"
+		return "this SoC has a CAAM, and this device tree has no node for it; use the device tree of the running kernel"
 	}
 	return ""
 }

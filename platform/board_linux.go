@@ -35,7 +35,7 @@ func readBoard(sys, modules string, option func(string) kernelOption) (Board, er
 	if err != nil {
 		return Board{}, fmt.Errorf("platform: %w", err)
 	}
-	d := devices{sys: sys, modules: modules, option: option, folders: map[string]string{}}
+	d := devices{sys: sys, modules: modules, option: option, dirs: map[string]string{}}
 	d.find(base)
 	b := boardOf(tree, d.bound)
 	soc := filepath.Join(sys, "bus/soc/devices/soc0")
@@ -53,7 +53,7 @@ func readBoard(sys, modules string, option func(string) kernelOption) (Board, er
 type devices struct {
 	sys, modules string
 	option       func(string) kernelOption
-	folders      map[string]string // sysfs directory of a device, by its node's path
+	dirs         map[string]string // sysfs directory of a device, by its node's path
 }
 
 // find lists the devices that the kernel created from nodes of the tree at base.
@@ -66,13 +66,13 @@ func (d *devices) find(base string) {
 	if err != nil {
 		return
 	}
-	for _, folder := range all {
-		node, err := filepath.EvalSymlinks(filepath.Join(folder, "of_node"))
+	for _, dir := range all {
+		node, err := filepath.EvalSymlinks(filepath.Join(dir, "of_node"))
 		if err != nil {
 			continue // not a device of the tree
 		}
 		if path, ok := strings.CutPrefix(node, base); ok {
-			d.folders[path] = folder
+			d.dirs[path] = dir
 		}
 	}
 }
@@ -80,15 +80,15 @@ func (d *devices) find(base string) {
 // bound returns the device of a node with its driver, or why it has none.
 func (d *devices) bound(n *devicetree.Node, kind deviceKind) Device {
 	dev := Device{Node: n.Path}
-	folder, ok := d.folders[n.Path]
+	dir, ok := d.dirs[n.Path]
 	if !ok {
-		dev.Reason = "the kernel has made no device of it"
-		dev.Remedy = "see to what it is a part of: a bus, or a CAAM, that has a driver makes devices of its parts"
+		dev.Reason = "the kernel has created no device for it"
+		dev.Remedy = "load the driver of its parent node (the bus, or the CAAM); it creates this device"
 		return dev
 	}
 	// Read the link before any attribute: a probe that hangs has created the link already, and
 	// holds the lock of the attributes.
-	if driver, err := os.Readlink(filepath.Join(folder, "driver")); err == nil {
+	if driver, err := os.Readlink(filepath.Join(dir, "driver")); err == nil {
 		dev.Driver = filepath.Base(driver)
 		return dev
 	}
@@ -96,36 +96,36 @@ func (d *devices) bound(n *devicetree.Node, kind deviceKind) Device {
 		dev.Reason, dev.Remedy = d.noDriver(kind)
 		return dev
 	}
-	name := filepath.Base(folder)
+	name := filepath.Base(dir)
 	switch why, deferred := d.deferred(name); {
 	case deferred && why != "":
-		dev.Reason = "its driver was put off: " + why
-		dev.Remedy = "have the kernel build, and load, the driver of what it waits for"
-	case deferred || readLine(filepath.Join(folder, "waiting_for_supplier")) == "1":
-		dev.Reason = "it waits for another device: a clock, a power domain, or what else the device tree has it need"
-		dev.Remedy = "as root, read /sys/kernel/debug/devices_deferred, which says for which; then load the driver of that"
+		dev.Reason = "the probe of its driver is deferred: " + why
+		dev.Remedy = "enable and load the driver of the device that it waits for"
+	case deferred || readLine(filepath.Join(dir, "waiting_for_supplier")) == "1":
+		dev.Reason = "the probe of its driver is deferred: it waits for a clock, power domain or other supplier"
+		dev.Remedy = "as root, read /sys/kernel/debug/devices_deferred, which names the supplier, and load the driver of the supplier"
 	default:
-		dev.Reason = "the driver " + kind.driver + " has not taken it"
-		dev.Remedy = "look for " + name + " in the kernel's log (dmesg), and, as root, in /sys/kernel/debug/devices_deferred: it may wait for another device"
+		dev.Reason = "the driver " + kind.driver + " is not bound to it"
+		dev.Remedy = "search the kernel's log (dmesg) for " + name + ", and, as root, /sys/kernel/debug/devices_deferred: the probe of its driver may be deferred"
 	}
 	return dev
 }
 
 // noDriver explains why the kernel does not have a driver now.
 func (d *devices) noDriver(kind deviceKind) (reason, remedy string) {
-	load := "modprobe " + kind.module + ", and the word " + kind.module + " in a file of /etc/modules-load.d/ for the next start"
+	load := "run modprobe " + kind.module + ", and add " + kind.module + " to a file in /etc/modules-load.d/ so that it is loaded at each boot"
 	build := "build the kernel with " + kind.option + "=m or y"
 	option := d.option(kind.option)
 	switch where := onDisk(d.modules, kind.module); {
 	case where == moduleOnDisk:
 		return "its driver, the module " + kind.module + ", is not loaded", load
 	case where == moduleAbsent && option == optionModule:
-		return "its driver was built with the kernel (" + kind.option + "=m), and is not installed",
+		return "its driver was built as a module (" + kind.option + "=m), but is not installed",
 			"install the kernel's modules; with the Yocto Project, the package kernel-module-" + strings.ReplaceAll(kind.module, "_", "-")
 	case where == moduleAbsent || option == optionNo:
 		return "the kernel was built without its driver, " + kind.option, build
 	}
-	return "the kernel does not have its driver, " + kind.module + ", and the kernel's modules are not to be seen from here",
+	return "the kernel does not have its driver, " + kind.module + ", and the kernel's modules are not visible to this process",
 		load + "; if there is no such module, " + build
 }
 

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A machine is a folder like sysfs, and one of modules.
+// A machine is a directory like sysfs, and a directory of modules.
 type machine struct {
 	t            *testing.T
 	sys, modules string
@@ -20,7 +20,7 @@ func newMachine(t *testing.T) *machine {
 	return &machine{t: t, sys: filepath.Join(dir, "sys"), modules: filepath.Join(dir, "modules")}
 }
 
-func (m *machine) folder(path string) string {
+func (m *machine) dir(path string) string {
 	m.t.Helper()
 	name := filepath.Join(m.sys, path)
 	if err := os.MkdirAll(name, 0o755); err != nil {
@@ -31,33 +31,33 @@ func (m *machine) folder(path string) string {
 
 func (m *machine) file(path, text string) {
 	m.t.Helper()
-	if err := os.WriteFile(filepath.Join(m.folder(filepath.Dir(path)), filepath.Base(path)), []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(m.dir(filepath.Dir(path)), filepath.Base(path)), []byte(text), 0o644); err != nil {
 		m.t.Fatal(err)
 	}
 }
 
-// node makes one of the device tree, of properties and their values.
+// node creates a node of the device tree. properties are names and values in turn.
 func (m *machine) node(path string, properties ...string) {
 	path = filepath.Join("firmware/devicetree/base", path)
-	m.folder(path)
+	m.dir(path)
 	for i := 0; i < len(properties); i += 2 {
 		m.file(filepath.Join(path, properties[i]), properties[i+1])
 	}
 }
 
-// device makes one of the platform bus of a node; driver "" is none.
+// device creates a device of the platform bus for a node; driver is "" for none.
 func (m *machine) device(name, node, driver string) {
 	m.t.Helper()
-	dir := m.folder("devices/platform/" + name)
+	dir := m.dir("devices/platform/" + name)
 	link := func(target, name string) {
 		if err := os.Symlink(target, name); err != nil {
 			m.t.Fatal(err)
 		}
 	}
 	link(filepath.Join(m.sys, "firmware/devicetree/base", node), filepath.Join(dir, "of_node"))
-	link(dir, filepath.Join(m.folder("bus/platform/devices"), name))
+	link(dir, filepath.Join(m.dir("bus/platform/devices"), name))
 	if driver != "" {
-		link(m.folder("bus/platform/drivers/"+driver), filepath.Join(dir, "driver"))
+		link(m.dir("bus/platform/drivers/"+driver), filepath.Join(dir, "driver"))
 	}
 }
 
@@ -72,7 +72,7 @@ func (m *machine) module(path string) {
 
 const caamNode = "/soc@0/crypto@30900000"
 
-// caam lays out an i.MX 8M Plus, as far as it matters here.
+// caam creates the parts of an i.MX 8M Plus that these tests need.
 func (m *machine) caam() {
 	m.node("", "model", "NXP i.MX8MPlus EVK board\x00", "compatible", "fsl,imx8mp-evk\x00fsl,imx8mp\x00")
 	m.node("soc@0", "compatible", "fsl,imx8mp-soc\x00simple-bus\x00")
@@ -92,7 +92,8 @@ func (m *machine) board() Board {
 	return b
 }
 
-func TestReadBoard(t *testing.T) {
+// TestReadBoardCAAM: the board, its engine and its job rings are read, with their drivers.
+func TestReadBoardCAAM(t *testing.T) {
 	m := newMachine(t)
 	m.caam()
 	m.device("30900000.crypto", caamNode, "caam")
@@ -118,8 +119,8 @@ func TestReadBoard(t *testing.T) {
 	}
 }
 
-// TestNoDriver: why an engine is not used, and what to do.
-func TestNoDriver(t *testing.T) {
+// TestMissingDriverHasRemedy: each cause of an engine without a driver has its reason and remedy.
+func TestMissingDriverHasRemedy(t *testing.T) {
 	const name = "30900000.crypto"
 	device := func(m *machine) { m.device(name, caamNode, "") }
 	for _, tt := range []struct {
@@ -127,7 +128,7 @@ func TestNoDriver(t *testing.T) {
 		lay            func(*machine)
 		reason, remedy string // parts of them
 	}{
-		{"no device", func(*machine) {}, "made no device", "a bus"},
+		{"no device", func(*machine) {}, "created no device", "the bus"},
 		{"a disabled bus", func(m *machine) { m.file("firmware/devicetree/base/soc@0/status", "disabled\x00") }, "disables /soc@0", `"okay"`},
 		{"a module that is not loaded", func(m *machine) { device(m); m.module("kernel/drivers/crypto/caam/caam.ko.xz") }, "module caam, is not loaded", "modprobe caam"},
 		{"no module", func(m *machine) { device(m); m.module("kernel/drivers/crypto/caam/caam_jr.ko") }, "without its driver", "CONFIG_CRYPTO_DEV_FSL_CAAM=m"},
@@ -135,25 +136,25 @@ func TestNoDriver(t *testing.T) {
 			device(m)
 			m.module("kernel/drivers/crypto/caam/caam_jr.ko")
 			m.option = optionModule
-		}, "CONFIG_CRYPTO_DEV_FSL_CAAM=m), and is not installed", "kernel-module-caam"},
-		{"no modules to be seen, and none built", func(m *machine) { device(m); m.option = optionNo }, "without its driver", "CONFIG_CRYPTO_DEV_FSL_CAAM=m"},
-		{"no modules to be seen", device, "not to be seen", "modprobe caam"},
-		{"put off", func(m *machine) {
+		}, "CONFIG_CRYPTO_DEV_FSL_CAAM=m), but is not installed", "kernel-module-caam"},
+		{"no modules visible, and none built", func(m *machine) { device(m); m.option = optionNo }, "without its driver", "CONFIG_CRYPTO_DEV_FSL_CAAM=m"},
+		{"no modules visible", device, "not visible", "modprobe caam"},
+		{"deferred", func(m *machine) {
 			device(m)
-			m.folder("bus/platform/drivers/caam")
+			m.dir("bus/platform/drivers/caam")
 			m.file("devices/platform/"+name+"/waiting_for_supplier", "1\n")
-		}, "waits for another device", "devices_deferred"},
-		{"put off, and root asks", func(m *machine) {
+		}, "is deferred: it waits for", "devices_deferred"},
+		{"deferred, for root", func(m *machine) {
 			device(m)
-			m.folder("bus/platform/drivers/caam")
+			m.dir("bus/platform/drivers/caam")
 			m.file("kernel/debug/devices_deferred", "30890000.serial\tserial: x\n"+name+"\tplatform: supplier 30380000.clock-controller not ready\n")
 		}, "supplier 30380000.clock-controller not ready", "load"},
 		{"failed", func(m *machine) {
 			device(m)
-			m.folder("bus/platform/drivers/caam")
+			m.dir("bus/platform/drivers/caam")
 			m.file("devices/platform/"+name+"/waiting_for_supplier", "0\n")
 			m.file("kernel/debug/devices_deferred", "30890000.serial\n")
-		}, "the driver caam has not taken it", "look for " + name},
+		}, "the driver caam is not bound to it", "(dmesg) for " + name},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(t)
@@ -167,8 +168,8 @@ func TestNoDriver(t *testing.T) {
 	}
 }
 
-// TestOtherBoards: machines that have no such tree.
-func TestOtherBoards(t *testing.T) {
+// TestReadBoardWithoutCAAM: a PC, a board whose tree does not name the SoC, and this machine.
+func TestReadBoardWithoutCAAM(t *testing.T) {
 	m := newMachine(t)
 	m.file("class/dmi/id/sys_vendor", "QEMU\n")
 	m.file("class/dmi/id/product_name", "Standard PC\n")
@@ -186,8 +187,8 @@ func TestOtherBoards(t *testing.T) {
 	}
 }
 
-// TestSoC: a chip has the most specific name that its tree gives it.
-func TestSoC(t *testing.T) {
+// TestMostSpecificSoC: a chip has the most specific name in its tree.
+func TestMostSpecificSoC(t *testing.T) {
 	for _, tt := range []struct{ compatible, want string }{
 		{"fsl,imx6ulz-14x14-evk fsl,imx6ull fsl,imx6ulz", "i.MX 6ULZ"},
 		{"inversepath,imx6ulz-usbarmory-mkII fsl,imx6ulz fsl,imx6ull", "i.MX 6ULZ"},
@@ -210,8 +211,8 @@ func TestSoC(t *testing.T) {
 	}
 }
 
-// TestEngineNote: what a board without an engine in its tree says of its SoC, and one whose engine
-// is of no use.
+// TestEngineNote: a board without an engine in its tree has a note on its SoC, and an engine that
+// cannot compute AES-GCM has its limit.
 func TestEngineNote(t *testing.T) {
 	for _, tt := range []struct{ compatible, engine, note, limit string }{
 		{"fsl,imx8qxp", "", "has a CAAM, and this device tree has no node for it; use a tree with imx8-ss-security.dtsi", ""},

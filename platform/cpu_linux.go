@@ -15,7 +15,7 @@ const userHZ = 100
 // CPUTime returns the time that all processors of the machine together have been busy since boot,
 // with programs, the kernel and interrupts (proc(5), /proc/stat). The resolution is 10 ms.
 func CPUTime() (time.Duration, error) {
-	total, err := time.Duration(0), errors.New("platform: /proc/stat does not tell what the processors did")
+	total, err := time.Duration(0), errors.New("platform: /proc/stat has no line for all processors")
 	eachLine("/proc/stat", func(line string) bool {
 		total, err = parseCPUTime(line)
 		return false

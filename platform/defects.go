@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"uringhttpd/ktls"
 )
 
 // A version is a kernel version: major, minor and stable release. The last is -1 for a release
@@ -53,7 +55,7 @@ var defects = []defect{
 	// announcement of 6.6.135-rc1; 6.1.169 and 6.19.13 come from the OSV database.
 	{
 		cve:      "CVE-2026-31533",
-		text:     "a client that resets its connection makes kernel TLS lose count of what an asynchronous driver with a full queue has",
+		text:     "a connection reset makes kernel TLS miscount the requests of an asynchronous driver with a full queue",
 		repaired: []version{{6, 1, 169}, {6, 6, 135}, {6, 12, 82}, {6, 18, 23}, {6, 19, 13}, {7, 0, 0}},
 	},
 	// Mainline a9be202269580ca611c6cebac90eaf1795497800, "io_uring: treat -EAGAIN for
@@ -61,7 +63,7 @@ var defects = []defect{
 	// endlessly, and does not complete with EAGAIN. The repair is in the announcement of 6.1.42;
 	// 6.4.7 was released on the same day.
 	{
-		text:     "io_uring does not answer a send off the loop that finds no room",
+		text:     "io_uring never completes a non-blocking send of a worker thread if the socket's buffer is full",
 		repaired: []version{{6, 1, 42}, {6, 4, 7}, {6, 5, 0}},
 		sends:    true,
 	},
@@ -104,7 +106,7 @@ func (d defect) String() string {
 	if d.cve != "" {
 		text += " (" + d.cve + ")"
 	}
-	return text + ", repaired in " + strings.Join(all, ", ")
+	return text + ", fixed in " + strings.Join(all, ", ")
 }
 
 // parseVersion parses a version as uname -r prints it, such as 6.6.3-gea3b1ed, 6.1.22+g1234, or
@@ -167,14 +169,14 @@ func (r *Report) Restricted() *Report {
 			cves = append(cves, d.cve)
 		}
 	}
-	if known == nil || !slices.ContainsFunc(r.Ciphers, r.mayDefer) {
+	if known == nil || !slices.ContainsFunc(r.Ciphers, r.mayBeAsync) {
 		return r
 	}
 	s := *r
 	s.Ciphers = slices.Clone(r.Ciphers)
 	usable := false
 	for i := range s.Ciphers {
-		if c := &s.Ciphers[i]; r.mayDefer(*c) {
+		if c := &s.Ciphers[i]; r.mayBeAsync(*c) {
 			c.Feature = r.defective(c.Suite, known, cves)
 			c.Defective, c.Verified = true, false
 		}
@@ -187,10 +189,10 @@ func (r *Report) Restricted() *Report {
 	return &s
 }
 
-// mayDefer reports whether c is usable and its driver is asynchronous or not visible.
-func (r *Report) mayDefer(c Cipher) bool {
-	a, picked := r.Picked(c.Suite)
-	return c.Usable && (!picked || a.Waits())
+// mayBeAsync reports whether c is usable and its driver is asynchronous or not visible.
+func (r *Report) mayBeAsync(c Cipher) bool {
+	a, found := r.Selected(c.Suite)
+	return c.Usable && (!found || a.Waits())
 }
 
 // defective explains why a cipher that the kernel accepts is not used. cves are those of the
@@ -202,15 +204,15 @@ func (r *Report) defective(suite uint16, known, cves []string) Feature {
 	}
 	driver := "a driver that /proc/crypto does not show"
 	remedy := "use a later kernel"
-	if a, picked := r.Picked(suite); picked {
+	if a, found := r.Selected(suite); found {
 		driver = a.Driver + ", which is asynchronous"
-		if a.Name == gcmAES && a.Hardware {
-			remedy += ", or write cpu for crypto.prefer"
+		if a.Name == ktls.AlgorithmGCM && a.Hardware {
+			remedy += ", or set crypto.prefer: cpu"
 		}
 	}
 	cves = slices.DeleteFunc(slices.Clone(cves), func(cve string) bool { return cve == "" })
 	if len(cves) > 0 {
-		remedy += fmt.Sprintf("; if your vendor has repaired this one, which its version does not tell, write crypto.kernel_fixes: [%s]", strings.Join(cves, ", "))
+		remedy += fmt.Sprintf("; if your vendor has fixed this kernel without a change of its version, set crypto.kernel_fixes: [%s]", strings.Join(cves, ", "))
 	}
 	return Feature{
 		Reason: fmt.Sprintf("the kernel encrypts with %s, and Linux %s has a defect with such drivers: %s", driver, kernel, strings.Join(known, "; ")),
@@ -218,16 +220,16 @@ func (r *Report) defective(suite uint16, known, cves []string) Feature {
 	}
 }
 
-// untestable says why kernel TLS must not even be tested with the driver selected for a cipher
-// suite; "" if it may be tested.
+// untestable returns the reason why kernel TLS must not even be tested with the driver selected
+// for a cipher suite; "" if it may be tested.
 func (r *Report) untestable(suite uint16) string {
 	v, ok := kernelVersion(r.Kernel, r.Build)
-	a, picked := r.Picked(suite)
-	if !ok || picked && !a.Waits() {
+	a, found := r.Selected(suite)
+	if !ok || found && !a.Waits() {
 		return ""
 	}
 	driver := "the driver, which /proc/crypto does not show, may be asynchronous"
-	if picked {
+	if found {
 		driver = a.Driver + " is asynchronous"
 	}
 	for _, d := range defects {

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"uringhttpd/ktls"
+	"uringhttpd/platform/cryptoapi"
 )
 
 func TestKernelVersion(t *testing.T) {
@@ -46,7 +49,8 @@ func TestKernelVersion(t *testing.T) {
 	}
 }
 
-func TestDefects(t *testing.T) {
+// TestDefectsByVersion: each version has the defects that are not fixed in its series.
+func TestDefectsByVersion(t *testing.T) {
 	for _, tt := range []struct {
 		release               string
 		queue, count, ioUring bool
@@ -74,25 +78,25 @@ func TestDefects(t *testing.T) {
 	}
 }
 
-// TestRestricted: only ciphers of drivers that wait, or cannot be seen, are restricted; and
-// the report that is given stays as it is.
-func TestRestricted(t *testing.T) {
-	sync := Algorithm{Name: gcmAES, Driver: "gcm-aes-ce", Type: "aead", SelfTest: "passed"}
-	caam := Algorithm{Name: gcmAES, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
-	inline := Algorithm{Name: gcmAES, Driver: "generic-gcm-aesni", Type: "aead", SelfTest: "passed", Async: true, Inline: true}
+// TestRestrictedByVersion: only ciphers whose driver is asynchronous or not visible are
+// restricted, and the original report does not change.
+func TestRestrictedByVersion(t *testing.T) {
+	sync := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-ce", Type: "aead", SelfTest: "passed"}
+	caam := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
+	inline := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "generic-gcm-aesni", Type: "aead", SelfTest: "passed", Async: true, Inline: true}
 	for _, tt := range []struct {
 		name   string
 		kernel string
-		gcm    []Algorithm
+		gcm    []cryptoapi.Algorithm
 		usable bool
 	}{
-		{"synchronous", "6.1.22", []Algorithm{sync}, true},
-		{"inline", "6.1.22", []Algorithm{inline}, true},
-		{"an engine", "6.1.22", []Algorithm{caam}, false},
-		{"an engine that is not picked", "6.1.22", []Algorithm{sync, caam}, true},
-		{"not to be seen", "6.1.22", nil, false},
-		{"repaired", "6.1.169", []Algorithm{caam}, true},
-		{"not known", "x", []Algorithm{caam}, true},
+		{"synchronous", "6.1.22", []cryptoapi.Algorithm{sync}, true},
+		{"inline", "6.1.22", []cryptoapi.Algorithm{inline}, true},
+		{"an engine", "6.1.22", []cryptoapi.Algorithm{caam}, false},
+		{"an engine that is not selected", "6.1.22", []cryptoapi.Algorithm{sync, caam}, true},
+		{"not visible", "6.1.22", nil, false},
+		{"repaired", "6.1.169", []cryptoapi.Algorithm{caam}, true},
+		{"not known", "x", []cryptoapi.Algorithm{caam}, true},
 	} {
 		yes := Feature{Usable: true}
 		r := &Report{Kernel: tt.kernel, KernelTLS: yes, GCM: tt.gcm, Ciphers: []Cipher{
@@ -104,7 +108,7 @@ func TestRestricted(t *testing.T) {
 		if c.Usable != tt.usable || c.Defective == tt.usable || c.Verified != tt.usable || got.KernelTLS.Usable != tt.usable || got.Ciphers[1].Defective {
 			t.Errorf("%s: %+v", tt.name, got)
 		}
-		if !tt.usable && (!strings.Contains(c.Reason, "Linux 6.1.22") || !strings.Contains(c.Reason, "6.1.84, 6.6.18, 6.7.6, 6.8") || !strings.Contains(c.Remedy, "if your vendor has repaired this one, which its version does not tell, write crypto.kernel_fixes: [CVE-2024-26584, CVE-2026-31533]")) {
+		if !tt.usable && (!strings.Contains(c.Reason, "Linux 6.1.22") || !strings.Contains(c.Reason, "6.1.84, 6.6.18, 6.7.6, 6.8") || !strings.Contains(c.Remedy, "if your vendor has fixed this kernel without a change of its version, set crypto.kernel_fixes: [CVE-2024-26584, CVE-2026-31533]")) {
 			t.Errorf("%s: %+v", tt.name, c)
 		}
 		if fmt.Sprintf("%+v", *r) != before {
@@ -116,26 +120,27 @@ func TestRestricted(t *testing.T) {
 	}
 }
 
-// TestRestrictedTested: the test of sends decides on its defect in place of the version, both ways.
-func TestRestrictedTested(t *testing.T) {
-	const text, vendor, tested = "io_uring does not answer a send", "crypto.kernel_fixes", "(this kernel was tested)"
-	caam := Algorithm{Name: gcmAES, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
+// TestRestrictedBySendTest: the outcome of the test of sends decides on its defect instead of the
+// version, both ways.
+func TestRestrictedBySendTest(t *testing.T) {
+	const text, vendor, tested = "io_uring never completes", "crypto.kernel_fixes", "(this kernel was tested)"
+	caam := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
 	for _, tt := range []struct {
 		kernel string
 		sends  SendTest
-		gcm    []Algorithm
+		gcm    []cryptoapi.Algorithm
 		reason []string // parts of it; none: usable
 		remedy []string
 	}{
-		{"6.1.22", SendsUntested, []Algorithm{caam}, []string{"CVE-2024-26584", text}, []string{vendor}},
-		{"6.1.22", SendsAnswered, []Algorithm{caam}, []string{"CVE-2024-26584"}, []string{vendor}},
-		{"6.1.22", SendsUnanswered, []Algorithm{caam}, []string{"CVE-2024-26584", text, tested}, []string{vendor}},
-		{"6.12.90", SendsUntested, []Algorithm{caam}, nil, nil},
-		{"6.12.90", SendsAnswered, []Algorithm{caam}, nil, nil},
-		{"6.12.90", SendsUnanswered, []Algorithm{caam}, []string{"Linux 6.12.90 has", text, tested}, []string{"crypto.prefer"}},
+		{"6.1.22", SendsUntested, []cryptoapi.Algorithm{caam}, []string{"CVE-2024-26584", text}, []string{vendor}},
+		{"6.1.22", SendsAnswered, []cryptoapi.Algorithm{caam}, []string{"CVE-2024-26584"}, []string{vendor}},
+		{"6.1.22", SendsUnanswered, []cryptoapi.Algorithm{caam}, []string{"CVE-2024-26584", text, tested}, []string{vendor}},
+		{"6.12.90", SendsUntested, []cryptoapi.Algorithm{caam}, nil, nil},
+		{"6.12.90", SendsAnswered, []cryptoapi.Algorithm{caam}, nil, nil},
+		{"6.12.90", SendsUnanswered, []cryptoapi.Algorithm{caam}, []string{"Linux 6.12.90 has", text, tested}, []string{"crypto.prefer"}},
 		{"6.12.90", SendsUnanswered, nil, []string{text, tested}, []string{"use a later kernel"}},
-		{"vendor", SendsUnanswered, []Algorithm{caam}, []string{"Linux vendor has", text, tested}, []string{"crypto.prefer"}},
-		{"vendor", SendsUntested, []Algorithm{caam}, nil, nil},
+		{"vendor", SendsUnanswered, []cryptoapi.Algorithm{caam}, []string{"Linux vendor has", text, tested}, []string{"crypto.prefer"}},
+		{"vendor", SendsUntested, []cryptoapi.Algorithm{caam}, nil, nil},
 	} {
 		yes := Feature{Usable: true}
 		r := &Report{Kernel: tt.kernel, KernelTLS: yes, Sends: tt.sends, GCM: tt.gcm, Ciphers: []Cipher{{Suite: tls.TLS_AES_128_GCM_SHA256, Feature: yes}}}
@@ -156,14 +161,14 @@ func TestRestrictedTested(t *testing.T) {
 		}
 		byVersion := strings.Contains(c.Reason, "CVE-2024-26584")
 		if strings.Contains(c.Reason, text) != (len(tt.reason) > 0 && tt.sends != SendsAnswered) || strings.Contains(c.Remedy, vendor) != byVersion {
-			t.Errorf("%s: it says too much, or too little", name)
+			t.Errorf("%s: the reason has a part too many or too few", name)
 		}
 	}
 }
 
-// TestKernelFixes: the operator can say that a vendor has repaired a defect; nothing else is believed.
+// TestKernelFixes: the operator can declare that a vendor has fixed a defect, and only that defect.
 func TestKernelFixes(t *testing.T) {
-	caam := Algorithm{Name: gcmAES, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
+	caam := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
 	for _, tt := range []struct {
 		kernel string
 		fixes  KernelFixes
@@ -174,11 +179,11 @@ func TestKernelFixes(t *testing.T) {
 		{"6.12.49", KernelFixes{"CVE-2026-31533"}, ""},
 		{"6.6.3", KernelFixes{"CVE-2026-31533"}, "CVE-2024-26584"},
 		{"6.6.3", KnownDefects(), ""},
-		{"6.1.22", KnownDefects(), "io_uring does not answer"},
+		{"6.1.22", KnownDefects(), "io_uring never completes"},
 		{"6.12.49", KernelFixes{""}, "CVE-2026-31533"},
 	} {
 		yes := Feature{Usable: true}
-		r := &Report{Kernel: tt.kernel, fixes: tt.fixes, KernelTLS: yes, GCM: []Algorithm{caam}, Ciphers: []Cipher{{Suite: tls.TLS_AES_128_GCM_SHA256, Feature: yes}}}
+		r := &Report{Kernel: tt.kernel, fixes: tt.fixes, KernelTLS: yes, GCM: []cryptoapi.Algorithm{caam}, Ciphers: []Cipher{{Suite: tls.TLS_AES_128_GCM_SHA256, Feature: yes}}}
 		c := r.Restricted().Ciphers[0]
 		if c.Usable != (tt.known == "") || !strings.Contains(c.Reason, tt.known) {
 			t.Errorf("%s, %v: %+v, want %q", tt.kernel, tt.fixes, c, tt.known)
@@ -194,25 +199,25 @@ func TestKernelFixes(t *testing.T) {
 	}
 }
 
-// TestUntestable: on a kernel whose memory a test could corrupt, only drivers that are seen, and
-// are synchronous, are tested.
+// TestUntestable: on a kernel whose memory a test could corrupt, only drivers that are visible and
+// synchronous are tested.
 func TestUntestable(t *testing.T) {
-	sync := Algorithm{Name: gcmAES, Driver: "gcm-aes-ce", Type: "aead", SelfTest: "passed"}
-	caam := Algorithm{Name: gcmAES, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
-	inline := Algorithm{Name: gcmAES, Driver: "generic-gcm-aesni", Type: "aead", SelfTest: "passed", Async: true, Inline: true}
+	sync := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-ce", Type: "aead", SelfTest: "passed"}
+	caam := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "gcm-aes-caam", Type: "aead", SelfTest: "passed", Async: true, Hardware: true}
+	inline := cryptoapi.Algorithm{Name: ktls.AlgorithmGCM, Driver: "generic-gcm-aesni", Type: "aead", SelfTest: "passed", Async: true, Inline: true}
 	const corrupts = "has a defect with such drivers that corrupts memory: kernel TLS frees"
 	for _, tt := range []struct {
 		kernel string
-		gcm    []Algorithm
+		gcm    []cryptoapi.Algorithm
 		want   string
 	}{
-		{"6.1.22", []Algorithm{caam}, "gcm-aes-caam is asynchronous, and Linux 6.1.22 " + corrupts},
-		{"6.5.13", []Algorithm{caam}, "gcm-aes-caam is asynchronous, and Linux 6.5.13 " + corrupts},
+		{"6.1.22", []cryptoapi.Algorithm{caam}, "gcm-aes-caam is asynchronous, and Linux 6.1.22 " + corrupts},
+		{"6.5.13", []cryptoapi.Algorithm{caam}, "gcm-aes-caam is asynchronous, and Linux 6.5.13 " + corrupts},
 		{"6.1.22", nil, "the driver, which /proc/crypto does not show, may be asynchronous, and Linux 6.1.22 " + corrupts},
-		{"6.1.22", []Algorithm{sync, caam}, ""},
-		{"6.1.22", []Algorithm{inline}, ""},
-		{"6.1.84", []Algorithm{caam}, ""},
-		{"vendor", []Algorithm{caam}, ""},
+		{"6.1.22", []cryptoapi.Algorithm{sync, caam}, ""},
+		{"6.1.22", []cryptoapi.Algorithm{inline}, ""},
+		{"6.1.84", []cryptoapi.Algorithm{caam}, ""},
+		{"vendor", []cryptoapi.Algorithm{caam}, ""},
 	} {
 		r := &Report{Kernel: tt.kernel, GCM: tt.gcm}
 		if got := r.untestable(tls.TLS_AES_256_GCM_SHA384); !strings.HasPrefix(got, tt.want) || (got == "") != (tt.want == "") {

@@ -36,6 +36,10 @@ func readStatus() status {
 	return s
 }
 
+// HasNetAdmin reports whether this process has CAP_NET_ADMIN, with which it may change the kernel's
+// crypto drivers and load kernel modules on demand.
+func HasNetAdmin() bool { return readStatus().has(capNetAdmin) }
+
 // readInt returns the number in the first line of a file, or missing.
 func readInt(path string, missing int) int {
 	n := missing

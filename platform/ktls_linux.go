@@ -2,23 +2,16 @@ package platform
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
-)
 
-// loopbackTimeout bounds setting up the probe's own connection.
-const loopbackTimeout = 5 * time.Second
+	"uringhttpd/ktls"
+)
 
 // tlsStep is the step that the probe of kernel TLS reached.
 type tlsStep int
@@ -37,118 +30,38 @@ type tlsAnswer struct {
 	err  error
 }
 
-// kernelCipher is a cipher that kernel TLS may accept.
-type kernelCipher struct {
-	suite      uint16 // cipher suite of TLS 1.3
-	cipherType uint16
-	size       int    // bytes of the argument of TLS_TX
-	algorithm  string // name in the crypto API
-	options    string // options of the kernel's configuration
-}
-
-var kernelCiphers = []kernelCipher{
-	{tls.TLS_AES_128_GCM_SHA256, cipherAESGCM128, sizeofAESGCM128, gcmAES, "CONFIG_CRYPTO_GCM and CONFIG_CRYPTO_AES"},
-	{tls.TLS_AES_256_GCM_SHA384, cipherAESGCM256, sizeofAESGCM256, gcmAES, "CONFIG_CRYPTO_GCM and CONFIG_CRYPTO_AES"},
-	{tls.TLS_CHACHA20_POLY1305_SHA256, cipherChaCha20Poly1305, sizeofChaCha20Poly1305, chaCha20Poly1305, "CONFIG_CRYPTO_CHACHA20POLY1305"},
-}
-
-// tlsSetup switches kernel TLS on, with each cipher, for one end of a connection over
+// probeSuites switches kernel TLS on, with each of ktls.Suites, for one end of a connection over
 // the loopback interface. It sends no byte, and the key is random and discarded. The
-// answers are in the order of kernelCiphers.
-func tlsSetup(ctx context.Context, verdicts Verdicts) []tlsAnswer {
-	answers := make([]tlsAnswer, len(kernelCiphers))
-	for i, c := range kernelCiphers {
-		if err := verdicts.wrong(c); err != nil {
+// answers are in the order of ktls.Suites.
+func probeSuites(ctx context.Context, verdicts Verdicts) []tlsAnswer {
+	suites := ktls.Suites()
+	answers := make([]tlsAnswer, len(suites))
+	for i, c := range suites {
+		if err := verdicts.failure(c); err != nil {
 			answers[i] = tlsAnswer{stepTest, err} // with a dead engine even the setup could wait forever
 			continue
 		}
-		answers[i] = tlsSetupWith(ctx, c)
+		answers[i] = probeSuite(ctx, c)
 	}
 	return answers
 }
 
-func tlsSetupWith(ctx context.Context, c kernelCipher) tlsAnswer {
-	client, server, err := loopback(ctx)
-	if err != nil {
+func probeSuite(ctx context.Context, c ktls.Suite) tlsAnswer {
+	err := ktls.Probe(ctx, c)
+	var refused *ktls.OffloadError
+	switch {
+	case err == nil:
+		return tlsAnswer{step: stepDone}
+	case !errors.As(err, &refused):
 		return tlsAnswer{stepLoopback, err}
+	case refused.Option == ktls.OptionULP:
+		return tlsAnswer{stepULP, refused.Err}
 	}
-	defer client.Close()
-	defer server.Close()
-
-	raw, err := server.SyscallConn()
-	if err != nil {
-		return tlsAnswer{stepLoopback, err}
-	}
-	answer := tlsAnswer{step: stepDone}
-	err = raw.Control(func(fd uintptr) {
-		if err := unix.SetsockoptString(int(fd), unix.SOL_TCP, unix.TCP_ULP, ulpTLS); err != nil {
-			answer = tlsAnswer{stepULP, err}
-			return
-		}
-		if err := setThrowAwayKey(int(fd), c); err != nil {
-			answer = tlsAnswer{stepKey, err}
-		}
-	})
-	if err != nil {
-		return tlsAnswer{stepLoopback, err}
-	}
-	return answer
+	return tlsAnswer{stepKey, refused.Err}
 }
 
-func setThrowAwayKey(fd int, c kernelCipher) error {
-	value := make([]byte, c.size)
-	rand.Read(value) // never fails (crypto/rand, since Go 1.24)
-	info := cryptoInfo{version: tls13Version, cipherType: c.cipherType}
-	binary.NativeEndian.PutUint16(value[unsafe.Offsetof(info.version):], info.version)
-	binary.NativeEndian.PutUint16(value[unsafe.Offsetof(info.cipherType):], info.cipherType)
-	return unix.SetsockoptString(fd, solTLS, tlsTX, string(value))
-}
-
-// listenLoopback listens on the loopback interface, IPv4 or else IPv6, for plain TCP. Go
-// listens for MPTCP by default, and an MPTCP socket does not support kernel TLS.
-func listenLoopback(ctx context.Context) (net.Listener, error) {
-	var lc net.ListenConfig
-	lc.SetMultipathTCP(false)
-	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		var err6 error
-		if l, err6 = lc.Listen(ctx, "tcp", "[::1]:0"); err6 != nil {
-			return nil, errors.Join(err, err6)
-		}
-	}
-	return l, nil
-}
-
-// loopback returns the two ends of a new TCP connection over the loopback
-// interface, IPv4 or else IPv6.
-func loopback(ctx context.Context) (client, server *net.TCPConn, err error) {
-	ctx, cancel := context.WithTimeout(ctx, loopbackTimeout)
-	defer cancel()
-	l, err := listenLoopback(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer l.Close()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := l.(*net.TCPListener).SetDeadline(deadline); err != nil {
-			return nil, nil, err
-		}
-	}
-	var d net.Dialer
-	d.SetMultipathTCP(false)
-	c, err := d.DialContext(ctx, "tcp", l.Addr().String())
-	if err != nil {
-		return nil, nil, err
-	}
-	// The peer may be another process of this machine that connected first. That does
-	// no harm, since nothing is sent.
-	s, err := l.Accept()
-	if err != nil {
-		c.Close()
-		return nil, nil, err
-	}
-	return c.(*net.TCPConn), s.(*net.TCPConn), nil
-}
+// tlsModuleName is the name of the kernel module, and of the upper layer protocol (ULP).
+const tlsModuleName = "tls"
 
 // presence states whether a kernel module is loaded or installed.
 type presence int
@@ -183,18 +96,18 @@ func tlsModule(proc, sys, modules string) presence {
 	loaded := false
 	eachLine(filepath.Join(proc, "sys/net/ipv4/tcp_available_ulp"), func(line string) bool {
 		for _, name := range strings.Fields(line) {
-			loaded = loaded || name == ulpTLS
+			loaded = loaded || name == tlsModuleName
 		}
 		return false
 	})
 	if !loaded {
-		_, err := os.Stat(filepath.Join(sys, "module", ulpTLS))
+		_, err := os.Stat(filepath.Join(sys, "module", tlsModuleName))
 		loaded = err == nil
 	}
 	if loaded {
 		return moduleLoaded
 	}
-	return onDisk(modules, ulpTLS)
+	return onDisk(modules, tlsModuleName)
 }
 
 // onDisk looks for a module in the directory of the running kernel's modules.
@@ -215,7 +128,7 @@ func onDisk(modules, name string) presence {
 
 // tlsFeature explains an answer. The errnos are those of tcp_set_ulp() in
 // net/ipv4/tcp_ulp.c and do_tls_setsockopt_conf() in net/tls/tls_main.c.
-func tlsFeature(a tlsAnswer, c kernelCipher, f tlsFacts) Feature {
+func tlsFeature(a tlsAnswer, c ktls.Suite, f tlsFacts) Feature {
 	var errno unix.Errno
 	errors.As(a.err, &errno)
 	switch a.step {
@@ -228,13 +141,13 @@ func tlsFeature(a tlsAnswer, c kernelCipher, f tlsFacts) Feature {
 	}
 	return Feature{
 		Inconclusive: true,
-		Reason:       fmt.Sprintf("no TCP connection over the loopback interface to try it on: %v", a.err),
+		Reason:       fmt.Sprintf("could not connect over the loopback interface to test it: %v", a.err),
 		Remedy:       "bring the interface lo up, and allow AF_INET in RestrictAddressFamilies= of the unit",
 	}
 }
 
 const (
-	loadRemedy  = "modprobe tls, and the word tls in a file of /etc/modules-load.d/ for the next start"
+	loadRemedy  = "run modprobe tls, and add tls to a file in /etc/modules-load.d/ so that it is loaded at each boot"
 	buildRemedy = "build the kernel with CONFIG_TLS=m or y"
 )
 
@@ -244,14 +157,14 @@ func ulpFeature(errno unix.Errno, f tlsFacts) Feature {
 		return moduleMissing(f)
 	case unix.ENOPROTOOPT:
 		return Feature{
-			Reason: "the kernel knows no TCP_ULP: it is older than Linux 4.13, or something emulates it",
+			Reason: "the kernel does not support TCP_ULP: it is older than Linux 4.13, or emulated",
 			Remedy: "use Linux 6.1 or later, built with CONFIG_TLS=m or y",
 		}
 	}
 	return Feature{
 		Inconclusive: true,
-		Reason:       fmt.Sprintf("setsockopt(TCP_ULP, \"tls\") answered %v (%s)", errno, unix.ErrnoName(errno)),
-		Remedy:       "look at the kernel's log (dmesg) for what refused it",
+		Reason:       fmt.Sprintf("setsockopt(TCP_ULP, \"tls\") failed with %v (%s)", errno, unix.ErrnoName(errno)),
+		Remedy:       "search the kernel's log (dmesg) for the cause",
 	}
 }
 
@@ -263,64 +176,72 @@ func moduleMissing(f tlsFacts) Feature {
 		return Feature{Reason: "the kernel was built without CONFIG_TLS", Remedy: buildRemedy}
 	case f.option == optionModule && f.module == moduleAbsent:
 		return Feature{
-			Reason: "the tls module was built with the kernel (CONFIG_TLS=m), and is not installed",
+			Reason: "the tls module was built (CONFIG_TLS=m), but is not installed",
 			Remedy: "install the kernel's modules; with the Yocto Project, the package kernel-module-tls",
 		}
 	}
 	switch f.module {
 	case moduleAbsent:
-		return Feature{Reason: "the kernel was built without CONFIG_TLS: it has no tls module, built in or to load", Remedy: buildRemedy}
+		return Feature{Reason: "the kernel was built without CONFIG_TLS: the tls module is neither built in nor installed", Remedy: buildRemedy}
 	case moduleOnDisk:
 		if f.loadDisabled {
 			return Feature{
-				Reason: "the tls module is not loaded, and the sysctl kernel.modules_disabled forbids loading any until the next start",
-				Remedy: "the word tls in a file of /etc/modules-load.d/, and restart the machine",
+				Reason: "the tls module is not loaded, and the sysctl kernel.modules_disabled forbids loading modules until the next boot",
+				Remedy: "add tls to a file in /etc/modules-load.d/, and reboot",
 			}
 		}
 		if f.process.has(capNetAdmin) {
 			return Feature{
-				Reason: "the tls module is there, but the kernel failed to load it",
-				Remedy: "modprobe tls and read its complaint (in a container, on the host), and the kernel's log",
+				Reason: "the tls module is installed, but the kernel failed to load it",
+				Remedy: "run modprobe tls (in a container, on the host), and read its error and the kernel's log",
 			}
 		}
 		return Feature{
-			Reason: "the tls module is not loaded, and the kernel loads it by itself only for a process with CAP_NET_ADMIN",
+			Reason: "the tls module is not loaded, and the kernel loads it automatically only for a process with CAP_NET_ADMIN",
 			Remedy: loadRemedy,
 		}
 	case moduleLoaded:
 		return Feature{
 			Inconclusive: true,
-			Reason:       "the tls module was not loaded a moment ago, and now is",
-			Remedy:       "ask again",
+			Reason:       "the tls module was loaded during the probe",
+			Remedy:       "try again",
 		}
 	}
 	return Feature{
-		Reason: "the tls module is not loaded, and the kernel's modules are not to be seen from here",
+		Reason: "the tls module is not loaded, and the kernel's modules are not visible to this process",
 		Remedy: loadRemedy + "; if there is no such module, " + buildRemedy,
 	}
 }
 
-func keyFeature(errno unix.Errno, c kernelCipher) Feature {
+// cipherOptions returns the options of the kernel's configuration that a suite needs.
+func cipherOptions(c ktls.Suite) string {
+	if c.Cipher == ktls.ChaCha20Poly1305 {
+		return "CONFIG_CRYPTO_CHACHA20POLY1305"
+	}
+	return "CONFIG_CRYPTO_GCM and CONFIG_CRYPTO_AES"
+}
+
+func keyFeature(errno unix.Errno, c ktls.Suite) Feature {
 	switch errno {
 	case unix.ENOENT:
 		return Feature{
-			Reason: "the kernel has no " + c.algorithm + ", the cipher of the records",
-			Remedy: "build the kernel with " + c.options + " (m or y), and install the modules with it",
+			Reason: "the kernel has no " + c.Algorithm + ", which encrypts the records",
+			Remedy: "build the kernel with " + cipherOptions(c) + " (m or y), and install the modules with it",
 		}
 	case unix.ELIBBAD:
 		return Feature{
-			Reason: "every " + c.algorithm + " of the kernel failed the kernel's self-test",
-			Remedy: "see \"alg: \" lines in the kernel's log for the driver at fault, and keep it from loading",
+			Reason: "every " + c.Algorithm + " of the kernel failed the kernel's self-test",
+			Remedy: "find the driver that failed in the \"alg: \" lines of the kernel's log, and blacklist its module",
 		}
 	case unix.EINVAL, unix.ENOTSUP:
 		return Feature{
-			Reason: "the kernel's TLS does not take " + tls.CipherSuiteName(c.suite) + ": it is older than Linux 5.11",
+			Reason: "kernel TLS does not support " + c.Name() + ": the kernel is older than Linux 5.11",
 			Remedy: "use Linux 6.1 or later",
 		}
 	}
 	return Feature{
 		Inconclusive: true,
-		Reason:       fmt.Sprintf("setsockopt(SOL_TLS, TLS_TX) answered %v (%s)", errno, unix.ErrnoName(errno)),
-		Remedy:       "look at the kernel's log (dmesg) for what refused it",
+		Reason:       fmt.Sprintf("setsockopt(SOL_TLS, TLS_TX) failed with %v (%s)", errno, unix.ErrnoName(errno)),
+		Remedy:       "search the kernel's log (dmesg) for the cause",
 	}
 }

@@ -96,7 +96,7 @@ func testSend(ring sender, fd int, limit time.Duration) (SendTest, error) {
 		}
 	}
 	if answer.Errno() != unix.EAGAIN {
-		return SendsUntested, fmt.Errorf("platform: a send without room answered %d (%v)", answer.Result, answer.Errno())
+		return SendsUntested, fmt.Errorf("platform: a send to a full socket completed with %d (%v)", answer.Result, answer.Errno())
 	}
 	return SendsAnswered, nil
 }

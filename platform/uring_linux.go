@@ -164,12 +164,12 @@ func uringFeature(err error, f uringFacts) Feature {
 		}
 	}
 	if call == "" {
-		return Feature{Inconclusive: true, Reason: strings.ReplaceAll(err.Error(), "\n", ", "), Remedy: "ask again"}
+		return Feature{Inconclusive: true, Reason: strings.ReplaceAll(err.Error(), "\n", ", "), Remedy: "try again"}
 	}
 	return Feature{
 		Inconclusive: true,
-		Reason:       fmt.Sprintf("%s answered %v (%s)", call, errno, unix.ErrnoName(errno)),
-		Remedy:       "look at the kernel's log (dmesg) for what refused it",
+		Reason:       fmt.Sprintf("%s failed with %v (%s)", call, errno, unix.ErrnoName(errno)),
+		Remedy:       "search the kernel's log (dmesg) for the cause",
 	}
 }
 
@@ -183,7 +183,7 @@ func uringHidden(call string, f uringFacts) Feature {
 	if call != setupCall {
 		return Feature{
 			Reason: "the kernel has io_uring_setup, but not " + call,
-			Remedy: "use Linux 6.1 or later, built with CONFIG_IO_URING=y, and not a substitute for it",
+			Remedy: "use Linux 6.1 or later, built with CONFIG_IO_URING=y, and not an emulation of it",
 		}
 	}
 	r := Feature{

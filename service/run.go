@@ -11,7 +11,9 @@ import (
 
 	"uringhttpd/config"
 	"uringhttpd/offload"
+	"uringhttpd/offload/priority"
 	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 	"uringhttpd/service/files"
 	"uringhttpd/service/journal"
 	"uringhttpd/service/server"
@@ -33,7 +35,7 @@ type Daemon struct {
 
 // A decision is the result of the start: how to serve, and the objects opened for that.
 type decision struct {
-	preference *platform.Preference // nil if driver priorities cannot be changed here
+	preference *priority.Lock // nil if driver priorities cannot be changed here
 	choice     offload.Choice
 	listeners  []*server.Listener
 }
@@ -71,7 +73,7 @@ func (d *Daemon) Run() error {
 	})
 	if ended && found.preference != nil { // else ExecStopPost= of the unit restores the priorities
 		defer func() {
-			if err := found.preference.Close(); err != nil {
+			if err := found.preference.Release(); err != nil {
 				d.log.Warn("could not restore the priority of the driver of gcm(aes)", "reason", err)
 			}
 		}()
@@ -100,7 +102,7 @@ func (d *Daemon) prepare(ctx context.Context) (found decision, err error) {
 		return found, err
 	}
 	if found.preference != nil {
-		if err := found.preference.Share(); err != nil {
+		if err := found.preference.Downgrade(); err != nil {
 			return found, err
 		}
 	}
@@ -111,7 +113,7 @@ func (d *Daemon) prepare(ctx context.Context) (found decision, err error) {
 	for _, a := range report.AFALG {
 		d.log.Info("tested a gcm(aes) driver over AF_ALG", "answer", a.String())
 	}
-	if offload.Undecided(cfg, report) {
+	if offload.NeedsMeasurement(cfg, report) {
 		report.Speeds = t.Speeds(ctx, true, report, d.log)
 	}
 	if found.choice, err = offload.Choose(cfg, report); err != nil {
@@ -125,10 +127,10 @@ func (d *Daemon) prepare(ctx context.Context) (found decision, err error) {
 
 // serve runs a server until a signal ends it.
 func (d *Daemon) serve(found *decision) error {
-	picks := platform.OpenPicks()
-	defer picks.Close()
+	watcher := cryptoapi.OpenWatcher()
+	defer watcher.Close()
 	notices := make(chan string, 4)
-	srv, err := d.newServer(found, picks, notices)
+	srv, err := d.newServer(found, watcher, notices)
 	if err != nil {
 		closeAll(found.listeners)
 		return err
@@ -145,7 +147,7 @@ func (d *Daemon) serve(found *decision) error {
 	return err
 }
 
-func (d *Daemon) newServer(found *decision, picks *platform.Picks, notices chan<- string) (*server.Server, error) {
+func (d *Daemon) newServer(found *decision, watcher *cryptoapi.Watcher, notices chan<- string) (*server.Server, error) {
 	cfg := d.Config
 	return server.New(server.Options{
 		Handler:    files.New(d.Opened.Root, files.Options{Listing: cfg.Index == config.IndexHTML, Directory: d.Opened.Directory, Log: d.log}),
@@ -153,10 +155,10 @@ func (d *Daemon) newServer(found *decision, picks *platform.Picks, notices chan<
 		Offload:    found.choice.Offload,
 		Require:    cfg.TLS.Kernel == config.KernelRequire,
 		Prefer:     found.choice.Prefer,
-		Drivers:    found.choice.By,
+		Drivers:    found.choice.Drivers,
 		TestCipher: d.Tester.Test,
-		Picked:     picks.Driver,
-		Examine:    d.Tester.Examine,
+		Picked:     watcher.Selected,
+		Examine:    d.Tester.TestDrivers,
 		Refused:    found.choice.Refused,
 		Notice: func(text string) {
 			select {
@@ -176,10 +178,7 @@ func (d *Daemon) ready(found *decision) {
 	if err := confine(); err != nil {
 		d.log.Warn("could not install the seccomp filter; the service keeps access to AF_ALG and io_uring_setup", "reason", err)
 	}
-	d.log.Info("encryption selected", "choice", found.choice.Reason)
-	if found.choice.Warning != "" {
-		d.log.Warn("encryption is degraded", "reason", found.choice.Warning)
-	}
+	found.choice.Log(d.log)
 	for _, l := range found.listeners {
 		if l.Metrics {
 			d.log.Info("listening for metrics", "address", l.Addr)
@@ -188,7 +187,7 @@ func (d *Daemon) ready(found *decision) {
 		d.log.Info("listening", "address", l.Addr, "tls", l.TLS, "root", d.Config.Root)
 	}
 	d.notifier.Ready()
-	d.notifier.Status(found.choice.Reason)
+	d.notifier.Status(found.choice.String())
 }
 
 // control hands signals to the server, and its notices to systemd, until done is closed. The first

@@ -7,7 +7,7 @@ package uring
 //
 //	go test -tags oracle -ldflags=-checklinkname=0 ./uring
 //
-// But what both encode alike, and what both rings answer alike, is right.
+// But an entry that both encode alike, with a result that both rings return alike, is right.
 
 import (
 	"errors"
@@ -33,7 +33,7 @@ type pair struct {
 	theirs func(e *giouring.SubmissionQueueEntry)
 }
 
-// fixture is what the operations work on; each ring has its own.
+// A fixture holds the files and sockets of the operations; each ring has its own.
 type fixture struct {
 	listener, client, server, file int
 	extra                          int // a descriptor to close
@@ -225,7 +225,7 @@ func giouringOne(ring *giouring.Ring) (int32, error) {
 	return res, nil
 }
 
-// describe hides what may differ: the number of an accepted descriptor.
+// describe hides a difference that is allowed: the number of an accepted descriptor.
 func describe(name string, result int32, buf []byte) string {
 	if name == "accept" && result >= 0 {
 		unix.Close(int(result))

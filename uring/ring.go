@@ -221,7 +221,7 @@ func (r *Ring) Push(op Op, token uint64) (Handle, error) {
 	}
 	for try := 0; r.queued == r.sqEntries; try++ {
 		if try == pushTries {
-			return 0, fmt.Errorf("uring: the submission queue is full and the kernel takes nothing: %w", unix.EBUSY)
+			return 0, fmt.Errorf("uring: the submission queue is full and the kernel accepts no entry: %w", unix.EBUSY)
 		}
 		// The first try does not wait. If the kernel has no memory for more entries,
 		// each further try waits for the next completion, which frees some. Completions

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onRing runs f on a thread of its own with a ring, and wants nothing in flight
+// onRing runs f on a thread of its own with a ring, and fails if an operation is in flight
 // at the end. A kernel without io_uring fails the test: there is nothing to
 // skip to, since the program cannot work there either.
 func onRing(t *testing.T, entries uint32, f func(r *Ring) error) {
@@ -108,8 +108,8 @@ func detach(t *testing.T, c net.Conn) int {
 	return int(f.Fd())
 }
 
-// TestAccept takes a connection, sends on it in two ways, receives, and closes.
-func TestAccept(t *testing.T) {
+// TestSocketOperations accepts a connection, sends on it in two ways, receives, and closes.
+func TestSocketOperations(t *testing.T) {
 	lfd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -319,14 +319,14 @@ func TestManyInFlight(t *testing.T) {
 		}
 		for token, times := range seen {
 			if times != 1 {
-				return fmt.Errorf("token %d came %d times", token, times)
+				return fmt.Errorf("token %d completed %d times", token, times)
 			}
 		}
 		return nil
 	})
 }
 
-// TestOverflow: more completions than the queue has room for all come, once.
+// TestOverflow: more completions than the queue has entries all arrive, once.
 func TestOverflow(t *testing.T) {
 	var p [2]int
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
@@ -347,7 +347,7 @@ func TestOverflow(t *testing.T) {
 		}
 		for calls := 0; r.InFlight() > 0; calls++ {
 			if calls > n {
-				return fmt.Errorf("%d of %d completions did not come", r.InFlight(), n)
+				return fmt.Errorf("%d of %d completions did not arrive", r.InFlight(), n)
 			}
 			if err := r.Wait(limit, func(c Completion) { seen[c.Token]++ }); err != nil {
 				return err
@@ -355,14 +355,14 @@ func TestOverflow(t *testing.T) {
 		}
 		for token, times := range seen {
 			if times != 1 {
-				return fmt.Errorf("token %d came %d times", token, times)
+				return fmt.Errorf("token %d completed %d times", token, times)
 			}
 		}
 		return nil
 	})
 }
 
-// TestCloseCancels: Close ends what is in flight, and gives everything back.
+// TestCloseCancels: Close ends the operations in flight, and releases all resources.
 func TestCloseCancels(t *testing.T) {
 	_, server := tcpPair(t)
 	result := make(chan error)
@@ -390,7 +390,7 @@ func TestCloseCancels(t *testing.T) {
 	}
 }
 
-// TestOtherThread: the ring refuses a thread that did not make it.
+// TestOtherThread: a thread that did not create the ring gets an error.
 func TestOtherThread(t *testing.T) {
 	onRing(t, 8, func(r *Ring) error {
 		other := make(chan error)
@@ -405,8 +405,8 @@ func TestOtherThread(t *testing.T) {
 	})
 }
 
-// TestRestricted: the kernel refuses operations, flags and registrations that are not this
-// package's, such as the making of a socket.
+// TestRestricted: the kernel refuses operations, flags and registrations that this package does not
+// use, such as the creation of a socket.
 func TestRestricted(t *testing.T) {
 	const opSocket = 45 // IORING_OP_SOCKET, Linux 5.19
 	onRing(t, 8, func(r *Ring) error {
@@ -427,9 +427,9 @@ func TestRestricted(t *testing.T) {
 	})
 }
 
-// TestWaitIsNoStop: other goroutines go on while an operation runs inside a call of Wait that
-// does not wait. One processor is all that they have.
-func TestWaitIsNoStop(t *testing.T) {
+// TestWaitLetsGoroutinesRun: other goroutines run while an operation executes inside a call of Wait
+// that does not wait, on a single processor.
+func TestWaitLetsGoroutinesRun(t *testing.T) {
 	f, err := os.Open("/dev/urandom")
 	if err != nil {
 		t.Fatal(err)
@@ -468,11 +468,11 @@ func TestWaitIsNoStop(t *testing.T) {
 func TestFeatureError(t *testing.T) {
 	err := error(&FeatureError{"io_uring", "io_uring_setup", unix.EPERM})
 	if !errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, unix.EPERM) || err.Error() != "uring: no io_uring: io_uring_setup: operation not permitted" {
-		t.Errorf("%v is not what it should be", err)
+		t.Errorf("the text of the error is %v", err)
 	}
 	err = &FeatureError{Feature: "IORING_OP_SPLICE"}
 	if !errors.Is(err, errors.ErrUnsupported) || err.Error() != "uring: the kernel does not have IORING_OP_SPLICE" {
-		t.Errorf("%v is not what it should be", err)
+		t.Errorf("the text of the error is %v", err)
 	}
 }
 

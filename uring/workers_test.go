@@ -14,8 +14,8 @@ import (
 )
 
 // TestLimitWorkers: more splices than there may be threads wait for empty pipes.
-// The kernel makes as many threads as it was told to, and when the first splices
-// end, the others have their turn. Without the limit it makes one for each.
+// The kernel creates threads up to the limit, and when the first splices end, the others run.
+// Without the limit it creates one for each.
 func TestLimitWorkers(t *testing.T) {
 	const splices, limited = 12, 3
 	for _, tc := range []struct {
@@ -71,15 +71,15 @@ func TestLimitWorkers(t *testing.T) {
 				var failed error
 				for end := time.Now().Add(limit); r.InFlight() > 0 && failed == nil; {
 					if time.Now().After(end) {
-						return fmt.Errorf("%d splices never had their turn", r.InFlight())
+						return fmt.Errorf("%d splices never ran", r.InFlight())
 					}
 					if err := r.Wait(time.Until(end), func(c Completion) { failed = errors.Join(failed, want(c, nil, 1)) }); err != nil {
 						return err
 					}
 				}
-				// Idle threads stay for five seconds: these are all there ever were.
+				// Idle threads stay for five seconds, so this counts all threads that were created.
 				if n, err := countWorkers(); err != nil || n != tc.want {
-					failed = errors.Join(failed, fmt.Errorf("%d threads of io_uring in the end, %v, want %d", n, err, tc.want))
+					failed = errors.Join(failed, fmt.Errorf("%d threads of io_uring at the end, %v, want %d", n, err, tc.want))
 				}
 				return failed
 			})
@@ -87,7 +87,7 @@ func TestLimitWorkers(t *testing.T) {
 	}
 }
 
-// awaitWorkers waits until the kernel has made n threads for this thread's rings.
+// awaitWorkers waits until the kernel has created n threads for this thread's rings.
 func awaitWorkers(n int) error {
 	for end := time.Now().Add(limit); ; time.Sleep(time.Millisecond) { // nothing tells of a new thread
 		got, err := countWorkers()
@@ -102,7 +102,7 @@ func awaitWorkers(n int) error {
 	}
 }
 
-// countWorkers counts them. The kernel names them after the thread they work for.
+// countWorkers counts these threads. The kernel names them after the thread that owns the ring.
 func countWorkers() (n int, err error) {
 	names, err := filepath.Glob("/proc/self/task/*/comm")
 	ours := fmt.Sprintf("iou-wrk-%d\n", unix.Gettid())
@@ -114,7 +114,7 @@ func countWorkers() (n int, err error) {
 	return n, err
 }
 
-// TestLimitWorkersRefuses: a number that is none is refused, not cut.
+// TestLimitWorkersRefuses: a number out of range is an error, and is not clamped.
 func TestLimitWorkersRefuses(t *testing.T) {
 	onRing(t, 4, func(r *Ring) error {
 		if _, _, err := r.LimitWorkers(-1, 4); !errors.Is(err, os.ErrInvalid) {

@@ -10,6 +10,7 @@ import (
 
 	"uringhttpd/ktls"
 	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // Durations of a measurement: Brief at the start of the service, the other ones for a person.
@@ -87,11 +88,11 @@ func Measure(kernel bool, suite uint16, brief bool, w io.Writer) error {
 }
 
 // KnownAnswers asks a driver of gcm(aes) over AF_ALG for known answers, measures it if they are
-// right, and writes a platform.DriverAnswer.
+// right, and writes a cryptoapi.DriverAnswer.
 func KnownAnswers(driver string, brief bool, w io.Writer) error {
-	a := platform.DriverAnswer{Driver: driver}
-	err := platform.KnownAnswers(driver)
-	a.Asked, a.Right, a.Wrong = !errors.Is(err, platform.ErrNoAFALG), err == nil, errors.Is(err, platform.ErrWrong)
+	a := cryptoapi.DriverAnswer{Driver: driver}
+	err := cryptoapi.KnownAnswers(driver)
+	a.Asked, a.Right, a.Wrong = !errors.Is(err, cryptoapi.ErrNoAFALG), err == nil, errors.Is(err, cryptoapi.ErrWrong)
 	if a.Right {
 		d := driverTime
 		if brief {
@@ -99,7 +100,7 @@ func KnownAnswers(driver string, brief bool, w io.Writer) error {
 		}
 		var n int64
 		var took time.Duration
-		if n, took, err = platform.MeasureDriver(driver, d); err == nil {
+		if n, took, err = cryptoapi.MeasureDriver(driver, d); err == nil {
 			a.MiBPerSecond = float64(n) / (1 << 20) / took.Seconds()
 		}
 	}

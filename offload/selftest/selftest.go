@@ -7,7 +7,6 @@ package selftest
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,21 +14,18 @@ import (
 	"time"
 
 	"uringhttpd/ktls"
-	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
-
-// Suites are the cipher suites of TLS 1.3 that are tested. One driver serves the first two.
-var Suites = []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384, tls.TLS_CHACHA20_POLY1305_SHA256}
 
 // An Outcome is the result of the test of a cipher suite.
 type Outcome string
 
-// Outcomes.
+// Outcomes, as the JSON output has them.
 const (
-	Right    Outcome = "right"                   // the kernel's records are right
-	NotTaken Outcome = "not taken by the kernel" // kernel TLS does not support the suite
-	Untested Outcome = "not tested"              // the test could corrupt this kernel's memory
-	Wrong    Outcome = "wrong"                   // the records are wrong, or encryption failed
+	Right       Outcome = "right"                   // the kernel's records are right
+	Unsupported Outcome = "not taken by the kernel" // kernel TLS does not support the suite
+	Untested    Outcome = "not tested"              // the test could corrupt this kernel's memory
+	Wrong       Outcome = "wrong"                   // the records are wrong, or encryption failed
 )
 
 // A Result is the outcome of one cipher suite.
@@ -42,10 +38,14 @@ type Result struct {
 
 // String returns one line for a person.
 func (r Result) String() string {
-	if r.Outcome == Right {
-		return fmt.Sprintf("%s: %s: %s", r.Cipher, r.Outcome, r.Driver)
+	outcome, detail := string(r.Outcome), r.Reason
+	switch r.Outcome {
+	case Right:
+		detail = r.Driver
+	case Unsupported:
+		outcome = "not supported by the kernel"
 	}
-	return fmt.Sprintf("%s: %s: %s", r.Cipher, r.Outcome, r.Reason)
+	return fmt.Sprintf("%s: %s: %s", r.Cipher, outcome, detail)
 }
 
 const (
@@ -67,47 +67,48 @@ type Tester struct {
 	Untestable func(ctx context.Context, suite uint16) string
 }
 
-// Run tests all Suites, and calls report with each result as it comes, from one goroutine.
+// Run tests all of ktls.Suites, and calls report with each result as it comes, from one goroutine.
 func (t Tester) Run(ctx context.Context, report func(Result)) {
-	mayWait := platform.MayWait()
-	picks := platform.OpenPicks()
-	defer picks.Close()
-	results := make(chan Result, len(Suites))
-	test := func(suites ...uint16) {
-		for _, s := range suites {
-			results <- t.test(ctx, s, picks, mayWait)
-		}
+	mayWait := cryptoapi.MayWait()
+	watcher := cryptoapi.OpenWatcher()
+	defer watcher.Close()
+	suites := ktls.Suites()
+	results := make(chan Result, len(suites))
+	for _, c := range []ktls.Cipher{ktls.AESGCM, ktls.ChaCha20Poly1305} {
+		go func() { // one driver serves all suites with c; if it is dead, the other cipher is tested nevertheless
+			for _, s := range c.Suites() {
+				results <- t.test(ctx, s, watcher, mayWait)
+			}
+		}()
 	}
-	go test(Suites[:2]...)
-	go test(Suites[2:]...) // independent of a dead driver of the others
-	for range Suites {
+	for range suites {
 		report(<-results)
 	}
 }
 
-func (t Tester) test(ctx context.Context, suite uint16, picks *platform.Picks, mayWait bool) Result {
-	r := Result{Cipher: tls.CipherSuiteName(suite)}
-	if why := t.Untestable(ctx, suite); why != "" {
+func (t Tester) test(ctx context.Context, suite ktls.Suite, watcher *cryptoapi.Watcher, mayWait bool) Result {
+	r := Result{Cipher: suite.Name()}
+	if why := t.Untestable(ctx, suite.ID); why != "" {
 		r.Outcome, r.Reason = Untested, why
 		return r
 	}
 	connections := 1
-	if mayWait && suite == Suites[0] {
+	if mayWait && suite.ID == ktls.AESGCM.Suite() {
 		connections = asyncConns
 	}
 	// The kernel may select another driver meanwhile. A template driver only exists after use.
-	driver := picks.Driver(suite).Driver
+	driver := watcher.Selected(suite.ID).Driver
 	var err error
 	for range driverChanges {
 		before := driver
-		err = ktls.SelfTest(ctx, suite, connections)
-		if driver = picks.Driver(suite).Driver; err != nil || driver == before {
+		err = ktls.SelfTest(ctx, suite.ID, connections)
+		if driver = watcher.Selected(suite.ID).Driver; err != nil || driver == before {
 			break
 		}
 	}
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
-		r.Outcome, r.Reason = NotTaken, err.Error()
+		r.Outcome, r.Reason = Unsupported, err.Error()
 	case err != nil:
 		r.Outcome, r.Reason = Wrong, err.Error()
 	default:
@@ -122,14 +123,15 @@ func WriteJSON(w io.Writer) func(Result) {
 	return func(r Result) { e.Encode(r) }
 }
 
-// WriteText returns a function for Run that writes a line for each result, in the order of Suites.
+// WriteText returns a function for Run that writes a line for each result, in the order of
+// ktls.Suites.
 func WriteText(w io.Writer) func(Result) {
-	done := map[string]Result{}
+	suites, done := ktls.Suites(), map[string]Result{}
 	next := 0
 	return func(r Result) {
 		done[r.Cipher] = r
-		for ; next < len(Suites); next++ {
-			r, ok := done[tls.CipherSuiteName(Suites[next])]
+		for ; next < len(suites); next++ {
+			r, ok := done[suites[next].Name()]
 			if !ok {
 				return
 			}

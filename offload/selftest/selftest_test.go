@@ -5,13 +5,15 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"testing"
-	"uringhttpd/platform"
+
+	"uringhttpd/ktls"
+	"uringhttpd/platform/cryptoapi"
 	"uringhttpd/test/leak"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// TestMeasure: user space is measured everywhere.
+// TestMeasure: user space can be measured on every machine.
 func TestMeasure(t *testing.T) {
 	var out bytes.Buffer
 	if err := Measure(false, tls.TLS_AES_128_GCM_SHA256, false, &out); err != nil {
@@ -29,10 +31,11 @@ func TestMeasure(t *testing.T) {
 	}
 }
 
-// TestKnownAnswersUnreachable: a driver that AF_ALG does not reach is neither right nor wrong.
+// TestKnownAnswersUnreachable: a driver that is not reachable over AF_ALG is neither right nor
+// wrong.
 func TestKnownAnswersUnreachable(t *testing.T) {
 	var out bytes.Buffer
-	var a platform.DriverAnswer
+	var a cryptoapi.DriverAnswer
 	if err := KnownAnswers("no-such-driver", true, &out); err != nil {
 		t.Fatal(err)
 	}
@@ -41,12 +44,12 @@ func TestKnownAnswersUnreachable(t *testing.T) {
 	}
 }
 
-// TestWriteTextOrder: people read the suites in one order, whatever the order of the results.
+// TestWriteTextOrder: the suites are printed in one order, whatever the order of the results.
 func TestWriteTextOrder(t *testing.T) {
 	var out bytes.Buffer
 	write := WriteText(&out)
 	for _, i := range []int{2, 0, 1} {
-		write(Result{Cipher: tls.CipherSuiteName(Suites[i]), Outcome: Right, Driver: "d"})
+		write(Result{Cipher: ktls.Suites()[i].Name(), Outcome: Right, Driver: "d"})
 	}
 	want := "TLS_AES_128_GCM_SHA256: right: d\nTLS_AES_256_GCM_SHA384: right: d\nTLS_CHACHA20_POLY1305_SHA256: right: d\n"
 	if out.String() != want {

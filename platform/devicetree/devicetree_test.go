@@ -109,7 +109,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestRead: what the kernel shows is the same tree.
+// TestRead: the tree that the kernel exposes is the same.
 func TestRead(t *testing.T) {
 	want, err := Parse(board().blob())
 	if err != nil {
@@ -142,7 +142,7 @@ func TestRead(t *testing.T) {
 		t.Errorf("of status alone: %q", got)
 	}
 	if _, err := Read(fstest.MapFS{}, nil); err != nil {
-		t.Error(err) // an empty folder
+		t.Error(err) // an empty directory
 	}
 	if _, err := Read(missing{}, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("without a tree: %v", err)
@@ -153,7 +153,7 @@ type missing struct{}
 
 func (missing) Open(string) (fs.File, error) { return nil, fs.ErrNotExist }
 
-// TestParseWrong: what is no blob is an error, not a crash, and no work without bound.
+// TestParseWrong: malformed input is an error, not a crash, and takes bounded time.
 func TestParseWrong(t *testing.T) {
 	whole := board().blob()
 	for n := range len(whole) {

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"uringhttpd/offload"
-	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // drivers is the set of tested drivers for kernel TLS. The kernel selects a driver for each
@@ -20,14 +20,14 @@ import (
 // Connections for which an untested driver would be selected stay in user space until it has
 // passed a test.
 type drivers struct {
-	selected func(suite uint16) platform.Pick // returns the selected driver; nil: the drivers never change
-	tested   atomic.Pointer[[]offload.Driver] // drivers that passed a test, at the start or later; only the loop changes it
+	selected func(suite uint16) cryptoapi.Selection // returns the selected driver; nil: the drivers never change
+	tested   atomic.Pointer[[]offload.Driver]       // drivers that passed a test, at the start or later; only the loop changes it
 }
 
 // An untestedError is the reason for not using kernel TLS, or no longer, for a connection.
 type untestedError struct {
 	suite         uint16
-	pick          platform.Pick
+	pick          cryptoapi.Selection
 	keysInstalled bool
 }
 
@@ -38,7 +38,7 @@ func (e *untestedError) Error() string {
 		reason = "the kernel is testing a driver"
 	case e.pick.Driver != "":
 		reason = "the kernel selects " + e.pick.Driver + ", which has not been tested"
-	case e.pick.Seen:
+	case e.pick.Known:
 		reason = "the kernel has no driver, or has not instantiated it yet"
 	}
 	return fmt.Sprintf("%s: %s", tls.CipherSuiteName(e.suite), reason)
@@ -52,7 +52,7 @@ func (e *untestedError) Is(target error) bool {
 // for which the kernel instantiates a driver. It returns "" if a test is of no use now.
 func (e *untestedError) subject() string {
 	switch {
-	case !e.pick.Seen || e.pick.Testing:
+	case !e.pick.Known || e.pick.Testing:
 		return ""
 	case e.pick.Driver == "":
 		return tls.CipherSuiteName(e.suite)
@@ -72,7 +72,7 @@ func (d *drivers) find(suite uint16) (offload.Driver, error) {
 	if d.selected == nil && len(of) > 0 {
 		return of[0], nil
 	}
-	var pick platform.Pick
+	var pick cryptoapi.Selection
 	if d.selected != nil {
 		pick = d.selected(suite)
 	}

@@ -10,14 +10,14 @@ import (
 
 	"uringhttpd/ktls"
 	"uringhttpd/offload"
-	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // newDriverLoop is a loop that knows one driver, and meets connections for which the kernel selects
 // another.
 type newDriverLoop struct {
 	*engineLoop
-	pick    platform.Pick // of the kernel
+	pick    cryptoapi.Selection // of the kernel
 	results []offload.TestResult
 	err     error
 	tests   int
@@ -25,10 +25,10 @@ type newDriverLoop struct {
 }
 
 func makeNewDriverLoop(t *testing.T) *newDriverLoop {
-	n := &newDriverLoop{engineLoop: newEngineLoop(t, 0), pick: platform.Pick{Seen: true, Driver: "late"}}
+	n := &newDriverLoop{engineLoop: newEngineLoop(t, 0), pick: cryptoapi.Selection{Known: true, Driver: "late"}}
 	n.newDrivers = makeNewDrivers([]string{"bad"})
 	n.proc.drivers.add([]offload.Driver{{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "early", Verified: true}})
-	n.proc.drivers.selected = func(uint16) platform.Pick { return n.pick }
+	n.proc.drivers.selected = func(uint16) cryptoapi.Selection { return n.pick }
 	n.examine = func(context.Context) ([]offload.TestResult, error) {
 		n.tests++
 		return n.results, n.err
@@ -141,9 +141,9 @@ func TestRefusedDriverStaysRefused(t *testing.T) {
 // died, and while the service stops, no driver is tested.
 func TestUnknownDriverIsNotUsed(t *testing.T) {
 	for name, change := range map[string]func(*newDriverLoop){
-		"cannot be seen":                        func(n *newDriverLoop) { n.pick = platform.Pick{} },
+		"cannot be seen":                        func(n *newDriverLoop) { n.pick = cryptoapi.Selection{} },
 		"the kernel tests":                      func(n *newDriverLoop) { n.pick.Testing = true },
-		"the kernel tests one beside the known": func(n *newDriverLoop) { n.pick = platform.Pick{Seen: true, Driver: "early", Testing: true} },
+		"the kernel tests one beside the known": func(n *newDriverLoop) { n.pick = cryptoapi.Selection{Known: true, Driver: "early", Testing: true} },
 		"wrong before":                          func(n *newDriverLoop) { n.pick.Driver = "bad" },
 		"an engine died":                        func(n *newDriverLoop) { n.engine.dead = true },
 		"another is tested":                     func(n *newDriverLoop) { n.engine.testing = true },
@@ -213,26 +213,26 @@ func TestDriverRegisteredDuringOffload(t *testing.T) {
 	ts := startServer(t, hello, nil)
 	session, _ := handshaken(t, ts)
 	suite := session.Suite()
-	pick := platform.Pick{Seen: true, Driver: "early"}
+	pick := cryptoapi.Selection{Known: true, Driver: "early"}
 	env := driveSettings(hello)
 	env.gen.log = ts.gen.log
 	env.proc.offloads.Store(true)
-	env.proc.drivers.selected = func(uint16) platform.Pick { return pick }
+	env.proc.drivers.selected = func(uint16) cryptoapi.Selection { return pick }
 	for _, tc := range []struct {
-		comes platform.Pick
+		comes cryptoapi.Selection
 		want  opKind
 		async bool // a driver that is known
 	}{
-		{platform.Pick{Seen: true, Driver: "early"}, opRecv, false},
-		{platform.Pick{Seen: true, Driver: "known"}, opRecv, true},
-		{platform.Pick{Seen: true, Driver: "known"}, opRecv, false},
-		{platform.Pick{Seen: true, Driver: "early"}, opRecv, true},
-		{platform.Pick{Seen: true, Driver: "late"}, opClose, false},
-		{platform.Pick{Seen: true, Driver: "early", Testing: true}, opClose, false},
-		{platform.Pick{}, opClose, false},
+		{cryptoapi.Selection{Known: true, Driver: "early"}, opRecv, false},
+		{cryptoapi.Selection{Known: true, Driver: "known"}, opRecv, true},
+		{cryptoapi.Selection{Known: true, Driver: "known"}, opRecv, false},
+		{cryptoapi.Selection{Known: true, Driver: "early"}, opRecv, true},
+		{cryptoapi.Selection{Known: true, Driver: "late"}, opClose, false},
+		{cryptoapi.Selection{Known: true, Driver: "early", Testing: true}, opClose, false},
+		{cryptoapi.Selection{}, opClose, false},
 	} {
 		env.proc.drivers.tested.Store(&[]offload.Driver{{Suite: suite, Name: "early"}, {Suite: suite, Name: "known", Async: tc.async}})
-		pick.Driver, pick.Testing, pick.Seen = "early", false, true
+		pick.Driver, pick.Testing, pick.Known = "early", false, true
 		c := newConn(env, &registeringSocket{come: func() { pick = tc.comes }}, endpoint{}, session)
 		c.input.wire = make([]byte, wireBuffer)
 		c.offloadSession(time.Now()).job()

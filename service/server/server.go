@@ -16,7 +16,7 @@ import (
 	"uringhttpd/config"
 	"uringhttpd/ktls"
 	"uringhttpd/offload"
-	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 	"uringhttpd/service/flow"
 	"uringhttpd/service/pool"
 )
@@ -39,9 +39,9 @@ type Options struct {
 	// an asynchronous driver may be registered at any time.
 	TestCipher func(context.Context, []uint16) error
 	// Picked returns the driver that the kernel would select now for a cipher suite. It is called
-	// twice for each handshake, on any goroutine; see platform.Picks. If it is nil, the drivers
+	// twice for each handshake, on any goroutine; see cryptoapi.Watcher. If it is nil, the drivers
 	// never change.
-	Picked func(suite uint16) platform.Pick
+	Picked func(suite uint16) cryptoapi.Selection
 	// Examine is TestCipher for drivers registered since the start, by the cipher suites for
 	// which they are selected now. The error is the reason if a result is missing.
 	Examine func(context.Context) ([]offload.TestResult, error)

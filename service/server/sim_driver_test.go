@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"uringhttpd/offload"
-	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 )
 
 // simDriver is a cipher driver of a simulated kernel.
@@ -56,11 +56,11 @@ func (d simDriver) drivers() (all []offload.Driver) {
 	return all
 }
 
-func (w *world) picked(uint16) platform.Pick {
+func (w *world) picked(uint16) cryptoapi.Selection {
 	if w.uninstantiated {
-		return platform.Pick{Seen: true, Testing: w.testing}
+		return cryptoapi.Selection{Known: true, Testing: w.testing}
 	}
-	return platform.Pick{Seen: true, Driver: w.driver.name, Testing: w.testing}
+	return cryptoapi.Selection{Known: true, Driver: w.driver.name, Testing: w.testing}
 }
 
 // known reports whether the driver has passed a test of the service.

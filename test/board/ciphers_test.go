@@ -120,7 +120,7 @@ func testKeyRefused(ctx context.Context, t *testing.T, m *board.Machine) {
 		t.Fatal(err)
 	}
 	defer m.Remove(ctx, there)
-	e, err := m.Run(ctx, nil, there, "-test.run", "TestKeyRefused", "-test.v", "-test.timeout", "60s")
+	e, err := m.Run(ctx, nil, there, "-test.run", "TestRefusedKey", "-test.v", "-test.timeout", "60s")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -157,7 +157,7 @@ func TestDoctor(t *testing.T) {
 				t.Errorf("got %+v", caam)
 			}
 			for _, r := range caam.JobRings {
-				if r.Driver != "" || r.Remedy == "" || !strings.Contains(r.Reason, "the driver caam_jr has not taken it") && !strings.Contains(r.Reason, "disables "+r.Node) {
+				if r.Driver != "" || r.Remedy == "" || !strings.Contains(r.Reason, "the driver caam_jr is not bound to it") && !strings.Contains(r.Reason, "disables "+r.Node) {
 					t.Errorf("got %+v", r)
 				}
 			}
@@ -185,7 +185,7 @@ func capture(ctx context.Context, t *testing.T, m *board.Machine, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join("../../platform/testdata", name+".crypto"), text, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join("../../platform/cryptoapi/testdata", name+".crypto"), text, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -230,7 +230,7 @@ func testDoctorWithout(ctx context.Context, t *testing.T, m *board.Machine) {
 		unload(t, "algif_aead", "af_alg")
 		status := readyStatus(runDoctor(ctx, t, m, requireConfig))
 		r := want(t, requireConfig, status, "kernel TLS is used, with gcm(aes) by ")
-		if a := runDoctor(ctx, t, m, requireConfig, "-driver", r.GCM[0].Driver); a.Status != status || a.Answers.Asked || !strings.Contains(a.Answers.Reason, "AF_ALG does not reach it") {
+		if a := runDoctor(ctx, t, m, requireConfig, "-driver", r.GCM[0].Driver); a.Status != status || a.Answers.Asked || !strings.Contains(a.Answers.Reason, "not reachable over AF_ALG") {
 			t.Errorf("known answers: %+v", a)
 		}
 		if !r.KernelTLS.Usable || !r.Ciphers[0].Verified || !r.Ciphers[1].Verified {
@@ -249,7 +249,7 @@ func testDoctorWithout(ctx context.Context, t *testing.T, m *board.Machine) {
 		}{
 			{"its modules not to be seen", "", "the tls module is not loaded", "modprobe tls"},
 			{"not built", "kernel/crypto/gcm.ko:\n", "the kernel was built without CONFIG_TLS", "CONFIG_TLS=m or y"},
-			{"not to be loaded", "kernel/net/tls/tls.ko:\n", "the tls module is there, but the kernel failed to load it", "modprobe tls"},
+			{"not to be loaded", "kernel/net/tls/tls.ko:\n", "the tls module is installed, but the kernel failed to load it", "modprobe tls"},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
 				if tt.dep != "" {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 	"uringhttpd/test/board"
 	"uringhttpd/test/caamsim"
 )
@@ -99,11 +99,11 @@ func (l *late) load(ctx context.Context, t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all, err := platform.ParseCrypto(bytes.NewReader(text))
+		all, err := cryptoapi.Parse(bytes.NewReader(text))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return slices.ContainsFunc(all, func(a platform.Algorithm) bool {
+		return slices.ContainsFunc(all, func(a cryptoapi.Algorithm) bool {
 			return a.Driver == caamsim.Driver && a.Type == "aead" && a.SelfTest == "passed"
 		})
 	})

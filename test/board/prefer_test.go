@@ -12,7 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"uringhttpd/platform"
+	"uringhttpd/offload/priority"
+	"uringhttpd/platform/cryptoapi"
 	"uringhttpd/test/board"
 	"uringhttpd/test/caamsim"
 )
@@ -26,7 +27,7 @@ func testPrefer(ctx context.Context, t *testing.T, m *board.Machine, effort effo
 	if keep.GCM[0].Driver != "gcm-aes-caam" {
 		t.Fatalf("the kernel picks %+v", keep.GCM)
 	}
-	if r := runDoctor(ctx, t, m, with("cpu")); r.Status != 1 || !strings.Contains(r.Verdict, "crypto.prefer is cpu, and the kernel picks gcm-aes-caam") {
+	if r := runDoctor(ctx, t, m, with("cpu")); r.Status != 1 || !strings.Contains(r.Verdict, "crypto.prefer is cpu, but the kernel selects gcm-aes-caam") {
 		t.Errorf("nothing runs: %d, %s", r.Status, r.Verdict)
 	}
 	d := newDead(ctx, t, m)
@@ -84,7 +85,7 @@ func testPrefer(ctx context.Context, t *testing.T, m *board.Machine, effort effo
 	crash(ctx, t, d.p)
 	run("keep, after a crash", "keep", true)
 	restored("keep, after a crash")
-	if e, err := m.Run(ctx, nil, board.ProgramPath, "doctor", "-bench"); err != nil || !strings.Contains(string(e.Stderr), platform.ErrInUse.Error()) {
+	if e, err := m.Run(ctx, nil, board.ProgramPath, "doctor", "-bench"); err != nil || !strings.Contains(string(e.Stderr), priority.ErrInUse.Error()) {
 		t.Errorf("doctor -bench beside a daemon: %v, %s", err, e.Stderr)
 	}
 	stop()
@@ -189,7 +190,7 @@ func testAuto(ctx context.Context, t *testing.T, m *board.Machine, config string
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Contains(string(e.Stderr), "measured who is the fastest"); got != measures {
+		if got := strings.Contains(string(e.Stderr), "measured the drivers of gcm(aes)"); got != measures {
 			t.Errorf("%s: it measures: %t, want %t:\n%s", when, got, measures, e.Stderr)
 		}
 		return hardware
@@ -222,13 +223,13 @@ func testAuto(ctx context.Context, t *testing.T, m *board.Machine, config string
 	}
 }
 
-func find(all []platform.Algorithm, driver string) (platform.Algorithm, bool) {
+func find(all []cryptoapi.Algorithm, driver string) (cryptoapi.Algorithm, bool) {
 	for _, a := range all {
 		if a.Driver == driver {
 			return a, true
 		}
 	}
-	return platform.Algorithm{}, false
+	return cryptoapi.Algorithm{}, false
 }
 
 // crash ends a daemon without a word.

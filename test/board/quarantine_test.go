@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"uringhttpd/platform"
+	"uringhttpd/platform/cryptoapi"
 	"uringhttpd/test/board"
 	"uringhttpd/test/caamsim"
 )
@@ -25,7 +26,7 @@ func testQuarantine(ctx context.Context, t *testing.T, m *board.Machine, effort 
 	}{
 		{"corrupts", true, "corrupt_every=1", "is encrypted wrongly"},
 		{"corrupts now and then", false, "corrupt_every=13", "is encrypted wrongly"},
-		{"fails", false, "fail_every=5", "encrypted bytes came"},
+		{"fails", false, "fail_every=5", "encrypted bytes arrived"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -36,7 +37,7 @@ func testQuarantine(ctx context.Context, t *testing.T, m *board.Machine, effort 
 			tune(ctx, t, m, tt.parameter)
 			testDoctorQuarantine(ctx, t, m, tt.reason)
 			if tt.brief {
-				if r := runDoctor(ctx, t, m, autoConfig, "-driver", caamsim.Driver); r.Status != 1 || !r.Answers.Asked || r.Answers.Right || !strings.Contains(r.Answers.Reason, "the answer is wrong") {
+				if r := runDoctor(ctx, t, m, autoConfig, "-driver", caamsim.Driver); r.Status != 1 || !r.Answers.Asked || r.Answers.Right || !strings.Contains(r.Answers.Reason, "the output is wrong") {
 					t.Errorf("known answers: %+v", r)
 				}
 			}
@@ -82,7 +83,7 @@ type doctorReport struct {
 		Usable, Verified, Quarantined bool
 		Reason                        string
 	}
-	GCM             []platform.Algorithm
+	GCM             []cryptoapi.Algorithm
 	AESInstructions bool             `json:"aes_instructions"`
 	Netlink         platform.Feature `json:"netlink_crypto"`
 	Answers         struct {

@@ -65,11 +65,11 @@ func TestCaught(t *testing.T) {
 		{WithdrawnTwice, []string{"TestSimulation"}},
 		{EndsShort, []string{"TestSimulation"}},
 		{SharedWorkers, []string{"TestHandshakesDelayNobodyElse"}},
-		{WrongIV, []string{"TestDeriveKeys", "TestHandOver"}},
+		{WrongIV, []string{"TestDeriveKeys", "TestOffloadKeys"}},
 		{OneTicket, []string{"TestCountRecordsTickets"}},
-		{FixedNonce, []string{"TestHandOver"}},
+		{FixedNonce, []string{"TestOffloadKeys"}},
 		{PartsIgnored, []string{"TestMarkHardware"}},
-		{PriorityKept, []string{"TestPrefer"}},
+		{PriorityKept, []string{"TestRaiseIsRevertedAtTheEnd"}},
 		{MarkPrefers, []string{"TestChoose"}},
 		{EndlessKeys, []string{"TestKeyLimitEndsConnection"}},
 		{FixesIgnored, []string{"TestKernelFixes"}},
@@ -90,8 +90,12 @@ func TestCaught(t *testing.T) {
 				args[len(args)-1] = "./ktls"
 			case MarkPrefers.Name:
 				args[len(args)-1] = "./offload"
-			case Untested.Name, MarkTrusted.Name, PartsIgnored.Name, PriorityKept.Name, FixesIgnored.Name, ProbeStays.Name:
+			case PriorityKept.Name:
+				args[len(args)-1] = "./offload/priority"
+			case Untested.Name, FixesIgnored.Name, ProbeStays.Name:
 				args[len(args)-1] = "./platform"
+			case MarkTrusted.Name, PartsIgnored.Name:
+				args[len(args)-1] = "./platform/cryptoapi"
 			case FullIsEmpty.Name:
 				args[len(args)-1] = "./uring"
 			case SecondIgnored.Name, NoReset.Name:

@@ -23,23 +23,23 @@ var FixedNonce = Variant{"the nonce does not count", []Edit{{
 
 // PartsIgnored does not look up the parts of a template driver.
 var PartsIgnored = Variant{"parts of a template are not hardware", []Edit{{
-	File: "platform/netlink_linux.go",
+	File: "platform/cryptoapi/netlink_linux.go",
 	Old:  "a.Hardware = a.Hardware || hardware[part]",
 	New:  "_ = hardware[part]",
 }}}
 
 // PriorityKept leaves a driver's priority as the service has set it.
 var PriorityKept = Variant{"a priority is kept", []Edit{{
-	File: "platform/prefer_linux.go",
-	Old:  "p.kernel.setPriority(r.Driver, r.Before)",
-	New:  "p.kernel.setPriority(r.Driver, r.After)",
+	File: "offload/priority/priority_linux.go",
+	Old:  "l.kernel.setPriority(c.Driver, c.Before)",
+	New:  "l.kernel.setPriority(c.Driver, c.After)",
 }}}
 
 // MarkPrefers prefers AES-GCM for any driver that the kernel marks asynchronous.
 var MarkPrefers = Variant{"the kernel's mark decides the cipher", []Edit{{
 	File: "offload/choose.go",
-	Old:  "case gcm && picked && engine.Engine():",
-	New:  "case gcm && picked && engine.Async:",
+	Old:  "case gcm && found && engine.Engine():",
+	New:  "case gcm && found && engine.Async:",
 }}}
 
 // EndlessKeys never ends a connection for the number of its records.

@@ -309,7 +309,7 @@ var EngineOnLoop = Variant{"the loop waits for the engine", []Edit{{
 
 // MarkTrusted takes each driver that the kernel marks asynchronous for an engine.
 var MarkTrusted = Variant{"the kernel's mark is an engine", []Edit{{
-	File: "platform/inline.go",
+	File: "platform/cryptoapi/inline.go",
 	Old:  "return a.Async && (!a.Inline || a.Hardware)",
 	New:  "return a.Async",
 }}}
@@ -332,8 +332,8 @@ var EngineTrusted = Variant{"no doubt about the engine", []Edit{{
 // Untested uses what a test has found wrong.
 var Untested = Variant{"no quarantine", []Edit{{
 	File: "platform/ktls_linux.go",
-	Old:  "if err := verdicts.wrong(c); err != nil {",
-	New:  "if err := verdicts.wrong(c); false {",
+	Old:  "if err := verdicts.failure(c); err != nil {",
+	New:  "if err := verdicts.failure(c); false {",
 }}}
 
 // Unwatched goes on with what it knew at the start of who encrypts.

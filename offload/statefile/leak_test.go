@@ -1,0 +1,9 @@
+package statefile
+
+import (
+	"testing"
+
+	"uringhttpd/test/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }

@@ -1,0 +1,9 @@
+package cryptoapi
+
+import (
+	"testing"
+
+	"uringhttpd/test/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
