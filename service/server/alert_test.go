@@ -123,7 +123,7 @@ func TestAlertEndsTransfer(t *testing.T) {
 		}
 		switch {
 		case tc.whole == 0 && received > size/4:
-			t.Errorf("%s: %d bytes came, of which the alert should have saved most", tc.name, received)
+			t.Errorf("%s: %d bytes arrived after the alert, which should have ended the response", tc.name, received)
 		case tc.whole > 0 && received < size:
 			t.Errorf("%s: %d bytes", tc.name, received)
 		}

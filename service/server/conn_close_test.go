@@ -83,7 +83,7 @@ func TestUnacknowledgedEndIsReset(t *testing.T) {
 		name string
 		wait time.Duration // between two receives
 		n    int           // bytes of each
-	}{{"it takes nothing", time.Second, 1}, {"it floods", 0, wireBuffer}} {
+	}{{"acknowledges nothing", time.Second, 1}, {"floods", 0, wireBuffer}} {
 		t.Run(tc.name, func(t *testing.T) {
 			sock := &scriptedSocket{reading: ktls.Reading{Unacked: 1}}
 			c := newConn(ts.environment(), sock, endpoint{}, nil)

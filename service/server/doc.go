@@ -27,9 +27,10 @@
 //
 // # Debugging
 //
-// With log.level debug the end of every connection is logged with its reason. The
-// access log's pending_max is the most bytes that the connection ever had inside
-// kernel TLS; above 192 KiB the gate in gate.go does not work. A warning that a client
-// could not open a record (alert.go) is the only sign of a crypto engine that computes
-// wrong records; with tls.kernel: off the engine is not used.
+// With log.level debug the end of every connection is logged with its cause and reason. The
+// access log's pending_max is the maximum of the connection's bytes inside kernel TLS; above
+// 192 KiB the gate in gate.go does not work. A warning that a client reported bad_record_mac
+// (alert.go) is the only sign of a crypto engine that computes wrong records; with tls.kernel: off
+// the engine is not used. TestSimulation prints the owner, state, phase and continuation of the
+// connections that do not end.
 package server

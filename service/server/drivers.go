@@ -27,18 +27,18 @@ type drivers struct {
 // An untestedError is the reason for not using kernel TLS, or no longer, for a connection.
 type untestedError struct {
 	suite         uint16
-	pick          cryptoapi.Selection
+	selection     cryptoapi.Selection
 	keysInstalled bool
 }
 
 func (e *untestedError) Error() string {
 	reason := "the driver that the kernel selects is unknown"
 	switch {
-	case e.pick.Testing:
+	case e.selection.Testing:
 		reason = "the kernel is testing a driver"
-	case e.pick.Driver != "":
-		reason = "the kernel selects " + e.pick.Driver + ", which has not been tested"
-	case e.pick.Known:
+	case e.selection.Driver != "":
+		reason = "the kernel selects " + e.selection.Driver + ", which has not been tested"
+	case e.selection.Known:
 		reason = "the kernel has no driver, or has not instantiated it yet"
 	}
 	return fmt.Sprintf("%s: %s", tls.CipherSuiteName(e.suite), reason)
@@ -52,12 +52,12 @@ func (e *untestedError) Is(target error) bool {
 // for which the kernel instantiates a driver. It returns "" if a test is of no use now.
 func (e *untestedError) subject() string {
 	switch {
-	case !e.pick.Known || e.pick.Testing:
+	case !e.selection.Known || e.selection.Testing:
 		return ""
-	case e.pick.Driver == "":
+	case e.selection.Driver == "":
 		return tls.CipherSuiteName(e.suite)
 	}
-	return e.pick.Driver
+	return e.selection.Driver
 }
 
 // find returns the driver that encrypts with a cipher suite if kernel TLS is set up now. The
@@ -72,19 +72,19 @@ func (d *drivers) find(suite uint16) (offload.Driver, error) {
 	if d.selected == nil && len(of) > 0 {
 		return of[0], nil
 	}
-	var pick cryptoapi.Selection
+	var selection cryptoapi.Selection
 	if d.selected != nil {
-		pick = d.selected(suite)
+		selection = d.selected(suite)
 	}
-	if len(of) == 0 && pick.Driver == "" {
+	if len(of) == 0 && selection.Driver == "" {
 		return offload.Driver{}, fmt.Errorf("the kernel does not support %s: %w", tls.CipherSuiteName(suite), errors.ErrUnsupported)
 	}
 	for _, e := range of {
-		if e.Name == pick.Driver && !pick.Testing {
+		if e.Name == selection.Driver && !selection.Testing {
 			return e, nil
 		}
 	}
-	return offload.Driver{}, &untestedError{suite: suite, pick: pick}
+	return offload.Driver{}, &untestedError{suite: suite, selection: selection}
 }
 
 // mayWait reports whether any of a cipher suite's tested drivers is asynchronous. The selected

@@ -17,18 +17,18 @@ import (
 // another.
 type newDriverLoop struct {
 	*engineLoop
-	pick    cryptoapi.Selection // of the kernel
-	results []offload.TestResult
-	err     error
-	tests   int
-	notices []string
+	selection cryptoapi.Selection // of the kernel
+	results   []offload.TestResult
+	err       error
+	tests     int
+	notices   []string
 }
 
 func makeNewDriverLoop(t *testing.T) *newDriverLoop {
-	n := &newDriverLoop{engineLoop: newEngineLoop(t, 0), pick: cryptoapi.Selection{Known: true, Driver: "late"}}
+	n := &newDriverLoop{engineLoop: newEngineLoop(t, 0), selection: cryptoapi.Selection{Known: true, Driver: "late"}}
 	n.newDrivers = makeNewDrivers([]string{"bad"})
 	n.proc.drivers.add([]offload.Driver{{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "early", Verified: true}})
-	n.proc.drivers.selected = func(uint16) cryptoapi.Selection { return n.pick }
+	n.proc.drivers.selected = func(uint16) cryptoapi.Selection { return n.selection }
 	n.examine = func(context.Context) ([]offload.TestResult, error) {
 		n.tests++
 		return n.results, n.err
@@ -56,20 +56,20 @@ func TestNewDriver(t *testing.T) {
 	}
 	chacha := offload.TestResult{Driver: offload.Driver{Suite: tls.TLS_CHACHA20_POLY1305_SHA256, Name: "chacha"}, Err: errSimWrong}
 	for _, tc := range []struct {
-		name  string
-		found []offload.TestResult
-		err   error
-		used  bool
-		again bool // it is tested again
-		told  string
+		name   string
+		found  []offload.TestResult
+		err    error
+		used   bool
+		again  bool // it is tested again
+		notice string
 	}{
-		{"right", []offload.TestResult{by("late", true, nil)}, nil, true, false, "kernel TLS uses a new kernel crypto driver"},
-		{"right, beside another that is wrong", []offload.TestResult{by("late", true, nil), chacha}, nil, true, false, "kernel crypto driver failed its test"},
-		{"wrong", []offload.TestResult{by("late", false, errSimWrong)}, nil, false, false, "kernel crypto driver failed its test"},
+		{"passes", []offload.TestResult{by("late", true, nil)}, nil, true, false, "kernel TLS uses a new kernel crypto driver"},
+		{"passes, and another fails", []offload.TestResult{by("late", true, nil), chacha}, nil, true, false, "kernel crypto driver failed its test"},
+		{"fails", []offload.TestResult{by("late", false, errSimWrong)}, nil, false, false, "kernel crypto driver failed its test"},
 		{"not tested", []offload.TestResult{by("late", false, nil)}, nil, false, true, ""},
-		{"nobody could ask", nil, errors.New("no memory"), false, true, ""},
-		{"gone when it was tested, and another right", []offload.TestResult{by("later", true, nil)}, nil, false, true, "kernel TLS uses a new kernel crypto driver"},
-		{"gone, beside another that is wrong", []offload.TestResult{chacha}, nil, false, true, "kernel crypto driver failed its test"},
+		{"test not possible", nil, errors.New("no memory"), false, true, ""},
+		{"removed before the test, and another passes", []offload.TestResult{by("later", true, nil)}, nil, false, true, "kernel TLS uses a new kernel crypto driver"},
+		{"removed before the test, and another fails", []offload.TestResult{chacha}, nil, false, true, "kernel crypto driver failed its test"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			n := makeNewDriverLoop(t)
@@ -84,19 +84,19 @@ func TestNewDriver(t *testing.T) {
 			if got := n.connect(); got != tc.used || n.tests != 1 || len(n.tester.jobs) > 0 {
 				t.Errorf("used: %v, want %v; %d tests", got, tc.used, n.tests)
 			}
-			if told := strings.Join(n.notices, ""); !strings.HasPrefix(told, tc.told) || told != "" && tc.told == "" {
-				t.Errorf("told %q, want %q", told, tc.told)
+			if notice := strings.Join(n.notices, ""); !strings.HasPrefix(notice, tc.notice) || notice != "" && tc.notice == "" {
+				t.Errorf("got notice %q, want %q", notice, tc.notice)
 			}
 			n.now = n.now.Add(engineRetest)
 			if n.connect(); len(n.tester.jobs) > 0 != tc.again {
 				t.Errorf("tested again: %v, want %v", len(n.tester.jobs) > 0, tc.again)
 			}
-			n.pick.Driver = "early"
+			n.selection.Driver = "early"
 			if !n.connect() {
-				t.Error("the driver that was there before is not used any more")
+				t.Error("the driver known before is no longer used")
 			}
 			if want := len(tc.found) > 0 && tc.found[0].Verified; n.proc.drivers.mayWait(tls.TLS_AES_128_GCM_SHA256) != want {
-				t.Errorf("something may wait: %v, want %v", !want, want)
+				t.Errorf("an operation may wait: %v, want %v", !want, want)
 			}
 		})
 	}
@@ -110,7 +110,7 @@ func TestNewDriverTestRevokesKnownDriver(t *testing.T) {
 	n.connect()
 	n.tester.work()
 	n.onWake()
-	n.pick.Driver = "early"
+	n.selection.Driver = "early"
 	if n.connect() || len(n.tester.jobs) > 0 {
 		t.Error("it is used, or tested again")
 	}
@@ -120,7 +120,7 @@ func TestNewDriverTestRevokesKnownDriver(t *testing.T) {
 // for instance, stays refused when the test of another driver passes it.
 func TestRefusedDriverStaysRefused(t *testing.T) {
 	n := makeNewDriverLoop(t)
-	n.pick.Driver = "another"
+	n.selection.Driver = "another"
 	n.results = []offload.TestResult{
 		{Driver: offload.Driver{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "bad", Verified: true}},
 		{Driver: offload.Driver{Suite: tls.TLS_CHACHA20_POLY1305_SHA256, Name: "another", Verified: true}},
@@ -128,7 +128,7 @@ func TestRefusedDriverStaysRefused(t *testing.T) {
 	n.connect()
 	n.tester.work()
 	n.onWake()
-	n.pick.Driver = "bad"
+	n.selection.Driver = "bad"
 	if n.connect() {
 		t.Error("it is used")
 	}
@@ -141,10 +141,10 @@ func TestRefusedDriverStaysRefused(t *testing.T) {
 // died, and while the service stops, no driver is tested.
 func TestUnknownDriverIsNotUsed(t *testing.T) {
 	for name, change := range map[string]func(*newDriverLoop){
-		"cannot be seen":                        func(n *newDriverLoop) { n.pick = cryptoapi.Selection{} },
-		"the kernel tests":                      func(n *newDriverLoop) { n.pick.Testing = true },
-		"the kernel tests one beside the known": func(n *newDriverLoop) { n.pick = cryptoapi.Selection{Known: true, Driver: "early", Testing: true} },
-		"wrong before":                          func(n *newDriverLoop) { n.pick.Driver = "bad" },
+		"cannot be seen":                        func(n *newDriverLoop) { n.selection = cryptoapi.Selection{} },
+		"the kernel tests":                      func(n *newDriverLoop) { n.selection.Testing = true },
+		"the kernel tests one beside the known": func(n *newDriverLoop) { n.selection = cryptoapi.Selection{Known: true, Driver: "early", Testing: true} },
+		"wrong before":                          func(n *newDriverLoop) { n.selection.Driver = "bad" },
 		"an engine died":                        func(n *newDriverLoop) { n.engine.dead = true },
 		"another is tested":                     func(n *newDriverLoop) { n.engine.testing = true },
 		"the service ends":                      func(n *newDriverLoop) { n.shared.stopping = true },
@@ -161,7 +161,7 @@ func TestUnknownDriverIsNotUsed(t *testing.T) {
 // use, which is the test, because connections wait for that. It is then tested by its name.
 func TestTemplateDriverIsInstantiatedByTest(t *testing.T) {
 	n := makeNewDriverLoop(t)
-	n.pick.Driver = ""
+	n.selection.Driver = ""
 	made := offload.TestResult{Driver: offload.Driver{Suite: tls.TLS_AES_128_GCM_SHA256, Name: "gcm_base(late)"}}
 	n.results = []offload.TestResult{made} // the driver before the test is unknown
 	for range 2 {
@@ -171,7 +171,7 @@ func TestTemplateDriverIsInstantiatedByTest(t *testing.T) {
 	}
 	n.tester.work()
 	n.onWake()
-	n.pick.Driver = made.Name
+	n.selection.Driver = made.Name
 	n.results[0].Verified = true
 	if n.connect() || len(n.tester.jobs) != 1 {
 		t.Fatalf("used, or not tested: %d tests", len(n.tester.jobs))
@@ -182,13 +182,13 @@ func TestTemplateDriverIsInstantiatedByTest(t *testing.T) {
 		t.Error("not used")
 	}
 	// A cipher that the kernel did not have at the start.
-	n.pick.Driver, n.results[0].Suite = "chacha", tls.TLS_CHACHA20_POLY1305_SHA256
+	n.selection.Driver, n.results[0].Suite = "chacha", tls.TLS_CHACHA20_POLY1305_SHA256
 	_, err := n.proc.drivers.find(tls.TLS_CHACHA20_POLY1305_SHA256)
 	var untested *untestedError
 	if !errors.As(err, &untested) || untested.subject() != "chacha" {
 		t.Errorf("got %v, want that it is not tested", err)
 	}
-	n.pick.Driver = ""
+	n.selection.Driver = ""
 	if _, err := n.proc.drivers.find(tls.TLS_CHACHA20_POLY1305_SHA256); errors.As(err, &untested) || !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("got %v, want that the kernel does not take it", err)
 	}
@@ -213,11 +213,11 @@ func TestDriverRegisteredDuringOffload(t *testing.T) {
 	ts := startServer(t, hello, nil)
 	session, _ := handshaken(t, ts)
 	suite := session.Suite()
-	pick := cryptoapi.Selection{Known: true, Driver: "early"}
+	selection := cryptoapi.Selection{Known: true, Driver: "early"}
 	env := driveSettings(hello)
 	env.gen.log = ts.gen.log
 	env.proc.offloads.Store(true)
-	env.proc.drivers.selected = func(uint16) cryptoapi.Selection { return pick }
+	env.proc.drivers.selected = func(uint16) cryptoapi.Selection { return selection }
 	for _, tc := range []struct {
 		comes cryptoapi.Selection
 		want  opKind
@@ -232,8 +232,8 @@ func TestDriverRegisteredDuringOffload(t *testing.T) {
 		{cryptoapi.Selection{}, opClose, false},
 	} {
 		env.proc.drivers.tested.Store(&[]offload.Driver{{Suite: suite, Name: "early"}, {Suite: suite, Name: "known", Async: tc.async}})
-		pick.Driver, pick.Testing, pick.Known = "early", false, true
-		c := newConn(env, &registeringSocket{come: func() { pick = tc.comes }}, endpoint{}, session)
+		selection.Driver, selection.Testing, selection.Known = "early", false, true
+		c := newConn(env, &registeringSocket{come: func() { selection = tc.comes }}, endpoint{}, session)
 		c.input.wire = make([]byte, wireBuffer)
 		c.offloadSession(time.Now()).job()
 		if op := c.step(event{now: time.Now()}); op.kind != tc.want || op.kind == opRecv && (c.transport != kernel || c.async != tc.async || c.driver.Name != tc.comes.Driver) {

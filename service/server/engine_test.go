@@ -194,9 +194,9 @@ func TestEngineTestResults(t *testing.T) {
 		hangs  bool // the test does not end
 		dead   bool
 	}{
-		{"it works", nil, false, false},
-		{"it does not answer", errSimDead, false, true},
-		{"nobody could ask", fmt.Errorf("%w: no memory", offload.ErrInconclusive), false, false},
+		{"works", nil, false, false},
+		{"does not answer", errSimDead, false, true},
+		{"test not possible", fmt.Errorf("%w: no memory", offload.ErrInconclusive), false, false},
 		{"the test hangs", nil, true, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -235,11 +235,11 @@ func TestEngineOutputProvesLife(t *testing.T) {
 		e.pass(engineTime / 2)
 	}
 	if e.engine.testing || e.engine.dead || e.engine.orphaned > 0 {
-		t.Errorf("testing %v, dead %v, %d lost; it has just done something", e.engine.testing, e.engine.dead, e.engine.orphaned)
+		t.Errorf("testing %v, dead %v, %d orphaned, although it has just completed a record", e.engine.testing, e.engine.dead, e.engine.orphaned)
 	}
 	e.pass(2 * engineTime)
 	if !e.engine.dead {
-		t.Error("it has done nothing for long, and is trusted")
+		t.Error("it is not disabled although it has completed nothing for long")
 	}
 }
 
@@ -279,7 +279,7 @@ func TestEngineDisabledAfterLosses(t *testing.T) {
 		}
 	}
 	if !e.engine.dead {
-		t.Error("it is used on")
+		t.Error("it is not disabled")
 	}
 }
 

@@ -120,7 +120,7 @@ func TestInputDoesNotExtendDeadline(t *testing.T) {
 // process was stopped until after the deadline.
 func TestRequestReceivedInTimeIsServed(t *testing.T) {
 	ts := startServer(t, hello, nil)
-	for _, came := range []string{getRequest, ""} {
+	for _, input := range []string{getRequest, ""} {
 		sock := &scriptedSocket{}
 		c := newConn(ts.environment(), sock, endpoint{}, nil)
 		now := time.Now()
@@ -131,11 +131,11 @@ func TestRequestReceivedInTimeIsServed(t *testing.T) {
 		if op = c.step(event{n: len(op.buf), now: now}); op.kind != opRecv {
 			t.Fatalf("operation %d after a response", op.kind)
 		}
-		sock.input = came
+		sock.input = input
 		now = now.Add(2 * ts.gen.idleTimeout)
 		op = c.step(event{err: unix.ECANCELED, late: true, now: now})
-		if answered := op.kind == opJob; answered != (came != "") || sock.shutdown == answered {
-			t.Errorf("%q came: operation %d, FIN %v", came, op.kind, sock.shutdown)
+		if answered := op.kind == opJob; answered != (input != "") || sock.shutdown == answered {
+			t.Errorf("received %q: operation %d, FIN %v", input, op.kind, sock.shutdown)
 		}
 	}
 }
@@ -333,7 +333,7 @@ func TestFailedHandlerGives500(t *testing.T) {
 		{"too much", func(w http.ResponseWriter, _ *http.Request) {
 			io.Copy(w, bytes.NewReader(make([]byte, 2*http1.MaxBody)))
 		}},
-		{"too much at last", func(w http.ResponseWriter, _ *http.Request) {
+		{"too much in several writes", func(w http.ResponseWriter, _ *http.Request) {
 			for range 10 {
 				w.Write(make([]byte, http1.MaxBody/5))
 			}
@@ -557,9 +557,9 @@ func TestRequestStatus(t *testing.T) {
 		{"one range", "GET /f HTTP/1.1\r\nHost: b\r\nRange: bytes=3-4" + end, []string{"206 Partial Content"}},
 		{"long line", "GET /" + strings.Repeat("x", http1.MaxLine) + " HTTP/1.1\r\nHost: b\r\n\r\n", []string{"414 Request URI Too Long"}},
 		{"long line without an end", "GET /" + strings.Repeat("x", 2*http1.MaxLine), []string{"414 Request URI Too Long"}},
-		{"line as long as may be", "GET /" + strings.Repeat("x", http1.MaxLine-14) + " HTTP/1.1\r\nHost: b" + end, []string{"404 Not Found"}},
+		{"longest line", "GET /" + strings.Repeat("x", http1.MaxLine-14) + " HTTP/1.1\r\nHost: b" + end, []string{"404 Not Found"}},
 		{"long method", strings.Repeat("X", http1.MaxLine+1), []string{"501 Not Implemented"}},
-		{"head as large as may be", "GET /f HTTP/1.1\r\nHost: b\r\nX: " + strings.Repeat("x", http1.MaxHead-52) + end, []string{"200 OK"}},
+		{"largest head", "GET /f HTTP/1.1\r\nHost: b\r\nX: " + strings.Repeat("x", http1.MaxHead-52) + end, []string{"200 OK"}},
 		{"HTTP/0.9", "GET /f\r\n", []string{"400 Bad Request"}},
 		{"HTTP/1.2", "GET /f HTTP/1.2\r\nHost: b\r\n\r\nGET /f HTTP/1.9\r\nHost: b\r\n\r\n", []string{"200 OK", "200 OK"}},
 		{"HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", []string{"505 HTTP Version Not Supported"}},

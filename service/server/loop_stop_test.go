@@ -93,7 +93,7 @@ func TestShutdownAfterEndWritesNothing(t *testing.T) {
 		f.Close()
 	}
 	if data, err := os.ReadFile(path); err != nil || len(data) > 0 {
-		t.Errorf("somebody's file holds %q, %v", data, err)
+		t.Errorf("another file holds %q, %v", data, err)
 	}
 }
 

@@ -57,36 +57,36 @@ func TestFillSemaphore(t *testing.T) {
 			t.Errorf("%s: %v, want %v", what, got, want)
 		}
 	}
-	expect("at first", disk.spliced, 0, 1, 2, 3)
+	expect("at the start", disk.spliced, 0, 1, 2, 3)
 	var looked []uint64
 	for _, j := range workers.jobs {
 		looked = append(looked, j.token)
 	}
-	expect("is it in memory", looked, 4, 5, 6)
+	expect("reads of cached data", looked, 4, 5, 6)
 	workers.jobs = nil
 	for _, token := range looked { // it is not
 		l.slots[token].conn.jobErr = http1.ErrWouldBlock
 		l.jobDone(l.slots[token])
 	}
-	expect("when nothing is in memory", disk.spliced, 0, 1, 2, 3)
+	expect("when nothing is cached", disk.spliced, 0, 1, 2, 3)
 
 	l.complete(uring.Completion{Token: tokenBase + 2, Result: 1000})
-	expect("when one was read", disk.spliced, 0, 1, 2, 3, 4)
-	expect("what it goes on with", disk.other, 2)
+	expect("when one splice has ended", disk.spliced, 0, 1, 2, 3, 4)
+	expect("the next operation of that connection", disk.other, 2)
 
 	// A splice that is in the ring cannot be cancelled. A splice that waits for the semaphore is,
 	// and workers read the file if it is in the page cache.
 	disk.clock = now.Add(fillQueueTime)
 	l.now = disk.clock
 	l.expire()
-	expect("when time is up", disk.spliced, 0, 1, 2, 3, 4)
-	expect("what goes on", disk.other, 2)
+	expect("after fillQueueTime", disk.spliced, 0, 1, 2, 3, 4)
+	expect("other operations", disk.other, 2)
 	var copied []uint64
 	for _, j := range workers.jobs {
 		copied = append(copied, j.token)
 	}
 	slices.Sort(copied) // deadlines at one time come in any order
-	expect("copied are", copied, 5, 6)
+	expect("copied", copied, 5, 6)
 
 	for i := range 5 { // the disk fails
 		if i != 2 {
@@ -94,6 +94,6 @@ func TestFillSemaphore(t *testing.T) {
 		}
 	}
 	if l.fills.free != maxFills || len(l.fills.waiting) != 0 {
-		t.Errorf("in the end %d turns are free, and %d wait", l.fills.free, len(l.fills.waiting))
+		t.Errorf("in the end %d units are free, and %d operations wait", l.fills.free, len(l.fills.waiting))
 	}
 }

@@ -56,7 +56,7 @@ func (d simDriver) drivers() (all []offload.Driver) {
 	return all
 }
 
-func (w *world) picked(uint16) cryptoapi.Selection {
+func (w *world) selected(uint16) cryptoapi.Selection {
 	if w.uninstantiated {
 		return cryptoapi.Selection{Known: true, Testing: w.testing}
 	}

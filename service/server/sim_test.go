@@ -101,7 +101,7 @@ func newWorld(s *script, id *simIdentity) *world {
 		gen: gen,
 		proc: &process{
 			lifetime: context.Background(),
-			drivers:  drivers{selected: w.picked},
+			drivers:  drivers{selected: w.selected},
 			sameHost: func(_, _ netip.Addr) bool { return local },
 		},
 		endRequests: func() {},

@@ -80,7 +80,7 @@ func testChanged(ctx context.Context, t *testing.T, m *board.Machine, effort eff
 				r, before := changed(ctx, t, m, p, c, w)
 				if !c.kept {
 					told(t, w, r, 1)
-					cutOff(ctx, t, p, before, 1, "changed.bin ") // changed since it was opened, or became shorter
+					cutOff(ctx, t, p, before, 1, "changed.bin ") // changed since it was opened, or was truncated
 				} else if r.Complete != 1 || r.SHA256 != oldContent.SHA256(0, changedSize) {
 					t.Errorf("%+v; want the whole of the old file", r)
 				}
