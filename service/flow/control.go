@@ -121,9 +121,12 @@ func (c *Control) TLSFull() bool { return c.tls && c.inTLS < Chunk }
 // Charge subtracts n bytes that went into the kernel: into the pipe, or from memory into the socket.
 func (c *Control) Charge(n int) { c.total -= c.wireSize(n) }
 
-// ChargePush subtracts n bytes that the socket has accepted. If more is true, their last record
-// stays open for further bytes.
+// ChargePush subtracts n bytes that the socket has accepted, and in kernel TLS counts their
+// records. If more is true, the last record stays open for further bytes.
 func (c *Control) ChargePush(n int, more bool) {
+	if !c.tls {
+		return
+	}
 	c.inTLS -= c.wireSize(n)
 	c.CountRecords(n)
 	if c.openRecord = (c.openRecord + n) % MaxRecord; !more {

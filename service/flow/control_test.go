@@ -314,3 +314,19 @@ func TestAdmitOpenRecord(t *testing.T) {
 		}
 	}
 }
+
+// TestPlainConnectionHasNoKeyLimit: bytes that the kernel does not encrypt use up no key.
+func TestPlainConnectionHasNoKeyLimit(t *testing.T) {
+	for _, tls := range []bool{false, true} {
+		c := New(MinLimit, 1<<20)
+		if tls {
+			c.StartTLS()
+		}
+		for range MaxRecords {
+			c.ChargePush(1, false)
+		}
+		if c.KeysExhausted() != tls {
+			t.Errorf("kernel TLS %t: exhausted %t after %d pushes", tls, c.KeysExhausted(), MaxRecords)
+		}
+	}
+}
