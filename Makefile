@@ -58,12 +58,14 @@ test-clients:
 
 # Emulated machines: boards, a part of the matrix, and Debian with systemd (test-debian);
 # the log says what is left for test-boards. Kernels are kept in the user's cache
-# directory. ONLY=amd64-cryptd runs everything on one board; a comma separates several.
+# directory. ONLY=amd64-cryptd boots one board, and FULL=1 tests everything on it; a comma
+# separates several.
 # The tests wait for slow clients most of the time, so more machines run than processors.
 ONLY :=
+FULL :=
 AT_ONCE := $(shell echo $$((2 * $$(nproc))))
 test-board:
-	go test -count=1 -parallel $(AT_ONCE) -timeout 40m -v $(if $(ONLY),-tags board ./test/board -run '^TestBoards$$' -board.only $(ONLY),-tags board$(comma)debian ./test/board/... ./test/debian)
+	go test -count=1 -parallel $(AT_ONCE) -timeout 40m -v $(if $(ONLY),-tags board ./test/board -run '^TestBoards$$' -board.only $(ONLY) $(if $(FULL),-board.full),-tags board$(comma)debian ./test/board/... ./test/debian)
 
 comma := ,
 

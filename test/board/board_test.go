@@ -18,7 +18,7 @@ var (
 	cacheFlag  = flag.String("board.cache", "", "folder that keeps kernels; default uringhttpd-boards in the user's cache folder")
 	sourceFlag = flag.String("board.source", "", "folder of a program to test in place of the module's own")
 	fullFlag   = flag.Bool("board.full", false, "boot every board with every engine, and test each in full; default a part of them")
-	onlyFlag   = flag.String("board.only", "", "the boards to boot, such as amd64-sync,armv7-cryptd; default all")
+	onlyFlag   = flag.String("board.only", "", "the boards to boot, such as amd64-sync,armv7-cryptd, briefly without -board.full; default all")
 )
 
 // An effort is what a machine is put through without -board.full.
@@ -29,6 +29,17 @@ const (
 	brief               // fewer sharp downloads, and no wrong builds
 	whole               // as with -board.full
 )
+
+// asked returns the effort that the flags ask for.
+func (e effort) asked() effort {
+	switch {
+	case *fullFlag:
+		return whole
+	case *onlyFlag != "":
+		return brief
+	}
+	return e
+}
 
 // boots is every machine the suite can boot. Each board boots with an asynchronous
 // engine in any case.
@@ -78,10 +89,7 @@ func TestBoards(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			effort := e.effort
-			if *fullFlag || *onlyFlag != "" {
-				effort = whole
-			}
+			effort := e.effort.asked()
 			if effort == left {
 				t.Skip("left for make test-all")
 			}

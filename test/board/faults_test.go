@@ -51,10 +51,7 @@ func TestFaults(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			effort := e.effort
-			if *fullFlag || *onlyFlag != "" {
-				effort = whole
-			}
+			effort := e.effort.asked()
 			if effort == left {
 				t.Skip("left for make test-all")
 			}

@@ -47,7 +47,6 @@ func TestMatrix(t *testing.T) {
 			rowsOf[c.Machine()] = append(rowsOf[c.Machine()], r)
 		}
 	}
-	full := *fullFlag || *onlyFlag != ""
 	var mu sync.Mutex
 	var lines []matrix.Line
 	var ran []matrix.Row
@@ -59,10 +58,10 @@ func TestMatrix(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				effort := 1
-				if !full && !slices.Contains(briefly, name) {
+				if !*fullFlag && *onlyFlag == "" && !slices.Contains(briefly, name) {
 					t.Skip("left for make test-all")
 				}
-				if !full {
+				if !*fullFlag {
 					effort = briefEffort
 				}
 				t.Parallel()
