@@ -48,7 +48,7 @@ type Field struct {
 type connection struct{ close, keepAlive bool }
 
 // Parse parses a complete head, for which FindHead returned its length. It keeps the capacity of
-// h.Fields and allocates nothing for a request in origin-form with a known method. It rejects the requests
+// h.Fields, and if that suffices, allocates nothing for a usual request. It rejects the requests
 // that net/http's server rejects, and those that a server without request bodies may reject.
 func (h *Head) Parse(head []byte) *RequestError {
 	*h = Head{Fields: h.Fields[:0], head: head}
@@ -379,7 +379,7 @@ func (h *Head) validExpectations() bool {
 
 // ParseRequest returns the request of a complete head. The error is a *RequestError.
 func ParseRequest(head []byte) (*http.Request, error) {
-	var h Head
+	h := Head{Fields: make([]Field, 0, 10)} // clients rarely send more
 	if bad := h.Parse(head); bad != nil {
 		return nil, bad
 	}

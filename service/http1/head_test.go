@@ -126,3 +126,13 @@ func BenchmarkParseRequest(b *testing.B) {
 		})
 	}
 }
+
+// TestCharacterSets: the sets of characters are those of the oracle, for each byte.
+func TestCharacterSets(t *testing.T) {
+	for c := range 256 {
+		b := []byte{byte(c)}
+		if isToken(b) != oracleToken(b) || hasControl(b) != oracleControl(b) {
+			t.Errorf("byte %#x: token %t, control character %t", c, isToken(b), hasControl(b))
+		}
+	}
+}

@@ -27,7 +27,7 @@ type lingering struct {
 
 // finish closes in order: all data sent arrives, and the client can tell that it is complete.
 func (c *conn) finish(now time.Time) operation {
-	c.wait.progressed = now
+	c.renewProgress(now)
 	switch c.transport {
 	case kernel:
 		return c.finishWithAlert(ktls.CloseNotify(), now)
@@ -44,8 +44,17 @@ func (c *conn) finish(now time.Time) operation {
 
 // finishWithAlert sends an alert through the kernel, and closes in order.
 func (c *conn) finishWithAlert(m ktls.Message, now time.Time) operation {
-	c.wait.progressed, c.closing.alert = now, m
+	c.renewProgress(now)
+	c.closing.alert = m
 	return c.drain(now, thenAlert)
+}
+
+// renewProgress starts a new stall_timeout, unless the client still owes the acknowledgement of a
+// response.
+func (c *conn) renewProgress(now time.Time) {
+	if !c.wait.undelivered {
+		c.wait.progressed = now
+	}
 }
 
 // handleOwnMessage ends a connection in kernel TLS for which crypto/tls has produced a message of its
@@ -99,6 +108,7 @@ func (c *conn) alertSent(ev event) operation {
 	case ev.err == unix.EAGAIN || ev.err == unix.EINTR:
 		c.state = stAlertWritable
 		c.wait.pushAt = time.Time{}
+		c.excuseEngine(ev.now)
 		return operation{kind: opWritable, deadline: c.nextLook(ev.now)}
 	case ev.err != 0:
 		return c.fail(ev.err)
@@ -116,9 +126,9 @@ func (c *conn) alertWritable(ev event) operation {
 		if c.stalled(ev.now) {
 			return c.reset(causeStalled, stalledReason)
 		}
-	} else {
-		c.transfer.polled = true
+		return operation{kind: opWritable, deadline: c.nextLook(ev.now)}
 	}
+	c.transfer.polled = true
 	return c.drain(ev.now, thenAlert)
 }
 
@@ -128,7 +138,7 @@ func (c *conn) shutdown(now time.Time) operation {
 	if err := c.sock.Shutdown(); err != nil {
 		return c.fail(err)
 	}
-	c.wait.progressed = now
+	c.renewProgress(now)
 	c.input.buf = nil
 	if c.input.wire == nil {
 		c.input.wire = make([]byte, wireBuffer)

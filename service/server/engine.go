@@ -86,6 +86,7 @@ func (l *loop) submitAsync(s *slot, op operation) {
 		return
 	}
 	l.setOwner(s, ownerEngineQueue)
+	l.deadlines.set(s, time.Time{})
 	l.engine.queue = append(l.engine.queue, s)
 }
 
@@ -244,8 +245,12 @@ func (l *loop) closeWithoutEngine(s *slot) {
 	if s.conn.state != stClosed {
 		s.conn.reset(causeEngine, "the crypto engine does not answer")
 	}
-	if s.conn.sock.Empty() {
+	switch {
+	case s.conn.sock.Empty():
 		l.begin(s, operation{kind: opClose}, ownerRing)
+		return
+	case l.engine.recovered: // as engineRecovered does for the connections orphaned earlier
+		l.submitAsync(s, operation{kind: opClose})
 		return
 	}
 	s.conn.sock.HangUp()

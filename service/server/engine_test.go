@@ -356,6 +356,45 @@ func TestEngineRecoversInParts(t *testing.T) {
 	}
 }
 
+// TestJobReturnsAfterRecovery: a connection of which a job returns when a disabled engine has
+// recovered is closed, and not orphaned for good. While it waits in the queue for the engine, the
+// deadline of its job does not matter any more.
+func TestJobReturnsAfterRecovery(t *testing.T) {
+	for _, op := range []operation{{kind: opClose}, {kind: opWait}} {
+		const others = 5
+		e := newEngineLoop(t, others+1)
+		for i := 1; i <= others; i++ {
+			held := e.slots[i]
+			held.conn.sock.Sent(1000)
+			held.conn.state = stDrain
+			e.perform(held, operation{kind: opWait, deadline: e.now.Add(time.Hour)})
+		}
+		s := e.slots[0]
+		s.conn.sock.Sent(1000)
+		s.conn.state = stTransfer
+		e.perform(s, operation{kind: opDisk, job: func() {}})
+		e.disableEngine(errSimDead)
+		e.engine.completedAt = e.now
+		e.engineRecovered() // the closes of the others use up the limit
+		e.setOwner(s, ownerNone)
+		if op.kind == opClose {
+			s.conn.reset(causeFile, "changed")
+		}
+		e.perform(s, op)
+		if s.owner != ownerEngineQueue || s.heapIndex != -1 {
+			t.Errorf("operation %d: %q has the connection, index of its deadline %d", op.kind, s.owner, s.heapIndex)
+		}
+		e.pass(time.Minute)
+		for range others + 1 {
+			e.closers.work()
+			e.onWake()
+		}
+		if e.live != 0 || e.engine.orphaned != 0 {
+			t.Errorf("operation %d: %d connections live, %d orphaned", op.kind, e.live, e.engine.orphaned)
+		}
+	}
+}
+
 // TestAsyncOperationAllocatesNothing: an operation that need not be queued allocates no memory.
 func TestAsyncOperationAllocatesNothing(t *testing.T) {
 	e := newEngineLoop(t, 1)

@@ -88,7 +88,28 @@ func (c *conn) receiveRequest(now time.Time) operation {
 	if !now.Before(deadline) {
 		return c.requestLate(now)
 	}
+	if c.wait.undelivered { // stall_timeout holds for the end of a response, too
+		if look := c.nextLook(now); look.Before(deadline) {
+			deadline = look
+		}
+	}
 	return operation{kind: opRecv, buf: c.requestBuffer(), deadline: deadline}
+}
+
+// noRequest runs when a deadline of receiveRequest has passed.
+func (c *conn) noRequest(now time.Time) operation {
+	if c.wait.undelivered {
+		r, op, ok := c.measure(now)
+		switch {
+		case !ok:
+			return op
+		case r.Pending == 0 && r.Unacked == 0:
+			c.wait.undelivered = false
+		case c.stalled(now):
+			return c.reset(causeStalled, stalledReason)
+		}
+	}
+	return c.receiveRequest(now)
 }
 
 // requestBuffer returns the buffer for receiving more of a request.
@@ -115,7 +136,7 @@ func (c *conn) requestInput(ev event) operation {
 		// This process may have been stopped for a while: data already in the socket was
 		// received in time, although the wait for it was cancelled.
 		if ev.n = c.sock.Received(c.requestBuffer()); ev.n == 0 {
-			return c.requestLate(ev.now)
+			return c.noRequest(ev.now)
 		}
 		ev.err = 0
 	}
@@ -221,6 +242,7 @@ func (c *conn) respond(now time.Time) operation {
 // responseSent runs after the kernel has accepted the last byte of a response.
 func (c *conn) responseSent(now time.Time) operation {
 	c.endResponse(causeNone, "", now)
+	c.wait.undelivered = true
 	if c.exchange.close || c.loop.stopping || c.yields {
 		return c.finish(now)
 	}

@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"uringhttpd/ktls"
 	"uringhttpd/service/files"
 	"uringhttpd/service/flow"
 	"uringhttpd/service/http1"
@@ -310,6 +311,37 @@ func TestIdleConnectionEndsInOrder(t *testing.T) {
 		got, err := io.ReadAll(c)
 		if err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 404 ")) || bytes.Count(got, []byte("HTTP/1.1 ")) != 1 {
 			t.Errorf("tls %v: %q, %v", withTLS, got, err)
+		}
+	}
+}
+
+// TestIdleConnectionObeysStallTimeout: while a client keeps the connection and has not acknowledged
+// the end of the last response, stall_timeout holds, and after that idle_timeout.
+func TestIdleConnectionObeysStallTimeout(t *testing.T) {
+	for _, tc := range []struct {
+		name         string
+		acknowledges time.Duration // when everything is; 0: never
+		want         time.Duration // end of the connection
+		orderly      bool
+	}{{"stalled", 0, time.Minute, false}, {"slow", 50 * time.Second, time.Hour, true}} {
+		env := driveSettings(hello)
+		env.gen.stallTimeout, env.gen.idleTimeout = time.Minute, time.Hour
+		sock := &scriptedSocket{reading: ktls.Reading{Unacked: 1000}}
+		c := newConn(env, sock, endpoint{}, nil)
+		begin := time.Unix(1e9, 0)
+		now := begin
+		c.start(now)
+		c.exchange.response = http1.NewErrorResponse(false, 404, "none")
+		op := c.responseSent(now)
+		looks := 0
+		for ; op.kind == opRecv && c.state == stRequest; looks++ {
+			if now = op.deadline; tc.acknowledges > 0 && now.Sub(begin) >= tc.acknowledges {
+				sock.reading = ktls.Reading{Acked: 1000}
+			}
+			op = c.step(event{err: unix.ECANCELED, late: true, now: now})
+		}
+		if took := now.Sub(begin); took != tc.want || sock.shutdown != tc.orderly || looks > 62 {
+			t.Errorf("%s: ended after %v and %d looks, in order %v, want %v, %v", tc.name, took, looks, sock.shutdown, tc.want, tc.orderly)
 		}
 	}
 }
@@ -608,23 +640,29 @@ func TestRequestStatus(t *testing.T) {
 // TestKeyLimitEndsConnection: a connection ends after the response with which its keys have made
 // MaxRecords records.
 func TestKeyLimitEndsConnection(t *testing.T) {
-	s := driveSettings(hello)
-	c := newConn(s, &scriptedSocket{}, endpoint{}, nil)
-	c.startKernelTLS()
-	for range flow.MaxRecords - 1 {
-		c.flow.CountRecords(flow.MaxRecord)
-	}
-	for _, tc := range []struct {
-		records int // more of them
-		closes  bool
-	}{{0, false}, {1, true}} {
-		c.flow.ChargePush(tc.records*flow.MaxRecord, false)
-		c.input.buf = []byte(getRequest)
-		c.runHandler(len(c.input.buf), time.Time{}).job()
-		c.handlerDone(event{})
-		if c.exchange.close != tc.closes {
-			t.Errorf("after %d records: closes %v, want %v", flow.MaxRecords-1+tc.records, c.exchange.close, tc.closes)
+	ts := startServer(t, http.NotFoundHandler(), nil)
+	for _, transport := range []transport{kernel, user} {
+		session, _ := handshaken(t, ts)
+		c := newConn(driveSettings(hello), &scriptedSocket{}, endpoint{}, session)
+		if c.transport = user; transport == kernel {
+			c.startKernelTLS()
 		}
-		c.dropAnswer()
+		for range flow.MaxRecords - 2 {
+			c.flow.CountRecords(flow.MaxRecord)
+		}
+		for records := flow.MaxRecords - 1; records <= flow.MaxRecords; records++ {
+			if transport == kernel {
+				c.flow.ChargePush(flow.MaxRecord, false)
+			} else if _, err := c.encrypt(make([]byte, flow.MaxRecord)); err != nil {
+				t.Fatal(err)
+			}
+			c.input.buf = []byte(getRequest)
+			c.runHandler(len(c.input.buf), time.Time{}).job()
+			c.handlerDone(event{})
+			if want := records == flow.MaxRecords; c.exchange.close != want {
+				t.Errorf("%v, after %d records: closes %v, want %v", transport, records, c.exchange.close, want)
+			}
+			c.dropAnswer()
+		}
 	}
 }

@@ -21,12 +21,13 @@ const (
 
 // waiting is the state of waits for the client, and for kernel TLS.
 type waiting struct {
-	progressed time.Time     // last sign of progress of the client
-	backoff    time.Duration // length of the last pause
-	pushAgain  time.Duration // see waitWritable
-	pushAt     time.Time     // when waitWritable pushes again; zero: not
-	reading    ktls.Reading  // made the last pause necessary
-	since      time.Time     // when reading was first seen
+	progressed  time.Time     // last sign of progress of the client
+	backoff     time.Duration // length of the last pause
+	pushAgain   time.Duration // see waitWritable
+	pushAt      time.Time     // when waitWritable pushes again; zero: not
+	undelivered bool          // the last response may have bytes that the client has not acknowledged
+	reading     ktls.Reading  // made the last pause necessary
+	since       time.Time     // when reading was first seen
 }
 
 // gate pushes the next bytes if the budget admits them, and waits otherwise.

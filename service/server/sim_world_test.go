@@ -367,6 +367,9 @@ func (w *world) checkOwners() {
 		case ownerOrphanOnWorker:
 			ok = !inRing && on != nil
 		}
+		if (s.owner == ownerEngineQueue || s.owner.orphaned()) && s.heapIndex != -1 {
+			w.fault("%q has a connection in state %v with a deadline", s.owner, s.conn.state)
+		}
 		if !ok {
 			w.fault("%q has a connection in state %v: an operation is in the ring: %v, a job exists: %v", s.owner, s.conn.state, inRing, on != nil)
 		}

@@ -325,6 +325,7 @@ func (c *conn) pushed(ev event) operation {
 		t.phase = phPushBudget
 		return c.pollLater(r, ev.now)
 	case ev.err == unix.EAGAIN:
+		c.excuseEngine(ev.now)
 		return c.waitWritable(ev.now)
 	case ev.err != 0:
 		return c.fail(ev.err)
@@ -373,6 +374,14 @@ func (c *conn) waitWritable(now time.Time) operation {
 	return operation{kind: opWritable, deadline: c.nextLook(now)}
 }
 
+// excuseEngine grants the client a new stall_timeout after a push that waited for the engine for so
+// long that there was no reading in between.
+func (c *conn) excuseEngine(now time.Time) {
+	if c.usesEngine() && c.stalled(now) {
+		c.wait.progressed = now
+	}
+}
+
 // progressInterval is the maximum time between two readings of the meter while TCP has data to
 // send. A reading tells that the client has acknowledged data since the previous reading, but not
 // when, so stall_timeout is accurate to this interval.
@@ -385,9 +394,7 @@ const progressInterval = time.Second
 // nextLook returns the deadline of a wait for room in the socket.
 func (c *conn) nextLook(now time.Time) time.Time {
 	look := now.Add(min(progressInterval, c.gen.stallTimeout))
-	if stall := c.wait.progressed.Add(c.gen.stallTimeout); !stall.After(now) {
-		look = now.Add(c.gen.stallTimeout) // the push waited for the engine for so long
-	} else if stall.Before(look) {
+	if stall := c.wait.progressed.Add(c.gen.stallTimeout); stall.Before(look) {
 		look = stall
 	}
 	if push := c.wait.pushAt; !push.IsZero() && push.Before(look) {

@@ -143,6 +143,38 @@ func TestSlowPushIsNoStall(t *testing.T) {
 	}
 }
 
+// TestEngineExcusesNoClientTwice: after a push that waited for the engine for longer than
+// stall_timeout, the client has one stall_timeout, to the second.
+func TestEngineExcusesNoClientTwice(t *testing.T) {
+	ts := startServer(t, http.NotFoundHandler(), nil)
+	for _, state := range []string{"transfer", "alert"} {
+		sock := &scriptedSocket{reading: ktls.Reading{Unacked: 1 << 20, Acked: 1000}}
+		c := newConn(ts.environment(), sock, endpoint{}, nil)
+		c.startKernelTLS()
+		c.async = true
+		c.flow.Acknowledge(sock.reading)
+		begin := time.Now()
+		c.transfer = transfer{pieces: []piece{{mem: make([]byte, 400<<10)}}}
+		if state == "alert" {
+			c.transfer = transfer{}
+			c.finish(begin)
+		} else {
+			c.send(begin, thenEndResponse)
+		}
+		pushed := begin.Add(3 * ts.gen.stallTimeout)
+		sock.reading.Acked++ // the last byte, before the push ended
+		now := pushed
+		op := c.step(event{err: unix.EAGAIN, now: now})
+		for op.kind == opWritable {
+			now = op.deadline
+			op = c.step(event{err: unix.ECANCELED, late: true, now: now})
+		}
+		if took := now.Sub(pushed); op.kind != opClose || took < ts.gen.stallTimeout || took > ts.gen.stallTimeout+progressInterval {
+			t.Errorf("%s: operation %d after %v, want a reset after %v", state, op.kind, took, ts.gen.stallTimeout)
+		}
+	}
+}
+
 // TestLocalClientGetsCopies: on one machine, bytes that the client's side has acknowledged and the
 // client has not read must not change with the file.
 func TestLocalClientGetsCopies(t *testing.T) {

@@ -76,3 +76,17 @@ var SeldomLooks = Variant{"progress is looked at too seldom", []Edit{{
 	Old:  "now.Add(min(progressInterval, c.gen.stallTimeout))",
 	New:  "now.Add(max(progressInterval, c.gen.stallTimeout))",
 }}}
+
+// UserKeysEndless does not count the records that are made in user space.
+var UserKeysEndless = Variant{"records made in user space are not counted", []Edit{{
+	File: "service/server/read.go",
+	Old:  "c.flow.CountRecords(len(plain))",
+	New:  "",
+}}}
+
+// IdleUnwatched does not look whether a kept connection's last response arrives.
+var IdleUnwatched = Variant{"a kept connection has no stall_timeout", []Edit{{
+	File: "service/server/exchange.go",
+	Old:  "c.wait.undelivered = true",
+	New:  "",
+}}}

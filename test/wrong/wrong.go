@@ -41,7 +41,7 @@ var NoDrain = Variant{"no drain", []Edit{
 	},
 	{
 		File: "service/server/conn_close.go",
-		Old:  "c.state = stAlertWritable\n\t\tc.wait.pushAt = time.Time{}\n\t\treturn operation{kind: opWritable, deadline: c.nextLook(ev.now)}",
+		Old:  "c.state = stAlertWritable\n\t\tc.wait.pushAt = time.Time{}\n\t\tc.excuseEngine(ev.now)\n\t\treturn operation{kind: opWritable, deadline: c.nextLook(ev.now)}",
 		New:  "return c.shutdown(ev.now)",
 	},
 }}
@@ -296,7 +296,7 @@ func Variants() []Variant {
 		StopsAtOnce, SecondIgnored, FullIsEmpty, NotAsked, NoLateLook,
 		ReadsOnLoop, FreesOnLoop, OnePool, ColdHandlers, NeverWithdrawn, WithdrawnTwice, EndsShort,
 		EngineOnLoop, MarkTrusted, EngineUnbounded, EngineTrusted, Untested, Unwatched, LookedOnce, EngineBlind, EngineHurried, StillOffloads, ClosesDead, ClosesInRing,
-		WrongIV, OneTicket, FixedNonce, PartsIgnored, PriorityKept, MarkPrefers, EndlessKeys, FixesIgnored,
+		WrongIV, OneTicket, FixedNonce, PartsIgnored, PriorityKept, MarkPrefers, EndlessKeys, FixesIgnored, ProbeStays, TCPTimeout, SeldomLooks, UserKeysEndless, IdleUnwatched,
 	}
 }
 
@@ -374,8 +374,8 @@ var StillOffloads = Variant{"keys for a dead engine", []Edit{{
 // ClosesDead closes sockets of which a dead engine has records.
 var ClosesDead = Variant{"sockets of a dead engine are closed", []Edit{{
 	File: "service/server/engine.go",
-	Old:  "if s.conn.sock.Empty() {\n\t\tl.begin(",
-	New:  "if true {\n\t\tl.begin(",
+	Old:  "case s.conn.sock.Empty():\n\t\tl.begin(",
+	New:  "default:\n\t\tl.begin(",
 }}}
 
 // ClosesInRing has the ring close sockets of which an engine has records. The close
