@@ -49,10 +49,10 @@ type verdict struct {
 	sync bool // with a synchronous engine, too; there fewer records wait
 }
 
-// loses tells whether a server truncated anything.
+// loses reports whether a server truncated anything.
 func loses(l matrix.Line) bool { return l.Cut+l.Silently > 0 }
 
-// pilesUp tells whether a connection had more inside kernel TLS than it may.
+// pilesUp reports whether a connection had more inside kernel TLS than it may.
 func pilesUp(l matrix.Line) bool { return l.Pending > matrix.MaxPending }
 
 func fine(l matrix.Line) bool { return l.Faulty == 0 }

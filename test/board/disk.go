@@ -24,7 +24,7 @@ const (
 )
 
 // MakeDisk writes an image of size bytes with an ext4 file system that holds the
-// files, named without folders. It needs mke2fs.
+// files, named without directories. It needs mke2fs.
 func MakeDisk(ctx context.Context, image string, size int64, files map[string]pattern.Content) error {
 	dir, err := os.MkdirTemp(filepath.Dir(image), "disk-")
 	if err != nil {

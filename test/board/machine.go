@@ -13,7 +13,7 @@ import (
 	"uringhttpd/test/board/wire"
 )
 
-// WriteFile puts data into a file of the board, and makes the folders above
+// WriteFile puts data into a file of the board, and makes the directories above
 // it. Large data goes in pieces: the file is complete when this returns.
 func (m *Machine) WriteFile(ctx context.Context, path string, data []byte, perm os.FileMode) error {
 	for first := true; first || len(data) > 0; first = false {
@@ -34,7 +34,7 @@ func (m *Machine) ReadFile(ctx context.Context, path string) ([]byte, error) {
 	return d.Data, err
 }
 
-// Remove removes a file or folder of the board; that it is absent is no error.
+// Remove removes a file or directory of the board; that it is absent is no error.
 func (m *Machine) Remove(ctx context.Context, path string) error {
 	return m.agent.call(ctx, wire.OpRemove, wire.Read{Path: path}, nil)
 }

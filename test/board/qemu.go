@@ -20,7 +20,7 @@ import (
 	"uringhttpd/test/board/wire"
 )
 
-// consoleName is the file in a machine's folder that gets the kernel's log.
+// consoleName is the file in a machine's directory that gets the kernel's log.
 const consoleName = "console.log"
 
 // A qemu is one running emulator.

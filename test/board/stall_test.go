@@ -289,7 +289,7 @@ func (d *dead) download(ctx context.Context, t *testing.T, port, n int, pause, t
 	return r
 }
 
-// plain tells whether a download over plain HTTP is complete.
+// plain reports whether a download over plain HTTP is complete.
 func (d *dead) plain(ctx context.Context, t *testing.T, when string) bool {
 	t.Helper()
 	r := d.download(ctx, t, board.PlainPort, 1, 0, 30*time.Second)

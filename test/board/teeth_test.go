@@ -23,7 +23,7 @@ var teeth = []wrong.Variant{wrong.NoDrain, wrong.NoLinger, wrong.OnlyPOLLOUT, wr
 // wrongDownloads is how many downloads a wrong build gets to be caught by.
 const wrongDownloads = 16
 
-// wrongBuilds builds wrong programs into the folder dir.
+// wrongBuilds builds wrong programs into the directory dir.
 func wrongBuilds(ctx context.Context, b board.Board, dir string, variants ...wrong.Variant) (map[string]string, error) {
 	root, err := filepath.Abs("../..")
 	if err != nil {

@@ -21,7 +21,7 @@ const (
 	Driver = "gcm-aes-caam"
 )
 
-// Parameters is the folder of the module's parameters where it is loaded.
+// Parameters is the directory of the module's parameters where it is loaded.
 const Parameters = "/sys/module/" + Name + "/parameters/"
 
 //go:embed module/Kbuild module/caamsim.c
@@ -31,7 +31,7 @@ var source embed.FS
 var sources = []string{"Kbuild", "caamsim.c"}
 
 // Build returns the module for a kernel, which is the one that is wanted, from the
-// folder cache or built into it.
+// directory cache or built into it.
 func Build(ctx context.Context, cache string, want debian.Want, k *debian.Kernel) (debian.Module, error) {
 	sum := sha256.New()
 	fmt.Fprintln(sum, k.Package)
@@ -65,7 +65,7 @@ func Build(ctx context.Context, cache string, want debian.Want, k *debian.Kernel
 	return debian.Module{Name: Name, Data: data}, nil
 }
 
-// build compiles files in a folder of their own below shelf. Two processes may do so
+// build compiles files in a directory of their own below shelf. Two processes may do so
 // at once: they build the same.
 func build(ctx context.Context, shelf, built, headers string, files map[string][]byte) error {
 	if err := os.MkdirAll(shelf, 0o755); err != nil {

@@ -4,6 +4,6 @@
 // it models, and what not.
 //
 // The module is built when a test wants it, against Debian's headers of the kernel
-// that the test boots, with Debian's (cross) compiler, and kept in the cache folder.
+// that the test boots, with Debian's (cross) compiler, and kept in the cache directory.
 // The error of a failing build holds the command to run by hand.
 package caamsim

@@ -386,7 +386,7 @@ var ClosesInRing = Variant{"the ring closes what the engine has", []Edit{{
 	New:  "case false:",
 }}}
 
-// Overlay writes what `go build -overlay` needs into the folder dir, and returns
+// Overlay writes what `go build -overlay` needs into the directory dir, and returns
 // the file to name there. root is the module's root.
 func (v Variant) Overlay(root, dir string) (string, error) {
 	name := strings.ReplaceAll(v.Name, " ", "-")

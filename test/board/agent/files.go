@@ -207,7 +207,7 @@ func (s *server) process(a wire.Handle) (any, error) {
 	return p, nil
 }
 
-// uninterruptible tells whether a thread waits in the kernel where no signal reaches
+// uninterruptible reports whether a thread waits in the kernel where no signal reaches
 // it, by its /proc/PID/task/TID/stat.
 func uninterruptible(stat string) bool {
 	_, rest, _ := strings.Cut(stat, ") ") // after the name

@@ -70,7 +70,7 @@ func run() error {
 	return serve(port)
 }
 
-// mount mounts the kernel's file systems and the folders tests write to.
+// mount mounts the kernel's file systems and the directories tests write to.
 func mount() error {
 	for _, m := range []struct{ kind, at, options string }{
 		{"proc", "/proc", ""},

@@ -4,6 +4,6 @@
 // clients in the field are. A browser or curl hides just the differences that
 // matter here, such as that between close_notify and a bare FIN.
 //
-// The program in the folder download runs it where no test can, inside an
+// The program in the directory download runs it where no test can, inside an
 // emulated board, and prints the Result as JSON.
 package client

@@ -33,7 +33,7 @@ func NewWriter(w io.Writer) *Writer {
 	return &Writer{w: w, dirs: map[string]bool{".": true}}
 }
 
-// Dir adds the folder name and those above it. Adding one twice is no error.
+// Dir adds the directory name and those above it. Adding one twice is no error.
 func (w *Writer) Dir(name string, perm uint32) error {
 	name, err := clean(name)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// An apt runs apt's commands on a state of its own, in a folder that can be
+// An apt runs apt's commands on a state of its own, in a directory that can be
 // removed afterwards.
 type apt struct {
 	dir          string
@@ -91,7 +91,7 @@ func (a *apt) run(ctx context.Context, name string, args ...string) (string, err
 		"-o", "Acquire::Languages=none",
 		"-o", "Acquire::Retries=3",
 		"-o", "APT::Update::Post-Invoke-Success::=true",
-		// The sandbox user of a root's apt cannot enter root's cache folder.
+		// The sandbox user of a root's apt cannot enter root's cache directory.
 		"-o", fmt.Sprintf("APT::Sandbox::User=%d", os.Geteuid()),
 	}
 	cmd := exec.CommandContext(ctx, name, append(options, args...)...)
@@ -102,7 +102,7 @@ func (a *apt) run(ctx context.Context, name string, args ...string) (string, err
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	if errors.Is(err, exec.ErrNotFound) {
-		return "", fmt.Errorf("debian: %w; boards need a Debian machine, or a filled cache folder", err)
+		return "", fmt.Errorf("debian: %w; boards need a Debian machine, or a filled cache directory", err)
 	}
 	if err != nil {
 		return "", fmt.Errorf("debian: %s %s: %w\n%s%s", name, strings.Join(args, " "), err, stdout.String(), stderr.String())

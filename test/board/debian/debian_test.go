@@ -192,7 +192,7 @@ func TestUnusableCache(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := FetchKernel(t.Context(), file, Want{Architecture: "amd64", Series: "6.12", Flavour: "amd64"}); err == nil || !strings.Contains(err.Error(), "another folder") {
+	if _, err := FetchKernel(t.Context(), file, Want{Architecture: "amd64", Series: "6.12", Flavour: "amd64"}); err == nil || !strings.Contains(err.Error(), "another directory") {
 		t.Errorf("got %v, want advice", err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 // An Emulator is a QEMU, the machine's own or one in the cache.
 type Emulator struct {
 	Path string
-	Data string // folder for its option -L; "" is where it looks anyway
+	Data string // directory for its option -L; "" is where it looks anyway
 }
 
 // emulatorSuite has the QEMU that is fetched. It is built against Debian 12, so
@@ -22,7 +22,7 @@ type Emulator struct {
 const emulatorSuite = "bookworm-backports"
 
 // FetchEmulator returns a QEMU called program that knows a machine: the one
-// installed if it does, else a newer one, which goes into the folder cache.
+// installed if it does, else a newer one, which goes into the directory cache.
 func FetchEmulator(ctx context.Context, cache, program, machine string) (*Emulator, error) {
 	if _, err := exec.LookPath(program); err != nil {
 		return nil, fmt.Errorf("debian: %w; install qemu-system-x86, qemu-system-arm and ipxe-qemu", err)
@@ -33,7 +33,7 @@ func FetchEmulator(ctx context.Context, cache, program, machine string) (*Emulat
 	}
 	shelf := filepath.Join(cache, "qemu-arm-2")
 	if err := os.MkdirAll(shelf, 0o755); err != nil {
-		return nil, fmt.Errorf("debian: cache: %w; name another folder", err)
+		return nil, fmt.Errorf("debian: cache: %w; name another directory", err)
 	}
 	unlock, err := lock(filepath.Join(shelf, "lock"))
 	if err != nil {
@@ -70,7 +70,7 @@ func (e *Emulator) knows(ctx context.Context, machine string) error {
 	return fmt.Errorf("%s has no machine %s", e.Path, machine)
 }
 
-// fetchEmulator downloads QEMU for ARM into the folder root.
+// fetchEmulator downloads QEMU for ARM into the directory root.
 func fetchEmulator(ctx context.Context, shelf, root string) error {
 	m, err := findMirror("/etc/apt")
 	if err != nil {

@@ -13,13 +13,13 @@ import (
 	"strings"
 )
 
-// FetchHeaders returns the folder to build modules for a kernel in, what make -C
-// wants, or gets it into the folder cache first: Debian's headers of exactly that
+// FetchHeaders returns the directory to build modules for a kernel in, what make -C
+// wants, or gets it into the directory cache first: Debian's headers of exactly that
 // kernel, and the programs of its build for this machine's processor.
 func FetchHeaders(ctx context.Context, cache string, want Want, k *Kernel) (string, error) {
 	shelf := filepath.Join(cache, "linux-headers-"+k.Release+"-2")
 	if err := os.MkdirAll(shelf, 0o755); err != nil {
-		return "", fmt.Errorf("debian: cache: %w; name another folder", err)
+		return "", fmt.Errorf("debian: cache: %w; name another directory", err)
 	}
 	unlock, err := lock(filepath.Join(shelf, "lock"))
 	if err != nil {

@@ -29,8 +29,8 @@ type Kernel struct {
 	Package string // name and version, joined by "_", such as linux-image-6.12.95+deb12-amd64_6.12.95-1~bpo12+1
 	Release string // as uname -r has it
 	Image   string // path of the image QEMU boots
-	root    string // folder of the package
-	modules string // folder of the modules, named after the release
+	root    string // directory of the package
+	modules string // directory of the modules, named after the release
 }
 
 // suites are looked through in order; each has had every series we boot, and
@@ -41,7 +41,7 @@ var suites = []string{"bookworm-backports", "trixie", "bookworm", "trixie-backpo
 // that a cache filled before is not taken for complete.
 const layout = "4"
 
-// kept are the folders of modules worth keeping, of some hundred megabytes.
+// kept are the directories of modules worth keeping, of some hundred megabytes.
 var kept = []string{
 	"kernel/arch/", "kernel/crypto/", "kernel/lib/", "kernel/net/",
 	"kernel/drivers/crypto/", "kernel/drivers/virtio/", "kernel/drivers/char/hw_random/",
@@ -63,7 +63,7 @@ func FetchKernel(ctx context.Context, cache string, want Want) (*Kernel, error) 
 	}
 	shelf := filepath.Join(cache, fmt.Sprintf("linux-%s-%s-%s", want.Series, want.Flavour, layout))
 	if err := os.MkdirAll(shelf, 0o755); err != nil {
-		return nil, fmt.Errorf("debian: cache: %w; name another folder", err)
+		return nil, fmt.Errorf("debian: cache: %w; name another directory", err)
 	}
 	unlock, err := lock(filepath.Join(shelf, "lock"))
 	if err != nil {
@@ -354,7 +354,7 @@ func keep(name string) bool {
 	}
 	name = strings.TrimPrefix(name, "usr/") // merged /usr
 	if strings.HasPrefix(name, "lib/linux-image-") {
-		base := filepath.Base(name) // of i.MX boards, whatever folder they are in
+		base := filepath.Base(name) // of i.MX boards, whatever directory they are in
 		return strings.HasPrefix(base, "imx") && strings.HasSuffix(base, ".dtb")
 	}
 	rest, ok := strings.CutPrefix(name, "lib/modules/")

@@ -79,7 +79,7 @@ func (l *loader) add(ctx context.Context, name string) error {
 	l.done[name] = true
 	file, ok := l.files[name]
 	if !ok {
-		return fmt.Errorf("no module %s is kept; if the package has it, add its folder to the ones kept", name)
+		return fmt.Errorf("no module %s is kept; if the package has it, add its directory to the ones kept", name)
 	}
 	if file == builtin {
 		return nil
@@ -116,7 +116,7 @@ func decompress(ctx context.Context, file string) ([]byte, error) {
 		return nil, fmt.Errorf("%w; install xz-utils", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("xz %s: %w; if the file is damaged, remove the cache folder", file, err)
+		return nil, fmt.Errorf("xz %s: %w; if the file is damaged, remove the cache directory", file, err)
 	}
 	return out, nil
 }

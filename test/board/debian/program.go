@@ -22,7 +22,7 @@ type Program struct {
 func FetchProgram(ctx context.Context, cache, architecture, suite, path string, packages ...string) (*Program, error) {
 	shelf := filepath.Join(cache, packages[0]+"-"+suite+"-"+architecture+"-"+layout)
 	if err := os.MkdirAll(shelf, 0o755); err != nil {
-		return nil, fmt.Errorf("debian: cache: %w; name another folder", err)
+		return nil, fmt.Errorf("debian: cache: %w; name another directory", err)
 	}
 	unlock, err := lock(filepath.Join(shelf, "lock"))
 	if err != nil {

@@ -3,7 +3,7 @@
 //
 // The board is QEMU's model of NXP's evaluation kit with Debian's kernel, and the
 // network is its own Ethernet. QEMU has no CAAM. Kernel and emulator are kept in
-// the user's cache folder; everything else is gone at the end.
+// the user's cache directory; everything else is gone at the end.
 package main
 
 import (

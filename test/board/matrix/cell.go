@@ -33,13 +33,13 @@ func (c Cell) String() string {
 	return strings.Join([]string{c.Machine(), "TLS " + c.TLS, c.Cipher, c.Client, c.Place, c.Buffers + " buffers", c.Network}, ", ")
 }
 
-// InKernel tells whether the kernel takes the cell's connections: it has ChaCha20
+// InKernel reports whether the kernel takes the cell's connections: it has ChaCha20
 // where the engine is synchronous, and elsewhere user space has to do it.
 func (c Cell) InKernel() bool {
 	return c.Cipher != chacha || c.Engine == "sync" || c.Engine == accelerated
 }
 
-// Sharp tells whether send buffers are small, so that records wait inside kernel TLS.
+// Sharp reports whether send buffers are small, so that records wait inside kernel TLS.
 func (c Cell) Sharp() bool { return c.Buffers == sharp }
 
 // Depth is how many requests the ring of the engine CAAM has room for, if the cell's
@@ -52,7 +52,7 @@ func (c Cell) Depth() int {
 	return 512
 }
 
-// Lossy tells whether the network drops and delays.
+// Lossy reports whether the network drops and delays.
 func (c Cell) Lossy() bool { return c.Network == lossy }
 
 // A place is how much is downloaded, and where in a file it lies.
@@ -144,7 +144,7 @@ const (
 
 // A File is what a cell downloads from.
 type File struct {
-	Path    string // below the folder that is served
+	Path    string // below the directory that is served
 	Content pattern.Content
 }
 

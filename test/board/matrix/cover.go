@@ -282,7 +282,7 @@ func (g *generator) gain(r Row) (n int) {
 	return n
 }
 
-// possible tells whether a row can be completed.
+// possible reports whether a row can be completed.
 func (g *generator) possible(r Row) bool {
 	if g.excluded(r) != "" {
 		return false

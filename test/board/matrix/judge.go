@@ -83,7 +83,7 @@ func (o Outcome) Faults() []string {
 	return faults
 }
 
-// orderly tells whether each connection must end with close_notify.
+// orderly reports whether each connection must end with close_notify.
 func (o Outcome) orderly() bool {
 	return o.Options.Leave == "" && !o.Options.Silent && !o.Options.KeepAlive
 }

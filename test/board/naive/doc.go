@@ -3,5 +3,5 @@
 // TLS. Files go by sendfile(2), since the connection has a ReadFrom; Close sends
 // close_notify, then FIN, then closes, whatever is still inside kernel TLS.
 //
-// It serves a folder, so that tests of the daemon's promises can be run against it.
+// It serves a directory, so that tests of the daemon's promises can be run against it.
 package main

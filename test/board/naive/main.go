@@ -26,7 +26,7 @@ func main() {
 	}
 }
 
-func run(address, folder, certificate, key string) error {
+func run(address, directory, certificate, key string) error {
 	pair, err := tls.LoadX509KeyPair(certificate, key)
 	if err != nil {
 		return err
@@ -37,7 +37,7 @@ func run(address, folder, certificate, key string) error {
 	}
 	ktls.PreferTLS13(ktls.AESGCM)
 	sessions := ktls.NewServer(&tls.Config{Certificates: []tls.Certificate{pair}, SessionTicketsDisabled: true})
-	return http.Serve(&listener{Listener: l, sessions: sessions}, http.FileServer(http.Dir(folder)))
+	return http.Serve(&listener{Listener: l, sessions: sessions}, http.FileServer(http.Dir(directory)))
 }
 
 type listener struct {

@@ -86,7 +86,7 @@ type Hello struct {
 }
 
 // Write stores Data in a file, at its end if Append is set. A new file gets
-// mode Mode, and folders above it are made.
+// mode Mode, and directories above it are made.
 type Write struct {
 	Path   string `json:"path"`
 	Mode   uint32 `json:"mode"`
@@ -215,7 +215,7 @@ type Suspend struct {
 	Suspended bool   `json:"suspended"`
 }
 
-// Mount mounts a block device; the folder is made.
+// Mount mounts a block device; the directory is made.
 type Mount struct {
 	Source   string `json:"source"`
 	Target   string `json:"target"`
