@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestJudge(t *testing.T) {
+func TestLogRulesMatchComplaintsOnly(t *testing.T) {
 	tests := []struct {
 		name, line, kind string
 	}{
@@ -65,7 +65,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-func TestScanKernelLog(t *testing.T) {
+func TestScanKernelLogReportsEachComplaintOnce(t *testing.T) {
 	if found := scanKernelLog(""); len(found) != 0 {
 		t.Errorf("an empty log: %+v", found)
 	}

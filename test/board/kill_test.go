@@ -21,19 +21,19 @@ import (
 	"uringhttpd/test/wrong"
 )
 
-// An ending is a way in which a daemon is ended under load.
+// An ending is a way to end a daemon under load.
 type ending struct {
 	name  string
 	brief bool
 	end   func(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process)
 	check func(outcome) error
-	wrong wrong.Variant // must not pass the check
+	wrong wrong.Variant // a mutant that must not pass the check
 }
 
-// An outcome is what came of it.
+// An outcome is the result of an ending.
 type outcome struct {
 	exit    wire.Exit
-	clients [2]client.Result // of the first two ways
+	clients [2]client.Result // results of the first two ways
 }
 
 var endings = []ending{
@@ -43,8 +43,8 @@ var endings = []ending{
 	{"SIGTERM, and no time", false, terminateAndKill, allTold, wrong.NoReset},
 }
 
-// testEnded: the daemon is ended under load, one way or another. Then nothing of it is
-// left, and the next one serves.
+// testEnded: the daemon is ended under load, in several ways. Then all its resources are
+// free, and the next daemon serves.
 func testEnded(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
 	before := allocatedSockets(ctx, t, m)
 	for _, e := range endings {
@@ -55,7 +55,7 @@ func testEnded(ctx context.Context, t *testing.T, m *board.Machine, effort effor
 			if err := e.check(endUnderLoad(ctx, t, m, "", e)); err != nil {
 				t.Error(err)
 			}
-			// At once: nothing of the one before may be in the way.
+			// The next daemon starts at once: nothing of the ended daemon may block it.
 			p, err := m.StartDaemon(ctx, board.Daemon{})
 			if err != nil {
 				t.Fatal(err)
@@ -79,7 +79,7 @@ func testEnded(ctx context.Context, t *testing.T, m *board.Machine, effort effor
 	}
 }
 
-const endedClients = 6 // each way
+const endedClients = 6 // per way
 
 var endedContent = pattern.Content{Seed: 0xe2d, Size: 3 << 20}
 
@@ -100,8 +100,8 @@ func endUnderLoad(ctx context.Context, t *testing.T, m *board.Machine, program s
 	return o
 }
 
-// load starts slow downloads over TLS and in plain from a daemon, and returns once all
-// are under way. What it returns waits for them.
+// load starts slow downloads over TLS and in plain from a daemon, and returns once all have
+// started. The returned function waits for their end.
 func load(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process) (wait func() [2]client.Result) {
 	t.Helper()
 	const name = "/ended.bin"
@@ -140,8 +140,8 @@ func kill(ctx context.Context, t *testing.T, _ *board.Machine, p *board.Process)
 	}
 }
 
-// sayStop sends SIGTERM, and returns when the log has a word about it: two signals at
-// once would be one.
+// sayStop sends SIGTERM, and returns when the daemon has logged it: two signals at once
+// would count as one.
 func sayStop(ctx context.Context, t *testing.T, p *board.Process) {
 	t.Helper()
 	before := len(logLines(ctx, t, p))
@@ -151,7 +151,7 @@ func sayStop(ctx context.Context, t *testing.T, p *board.Process) {
 	eventually(ctx, t, "a word about the signal", func() bool { return len(logLines(ctx, t, p)) > before })
 }
 
-// terminate ends in order: from then on nobody is accepted.
+// terminate ends the daemon in order: from then on it accepts no connection.
 func terminate(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process) {
 	t.Helper()
 	sayStop(ctx, t, p)
@@ -160,7 +160,7 @@ func terminate(ctx context.Context, t *testing.T, m *board.Machine, p *board.Pro
 	})
 }
 
-// terminateTwice says at last that there is no time for that.
+// terminateTwice sends a second signal, which ends the remaining downloads.
 func terminateTwice(ctx context.Context, t *testing.T, _ *board.Machine, p *board.Process) {
 	t.Helper()
 	sayStop(ctx, t, p)
@@ -169,14 +169,14 @@ func terminateTwice(ctx context.Context, t *testing.T, _ *board.Machine, p *boar
 	}
 }
 
-// terminateAndKill is what systemd does when TimeoutStopSec has passed.
+// terminateAndKill does the same as systemd after TimeoutStopSec.
 func terminateAndKill(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process) {
 	t.Helper()
 	sayStop(ctx, t, p)
 	kill(ctx, t, m, p)
 }
 
-// allTold wants all clients cut off, and knowing it.
+// allTold expects that all clients were cut off and detected it.
 func allTold(o outcome) error {
 	var errs []error
 	for i, w := range ways[:2] {
@@ -185,7 +185,7 @@ func allTold(o outcome) error {
 	return errors.Join(errs...)
 }
 
-// allServed wants everything delivered, the connections ended in order, and no complaint.
+// allServed expects complete downloads, connections that ended in order, and no warning.
 func allServed(o outcome) error {
 	var errs []error
 	for i, r := range o.clients {
@@ -204,9 +204,9 @@ func allServed(o outcome) error {
 	return errors.Join(errs...)
 }
 
-// allAborted wants all clients told, each in a line of the log, and a status that says
-// so. Where the engine has records of a connection, FIN comes before its reset: a
-// close would wait for the engine. Without close_notify the client can tell.
+// allAborted expects that all clients were cut off, each with a line in the log, and an exit
+// status for it. Where the engine has records of a connection, FIN comes before its reset,
+// since a close would wait for the engine. The missing close_notify tells the client.
 func allAborted(o outcome) error {
 	err := wasTold(ways[1], o.clients[1], endedClients)
 	if r := o.clients[0]; r.Truncated+r.Errors["response"] != endedClients || r.Ends["close_notify"] != 0 {
@@ -226,12 +226,12 @@ func allAborted(o outcome) error {
 		}
 	}
 	if lines != 2*endedClients {
-		err = errors.Join(err, fmt.Errorf("%d lines of responses that were cut off, want %d", lines, 2*endedClients))
+		err = errors.Join(err, fmt.Errorf("%d lines about responses cut off, want %d", lines, 2*endedClients))
 	}
 	return err
 }
 
-// allocatedSockets counts the kernel's TCP sockets, those in TIME_WAIT apart.
+// allocatedSockets returns the number of the kernel's TCP sockets without those in TIME_WAIT.
 func allocatedSockets(ctx context.Context, t *testing.T, m *board.Machine) int {
 	t.Helper()
 	text, err := m.ReadFile(ctx, "/proc/net/sockstat")
