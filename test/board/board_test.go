@@ -106,7 +106,7 @@ func TestBoards(t *testing.T) {
 			}
 			if e.engine.Async() && effort == whole {
 				var err error
-				if spec.Wrong, err = wrongBuilds(ctx, e.board, t.TempDir(), teeth...); err != nil {
+				if spec.Wrong, err = wrongBuilds(ctx, e.board, t.TempDir(), mutants...); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -145,11 +145,11 @@ func TestBoards(t *testing.T) {
 			if !e.engine.Async() {
 				return
 			}
-			t.Run("teeth", func(t *testing.T) {
+			t.Run("mutants", func(t *testing.T) {
 				if effort == brief {
 					t.Skip("left for make test-all")
 				}
-				testTeeth(ctx, t, m)
+				testMutants(ctx, t, m)
 			})
 			t.Run("bounds", func(t *testing.T) {
 				if effort == brief {
