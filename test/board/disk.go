@@ -41,7 +41,7 @@ func MakeDisk(ctx context.Context, image string, size int64, files map[string]pa
 			return fmt.Errorf("board: disk: %w", err)
 		}
 	}
-	// PATH is extended, since the PATH of some users lacks /sbin.
+	// mke2fs is called by its path, since the PATH of some users lacks /sbin.
 	cmd := exec.CommandContext(ctx, "/usr/sbin/mke2fs", "-q", "-t", "ext4", "-b", "4096", "-d", dir, image, fmt.Sprintf("%dk", size>>10))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("board: %q: %w; install e2fsprogs\n%s", cmd.Args, err, out)

@@ -190,8 +190,8 @@ func capture(ctx context.Context, t *testing.T, m *board.Machine, name string) {
 	}
 }
 
-// testDoctorWithout: doctor reports what a kernel lacks and the effect on serve, and reports
-// nothing missing that is not needed. The test removes modules from the kernel for good.
+// testDoctorWithout: doctor reports a missing part of the kernel and its effect on serve, and
+// reports no part as missing that is not needed. The test removes modules from the kernel for good.
 func testDoctorWithout(ctx context.Context, t *testing.T, m *board.Machine) {
 	requireConfig := strings.Replace(autoConfig, "kernel: auto", "kernel: require", 1)
 	want := func(t *testing.T, config string, status int, verdict ...string) doctorReport {

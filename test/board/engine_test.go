@@ -56,10 +56,11 @@ func (f recordFault) content() *pattern.Content {
 	return &manyRecords
 }
 
-// engineConfig has timeouts that a slow or failed engine does not exceed as a stalled client
-// would.
+// engineConfig has a stall_timeout so long that a slow or failed engine is never taken for a
+// stalled client.
 //
-// At this log level each line about a record is logged at least once; for a minute, further
+// At its log level each line about a record is logged. At the default level, repetitions
+// within a minute are only counted.
 // ones are only counted.
 const engineConfig = board.DefaultConfig + "limits:\n  stall_timeout: 10m\nlog:\n  level: debug\n"
 

@@ -7,7 +7,7 @@ import (
 	"uringhttpd/test/board/client"
 )
 
-// outcome is one in which all went well.
+// outcome returns an outcome without faults.
 func outcome(name, cipher, engine string) Outcome {
 	c := Cell{Kernel: "amd64", Engine: engine, TLS: "1.3", Cipher: cipher, Client: name, Place: "chunk", Buffers: "default", Network: "plain"}
 	_, o := c.Plan(1)
@@ -23,13 +23,13 @@ func outcome(name, cipher, engine string) Outcome {
 	return out
 }
 
-func TestFaults(t *testing.T) {
+func TestFaultsOfOutcome(t *testing.T) {
 	tests := []struct {
 		name           string
 		client, cipher string
 		engine         string
 		change         func(*Outcome)
-		want           string // part of the fault; "" none
+		want           string // part of the fault; "" for none
 	}{
 		{"well", "fast", aes128, "cryptd", func(*Outcome) {}, ""},
 		{"in user space", "fast", chacha, "cryptd", func(*Outcome) {}, ""},
@@ -77,8 +77,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestLine: each download is counted once.
-func TestLine(t *testing.T) {
+// TestLineCountsEachDownloadOnce checks the counts of a line, and the table.
+func TestLineCountsEachDownloadOnce(t *testing.T) {
 	o := outcome("fast", aes128, "sync")
 	n := o.Result.Complete
 	o.Result.Complete = n - 10
@@ -96,10 +96,10 @@ func TestLine(t *testing.T) {
 	}
 }
 
-// TestPlan: a plan does what its cell says.
-func TestPlan(t *testing.T) {
+// TestPlanFollowsCell: the plan of a cell has its sizes, files and options.
+func TestPlanFollowsCell(t *testing.T) {
 	m := Boards()
-	m.Factors = m.Factors[m.factor(Client):] // the rest does not matter to a plan's sizes
+	m.Factors = m.Factors[m.factor(Client):] // a plan's sizes do not depend on the other factors
 	m.Rules = nil
 	m.Rows(func(r Row) {
 		c := Cell{TLS: "1.3", Cipher: aes128, Client: m.Level(r, Client), Place: m.Level(r, Place)}

@@ -12,7 +12,7 @@ const (
 	Network = "network"
 )
 
-// Levels that are asked for by name.
+// Levels that the code uses by name.
 const (
 	tls12   = "1.2"
 	aes128  = "AES-128-GCM"
@@ -33,8 +33,8 @@ const (
 	accelerated = "accelerated"
 )
 
-// Boards is what the daemon is tried in. Kernels are called as package board calls
-// boards, and engines as its engines.
+// Boards is the space of test conditions of the daemon. Kernels have the names of package
+// board's boards, and engines those of its engines.
 func Boards() *Model {
 	m := &Model{
 		Factors: []Factor{
