@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestVariantsBuild: each passage is still in the source, and what replaces it compiles.
+// TestVariantsBuild: each passage is in the source, and the replacement compiles.
 func TestVariantsBuild(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -27,7 +27,7 @@ func TestVariantsBuild(t *testing.T) {
 	}
 }
 
-// TestPassages: each passage is still in the source.
+// TestPassages: each passage is in the source.
 func TestPassages(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
