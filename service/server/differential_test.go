@@ -212,7 +212,7 @@ var differences = []difference{
 	},
 	{
 		"unknown transfer codings, and more",
-		"RFC 9112 section 6.1: 501; net/http finds what else is wrong first, and says 400",
+		"RFC 9112 section 6.1: 501; net/http detects another error first, and answers 400",
 		otherRefusal(http.StatusNotImplemented, func(head string) bool {
 			return fieldHas(head, "Transfer-Encoding", "chunked") && !strings.EqualFold(strings.Join(fieldValues(head, "Transfer-Encoding"), ","), "chunked")
 		}),

@@ -345,7 +345,7 @@ func TestChangeEndsDownloadEarly(t *testing.T) {
 		}
 		n, err := io.Copy(io.Discard, c)
 		if n > size/2 || err == nil {
-			t.Errorf("%s: %d bytes came after the change, %v", by.name, n, err)
+			t.Errorf("%s: %d bytes arrived after the change, %v", by.name, n, err)
 		}
 		c.Close()
 	}

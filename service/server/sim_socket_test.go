@@ -217,7 +217,7 @@ func (s *simSocket) SetTX(info []byte) error {
 func (s *simSocket) TXSequence(infoSize int) (uint64, error) {
 	s.touched()
 	if s.tls == nil || infoSize != s.tls.size {
-		s.w.fault("TLS_TX is asked for %d bytes", infoSize)
+		s.w.fault("TLS_TX is read with %d bytes", infoSize)
 		return 0, unix.EINVAL
 	}
 	seq := s.tls.seq

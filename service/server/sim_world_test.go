@@ -668,8 +668,8 @@ func (w *world) send(s *simSocket, op operation) (n int, errno unix.Errno) {
 	return n, 0
 }
 
-// end is the ring's: what is in flight is cancelled, or happens before it is. What
-// waits for a dead engine stays.
+// end closes the ring: each operation in flight is cancelled, or completes before that.
+// Operations that wait for a dead engine stay.
 func (w *world) end(complete func(uring.Completion)) error {
 	var stay []*flight
 	defer func() { w.flights = stay }()
