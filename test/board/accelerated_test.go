@@ -51,7 +51,7 @@ func testAccelerated(ctx context.Context, t *testing.T, m *board.Machine, effort
 	if a.how == "asynchronous" {
 		const hash = "ghash_arm_ce"
 		t.Run("without "+hash, func(t *testing.T) {
-			eventually(ctx, t, "a hash that nobody uses", func() bool { return m.UnloadModule(ctx, hash) == nil })
+			eventually(ctx, t, "unused hash", func() bool { return m.UnloadModule(ctx, hash) == nil })
 			a.gcm, a.how = "gcm_base(ctr-aes-neonbs,ghash-generic)", inline
 			a.test(ctx, t, m, effort)
 		})

@@ -173,7 +173,7 @@ func testSoC(ctx context.Context, t *testing.T, m *board.Machine) {
 // start, and its error names the sysctl.
 func testRefusal(ctx context.Context, t *testing.T, m *board.Machine) {
 	if m.Spec.Board == board.AMD64_61 {
-		t.Skip("Linux 6.1 has no switch for io_uring; it came with 6.6")
+		t.Skip("Linux 6.1 has no sysctl that disables io_uring; 6.6 introduced it")
 	}
 	const sysctl = "kernel.io_uring_disabled"
 	if err := m.Sysctl(ctx, sysctl, "2"); err != nil {

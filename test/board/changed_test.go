@@ -46,10 +46,10 @@ var overwritten = change{"overwritten", func(ctx context.Context, m *board.Machi
 
 var changes = []change{
 	overwritten,
-	{"cut", func(ctx context.Context, m *board.Machine, path string) error {
+	{"truncated", func(ctx context.Context, m *board.Machine, path string) error {
 		return m.Alter(ctx, path, changedSize/2, 0, nil)
 	}, false},
-	{"cut to nothing", func(ctx context.Context, m *board.Machine, path string) error {
+	{"truncated to 0", func(ctx context.Context, m *board.Machine, path string) error {
 		return m.Alter(ctx, path, 0, 0, nil)
 	}, false},
 	{"appended to", func(ctx context.Context, m *board.Machine, path string) error {
@@ -79,7 +79,7 @@ func testChanged(ctx context.Context, t *testing.T, m *board.Machine, effort eff
 				}
 				r, before := changed(ctx, t, m, p, c, w)
 				if !c.kept {
-					told(t, w, r, 1)
+					wantCutOff(t, w, r, 1)
 					cutOff(ctx, t, p, before, 1, "changed.bin ") // changed since it was opened, or was truncated
 				} else if r.Complete != 1 || r.SHA256 != oldContent.SHA256(0, changedSize) {
 					t.Errorf("%+v; want all of the old file", r)
@@ -131,7 +131,7 @@ func changed(ctx context.Context, t *testing.T, m *board.Machine, p *board.Proce
 	}()
 	defer clients.Wait()
 	defer release()
-	eventually(ctx, t, "all but the end with the engine", func() bool {
+	eventually(ctx, t, "all except the end in the engine", func() bool {
 		return counters(ctx, t, m)["requests"]-before["requests"] >= changedRecords
 	})
 	if err := c.do(ctx, m, board.Root+name); err != nil {

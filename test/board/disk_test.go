@@ -139,7 +139,7 @@ func testBadBlock(ctx context.Context, t *testing.T, m *board.Machine, d *board.
 				if f.diskFile == smallOnDisk { // all of it is read before any of it is sent
 					refused(ctx, t, p, before, r, o.Downloads)
 				} else {
-					told(t, w, r, o.Downloads)
+					wantCutOff(t, w, r, o.Downloads)
 					cutOff(ctx, t, p, before, o.Downloads, "input/output error")
 				}
 				if r.Bytes > int64(o.Downloads)*f.bad {
@@ -193,14 +193,14 @@ func refused(ctx context.Context, t *testing.T, p *board.Process, before int, r 
 	if r.Errors["status"] != n || strings.Count(strings.Join(r.Details, "\n"), "500 Internal") != n {
 		t.Errorf("got %+v, want %d of status 500", r, n)
 	}
-	eventually(ctx, t, "a line for each request that failed", func() bool {
-		said := 0
+	eventually(ctx, t, "a line for each failed request", func() bool {
+		logged := 0
 		for _, line := range logLines(ctx, t, p)[before:] {
 			if strings.Contains(line, "request failed") && strings.Contains(line, "input/output error") {
-				said++
+				logged++
 			}
 		}
-		return said == n
+		return logged == n
 	})
 }
 

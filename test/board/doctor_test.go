@@ -210,7 +210,7 @@ func testDoctorWithout(ctx context.Context, t *testing.T, m *board.Machine) {
 	unload := func(t *testing.T, names ...string) {
 		t.Helper()
 		for _, name := range names {
-			eventually(ctx, t, name+" that nobody uses", func() bool { return m.UnloadModule(ctx, name) == nil })
+			eventually(ctx, t, "unused module "+name, func() bool { return m.UnloadModule(ctx, name) == nil })
 		}
 	}
 	t.Run("io_uring", func(t *testing.T) {
@@ -247,9 +247,9 @@ func testDoctorWithout(ctx context.Context, t *testing.T, m *board.Machine) {
 		for _, tt := range []struct {
 			name, dep, reason, remedy string
 		}{
-			{"its modules not to be seen", "", "the tls module is not loaded", "modprobe tls"},
+			{"modules not visible", "", "the tls module is not loaded", "modprobe tls"},
 			{"not built", "kernel/crypto/gcm.ko:\n", "the kernel was built without CONFIG_TLS", "CONFIG_TLS=m or y"},
-			{"not to be loaded", "kernel/net/tls/tls.ko:\n", "the tls module is installed, but the kernel failed to load it", "modprobe tls"},
+			{"cannot be loaded", "kernel/net/tls/tls.ko:\n", "the tls module is installed, but the kernel failed to load it", "modprobe tls"},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
 				if tt.dep != "" {

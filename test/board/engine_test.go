@@ -90,7 +90,7 @@ func testEngineFaults(ctx context.Context, t *testing.T, m *board.Machine, effor
 					t.Errorf("got %+v, want no wrong byte, no timeout and no close_notify", r)
 				}
 				if fault == "fail_in" && !f.last {
-					told(t, ways[0], r, 1)
+					wantCutOff(t, ways[0], r, 1)
 				}
 				complete(ctx, t, m, 2, ways[0], ways[1])
 				if fault == "fail_in" {
@@ -167,7 +167,7 @@ func (f recordFault) loggedCorruption(ctx context.Context, t *testing.T, p *boar
 // a line about the response and the given number of warnings.
 func (f recordFault) logged(ctx context.Context, t *testing.T, p *board.Process, before, complaints int) (responses, others string) {
 	t.Helper()
-	eventually(ctx, t, "the lines about a record", func() bool {
+	eventually(ctx, t, "log lines about a record", func() bool {
 		responses, others = "", ""
 		for _, line := range logLines(ctx, t, p)[before:] {
 			switch {

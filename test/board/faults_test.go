@@ -139,17 +139,17 @@ func (w way) download(ctx context.Context, t *testing.T, m *board.Machine, o cli
 	return r
 }
 
-// told fails unless n clients got less than a complete file, and detected it.
-func told(t *testing.T, w way, r client.Result, n int) {
+// wantCutOff fails unless n clients got less than a complete file, and detected it.
+func wantCutOff(t *testing.T, w way, r client.Result, n int) {
 	t.Helper()
-	if err := wasTold(w, r, n); err != nil {
+	if err := checkCutOff(w, r, n); err != nil {
 		t.Error(err)
 	}
 }
 
-// wasTold returns an error unless n clients got less than a complete file, and detected it.
+// checkCutOff returns an error unless n clients got less than a complete file, and detected it.
 // From the host a reset cannot be seen: QEMU replaces it by a FIN.
-func wasTold(w way, r client.Result, n int) error {
+func checkCutOff(w way, r client.Result, n int) error {
 	resets := r.Ends["reset"] + r.Errors["response"]
 	if r.Truncated+r.Errors["response"] != n || r.Ends["close_notify"] != 0 || !w.remote && resets != n {
 		return fmt.Errorf("%s: got %+v, want %d that were cut off and reset", w.name, r, n)
@@ -182,7 +182,7 @@ var doubts = regexp.MustCompile(`msg="crypto engine (stalled|works)`)
 func cutOff(ctx context.Context, t *testing.T, p *board.Process, before, n int, reason string) {
 	t.Helper()
 	var lines []string
-	eventually(ctx, t, "a line for each response that was cut off", func() bool {
+	eventually(ctx, t, "a line for each response cut off", func() bool {
 		lines = lines[:0]
 		for _, line := range logLines(ctx, t, p)[before:] {
 			if !strings.Contains(line, "msg=request ") && !strings.Contains(line, "request aborted by the client") && !doubts.MatchString(line) {

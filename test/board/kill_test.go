@@ -37,10 +37,10 @@ type outcome struct {
 }
 
 var endings = []ending{
-	{"SIGKILL", true, kill, allTold, wrong.NoReset},
+	{"SIGKILL", true, kill, allDetected, wrong.NoReset},
 	{"SIGTERM", true, terminate, allServed, wrong.StopsAtOnce},
 	{"SIGTERM twice", true, terminateTwice, allAborted, wrong.SecondIgnored},
-	{"SIGTERM, and no time", false, terminateAndKill, allTold, wrong.NoReset},
+	{"SIGTERM, then SIGKILL", false, terminateAndKill, allDetected, wrong.NoReset},
 }
 
 // testEnded: the daemon is ended under load, in several ways. Then all its resources are
@@ -64,7 +64,7 @@ func testEnded(ctx context.Context, t *testing.T, m *board.Machine, effort effor
 			if err := p.Stop(ctx); err != nil {
 				t.Error(err)
 			}
-			eventually(ctx, t, "no socket more than before", func() bool { return allocatedSockets(ctx, t, m) <= before })
+			eventually(ctx, t, "no more sockets than before", func() bool { return allocatedSockets(ctx, t, m) <= before })
 		})
 		t.Run("wrong: "+e.wrong.Name+", "+e.name, func(t *testing.T) {
 			if effort == brief {
@@ -120,7 +120,7 @@ func load(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process)
 			})
 		}()
 	}
-	eventually(ctx, t, "all downloads", func() bool {
+	eventually(ctx, t, "start of all downloads", func() bool {
 		u, err := p.Usage(ctx)
 		if err != nil {
 			t.Fatal(err)
@@ -140,22 +140,22 @@ func kill(ctx context.Context, t *testing.T, _ *board.Machine, p *board.Process)
 	}
 }
 
-// sayStop sends SIGTERM, and returns when the daemon has logged it: two signals at once
+// sendStop sends SIGTERM, and returns when the daemon has logged it: two signals at once
 // would count as one.
-func sayStop(ctx context.Context, t *testing.T, p *board.Process) {
+func sendStop(ctx context.Context, t *testing.T, p *board.Process) {
 	t.Helper()
 	before := len(logLines(ctx, t, p))
 	if err := p.Signal(ctx, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	eventually(ctx, t, "a word about the signal", func() bool { return len(logLines(ctx, t, p)) > before })
+	eventually(ctx, t, "log line about the signal", func() bool { return len(logLines(ctx, t, p)) > before })
 }
 
 // terminate ends the daemon in order: from then on it accepts no connection.
 func terminate(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process) {
 	t.Helper()
-	sayStop(ctx, t, p)
-	eventually(ctx, t, "a client that is refused", func() bool {
+	sendStop(ctx, t, p)
+	eventually(ctx, t, "refused client", func() bool {
 		return ways[1].download(ctx, t, m, client.Options{Path: "/", Timeout: 10 * time.Second}).Errors["dial"] == 1
 	})
 }
@@ -163,7 +163,7 @@ func terminate(ctx context.Context, t *testing.T, m *board.Machine, p *board.Pro
 // terminateTwice sends a second signal, which ends the remaining downloads.
 func terminateTwice(ctx context.Context, t *testing.T, _ *board.Machine, p *board.Process) {
 	t.Helper()
-	sayStop(ctx, t, p)
+	sendStop(ctx, t, p)
 	if err := p.Signal(ctx, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -172,15 +172,15 @@ func terminateTwice(ctx context.Context, t *testing.T, _ *board.Machine, p *boar
 // terminateAndKill does the same as systemd after TimeoutStopSec.
 func terminateAndKill(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process) {
 	t.Helper()
-	sayStop(ctx, t, p)
+	sendStop(ctx, t, p)
 	kill(ctx, t, m, p)
 }
 
-// allTold expects that all clients were cut off and detected it.
-func allTold(o outcome) error {
+// allDetected expects that all clients were cut off and detected it.
+func allDetected(o outcome) error {
 	var errs []error
 	for i, w := range ways[:2] {
-		errs = append(errs, wasTold(w, o.clients[i], endedClients))
+		errs = append(errs, checkCutOff(w, o.clients[i], endedClients))
 	}
 	return errors.Join(errs...)
 }
@@ -208,7 +208,7 @@ func allServed(o outcome) error {
 // status for it. Where the engine has records of a connection, FIN comes before its reset,
 // since a close would wait for the engine. The missing close_notify tells the client.
 func allAborted(o outcome) error {
-	err := wasTold(ways[1], o.clients[1], endedClients)
+	err := checkCutOff(ways[1], o.clients[1], endedClients)
 	if r := o.clients[0]; r.Truncated+r.Errors["response"] != endedClients || r.Ends["close_notify"] != 0 {
 		err = errors.Join(err, fmt.Errorf("%s: got %+v, want all cut off", ways[0].name, r))
 	}

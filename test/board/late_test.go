@@ -28,7 +28,7 @@ func testLate(ctx context.Context, t *testing.T, m *board.Machine, effort effort
 	l.downloads(ctx, t, "before the engine is there", true)
 	l.load(ctx, t)
 	l.downloads(ctx, t, "the engine is there", false)
-	l.said(ctx, t, `msg="kernel TLS uses a new kernel crypto driver" drivers="gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)"`)
+	l.loggedOnce(ctx, t, `msg="kernel TLS uses a new kernel crypto driver" drivers="gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)"`)
 	before := counters(ctx, t, m)
 	tune(ctx, t, m, "delay_us=2000", "distribution=exponential", "depth=2") // until the module is unloaded
 	l.downloads(ctx, t, "the engine was tested", true)
@@ -46,11 +46,11 @@ func testLate(ctx context.Context, t *testing.T, m *board.Machine, effort effort
 	l.unload(ctx, t)
 	l.downloads(ctx, t, "the engine has gone", true)
 	// Template instances disappear with a component, and the kernel makes them again on request.
-	eventually(ctx, t, "a part that nobody uses", func() bool { return m.UnloadModule(ctx, "ghash_generic") == nil })
+	eventually(ctx, t, "unused component", func() bool { return m.UnloadModule(ctx, "ghash_generic") == nil })
 	if err := m.LoadModule(ctx, "ghash_generic"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(ctx, t, "a driver that is made of parts anew", func() bool {
+	eventually(ctx, t, "new instance of a template driver", func() bool {
 		before := l.inKernel(ctx, t)
 		l.downloads(ctx, t, "parts have gone and come", false)
 		return l.inKernel(ctx, t) > before
@@ -63,8 +63,8 @@ func testLate(ctx context.Context, t *testing.T, m *board.Machine, effort effort
 		t.Fatal(err)
 	}
 	l.downloads(ctx, t, "a wrong engine is there", false)
-	l.said(ctx, t, "kernel crypto driver failed its test")
-	l.goesOn(ctx, t, "the wrong engine was tested")
+	l.loggedOnce(ctx, t, "kernel crypto driver failed its test")
+	l.serves(ctx, t, "after the test of the wrong engine")
 	l.unload(ctx, t)
 	l.downloads(ctx, t, "the wrong engine has gone", true)
 	l.stop(ctx, t)
@@ -94,7 +94,7 @@ func (l *late) load(ctx context.Context, t *testing.T) {
 	if err := l.m.LoadModule(ctx, caamsim.Name); err != nil {
 		t.Fatal(err)
 	}
-	eventually(ctx, t, "an engine that the kernel has tested", func() bool {
+	eventually(ctx, t, "engine tested by the kernel", func() bool {
 		text, err := l.m.ReadFile(ctx, "/proc/crypto")
 		if err != nil {
 			t.Fatal(err)
@@ -112,7 +112,7 @@ func (l *late) load(ctx context.Context, t *testing.T) {
 // unload removes the engine, once the kernel has freed its users.
 func (l *late) unload(ctx context.Context, t *testing.T) {
 	t.Helper()
-	eventually(ctx, t, "an engine that nobody uses", func() bool { return l.m.UnloadModule(ctx, caamsim.Name) == nil })
+	eventually(ctx, t, "unused engine", func() bool { return l.m.UnloadModule(ctx, caamsim.Name) == nil })
 }
 
 // inKernel returns how many responses were sent over kernel TLS.
@@ -148,8 +148,8 @@ func (l *late) downloads(ctx context.Context, t *testing.T, when string, inKerne
 	}
 }
 
-// said waits until the daemon has logged text, which it must do once.
-func (l *late) said(ctx context.Context, t *testing.T, text string) {
+// loggedOnce waits until the daemon has logged text, which it must do once.
+func (l *late) loggedOnce(ctx context.Context, t *testing.T, text string) {
 	t.Helper()
 	eventually(ctx, t, text, func() bool {
 		e, err := l.p.Output(ctx)

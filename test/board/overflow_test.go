@@ -65,18 +65,18 @@ func testOverflow(ctx context.Context, t *testing.T, m *board.Machine, effort ef
 		t.Fatal(err)
 	}
 	both := func(t *testing.T) {
-		t.Run("requests", func(t *testing.T) { testHerdAsks(ctx, t, m, p, overflows) })
+		t.Run("requests", func(t *testing.T) { testHerdRequests(ctx, t, m, p, overflows) })
 		t.Run("leaving clients", func(t *testing.T) { testHerdLeaves(ctx, t, m, p, overflows) })
 	}
 	// A ring keeps as many requests (io_kiocb) as it ever had at once, with their messages, so
 	// the resources held after the first herd are the limit for the next.
-	t.Run("the first", both)
+	t.Run("first herd", both)
 	start.Slab = nil
 	base, err := p.AwaitHeld(ctx, start, leakPatience)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Run("the second", both)
+	t.Run("second herd", both)
 	t.Run("leaks", func(t *testing.T) { checkLeaks(ctx, t, p, base) })
 	if err := p.Stop(ctx); err != nil {
 		t.Error(err)
@@ -88,18 +88,18 @@ func testOverflow(ctx context.Context, t *testing.T, m *board.Machine, effort ef
 		}
 		o := herdOptions(herd)
 		o.Timeout = time.Minute
-		if r := askHalted(ctx, t, m, p, o); r.Complete == o.Downloads {
+		if r := requestWhileStopped(ctx, t, m, p, o); r.Complete == o.Downloads {
 			t.Errorf("not caught: %+v", r)
 		}
 		endServer(ctx, t, p) // it does not stop by itself
 	})
 }
 
-// testHerdAsks: a request arrives on each connection of a stopped daemon.
-func testHerdAsks(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process, overflows func() int) {
+// testHerdRequests: a request arrives on each connection of a stopped daemon.
+func testHerdRequests(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process, overflows func() int) {
 	before, logged := overflows(), len(logLines(ctx, t, p))
 	o := herdOptions(2 * herd)
-	if r := askHalted(ctx, t, m, p, o); r.Complete != o.Downloads {
+	if r := requestWhileStopped(ctx, t, m, p, o); r.Complete != o.Downloads {
 		t.Errorf("got %+v, want all complete", r)
 	}
 	overflowed(t, overflows()-before)
@@ -125,14 +125,14 @@ func testHerdLeaves(ctx context.Context, t *testing.T, m *board.Machine, p *boar
 	complete(ctx, t, m, 2, ways...)
 	eventually(ctx, t, "no connection of the herd", func() bool { return len(connections(ctx, t, m)) == 0 })
 	overflowed(t, overflows()-before)
-	told := map[string]bool{} // by client
+	reported := map[string]bool{} // by client
 	for _, line := range logLines(ctx, t, p)[logged:] {
 		_, remote, _ := strings.Cut(line, " remote=")
 		remote, _, _ = strings.Cut(remote, " ")
-		if !strings.Contains(line, "response cut off") && !strings.Contains(line, "request aborted by the client") || told[remote] {
+		if !strings.Contains(line, "response cut off") && !strings.Contains(line, "request aborted by the client") || reported[remote] {
 			t.Errorf("logged: %s", line)
 		}
-		told[remote] = true
+		reported[remote] = true
 	}
 }
 
@@ -145,8 +145,8 @@ func overflowed(t *testing.T, n int) {
 	}
 }
 
-// askHalted lets a herd send its requests to a stopped daemon, and continues the daemon.
-func askHalted(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process, o client.Options) client.Result {
+// requestWhileStopped lets a herd send its requests to a stopped daemon, and continues the daemon.
+func requestWhileStopped(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process, o client.Options) client.Result {
 	t.Helper()
 	done := make(chan client.Result, 1)
 	go func() { done <- ways[1].download(ctx, t, m, o) }()

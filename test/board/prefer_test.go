@@ -99,7 +99,7 @@ func testPrefer(ctx context.Context, t *testing.T, m *board.Machine, effort effo
 		if d.p, err = m.StartDaemon(ctx, board.Daemon{Config: with("keep")}); err != nil {
 			t.Fatal(err)
 		}
-		d.goesOn(ctx, t, "keep, after a crash, and the engine is wrong")
+		d.serves(ctx, t, "keep, after a crash, with a wrong engine")
 		stop()
 		run("cpu, and the engine is wrong", "cpu", false)
 		crash(ctx, t, d.p)

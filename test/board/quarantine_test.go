@@ -46,7 +46,7 @@ func testQuarantine(ctx context.Context, t *testing.T, m *board.Machine, effort 
 			if d.p, err = m.StartDaemon(ctx, board.Daemon{Config: autoConfig}); err != nil {
 				t.Fatal(err)
 			}
-			d.goesOn(ctx, t, tt.name)
+			d.serves(ctx, t, tt.name)
 			if err := d.p.Stop(ctx); err != nil {
 				t.Error(err)
 			}

@@ -197,7 +197,7 @@ func testReaders(ctx context.Context, t *testing.T, m *board.Machine, n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("nobody: %+v", before)
+	t.Logf("no clients: %+v", before)
 
 	crowd := func(what string, change func(*client.Options)) (board.Memory, time.Duration) {
 		t.Helper()

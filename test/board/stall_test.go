@@ -34,7 +34,7 @@ func testStall(ctx context.Context, t *testing.T, m *board.Machine, effort effor
 	}
 	t.Run("many", func(t *testing.T) { testStalled(ctx, t, m, 48) })
 	t.Run("at the start", func(t *testing.T) { testStallStart(ctx, t, m) })
-	t.Run("a full ring", func(t *testing.T) { testStallFull(ctx, t, m) })
+	t.Run("full ring", func(t *testing.T) { testStallFull(ctx, t, m) })
 }
 
 // autoConfig uses kernel TLS where possible.
@@ -47,7 +47,7 @@ const metricsPort = 9100
 func testStalled(ctx context.Context, t *testing.T, m *board.Machine, n int) {
 	d := stall(ctx, t, m, n)
 	d.awaitVerdict(ctx, t)
-	d.goesOn(ctx, t, "the engine is dead")
+	d.serves(ctx, t, "the engine is dead")
 	d.look(ctx, t, "the engine is dead")
 	e, err := d.p.Output(ctx)
 	if err != nil {
@@ -72,11 +72,11 @@ func testStalled(ctx context.Context, t *testing.T, m *board.Machine, n int) {
 	if d.p, err = m.StartDaemon(ctx, board.Daemon{Config: autoConfig}); err != nil {
 		t.Fatal(err)
 	}
-	d.goesOn(ctx, t, "restarted")
+	d.serves(ctx, t, "restarted")
 
 	d.revive(ctx, t)
 	t.Logf("the engine continues; the first daemon: %v", ended(ctx, t, old))
-	d.goesOn(ctx, t, "the engine goes again")
+	d.serves(ctx, t, "the engine continues")
 	if err := d.p.Stop(ctx); err != nil {
 		t.Error(err)
 	}
@@ -91,7 +91,7 @@ func testStallStart(ctx context.Context, t *testing.T, m *board.Machine) {
 	if d.p, err = m.StartDaemon(ctx, board.Daemon{Config: autoConfig}); err != nil {
 		t.Fatal(err)
 	}
-	d.goesOn(ctx, t, "started")
+	d.serves(ctx, t, "started")
 	testDoctorQuarantine(ctx, t, m, "no answer")
 	if err := d.p.Stop(ctx); err != nil {
 		t.Error(err)
@@ -127,10 +127,10 @@ func testStallFull(ctx context.Context, t *testing.T, m *board.Machine) {
 		t.Error("plain HTTP does not go on")
 	}
 	d.awaitVerdict(ctx, t)
-	d.goesOn(ctx, t, "the engine is dead")
+	d.serves(ctx, t, "the engine is dead")
 	d.look(ctx, t, "the engine is dead")
 	d.revive(ctx, t)
-	d.goesOn(ctx, t, "the engine goes again")
+	d.serves(ctx, t, "the engine continues")
 	if err := d.p.Stop(ctx); err != nil {
 		t.Error(err)
 	}
@@ -247,8 +247,8 @@ func (d *dead) awaitVerdict(ctx context.Context, t *testing.T) {
 	})
 }
 
-// goesOn checks that clients are served, over TLS too, and that the engine gets no requests.
-func (d *dead) goesOn(ctx context.Context, t *testing.T, when string) {
+// serves checks that clients are served, over TLS too, and that the engine gets no requests.
+func (d *dead) serves(ctx context.Context, t *testing.T, when string) {
 	t.Helper()
 	before := counters(ctx, t, d.m)
 	if !d.plain(ctx, t, when) {

@@ -179,13 +179,13 @@ func TestServeAnswersRequests(t *testing.T) {
 		op   wire.Op
 		args any
 	}{
-		{"a file that is not there", wire.OpRead, wire.Read{Path: filepath.Join(dir, "absent")}},
-		{"a program that is not there", wire.OpRun, wire.Command{Argv: []string{filepath.Join(dir, "absent")}}},
+		{"absent file", wire.OpRead, wire.Read{Path: filepath.Join(dir, "absent")}},
+		{"absent program", wire.OpRun, wire.Command{Argv: []string{filepath.Join(dir, "absent")}}},
 		{"no program", wire.OpStart, wire.Command{}},
-		{"a handle never given", wire.OpWait, wire.Handle{Handle: 99}},
+		{"unknown handle", wire.OpWait, wire.Handle{Handle: 99}},
 		{"an unknown request", "dance", nil},
 		{"wrong arguments", wire.OpRead, 5},
-		{"a program that takes too long", wire.OpRun, wire.Command{Argv: []string{"/bin/sh", "-c", "sleep 60"}}},
+		{"program without an end", wire.OpRun, wire.Command{Argv: []string{"/bin/sh", "-c", "sleep 60"}}},
 	}
 	for _, tt := range tests {
 		if resp := s.call(tt.op, 200*time.Millisecond, tt.args); resp.Error == "" {

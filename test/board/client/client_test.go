@@ -133,7 +133,7 @@ func TestAfterDelaysRequests(t *testing.T) {
 		<-connected
 	}
 	if n := asked.Load(); n > 0 {
-		t.Errorf("%d requests came early", n)
+		t.Errorf("%d requests arrived early", n)
 	}
 	if err := os.WriteFile(o.After, nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -372,7 +372,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	}{
 		{"nothing", Options{}},
 		{"a relative path", Options{Address: "127.0.0.1:1", Path: "a", Plain: true}},
-		{"connections that cannot stay", Options{Address: "127.0.0.1:1", Path: "/", Plain: true, Stay: true, KeepAlive: true, Downloads: 2}},
+		{"Stay with several downloads", Options{Address: "127.0.0.1:1", Path: "/", Plain: true, Stay: true, KeepAlive: true, Downloads: 2}},
 		{"TLS without roots", Options{Address: "127.0.0.1:1", Path: "/"}},
 		{"a key update of TLS 1.2", Options{Address: "127.0.0.1:1", Path: "/", TLS12: true, Then: KeyUpdate}},
 		{"a pipeline that closes", Options{Address: "127.0.0.1:1", Path: "/", Plain: true, Pipeline: 2, Then: HalfClose}},

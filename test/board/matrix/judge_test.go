@@ -34,33 +34,33 @@ func TestFaultsOfOutcome(t *testing.T) {
 		{"well", "fast", aes128, "cryptd", func(*Outcome) {}, ""},
 		{"in user space", "fast", chacha, "cryptd", func(*Outcome) {}, ""},
 		{"left", hangsUp, aes128, "cryptd", func(*Outcome) {}, ""},
-		{"cut by a reset, when silent", silent, aes128, "sync", func(o *Outcome) {
+		{"silent client reset", silent, aes128, "sync", func(o *Outcome) {
 			o.Result.Complete--
 			o.Result.Truncated, o.Result.Ends["reset"] = 1, 1
 		}, ""},
-		{"half-closed before the kernel could take it", "half-close", aes128, "sync", func(o *Outcome) { o.InKernel -= 3 }, ""},
+		{"half-closed before kernel TLS", "half-close", aes128, "sync", func(o *Outcome) { o.InKernel -= 3 }, ""},
 
 		{"cut by a reset", "fast", aes128, "sync", func(o *Outcome) {
 			o.Result.Complete--
 			o.Result.Truncated, o.Result.Ends["reset"] = 1, 1
 		}, "complete of"},
-		{"short in silence", silent, aes128, "sync", func(o *Outcome) {
+		{"truncated silently", silent, aes128, "sync", func(o *Outcome) {
 			o.Result.Complete--
 			o.Result.Truncated, o.Result.Silently = 1, 1
 		}, "as if they were whole"},
 		{"wrong bytes", "fast", aes128, "sync", func(o *Outcome) { o.Result.Corrupt = 1 }, "wrong bytes"},
-		{"wrong bytes of one who left", alerts, aes128, "sync", func(o *Outcome) { o.Result.Corrupt = 1 }, "wrong bytes"},
+		{"wrong bytes of a client that left", alerts, aes128, "sync", func(o *Outcome) { o.Result.Corrupt = 1 }, "wrong bytes"},
 		{"late", "fast", aes128, "sync", func(o *Outcome) { o.Result.Errors["timeout"] = 1 }, "hang"},
-		{"an end that does not come", "fast", aes128, "sync", func(o *Outcome) { o.Result.Ends["timeout"] = 1 }, "hang"},
-		{"lost among those that left", hangsUp, aes128, "sync", func(o *Outcome) { o.Result.Complete-- }, "complete and"},
-		{"nobody left", hangsUp, aes128, "sync", func(o *Outcome) {
+		{"missing end", "fast", aes128, "sync", func(o *Outcome) { o.Result.Ends["timeout"] = 1 }, "hang"},
+		{"missing result of a client that left", hangsUp, aes128, "sync", func(o *Outcome) { o.Result.Complete-- }, "complete and"},
+		{"no client left", hangsUp, aes128, "sync", func(o *Outcome) {
 			o.Result.Complete += o.Result.Left
 			o.Result.Left = 0
 		}, "no client left"},
 		{"a FIN alone", "fast", aes128, "sync", func(o *Outcome) { o.Result.Ends["close_notify"]-- }, "close_notify"},
-		{"in user space, for no reason", "fast", aes128, "sync", func(o *Outcome) { o.InKernel-- }, "kernel TLS"},
-		{"more often in the kernel than there were connections", "fast", aes128, "sync", func(o *Outcome) { o.InKernel++ }, "kernel TLS"},
-		{"the same, by the test of an engine", "fast", aes128, "caam", func(o *Outcome) { o.InKernel++ }, ""},
+		{"in user space without a reason", "fast", aes128, "sync", func(o *Outcome) { o.InKernel-- }, "kernel TLS"},
+		{"kernel TLS enabled more often than connections", "fast", aes128, "sync", func(o *Outcome) { o.InKernel++ }, "kernel TLS"},
+		{"kernel TLS enabled by the test of an engine", "fast", aes128, "caam", func(o *Outcome) { o.InKernel++ }, ""},
 		{"too much pending", "fast", aes128, "sync", func(o *Outcome) { o.PendingMax = MaxPending + 1 }, "inside kernel TLS"},
 		{"too much held", "fast", aes128, "cryptd", func(o *Outcome) { o.Queued, o.PendingMax = MaxHeld-1000, 1001 }, "send queue"},
 		{"too many threads", "fast", aes128, "cryptd", func(o *Outcome) { o.Threads = MaxThreads + 1 }, "threads"},

@@ -54,11 +54,11 @@ func Boards() *Model {
 				Kernel: {"amd64-new"}, Engine: {"cryptd", "caam"}}},
 			{"Debian's kernel for arm64 has no cryptd", map[string][]string{
 				Kernel: {"arm64", "aarch32"}, Engine: {"cryptd"}}},
-			{"the accelerated ciphers are those of another machine", map[string][]string{
+			{"the accelerated ciphers belong to another machine", map[string][]string{
 				Kernel: {"amd64-6.1", "amd64-new", "aarch32"}, Engine: {accelerated}}},
 			{"TLS 1.2 has no KeyUpdate", map[string][]string{
 				TLS: {tls12}, Client: {keys, askKeys}}},
-			{"the client that makes records by hand has AES-GCM alone", map[string][]string{
+			{"the client that makes its own records supports only AES-GCM", map[string][]string{
 				Cipher: {chacha}, Client: {keys, askKeys}}},
 			{"an empty file has no ranges", map[string][]string{
 				Place: {"0"}, Client: {"range", ranges}}},

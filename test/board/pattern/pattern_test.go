@@ -73,7 +73,7 @@ func TestDiffFindsFirstWrongByte(t *testing.T) {
 		{"one byte", func() []byte { b := bytes.Clone(good); b[12345] ^= 1; return b }, 0, 12345},
 		{"a byte in the hole", func() []byte { b := bytes.Clone(good); b[99] = 1; return b }, 0, 99},
 		{"shifted", func() []byte { return good[1000:2000] }, 1001, 0},
-		{"one too many", func() []byte { return append(bytes.Clone(good), 0) }, 0, 20000},
+		{"one byte too many", func() []byte { return append(bytes.Clone(good), 0) }, 0, 20000},
 		{"nothing", func() []byte { return nil }, 0, -1},
 	}
 	for _, tt := range tests {
