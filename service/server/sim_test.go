@@ -309,7 +309,7 @@ func TestSimulation(t *testing.T) {
 	wait.Wait()
 	t.Logf("%d seeds; %d clients without faults received all data; %d records by drivers registered late", *simSeeds, unexcused.Load(), otherRecords.Load())
 	if *simSeeds >= 100 && !t.Failed() && (unexcused.Load() < int64(*simSeeds)/2 || otherRecords.Load() < int64(*simSeeds)/10) {
-		t.Error("in these worlds too many clients have an excuse, or drivers that come late are not used: they prove little")
+		t.Error("too many clients are excused in these worlds, or drivers registered late are not used: the test proves little")
 	}
 	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > goroutines; {
 		if time.Now().After(end) {

@@ -259,9 +259,9 @@ func (w *world) run(j simJob) {
 	w.woken = true
 }
 
-// ask is Server.Shutdown or Abort.
-func (w *world) ask(what uint32) {
-	w.loop.stopRequest.Store(what)
+// ask models Server.Shutdown or Abort.
+func (w *world) ask(request uint32) {
+	w.loop.stopRequest.Store(request)
 	w.woken = true
 	for _, c := range w.clients {
 		whole, err := c.check()
@@ -469,7 +469,7 @@ func (w *world) heldFor(c *simClient) int {
 	return n
 }
 
-// slotOf is the slot of a connection that is open.
+// slotOf returns the slot of an open connection.
 func (w *world) slotOf(fd int) *slot {
 	for _, s := range w.loop.slots {
 		if s.conn != nil && s.fd == fd {
