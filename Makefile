@@ -23,15 +23,15 @@ arm:
 run: all
 	test/run build/uringhttpd build/run
 
-# What must hold, in a quarter of an hour on two cores; the parts can be run alone. The log
-# names each test that it leaves for test-all.
+# All tests that CI runs, in a quarter of an hour on two cores; the parts can be run alone.
+# The log names each test that is left for test-all.
 test: packages test-unit lint test-oldest test-oracle test-simulation test-netns test-clients test-board
 
 # The same with every emulated board, every engine and full counts.
 test-all: SEEDS := 14000
 test-all: packages test-unit lint test-oldest test-oracle test-simulation test-netns test-clients test-boards
 
-# Without root, without a network, in two minutes or so.
+# Needs neither root nor a network, and takes about two minutes.
 test-unit:
 	CGO_ENABLED=1 go test -race -timeout 25m ./...
 
@@ -43,7 +43,7 @@ test-oldest:
 test-oracle:
 	go test -count=1 -tags oracle -ldflags=-checklinkname=0 ./uring
 
-# Connections against kernels and clients that do what a seed says.
+# Connections with simulated kernels and clients, which a seed determines.
 SEEDS := 4000
 test-simulation:
 	go test -count=1 -run '^TestSimulation$$' ./service/server -sim.seeds $(SEEDS)
@@ -52,15 +52,15 @@ test-netns:
 	go test -count=1 -tags netns ./test/netns
 	go test -count=1 -tags netns -run '^TestSameHostAddresses$$' ./service/server
 
-# Update clients of Debian.
+# Update clients that Debian packages.
 test-clients:
 	go test -count=1 -tags clients ./test/clients
 
 # Emulated machines: boards, a part of the matrix, and Debian with systemd (test-debian);
-# the log says what is left for test-boards. Kernels are kept in the user's cache
+# the log names the tests left for test-boards. Kernels are kept in the user's cache
 # directory. ONLY=amd64-cryptd boots one board, and FULL=1 tests everything on it; a comma
-# separates several.
-# The tests wait for slow clients most of the time, so more machines run than processors.
+# separates several. Most of the time the tests wait for slow clients, so more machines
+# run than processors.
 ONLY :=
 FULL :=
 AT_ONCE := $(shell echo $$((2 * $$(nproc))))
@@ -72,8 +72,8 @@ comma := ,
 test-boards: test-debian | build
 	go test -count=1 -tags board -parallel $(AT_ONCE) -timeout 6h -v ./test/board -board.full -board.table $(CURDIR)/build/matrix.md -board.controls $(CURDIR)/build/controls.md
 
-# The matrix of machines, ciphers, clients, places and networks alone, and servers
-# that are wrong in the same harness; the tables are left in build.
+# Only the matrix of machines, ciphers, clients, sizes and networks, and faulty servers in
+# the same harness; the tables are left in build.
 matrix: | build
 	go test -count=1 -tags board -parallel $(AT_ONCE) -timeout 6h -v ./test/board -run '^(TestMatrix|TestControls)$$' -board.full -board.table $(CURDIR)/build/matrix.md -board.controls $(CURDIR)/build/controls.md
 
@@ -103,7 +103,7 @@ pins:
 # The grep finds comments without a noun: see CONTRIBUTING.md. Each file is checked with
 # its tags only: no file has a tag that excludes it from such a build.
 lint:
-	@! grep -rnE '^[[:space:]]*//.*\b([Ww]hat|[Ww]ho|[Ww]hom)\b' --include='*.go' --exclude='*_test.go' --exclude-dir=test --exclude-dir=picture . || { echo 'name the thing in these comments'; exit 1; }
+	@! grep -rnE '^[[:space:]]*//.*\b([Ww]hat|[Ww]ho|[Ww]hom)\b' --include='*.go' . || { echo 'name the thing in these comments'; exit 1; }
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
 	GOARCH=arm64 go vet ./...
 	GOARCH=arm go vet ./...
@@ -120,7 +120,7 @@ fuzz:
 	done
 
 # CPU time and rate beside nginx, lighttpd, h2o and Go's net/http (go doc ./test/bench);
-# installs them, and needs root, two processors and a machine that does little else.
+# installs them, and needs root, two processors and an otherwise idle machine.
 # ROW='1 KiB' measures only rows with such a name, and writes nothing; BASELINE=path
 # compares another build of the daemon, too.
 ROW :=
@@ -130,11 +130,11 @@ bench: all
 	go build -o build/bench ./test/bench
 	build/bench $(if $(BASELINE),-baseline $(BASELINE)) $(if $(ROW),-row '$(ROW)',-out docs)
 
-# What single decisions cost, next to builds without them; needs the same.
+# The cost of single design decisions, relative to builds without them; needs the same.
 bench-parts:
 	go test -tags netns -run '^$$' -bench . -benchtime 80x -timeout 30m ./test/netns
 
-# The picture of docs/kernel-tls-async.md, from figures that are kept; to measure them:
+# The picture of docs/kernel-tls-async.md, from stored measurements; to repeat them:
 # go test -count=1 -tags board ./test/board -run TestPicture -board.csv docs/picture/pending.csv
 picture:
 	go run ./docs/picture <docs/picture/pending.csv >docs/kernel-tls-async.svg
@@ -153,7 +153,7 @@ SYSTEMD_LIB = $(if $(filter /usr,$(PREFIX)),/usr,/usr/local)/lib
 UNIT = sed 's|/usr/bin/uringhttpd|$(PREFIX)/bin/uringhttpd|'
 
 install:
-	@test -x build/uringhttpd || { echo "make install: build/uringhttpd is missing. Run make first, as a user who has Go." >&2; exit 1; }
+	@test -x build/uringhttpd || { echo "make install: build/uringhttpd is missing. Run make first, as a user with Go." >&2; exit 1; }
 	install -D -m 0755 build/uringhttpd $(DESTDIR)$(PREFIX)/bin/uringhttpd
 	install -d $(DESTDIR)$(SYSTEMD_LIB)/systemd/system
 	for unit in uringhttpd.service uringhttpd-keygen.service; do \

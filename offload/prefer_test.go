@@ -44,7 +44,7 @@ func TestPreferStateConditions(t *testing.T) {
 		want   bool
 	}{
 		{"the same", report("6.12.1", "ce", "caam", "made"), board, true},
-		{"one that nobody has used yet", report("6.12.1", "ce", "caam"), board, true},
+		{"a driver not used yet", report("6.12.1", "ce", "caam"), board, true},
 		{"another kernel", report("6.12.2", "ce", "caam"), board, false},
 		{"another driver", report("6.12.1", "ce", "caam", "new"), board, false},
 		{"another tree", report("6.12.1", "ce", "caam"), platform.Board{Model: "EVK", Compatible: []string{"fsl,imx8mp"}}, false},

@@ -68,7 +68,7 @@ func requestLine(head string) string {
 
 func matches(pattern string) func(head string) bool { return regexp.MustCompile(pattern).MatchString }
 
-// differences are all that are permitted. Each must occur in TestDifferential.
+// differences are all permitted differences. Each must occur in TestDifferential.
 var differences = []difference{
 	{
 		"empty lines first",
@@ -212,7 +212,7 @@ var differences = []difference{
 	},
 	{
 		"unknown transfer codings, and more",
-		"RFC 9112 section 6.1: 501; net/http finds what else is wrong first, and says 400",
+		"RFC 9112 section 6.1: 501; net/http detects another error first, and answers 400",
 		otherRefusal(http.StatusNotImplemented, func(head string) bool {
 			return fieldHas(head, "Transfer-Encoding", "chunked") && !strings.EqualFold(strings.Join(fieldValues(head, "Transfer-Encoding"), ","), "chunked")
 		}),
@@ -260,7 +260,7 @@ func (c *compared) compare(t testing.TB, say []byte, stream []byte) error {
 	got = refusalsAlike(got)
 	want := refusalsAlike(c.oracle.ask(t, say))
 	seen := map[string]bool{}
-	// For the first two, net/http is asked something that is not different.
+	// For the first two differences, net/http gets an input without the difference.
 	plain := strings.Join(heads(say), "")
 	if len(plain) < len(say) {
 		if other := refusalsAlike(c.oracle.ask(t, []byte(plain))); fmt.Sprint(other) != fmt.Sprint(want) {
@@ -299,8 +299,8 @@ func (c *compared) compare(t testing.TB, say []byte, stream []byte) error {
 	return nil
 }
 
-// falseOptions spoils close and keep-alive where they stand in a Connection field
-// without being one of its options.
+// falseOptions corrupts close and keep-alive where they stand in a Connection field without being
+// one of its options.
 func falseOptions(say string) string {
 	return regexp.MustCompile(`(?i)\nConnection:[^\n]*`).ReplaceAllStringFunc(say, func(line string) string {
 		if !fieldHas(line, "Connection", "close") {
@@ -656,8 +656,8 @@ func (ts *testServer) exchange(t testing.TB, withTLS bool, say []byte) []byte {
 	return got
 }
 
-// TestSplits: the answer does not depend on how the bytes came in pieces.
-func TestSplits(t *testing.T) {
+// TestPiecesDoNotChangeResponse: the response does not depend on the pieces in which bytes arrive.
+func TestPiecesDoNotChangeResponse(t *testing.T) {
 	s := driveSettings(oldFiles(t))
 	for _, request := range hostile {
 		say := []byte(request + probe)

@@ -37,8 +37,8 @@ func makeNewDriverLoop(t *testing.T) *newDriverLoop {
 	return n
 }
 
-// connect does what a connection does before it installs keys, and reports whether it
-// may.
+// connect runs the check that a connection makes before it installs keys, and reports whether
+// it may install them.
 func (n *newDriverLoop) connect() bool {
 	_, err := n.proc.drivers.find(tls.TLS_AES_128_GCM_SHA256)
 	var untested *untestedError

@@ -84,7 +84,7 @@ func TestKeyUpdateInUserSpace(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := readAnswer(t, c); got != requested {
-				t.Errorf("requested %v, request %d: our KeyUpdate came: %v", requested, i, got)
+				t.Errorf("requested %v, request %d: KeyUpdate received: %v", requested, i, got)
 			}
 		}
 		c.Conn.Write(c.Seal(rawtls.Alert, []byte{1, rawtls.CloseNotify}, 0))

@@ -71,7 +71,7 @@ func (r reply) String() string {
 	return fmt.Sprintf("%s %d, Connection %q, %s, body %q", r.proto, r.status, r.connection, r.fields, r.body)
 }
 
-// An outcome is all that came back on a connection before its end.
+// An outcome holds all responses of a connection before its end.
 type outcome []reply
 
 func (o outcome) String() string {
@@ -82,11 +82,11 @@ func (o outcome) String() string {
 	return b.String()
 }
 
-// comparedFields are those that both servers answer with.
+// comparedFields are the fields that both servers send.
 var comparedFields = []string{"Accept-Ranges", "Allow", "Content-Length", "Content-Range", "Content-Type", "Etag",
 	"Last-Modified", "Location", "Retry-After", "Transfer-Encoding", "Vary", "X-Method"}
 
-// readOutcome takes a stream of responses apart. The error is one of form.
+// readOutcome splits a stream into responses. The error reports a violation of the format.
 func readOutcome(stream []byte) (outcome, error) {
 	var out outcome
 	r := bufio.NewReader(bytes.NewReader(stream))

@@ -15,7 +15,7 @@ import (
 
 // TestSameHostAddresses: in a network namespace of its own, which needs root, every address
 // of the machine is the same host, primary or secondary, of lo or another device, as long as
-// it is there; so is what is routed through lo. What is behind a device is not.
+// it is there; so is an address that is routed through lo. An address behind a device is not.
 func TestSameHostAddresses(t *testing.T) {
 	done := make(chan struct{})
 	go func() {

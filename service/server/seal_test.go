@@ -56,7 +56,7 @@ type change struct {
 	kept bool // the open file keeps its bytes: the download ends whole
 }
 
-// past is when a file under test was last modified.
+// past is the modification time of files under test.
 var past = time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)
 
 // inPlace overwrites the bytes of a file from off, and leaves its size.
@@ -197,8 +197,8 @@ func TestChangeAtAnyMoment(t *testing.T) {
 		}
 	}), func(o *Options) { o.Access = false }, sameHost)
 
-	// Of the huge one a client that does not read has not got the end before
-	// TCP's buffers are full.
+	// If its client does not read, the huge file is too long to be sent completely before TCP's
+	// buffers are full.
 	const huge, large, small = 8 << 20, 1 << 20, 60 << 10
 	for _, ch := range changes {
 		for _, moment := range []string{"before the first byte", "in the middle", "before the seal", "at random"} {
@@ -345,7 +345,7 @@ func TestChangeEndsDownloadEarly(t *testing.T) {
 		}
 		n, err := io.Copy(io.Discard, c)
 		if n > size/2 || err == nil {
-			t.Errorf("%s: %d bytes came after the change, %v", by.name, n, err)
+			t.Errorf("%s: %d bytes arrived after the change, %v", by.name, n, err)
 		}
 		c.Close()
 	}

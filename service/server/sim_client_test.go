@@ -164,7 +164,7 @@ func (c *simClient) write(text []byte) {
 	c.takeOutput()
 }
 
-// takeOutput moves records of crypto/tls on their way; a hostile client spoils them.
+// takeOutput queues records of crypto/tls for sending; a hostile client corrupts them.
 func (c *simClient) takeOutput() {
 	out := c.wire.out
 	c.wire.out = nil
@@ -203,7 +203,7 @@ func (c *simClient) handshake() bool {
 	return c.shook
 }
 
-// fail is the end of a TLS connection by an error of crypto/tls.
+// fail ends a TLS connection because of an error of crypto/tls.
 func (c *simClient) fail(err error) {
 	c.ended = true
 	var op *net.OpError
@@ -267,8 +267,8 @@ func (c *simClient) decrypt() {
 
 func (c *simClient) wasReset() { c.rst, c.ended = true, true }
 
-// settle ends the client when nothing moves any more: TCP has delivered
-// everything that it can.
+// settle ends the client when no more data moves: TCP has delivered all bytes that it can
+// deliver.
 func (c *simClient) settle() {
 	if c.tls == nil {
 		return
@@ -286,7 +286,7 @@ func (c *simClient) settle() {
 	}
 }
 
-// verdict returns an error if the client did not get its due.
+// verdict returns an error if the client's result is wrong.
 func (c *simClient) verdict() error {
 	whole, err := c.check()
 	switch clean := c.clean(); {

@@ -40,7 +40,7 @@ func (w *world) swapDrivers() {
 	}
 }
 
-// useDriver does what the kernel does on a use of the cipher.
+// useDriver models the kernel at a use of the cipher.
 func (w *world) useDriver() {
 	if w.testing {
 		w.swapDrivers() // the caller waits for that

@@ -30,7 +30,7 @@ func (s *script) next() int {
 	return int(s.data[s.pos-1])
 }
 
-// choice returns a number from 0 to n-1, for n of at most 65536; tame is 0.
+// choice returns a number from 0 to n-1, for n of at most 65536; the tame decision is 0.
 func (s *script) choice(n int) int {
 	if n <= 256 {
 		return s.next() * n >> 8
@@ -38,12 +38,12 @@ func (s *script) choice(n int) int {
 	return (s.next()<<8 | s.next()) * n >> 16
 }
 
-// chance is true with a probability of perMille/1000; tame is false.
+// chance returns true with a probability of perMille/1000; the tame decision is false.
 func (s *script) chance(perMille int) bool {
 	return s.next()<<8|s.next() >= 65536-perMille*65536/1000
 }
 
-// upTo returns a number from 1 to n, for n of at least 1; tame is n.
+// upTo returns a number from 1 to n, for n of at least 1; the tame decision is n.
 func (s *script) upTo(n int) int {
 	if !s.chance(300) {
 		return n

@@ -217,7 +217,7 @@ func (s *simSocket) SetTX(info []byte) error {
 func (s *simSocket) TXSequence(infoSize int) (uint64, error) {
 	s.touched()
 	if s.tls == nil || infoSize != s.tls.size {
-		s.w.fault("TLS_TX is asked for %d bytes", infoSize)
+		s.w.fault("TLS_TX is read with %d bytes", infoSize)
 		return 0, unix.EINVAL
 	}
 	seq := s.tls.seq
@@ -225,8 +225,8 @@ func (s *simSocket) TXSequence(infoSize int) (uint64, error) {
 	return seq, nil
 }
 
-// TCPInfo has the counters right, and those that mislead as they do on a host
-// that drops packets itself.
+// TCPInfo returns correct values of the counters that the meter may use. The others are
+// misleading, as on a host that drops packets itself.
 func (s *simSocket) TCPInfo() (*unix.TCPInfo, error) {
 	s.touched()
 	info := &unix.TCPInfo{State: 1, Bytes_acked: uint64(s.acked), Bytes_received: uint64(s.came)}

@@ -32,7 +32,7 @@ var (
 	simSeeds  = flag.Int("sim.seeds", 300, "how many seeds TestSimulation runs")
 	simFirst  = flag.Uint64("sim.first", 1, "the first of them")
 	simShrink = flag.Duration("sim.shrink", 20*time.Second, "how long to look for a short script that fails")
-	simLog    = flag.Bool("sim.log", false, "print what the service logs")
+	simLog    = flag.Bool("sim.log", false, "print the service's log")
 	simScript = flag.String("sim.script", "", "a script in hexadecimal that TestSimulation runs instead of seeds")
 )
 
@@ -307,9 +307,9 @@ func TestSimulation(t *testing.T) {
 		}()
 	}
 	wait.Wait()
-	t.Logf("%d seeds; %d clients had no excuse and got everything; %d records by drivers that came late", *simSeeds, unexcused.Load(), otherRecords.Load())
+	t.Logf("%d seeds; %d clients without faults received all data; %d records by drivers registered late", *simSeeds, unexcused.Load(), otherRecords.Load())
 	if *simSeeds >= 100 && !t.Failed() && (unexcused.Load() < int64(*simSeeds)/2 || otherRecords.Load() < int64(*simSeeds)/10) {
-		t.Error("in these worlds too many clients have an excuse, or drivers that come late are not used: they prove little")
+		t.Error("too many clients are excused in these worlds, or drivers registered late are not used: the test proves little")
 	}
 	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > goroutines; {
 		if time.Now().After(end) {

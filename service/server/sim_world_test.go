@@ -259,9 +259,9 @@ func (w *world) run(j simJob) {
 	w.woken = true
 }
 
-// ask is Server.Shutdown or Abort.
-func (w *world) ask(what uint32) {
-	w.loop.stopRequest.Store(what)
+// ask models Server.Shutdown or Abort.
+func (w *world) ask(request uint32) {
+	w.loop.stopRequest.Store(request)
 	w.woken = true
 	for _, c := range w.clients {
 		whole, err := c.check()
@@ -472,7 +472,7 @@ func (w *world) heldFor(c *simClient) int {
 	return n
 }
 
-// slotOf is the slot of a connection that is open.
+// slotOf returns the slot of an open connection.
 func (w *world) slotOf(fd int) *slot {
 	for _, s := range w.loop.slots {
 		if s.conn != nil && s.fd == fd {
@@ -671,8 +671,8 @@ func (w *world) send(s *simSocket, op operation) (n int, errno unix.Errno) {
 	return n, 0
 }
 
-// end is the ring's: what is in flight is cancelled, or happens before it is. What
-// waits for a dead engine stays.
+// end closes the ring: each operation in flight is cancelled, or completes before that.
+// Operations that wait for a dead engine stay.
 func (w *world) end(complete func(uring.Completion)) error {
 	var stay []*flight
 	defer func() { w.flights = stay }()

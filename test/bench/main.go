@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// options are what the command line says.
+// options are the settings of the command line.
 type options struct {
 	rows     *regexp.Regexp
 	rounds   int
@@ -54,7 +54,7 @@ func main() {
 func bench(ctx context.Context, o options) (err error) {
 	switch {
 	case os.Geteuid() != 0:
-		return errors.New("it makes network namespaces, so it must run as root")
+		return errors.New("bench makes network namespaces, so it must run as root")
 	case runtime.NumCPU() < 2:
 		return errors.New("one processor for the server and one for the client are needed; this machine has one")
 	}
@@ -89,7 +89,7 @@ func bench(ctx context.Context, o options) (err error) {
 		fmt.Print(table([]result{res}))
 	}
 	if len(results) == 0 {
-		return fmt.Errorf("no row has a name like that; there are: %s", strings.Join(rowNames(), ", "))
+		return fmt.Errorf("no row matches; the rows are: %s", strings.Join(rowNames(), ", "))
 	}
 	if o.out == "" {
 		return nil

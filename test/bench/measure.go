@@ -21,7 +21,7 @@ const wrkScript = `done = function(s)
 end
 `
 
-// totals are what a client has seen in one measurement.
+// totals are the numbers that a client measured in one run.
 type totals struct {
 	Requests, Bytes int64
 	Duration        int64 // us
@@ -41,7 +41,7 @@ type result struct {
 	samples [][]sample // by peer, then by round
 }
 
-// measureRow starts all servers, checks what they answer, and measures them in turn.
+// measureRow starts all servers, checks their responses, and measures them in turn.
 func measureRow(ctx context.Context, o options, n *network, s *site, r row) (res result, err error) {
 	script, err := s.write("totals.lua", wrkScript)
 	if err != nil {
@@ -87,12 +87,12 @@ func check(ctx context.Context, n *network, s *site, sv *server, r row) error {
 		return fmt.Errorf("curl: %w: %s", err, out)
 	}
 	if _, err := run(ctx, "cmp", got, filepath.Join(s.root, r.file)); err != nil {
-		return fmt.Errorf("the answer is wrong: %w", err)
+		return fmt.Errorf("wrong response: %w", err)
 	}
 	return os.Remove(got)
 }
 
-// measure loads one server for a while.
+// measure loads one server for the time of a measurement.
 func measure(ctx context.Context, o options, n *network, sv *server, r row, script string) (sample, error) {
 	args := []string{"wrk", "-t1", fmt.Sprintf("-c%d", r.connections), fmt.Sprintf("-d%ds", o.seconds), "--timeout", "30s", "-s", script}
 	if r.close {
@@ -130,7 +130,7 @@ func measure(ctx context.Context, o options, n *network, sv *server, r row, scri
 	}, nil
 }
 
-// A spread is a median with the least and the greatest value.
+// A spread is a median with the minimum and the maximum.
 type spread struct{ median, least, greatest float64 }
 
 func spreadOf(values []float64) spread {
@@ -159,7 +159,7 @@ func (r result) absolute(i int, figure func(sample) float64) spread {
 func cpuOf(s sample) float64  { return s.cpu }
 func rateOf(s sample) float64 { return s.rate }
 
-// versionOf is the first line that a server prints of its version.
+// versionOf returns the first line of the version that a server prints.
 func versionOf(ctx context.Context, p peer) string {
 	out, err := exec.CommandContext(ctx, p.version[0], p.version[1:]...).CombinedOutput()
 	if err != nil {

@@ -22,10 +22,10 @@ type peer struct {
 	// start returns the command that serves the site in the foreground, plain HTTP on port and
 	// HTTPS on the next one.
 	start   func(ctx context.Context, s *site, port int) ([]string, error)
-	version []string // prints it
+	version []string // command that prints the version
 }
 
-// reference is the peer that the others are compared with.
+// reference is the server to which the others are compared.
 const reference = "nginx"
 
 // peers returns the servers to measure, the reference first.
@@ -58,7 +58,7 @@ tls:
 	}
 }
 
-// startNginx: one worker, sendfile, and open files kept, which is the fastest way for files.
+// startNginx uses one worker, sendfile, and a cache of open files: its fastest setting for files.
 func startNginx(_ context.Context, s *site, port int) ([]string, error) {
 	path, err := s.write("nginx.conf", fmt.Sprintf(`daemon off;
 worker_processes 1;
@@ -215,7 +215,7 @@ func (s *server) stop() error {
 	return nil
 }
 
-// url is where a client gets a file.
+// url returns the URL of a file for the client.
 func (s *server) url(tls bool, file string) string {
 	scheme, port := "http", s.port
 	if tls {
@@ -224,10 +224,10 @@ func (s *server) url(tls bool, file string) string {
 	return scheme + "://" + net.JoinHostPort(serverAddress, strconv.Itoa(port)) + "/" + file
 }
 
-// cpu is the CPU time of the server's processes so far, that of io_uring's threads included.
+// cpu returns the CPU time of the server's processes so far, including io_uring's threads.
 func (s *server) cpu() (time.Duration, error) { return cpuTime(s.cmd.Process.Pid) }
 
-// cpuTime is the CPU time of a process and its children (proc_pid_stat(5)).
+// cpuTime returns the CPU time of a process and its children (proc_pid_stat(5)).
 func cpuTime(pid int) (time.Duration, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// table is the rows of a Markdown table, without its head.
+// table returns the rows of a Markdown table, without its head.
 func table(results []result) string {
 	var b strings.Builder
 	for _, r := range results {
@@ -26,7 +26,7 @@ func table(results []result) string {
 	return b.String()
 }
 
-// page is docs/benchmarks.md.
+// page returns docs/benchmarks.md.
 func page(ctx context.Context, o options, results []result) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# Benchmarks
@@ -76,12 +76,12 @@ const (
 	unitWidth  = 150 // of a ratio of 1
 	barHeight  = 12
 	rowGap     = 14
-	most       = 5 // the greatest ratio that is drawn
+	most       = 5 // the largest ratio drawn
 )
 
 var colours = map[string]string{reference: "#7a7a7a", "lighttpd": "#b8a06a", "h2o": "#8fae8b", "Go net/http": "#7fa7c9", "uringhttpd": "#c2452d", "baseline": "#e2a396"}
 
-// picture is docs/benchmarks.svg: a bar for each server and row.
+// picture returns docs/benchmarks.svg: a bar for each server and row.
 func picture(results []result) string {
 	var body strings.Builder
 	y := 24

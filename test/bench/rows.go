@@ -1,6 +1,6 @@
 package main
 
-// A row is one kind of work that all servers are measured with.
+// A row is a kind of work with which all servers are measured.
 type row struct {
 	name        string
 	file        string

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// A site is the files that all servers serve, and a certificate.
+// A site holds the files that all servers serve, and a certificate.
 type site struct {
 	dir       string // for configurations
 	root      string

@@ -15,13 +15,13 @@ import (
 	"uringhttpd/test/wrong"
 )
 
-// An acceleration is what a board's kernel has for the processor's AES instructions or
-// vector registers, and the daemon's choice there.
+// An acceleration is the kernel code of a board for the processor's AES instructions or
+// vector registers, with the choice that the daemon makes because of it.
 type acceleration struct {
-	gcm    string // the driver's name begins so: it depends on QEMU's processor
+	gcm    string // the driver's name begins with this; the rest depends on QEMU's processor
 	how    string // the daemon's word for it
 	chaCha string // the driver of ChaCha20-Poly1305, which is synchronous
-	suite  uint16 // the one that tls.cipher: auto prefers
+	suite  uint16 // the suite that tls.cipher: auto prefers
 	reason string
 }
 
@@ -34,14 +34,14 @@ const (
 var accelerations = map[board.Board]acceleration{
 	board.AMD64_612: {"generic-gcm-aesni", inline, "rfc7539(chacha20-simd,poly1305-simd)", tls.TLS_AES_128_GCM_SHA256, hasAES},
 	board.ARM64_612: {"gcm-aes-ce", "synchronous", "rfc7539(chacha20-neon,poly1305-neon)", tls.TLS_AES_128_GCM_SHA256, hasAES},
-	// When ghash-ce is first used, it makes a cryptd of itself that outranks it. ChaCha20 is
-	// in scalar code, which is the faster one on a Cortex-A7.
+	// At its first use, ghash-ce makes a cryptd of its own with a higher priority. The kernel
+	// has only scalar code for ChaCha20, which is the faster code on a Cortex-A7.
 	board.ARMv7_612: {"gcm_base(ctr-aes-neonbs,cryptd(ghash-ce-sync))", "asynchronous", "rfc7539(chacha20-arm,poly1305-neon)", tls.TLS_CHACHA20_POLY1305_SHA256, lacksAES},
 }
 
-// testAccelerated: the processor's own code is no engine, whatever the kernel's mark. It
-// is no reason to prefer AES-GCM; and its sends stay on the loop, unless the kernel has
-// another thread compute.
+// testAccelerated: the code for the processor does not count as an engine, even if the kernel
+// marks it asynchronous. AES-GCM is not preferred because of it, and its sends stay on the
+// loop, unless a kernel thread computes for it.
 func testAccelerated(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
 	a := accelerations[m.Spec.Board]
 	if err := m.MakeFile(ctx, board.Root+cipherFile.path(), cipherFile.content); err != nil {
@@ -51,7 +51,7 @@ func testAccelerated(ctx context.Context, t *testing.T, m *board.Machine, effort
 	if a.how == "asynchronous" {
 		const hash = "ghash_arm_ce"
 		t.Run("without "+hash, func(t *testing.T) {
-			eventually(ctx, t, "a hash that nobody uses", func() bool { return m.UnloadModule(ctx, hash) == nil })
+			eventually(ctx, t, "unused hash", func() bool { return m.UnloadModule(ctx, hash) == nil })
 			a.gcm, a.how = "gcm_base(ctr-aes-neonbs,ghash-generic)", inline
 			a.test(ctx, t, m, effort)
 		})
@@ -79,18 +79,18 @@ func (a acceleration) test(ctx context.Context, t *testing.T, m *board.Machine, 
 	}
 }
 
-// encryptor is as the daemon should describe the driver of gcm(aes).
+// encryptor is the daemon's description of the driver of gcm(aes).
 func (a acceleration) encryptor() string {
 	return fmt.Sprintf("gcm(aes) by %s (%s, tested)", a.gcm, a.how)
 }
 
-// doctor returns the driver's name.
+// doctor checks the report of doctor, and returns the driver's name.
 func (a acceleration) doctor(ctx context.Context, t *testing.T, m *board.Machine) string {
 	r := runDoctor(ctx, t, m, fmt.Sprintf(cipherConfig, "auto"))
 	t.Logf("%s; %+v", r.Verdict, r.GCM)
 	g := r.GCM[0]
 	if !strings.HasPrefix(g.Driver, a.gcm) || g.Async != (a.how != "synchronous") || g.Inline != (a.how == inline) || g.Deferred != (a.how == "asynchronous") || g.Hardware {
-		t.Errorf("the kernel picks %+v, want %+v", g, a)
+		t.Errorf("the kernel selects %+v, want %+v", g, a)
 	}
 	a.gcm = g.Driver
 	chaCha := a.chaCha + " (synchronous, tested)"
@@ -106,7 +106,7 @@ func (a acceleration) doctor(ctx context.Context, t *testing.T, m *board.Machine
 	return g.Driver
 }
 
-// logged: the daemon says what it has chosen, without a warning.
+// logged: the daemon logs its choice, without a warning.
 func (a acceleration) logged(ctx context.Context, t *testing.T, c *cipherTest) {
 	t.Helper()
 	e, err := c.p.Output(ctx)
@@ -119,8 +119,8 @@ func (a acceleration) logged(ctx context.Context, t *testing.T, c *cipherTest) {
 	}
 }
 
-// engineWorkers downloads what takes nothing but sends, and returns how many threads
-// io_uring has after that: an engine's sends leave the loop.
+// engineWorkers makes downloads by a client that does not read, and returns the number of
+// io_uring threads after that: the sends of an engine leave the loop.
 func engineWorkers(ctx context.Context, t *testing.T, m *board.Machine, program string) (n int) {
 	t.Helper()
 	if err := m.MakeFile(ctx, board.Root+oneRecordName, oneRecord); err != nil {
@@ -151,14 +151,14 @@ func engineWorkers(ctx context.Context, t *testing.T, m *board.Machine, program 
 	return n
 }
 
-// wrong: a build that takes the kernel's mark for an engine is caught.
+// wrong: a mutant that takes the kernel's mark for an engine is caught.
 func (a acceleration) wrong(ctx context.Context, t *testing.T, m *board.Machine) {
 	e, err := m.Run(ctx, nil, board.WrongPath(wrong.MarkTrusted.Name), "doctor", "-config", board.ConfigPath)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if out := string(e.Stdout); !strings.Contains(out, a.gcm) || strings.Contains(out, a.encryptor()) || a.reason == lacksAES && strings.Contains(out, a.reason) {
-		t.Errorf("doctor does not show it:\n%s", out)
+		t.Errorf("doctor does not report it:\n%s", out)
 	}
 	if n := engineWorkers(ctx, t, m, wrong.MarkTrusted.Name); n == 0 {
 		t.Error("not caught: io_uring has no workers")

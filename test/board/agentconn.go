@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	// defaultTimeout holds for requests whose context has no deadline.
+	// defaultTimeout is for requests whose context has no deadline.
 	defaultTimeout = 2 * time.Minute
-	// grace is how much longer than the agent the host waits: then the agent's
-	// own account of what took so long still arrives.
+	// grace is the time that the host waits longer than the agent, so that the agent's
+	// report of the slow operation still arrives.
 	grace = 15 * time.Second
 )
 
-// An agentConn sends requests to the agent and hands out the responses.
+// An agentConn sends requests to the agent and distributes the responses.
 type agentConn struct {
 	c       net.Conn
 	writeMu sync.Mutex
@@ -30,7 +30,7 @@ type agentConn struct {
 	mu      sync.Mutex
 	next    uint64
 	waiting map[uint64]chan wire.Response
-	err     error // why no more responses come
+	err     error // why no more responses arrive
 	done    chan struct{}
 }
 
@@ -40,7 +40,7 @@ func newAgentConn(c net.Conn) *agentConn {
 	return a
 }
 
-// read hands out responses until the connection ends.
+// read distributes responses until the connection ends.
 func (a *agentConn) read() {
 	in := bufio.NewReaderSize(a.c, 64<<10)
 	var err error
@@ -58,7 +58,7 @@ func (a *agentConn) read() {
 		delete(a.waiting, resp.ID)
 		a.mu.Unlock()
 		if ch != nil {
-			ch <- resp // never blocks: it has room for the one response
+			ch <- resp // never blocks: the channel has room for one response
 		}
 	}
 	if err == io.EOF {
@@ -70,8 +70,8 @@ func (a *agentConn) read() {
 	close(a.done)
 }
 
-// call sends a request and decodes its result into result, unless nil. The
-// context's deadline becomes the agent's.
+// call sends a request and decodes its result into result, unless that is nil. The
+// context's deadline applies to the agent, too.
 func (a *agentConn) call(ctx context.Context, op wire.Op, args, result any) error {
 	timeout := defaultTimeout
 	if d, ok := ctx.Deadline(); ok {
@@ -126,8 +126,8 @@ func (a *agentConn) call(ctx context.Context, op wire.Op, args, result any) erro
 	return nil
 }
 
-// wait waits for one response. A context whose time is up does not end it: the
-// agent then answers soon, and knows more.
+// wait waits for one response. The deadline of the context does not end the wait, since the
+// agent answers soon after it with more details.
 func (a *agentConn) wait(ctx context.Context, ch <-chan wire.Response, limit time.Duration) (wire.Response, error) {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
@@ -145,7 +145,7 @@ func (a *agentConn) wait(ctx context.Context, ch <-chan wire.Response, limit tim
 			return wire.Response{}, errors.New("the agent does not answer; the kernel log may say why")
 		case <-a.done:
 			select {
-			case resp := <-ch: // it came just before the end
+			case resp := <-ch: // the response arrived just before the end
 				return resp, nil
 			default:
 			}

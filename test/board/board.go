@@ -7,13 +7,13 @@ import (
 	"uringhttpd/test/board/wire"
 )
 
-// A Board is a machine QEMU emulates, with a kernel.
+// A Board is a machine that QEMU emulates, with a kernel.
 type Board int
 
 // The boards.
 const (
 	AMD64_612     Board = iota // PC, 64-bit, Linux 6.12
-	AMD64_61                   // the same with Linux 6.1, the oldest supported
+	AMD64_61                   // the same with Linux 6.1, the oldest supported version
 	AMD64_New                  // the same with the newest Linux that Debian builds for a release
 	ARM64_612                  // 64-bit ARM, Cortex-A53, Linux 6.12
 	AArch32_612                // the same board and kernel with 32-bit programs
@@ -22,23 +22,23 @@ const (
 	Sabrelite_612              // the SABRE Lite, an i.MX 6Quad, Linux 6.12
 )
 
-// An Engine is who does gcm(aes) for the kernel.
+// An Engine is the driver that computes gcm(aes) for the kernel.
 type Engine int
 
 // The engines.
 const (
-	// Sync is the kernel's generic code, which has encrypted when it returns.
+	// Sync is the kernel's generic code. It encrypts before it returns.
 	Sync Engine = iota
-	// Cryptd wraps that in a kernel thread: it returns at once and completes
-	// later, as a hardware engine does.
+	// Cryptd runs the generic code in a kernel thread: calls return at once and complete
+	// later, as with a hardware engine.
 	Cryptd
-	// Pcrypt hands it to the kernel's parallel workers, in order; it stands in
-	// where there is no cryptd that passes the kernel's self-test.
+	// Pcrypt passes the work to the kernel's parallel workers, in order. It is used on
+	// boards without a cryptd that passes the kernel's self-test.
 	Pcrypt
-	// CAAM is package caamsim's stand-in for the engine of i.MX boards.
+	// CAAM is the driver of package caamsim, which models the engine of i.MX boards.
 	CAAM
 	// Accelerated is the kernel's code for the processor's AES instructions or vector
-	// registers. It has encrypted when it returns, even where the kernel marks it
+	// registers. It encrypts before it returns, even where the kernel marks it
 	// asynchronous; but on 32-bit ARM a kernel thread computes the hash.
 	Accelerated
 )
@@ -59,24 +59,24 @@ func (e Engine) String() string {
 	return fmt.Sprintf("Engine(%d)", int(e))
 }
 
-// Async tells whether the kernel completes records after the call that gave
-// them to it, which the engine is there for.
+// Async reports whether the kernel completes records after the call that submitted
+// them. Tests use the engine for this property.
 func (e Engine) Async() bool { return e != Sync && e != Accelerated }
 
-// template is the algorithm to instantiate so that the engine is there; driver
-// does gcm(aes) without it.
+// template is the algorithm to instantiate so that the engine exists; driver
+// computes gcm(aes) without the engine.
 func (e Engine) template(driver string) string {
 	switch e {
 	case Cryptd:
 		return "cryptd(gcm(aes))"
 	case Pcrypt:
-		// Of the algorithm's name it would make a dozen layers.
+		// With the algorithm's name, the kernel would add a dozen layers.
 		return "pcrypt(" + driver + ")"
 	}
 	return "gcm(aes)"
 }
 
-// modules is what the engine needs of the kernel's modules beyond those of every board.
+// modules are the kernel modules that the engine needs beyond those of every board.
 func (e Engine) modules(m machine) []string {
 	switch e {
 	case Sync, CAAM:
@@ -87,30 +87,30 @@ func (e Engine) modules(m machine) []string {
 	return []string{e.String()}
 }
 
-// machine is what QEMU, Debian and Go call a board.
+// machine holds the names that QEMU, Debian and Go use for a board.
 type machine struct {
 	name    string
 	kernel  debian.Want
 	qemu    string
-	model   string // what QEMU calls it
+	model   string // QEMU's name for it
 	args    []string
 	tree    string   // its device tree, if QEMU does not make one
 	console string   // the kernel's serial console
-	bus     string   // suffix of virtio devices; "" if it has none
-	modules []string // beyond those every board loads
-	ciphers []string // the modules of them that its kernel has not built in
-	vector  []string // the modules of Accelerated, ChaCha20-Poly1305 among them
-	marked  bool     // its kernel marks Accelerated asynchronous (crypto/simd.c)
+	bus     string   // suffix of virtio devices; "" if there are none
+	modules []string // beyond those that every board loads
+	ciphers []string // the modules for them, where the kernel has not built them in
+	vector  []string // the modules of Accelerated, including ChaCha20-Poly1305
+	marked  bool     // the kernel marks Accelerated asynchronous (crypto/simd.c)
 	goarch  string
 	goenv   []string
 	halts   bool // it cannot switch its power off: the kernel halts
 }
 
-// modules every board loads: kernel TLS, and what gcm(aes) is made of. Accelerated
-// ciphers are for the engine of that name only, since they outrank cryptd.
+// modules are loaded by every board: kernel TLS, and the components of gcm(aes). Accelerated
+// ciphers are only for the engine Accelerated, since their priority is above cryptd's.
 var modules = []string{"tls", "gcm", "ctr", "algif_aead"}
 
-// ChaChaModules are ChaCha20-Poly1305 in the kernel.
+// ChaChaModules are the modules for ChaCha20-Poly1305 in the kernel.
 func (b Board) ChaChaModules() []string {
 	if b == AMD64_New {
 		return []string{"chacha20poly1305", "chacha"}
@@ -118,7 +118,7 @@ func (b Board) ChaChaModules() []string {
 	return []string{"chacha20poly1305", "chacha_generic", "poly1305_generic"}
 }
 
-// generic are those of the kernel's plain code for it, which newer kernels have built in.
+// generic are the modules of the kernel's plain code for it. Newer kernels have them built in.
 var generic = []string{"ghash_generic", "aes_generic"}
 
 // The modules of Accelerated.
@@ -129,10 +129,10 @@ var (
 	armv7Vector = []string{"aes_arm_bs", "ghash_arm_ce", "chacha_neon", "poly1305_arm", "chacha20poly1305"}
 )
 
-// devices are the modules for QEMU's own devices.
+// devices are the modules for QEMU's devices.
 var devices = []string{"virtio_net", "virtio_console", "virtio_rng"}
 
-// The kernels, as Debian calls them.
+// The kernels, by Debian's names.
 var (
 	amd64Kernel = debian.Want{Architecture: "amd64", Series: "6.12", Flavour: "amd64"}
 	amd64Oldest = debian.Want{Architecture: "amd64", Series: "6.1", Flavour: "amd64"}
@@ -171,7 +171,7 @@ func amd64(name string, kernel debian.Want) machine {
 		kernel: kernel,
 		qemu:   "qemu-system-x86_64",
 		model:  "q35",
-		// QEMU executes a fast string move of x86 byte by byte; the kernel does without.
+		// QEMU executes a fast string move of x86 byte by byte; this kernel does not use it.
 		args:    []string{"-cpu", "max,-erms,-fsrm"},
 		console: "ttyS0",
 		bus:     "pci",
@@ -215,21 +215,21 @@ func armv7() machine {
 	})
 }
 
-// aarch32 is where the loss was first reported: a 32-bit system on a 64-bit kernel.
+// aarch32 is the first system on which the loss was reported: 32-bit programs on a 64-bit kernel.
 func aarch32() machine {
 	m := arm32(arm64())
 	m.name = "aarch32"
 	return m
 }
 
-// imx8mp has nothing but what is on the real board: the network is its FEC.
+// imx8mp has only the devices of the real board: the network is its FEC.
 func imx8mp() machine {
 	return machine{
 		name:   "imx8mp",
 		kernel: arm64Kernel,
 		qemu:   "qemu-system-aarch64",
 		model:  "imx8mp-evk",
-		// The device tree has the PHY at address 1, and the console on the second port.
+		// In the device tree the PHY has address 1, and the console is on the second port.
 		args:    []string{"-global", "fsl-imx8mp.fec1-phy-num=1", "-serial", "null"},
 		tree:    "freescale/imx8mp-evk.dtb",
 		console: "ttymxc1",
@@ -240,7 +240,7 @@ func imx8mp() machine {
 	}
 }
 
-// sabrelite, too, has nothing but what is on the real board.
+// sabrelite has only the devices of the real board, too.
 func sabrelite() machine {
 	return arm32(machine{
 		name:    "sabrelite",
@@ -272,41 +272,41 @@ func (b Board) String() string {
 	return m.name
 }
 
-// A Spec says what to boot. Board and Engine have useful zero values; the rest
-// must be set, or is as the comment says.
+// A Spec describes a board to boot. Board and Engine have useful zero values; the other
+// fields must be set, or have the default that their comment names.
 type Spec struct {
 	Board  Board
 	Engine Engine
 	// Program is the host's path of the program under test, built for the
-	// board; it becomes ProgramPath. Build builds one.
+	// board; it becomes ProgramPath. Build builds such a program.
 	Program string
-	// Wrong are further programs to start by StartDaemon: names for
-	// Daemon.Wrong, and host's paths.
+	// Wrong are further programs for StartDaemon: names for Daemon.Wrong, and
+	// paths on the host.
 	Wrong map[string]string
-	// Cache is the folder kernels are kept in; DefaultCache is a good one.
+	// Cache is the directory that keeps the kernels; use DefaultCache.
 	Cache string
-	// MemoryMiB defaults to 512, what the boards in the field have.
+	// MemoryMiB defaults to 512, as on the boards in the field.
 	MemoryMiB int
 	// CPUs defaults to 1.
 	CPUs int
-	// CountedClock makes the board's clock count instructions, one a nanosecond, while
-	// it computes. So such times do not depend on what the host does besides; they are
-	// no times of a real processor. There must be one CPU. Sleep takes as long as it
-	// takes the host: a clock that skipped it would let deadlines pass at once.
+	// CountedClock makes the board's clock count instructions, one per nanosecond, while
+	// the board computes. Times then do not depend on the load of the host, but are not
+	// the times of a real processor. There must be one CPU. A sleep takes as long as on
+	// the host: a clock that skipped sleeps would let deadlines pass at once.
 	CountedClock bool
-	// Modules are loaded beyond those every board needs.
+	// Modules are loaded beyond those that every board needs.
 	Modules []string
-	// Disk is the host's path of a disk's image, on a board with virtio. MountDisk
-	// makes it Root's folder disk. What is written to it is lost.
+	// Disk is the host's path of a disk image, on a board with virtio. MountDisk mounts
+	// it below Root, as the directory disk. Data written to it is lost.
 	Disk string
 }
 
-// Where things are on a board.
+// Paths and addresses on a board.
 const (
 	ProgramPath  = "/bin/uringhttpd"
 	DownloadPath = "/bin/download" // the client of package client
-	Root         = "/srv"          // a tmpfs: the folder to serve
-	DiskRoot     = Root + "/disk"  // of Spec.Disk
-	OtherHost    = wire.OtherHost  // the board's address that looks like another machine's
+	Root         = "/srv"          // a tmpfs, which the daemon serves
+	DiskRoot     = Root + "/disk"  // mount point of Spec.Disk
+	OtherHost    = wire.OtherHost  // an address of the board that looks like another machine's
 	SoCPath      = "/sys/devices/soc0/soc_id"
 )

@@ -15,13 +15,13 @@ import (
 )
 
 var (
-	cacheFlag  = flag.String("board.cache", "", "folder that keeps kernels; default uringhttpd-boards in the user's cache folder")
-	sourceFlag = flag.String("board.source", "", "folder of a program to test in place of the module's own")
+	cacheFlag  = flag.String("board.cache", "", "directory that keeps kernels; default uringhttpd-boards in the user's cache directory")
+	sourceFlag = flag.String("board.source", "", "directory of a program to test in place of the module's own")
 	fullFlag   = flag.Bool("board.full", false, "boot every board with every engine, and test each in full; default a part of them")
 	onlyFlag   = flag.String("board.only", "", "the boards to boot, such as amd64-sync,armv7-cryptd, briefly without -board.full; default all")
 )
 
-// An effort is what a machine is put through without -board.full.
+// An effort is the amount of testing on one machine without -board.full.
 type effort int
 
 const (
@@ -41,14 +41,14 @@ func (e effort) asked() effort {
 	return e
 }
 
-// boots is every machine the suite can boot. Each board boots with an asynchronous
-// engine in any case.
+// boots lists every machine that the suite can boot. Each board boots with an asynchronous
+// engine at any effort.
 var boots = []struct {
 	board  board.Board
 	engine board.Engine
 	effort effort
 }{
-	// The slow ones first: -parallel says how many run at once.
+	// The slow machines come first; -parallel limits how many run at once.
 	{board.AArch32_612, board.Pcrypt, brief},
 	{board.ARMv7_612, board.Cryptd, brief},
 	{board.ARMv7_612, board.Pcrypt, left},
@@ -106,7 +106,7 @@ func TestBoards(t *testing.T) {
 			}
 			spec := board.Spec{Board: e.board, Engine: e.engine, Program: program, Cache: cache}
 			if e.engine == board.Sync {
-				// The others show what becomes of clients without.
+				// The other machines test clients without it.
 				spec.Modules = e.board.ChaChaModules()
 			}
 			if e.engine == board.CAAM {
@@ -114,7 +114,7 @@ func TestBoards(t *testing.T) {
 			}
 			if e.engine.Async() && effort == whole {
 				var err error
-				if spec.Wrong, err = wrongBuilds(ctx, e.board, t.TempDir(), teeth...); err != nil {
+				if spec.Wrong, err = wrongBuilds(ctx, e.board, t.TempDir(), mutants...); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -153,11 +153,11 @@ func TestBoards(t *testing.T) {
 			if !e.engine.Async() {
 				return
 			}
-			t.Run("teeth", func(t *testing.T) {
+			t.Run("mutants", func(t *testing.T) {
 				if effort == brief {
 					t.Skip("left for make test-all")
 				}
-				testTeeth(ctx, t, m)
+				testMutants(ctx, t, m)
 			})
 			t.Run("bounds", func(t *testing.T) {
 				if effort == brief {
@@ -169,7 +169,7 @@ func TestBoards(t *testing.T) {
 	}
 }
 
-// testSoC: the kernel takes the board for what it stands for.
+// testSoC: the kernel detects the SoC of the emulated board.
 func testSoC(ctx context.Context, t *testing.T, m *board.Machine) {
 	id, err := m.ReadFile(ctx, board.SoCPath)
 	if got, want := strings.TrimSpace(string(id)), "i.MX8MP"; err != nil || got != want {
@@ -177,11 +177,11 @@ func testSoC(ctx context.Context, t *testing.T, m *board.Machine) {
 	}
 }
 
-// testRefusal: a kernel whose administrator has switched io_uring off is named as
-// that, and the daemon does not start.
+// testRefusal: on a kernel whose administrator has disabled io_uring, the daemon does not
+// start, and its error names the sysctl.
 func testRefusal(ctx context.Context, t *testing.T, m *board.Machine) {
 	if m.Spec.Board == board.AMD64_61 {
-		t.Skip("Linux 6.1 has no switch for io_uring; it came with 6.6")
+		t.Skip("Linux 6.1 has no sysctl that disables io_uring; 6.6 introduced it")
 	}
 	const sysctl = "kernel.io_uring_disabled"
 	if err := m.Sysctl(ctx, sysctl, "2"); err != nil {
@@ -202,8 +202,8 @@ func testRefusal(ctx context.Context, t *testing.T, m *board.Machine) {
 	}
 }
 
-// testSharp: no download may be short, whatever the engine, and the daemon is back
-// at its base line after them.
+// testSharp: no download is truncated with any engine, and the daemon is back at its baseline
+// after the downloads.
 func testSharp(ctx context.Context, t *testing.T, m *board.Machine, downloads int) {
 	p, err := m.StartDaemon(ctx, board.Daemon{})
 	if err != nil {
@@ -227,7 +227,7 @@ func testSharp(ctx context.Context, t *testing.T, m *board.Machine, downloads in
 	}
 }
 
-// tlsTxSw is how often kernel TLS was switched on for sending since boot.
+// tlsTxSw returns how often kernel TLS was enabled for sending since boot.
 func tlsTxSw(ctx context.Context, t *testing.T, m *board.Machine) int64 {
 	t.Helper()
 	stat, err := m.TLSStat(ctx)

@@ -18,13 +18,13 @@ import (
 // bootTimeout is generous: a board takes 3 to 10 s on an idle machine.
 const bootTimeout = 3 * time.Minute
 
-// A Machine is a board that runs. Its methods may be called concurrently;
-// nothing may be called after Close.
+// A Machine is a running board. Its methods may be called concurrently, but not after
+// Close.
 type Machine struct {
 	Spec   Spec
 	Hello  wire.Hello
-	Driver string // what does gcm(aes) for the kernel
-	Marked bool   // the kernel marks that asynchronous
+	Driver string // the driver that computes gcm(aes) for the kernel
+	Marked bool   // the kernel marks Driver asynchronous
 
 	dir     string
 	qemu    *qemu
@@ -32,13 +32,13 @@ type Machine struct {
 	monitor *monitor
 
 	mu        sync.Mutex
-	forwards  map[int]string // guest's port to the host's address
-	identity  *identity      // made at its first use
-	downloads int            // numbers the files of Download
+	forwards  map[int]string // port of the guest to address of the host
+	identity  *identity      // created at its first use
+	downloads int            // number of the files of Download
 }
 
-// Boot starts a board and returns once its agent answers and its engine is the
-// one asked for, which is verified. The context bounds the boot only.
+// Boot starts a board and returns once its agent answers and its engine is verified to be
+// the requested engine. The context bounds the boot only.
 func Boot(ctx context.Context, spec Spec) (m *Machine, err error) {
 	if spec.MemoryMiB == 0 {
 		spec.MemoryMiB = 512
@@ -90,19 +90,18 @@ func Boot(ctx context.Context, spec Spec) (m *Machine, err error) {
 	if err = m.agent.call(ctx, wire.OpHello, nil, &m.Hello); err != nil {
 		return m, fmt.Errorf("%s did not boot: %w", b.name, err)
 	}
-	// QEMU has read it long ago, and memory may be what holds it.
+	// QEMU has read the file by now, and the file may take up memory.
 	if err = os.Remove(initramfs); err != nil {
 		return m, fmt.Errorf("board: %w", err)
 	}
 	return m, m.setEngine(ctx, spec.Engine.Async() || spec.Engine == Accelerated && b.marked)
 }
 
-// setEngine instantiates the engine's algorithm and checks that it is the one
-// the kernel prefers, and whether the kernel marks it asynchronous. It must run once
-// only: pcrypt would wrap itself.
+// setEngine instantiates the engine's algorithm, and checks that the kernel prefers it and
+// marks it asynchronous as expected. It must run only once: pcrypt would wrap itself.
 func (m *Machine) setEngine(ctx context.Context, marked bool) (err error) {
-	// Since Linux 7 AF_ALG, by which instantiate asks, knows but a few algorithms
-	// unless that is said. The daemon meets the board as it boots.
+	// Since Linux 7, AF_ALG, which instantiate uses, offers only a few algorithms by
+	// default. The setting is undone, so that the daemon runs on the board as it boots.
 	if _, err := m.ReadFile(ctx, "/proc/sys/crypto/af_alg_restrict"); err == nil {
 		restore, err := m.SetSysctl(ctx, "crypto.af_alg_restrict", "0")
 		if err != nil {
@@ -118,8 +117,8 @@ func (m *Machine) setEngine(ctx context.Context, marked bool) (err error) {
 	if err := m.instantiate(ctx, e.template(plain.driver)); err != nil {
 		return err
 	}
-	// That may be answered while the kernel still tests the new instance. Asking for
-	// the plain name then waits for the test, until Linux 7.
+	// The kernel may answer while it still tests the new instance. Until Linux 7, a
+	// request for the plain name then waits for the test.
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	best, err := m.gcm(ctx)
@@ -134,20 +133,20 @@ func (m *Machine) setEngine(ctx context.Context, marked bool) (err error) {
 	if err != nil {
 		return fmt.Errorf("board: engine %v: %+v: %w", e, best, err)
 	}
-	plainAES := strings.Contains(best.driver, "ctr(") // made of a block cipher, one block at a time
+	plainAES := strings.Contains(best.driver, "ctr(") // composed of a block cipher that takes one block at a time
 	if best.async != marked || !best.passed || (best.driver == caamsim.Driver) != (e == CAAM) || e == Accelerated && plainAES {
-		return fmt.Errorf("board: engine %v is not what the kernel would use: %+v; leave out modules that outrank it", e, best)
+		return fmt.Errorf("board: engine %v is not the kernel's selection: %+v; leave out modules with a higher priority", e, best)
 	}
 	m.Driver, m.Marked = best.driver, best.async
 	return nil
 }
 
-// instantiate makes the kernel build an AEAD of its templates.
+// instantiate makes the kernel build an AEAD from templates.
 func (m *Machine) instantiate(ctx context.Context, name string) error {
 	return m.agent.call(ctx, wire.OpAEAD, wire.AEAD{Name: name}, nil)
 }
 
-// gcm is what the kernel uses for gcm(aes).
+// gcm returns the algorithm that the kernel uses for gcm(aes).
 func (m *Machine) gcm(ctx context.Context) (algorithm, error) {
 	const name = "gcm(aes)"
 	if err := m.instantiate(ctx, name); err != nil {
@@ -168,7 +167,7 @@ func (m *Machine) gcm(ctx context.Context) (algorithm, error) {
 	return best, nil
 }
 
-// lastWords is the end of what the kernel and QEMU wrote, for an error.
+// lastWords returns the last output of the kernel and QEMU, for an error.
 func (m *Machine) lastWords() string {
 	const lines = 30
 	var b strings.Builder
@@ -184,7 +183,7 @@ func (m *Machine) lastWords() string {
 	return b.String()
 }
 
-// KernelLog is all the kernel wrote to its console so far.
+// KernelLog returns the kernel's console output so far.
 func (m *Machine) KernelLog() (string, error) {
 	b, err := os.ReadFile(filepath.Join(m.dir, consoleName))
 	if err != nil {
@@ -193,8 +192,8 @@ func (m *Machine) KernelLog() (string, error) {
 	return string(b), nil
 }
 
-// halted tells whether the machine cannot power itself off, and whether its kernel has
-// ended as far as it can.
+// halted reports whether the machine cannot power itself off, and its kernel has halted
+// instead.
 func (m *Machine) halted() (cannot, ended bool) {
 	if b, err := m.Spec.Board.machine(); err != nil || !b.halts {
 		return false, false
@@ -203,7 +202,7 @@ func (m *Machine) halted() (cannot, ended bool) {
 	return true, err == nil && strings.Contains(log, "System halted")
 }
 
-// awaitOff waits for the end of a machine that was told to go off.
+// awaitOff waits until a machine that was told to power off has ended.
 func (m *Machine) awaitOff(ctx context.Context) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -211,7 +210,7 @@ func (m *Machine) awaitOff(ctx context.Context) error {
 		select {
 		case <-m.qemu.done:
 			return nil
-		case <-tick.C: // nothing tells of a kernel that has halted but its console
+		case <-tick.C: // a kernel that has halted shows it on the console only
 			if _, ended := m.halted(); ended {
 				return nil
 			}
@@ -221,9 +220,9 @@ func (m *Machine) awaitOff(ctx context.Context) error {
 	}
 }
 
-// Close shuts the machine down, or kills it if it does not go, and removes
-// what it left on the host. It fails if the machine would not go or if the
-// kernel log holds a line that a healthy kernel does not write.
+// Close shuts the machine down, kills it if it does not shut down, and removes its files on
+// the host. It fails if the machine had to be killed, or if the kernel log holds a line that
+// a healthy kernel does not write.
 func (m *Machine) Close() error {
 	const patience = 30 * time.Second
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

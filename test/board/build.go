@@ -10,18 +10,18 @@ import (
 	"strings"
 )
 
-// DefaultCache is where kernels are kept if nobody says otherwise.
+// DefaultCache returns the default directory of the kernels.
 func DefaultCache() (string, error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {
-		return "", fmt.Errorf("board: %w; name a cache folder", err)
+		return "", fmt.Errorf("board: %w; name a cache directory", err)
 	}
 	return filepath.Join(dir, "uringhttpd-boards"), nil
 }
 
 // A Build is one call of go build.
 type Build struct {
-	Package string // folder or import path; "" is the module's root
+	Package string // directory or import path; "" is the module's root
 	Output  string // file to write
 	Flags   []string
 }
@@ -47,7 +47,7 @@ func (b Board) Build(ctx context.Context, o Build) error {
 	case o.Package == "":
 		args = append(args, ".")
 	case filepath.IsAbs(o.Package):
-		cmd.Dir = o.Package // it may belong to another module
+		cmd.Dir = o.Package // the package may belong to another module
 		args = append(args, ".")
 	default:
 		args = append(args, o.Package)
@@ -60,8 +60,8 @@ func (b Board) Build(ctx context.Context, o Build) error {
 	return nil
 }
 
-// moduleRoot is the folder of go.mod above the working folder, which for a
-// test is its package's.
+// moduleRoot returns the directory of go.mod above the working directory. The working
+// directory of a test is the directory of its package.
 func moduleRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -73,7 +73,7 @@ func moduleRoot() (string, error) {
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return "", errors.New("board: no go.mod above the working folder; run from within the module")
+			return "", errors.New("board: no go.mod above the working directory; run from within the module")
 		}
 		dir = parent
 	}

@@ -15,17 +15,17 @@ import (
 	"uringhttpd/test/wrong"
 )
 
-// testCAAM runs the daemon over a stand-in for CAAM, as it can be on a board: slow,
-// full, out of order, wrong, and dead.
+// testCAAM runs the daemon with a model of CAAM that is slow, full, out of order, wrong, or
+// dead.
 func testCAAM(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
 	t.Run("engine", func(t *testing.T) { testEngine(ctx, t, m, effort) })
-	t.Run("a request fails", func(t *testing.T) { testFailure(ctx, t, m) })
-	t.Run("a record is corrupted", func(t *testing.T) { testCorruption(ctx, t, m) })
+	t.Run("request fails", func(t *testing.T) { testFailure(ctx, t, m) })
+	t.Run("record corrupted", func(t *testing.T) { testCorruption(ctx, t, m) })
 	t.Run("doctor", func(t *testing.T) { testDoctorEngine(ctx, t, m) })
 	t.Run("prefer", func(t *testing.T) { testPrefer(ctx, t, m, effort) })
 	t.Run("late", func(t *testing.T) { testLate(ctx, t, m, effort) })
 	t.Run("quarantine", func(t *testing.T) { testQuarantine(ctx, t, m, effort) })
-	t.Run("the engine stalls", func(t *testing.T) { testStall(ctx, t, m, effort) })
+	t.Run("engine stalls", func(t *testing.T) { testStall(ctx, t, m, effort) })
 }
 
 // tune sets the engine's parameters, as in "delay_us=50", until the test ends.
@@ -49,7 +49,7 @@ func tune(ctx context.Context, t *testing.T, m *board.Machine, parameters ...str
 	}
 }
 
-// counters reads what the engine did since boot.
+// counters reads the engine's counters since boot.
 func counters(ctx context.Context, t *testing.T, m *board.Machine) map[string]int {
 	t.Helper()
 	text, err := m.ReadFile(ctx, caamsim.Parameters+"stats")
@@ -66,8 +66,8 @@ func counters(ctx context.Context, t *testing.T, m *board.Machine) map[string]in
 	return c
 }
 
-// testEngine: the downloads are complete however the engine completes, and a build
-// without the drain is caught.
+// testEngine: the downloads are complete in whichever way the engine completes records, and
+// the mutant without the drain is caught.
 func testEngine(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
 	settings := []struct {
 		name       string
@@ -121,8 +121,8 @@ func testEngine(ctx context.Context, t *testing.T, m *board.Machine, effort effo
 	})
 }
 
-// faulty makes downloads while the engine does wrong once, which counter counts, and
-// one more after that, which must be complete.
+// faulty makes downloads while the engine does one fault, which counter counts, and then one
+// more download, which must be complete.
 func faulty(ctx context.Context, t *testing.T, m *board.Machine, counter string, parameters ...string) client.Result {
 	t.Helper()
 	const downloads = 16
@@ -141,7 +141,7 @@ func faulty(ctx context.Context, t *testing.T, m *board.Machine, counter string,
 		t.Fatalf("%d requests %s, want 1", n, counter)
 	}
 	if r.Complete != downloads-1 || r.Corrupt != 0 || r.Ends["close_notify"] != r.Complete {
-		t.Errorf("got %+v; want all downloads but one complete, that one not ended as if it were, and no wrong byte", r)
+		t.Errorf("got %+v; want all downloads but one complete, that download not ended as if complete, and no wrong byte", r)
 	}
 	after, err := board.RunSharp(ctx, m, board.SharpOptions{Process: p, Downloads: 1})
 	if err != nil || after.Complete != 1 {
@@ -162,8 +162,8 @@ func faulty(ctx context.Context, t *testing.T, m *board.Machine, counter string,
 	return r
 }
 
-// testFailure: a request that the engine ends with an error costs its connection, no
-// other, and the client can tell.
+// testFailure: a request that the engine ends with an error aborts its connection and no
+// other, and the client detects it.
 func testFailure(ctx context.Context, t *testing.T, m *board.Machine) {
 	tests := []struct {
 		name       string
@@ -183,7 +183,7 @@ func testFailure(ctx context.Context, t *testing.T, m *board.Machine) {
 	}
 }
 
-// testCorruption: a record that the engine got wrong is refused by the client.
+// testCorruption: the client rejects a record that the engine corrupted.
 func testCorruption(ctx context.Context, t *testing.T, m *board.Machine) {
 	r := faulty(ctx, t, m, "corrupted", "corrupt_in=100", "delay_us=1000")
 	if !strings.Contains(strings.Join(r.Details, "\n"), "bad record MAC") {
@@ -191,7 +191,7 @@ func testCorruption(ctx context.Context, t *testing.T, m *board.Machine) {
 	}
 }
 
-// eventually waits until ok: nothing announces what it looks at.
+// eventually polls until ok, for conditions without an event.
 func eventually(ctx context.Context, t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.NewTimer(2 * time.Minute)

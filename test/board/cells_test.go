@@ -21,9 +21,8 @@ import (
 	"uringhttpd/test/caamsim"
 )
 
-// cellConfig serves over kernel TLS what that takes, and the rest from user space. A
-// client that is silent costs its connection soon; one that only waits for a slow
-// board does not.
+// cellConfig serves over kernel TLS where the kernel can, and from user space elsewhere. A
+// silent client soon loses its connection; a client that waits for a slow board does not.
 var cellConfig = fmt.Sprintf(`listen:
   - address: ":8443"
     tls: true
@@ -40,10 +39,10 @@ limits:
 log: {level: debug}
 `, matrix.StallTimeout)
 
-// lookTime is between two looks at what a server holds.
+// lookTime is the interval between two measurements of a server.
 const lookTime = time.Second
 
-// cellModules are what a machine needs for its cells.
+// cellModules are the modules that a machine needs for its cells.
 func cellModules(b board.Board, e board.Engine) []string {
 	modules := []string{"sch_netem"}
 	if e == board.Sync {
@@ -52,7 +51,7 @@ func cellModules(b board.Board, e board.Engine) []string {
 	return modules
 }
 
-// lossy is the network that drops and delays. Loopback's packets have up to 64 KiB.
+// lossy is the network that drops and delays packets. Packets of loopback have up to 64 KiB.
 var lossy = wire.Netem{Loss: 0.02, Delay: 3 * time.Millisecond, Jitter: 2 * time.Millisecond}
 
 // A cellRunner runs cells against one server of a machine.
@@ -61,12 +60,12 @@ type cellRunner struct {
 	p      *board.Process
 	port   int
 	effort int // divides the downloads
-	idle   int // sockets that the server has when it has no connections; 0 if that is not known
+	idle   int // sockets of the server without connections; 0 if not known
 	files  map[string]bool
-	logged int64 // bytes of the server's log that have been looked at
+	logged int64 // bytes of the server's log that have been read
 }
 
-// skipLog passes over what the server has logged so far.
+// skipLog skips the present log of the server.
 func (c *cellRunner) skipLog(ctx context.Context) error {
 	_, err := c.pending(ctx)
 	return err
@@ -135,7 +134,7 @@ func (c *cellRunner) run(ctx context.Context, cell matrix.Cell) (o matrix.Outcom
 	return o, err
 }
 
-// download does what the cell is for, and looks at the server meanwhile, at least once.
+// download makes the downloads of the cell, and measures the server meanwhile, at least once.
 func (c *cellRunner) download(ctx context.Context, o *matrix.Outcome) error {
 	var derr error
 	done := make(chan struct{})
@@ -162,9 +161,9 @@ func (c *cellRunner) download(ctx context.Context, o *matrix.Outcome) error {
 	return derr
 }
 
-// settle waits until the server has met all clients, those too that left before it
-// accepted them: a download behind them is complete, and no connection is left. Else
-// they would count for the next cell.
+// settle waits until the server has accepted and closed all connections, including those of
+// clients that left before the accept: a later download is complete, and no connection
+// is left. Otherwise they would count for the next cell.
 func (c *cellRunner) settle(ctx context.Context, o client.Options) error {
 	o.Leave, o.Downloads, o.Parallel = "", 1, 1
 	r, err := c.m.Download(ctx, o)
@@ -188,8 +187,8 @@ func (c *cellRunner) settle(ctx context.Context, o client.Options) error {
 
 var pendingMaxField = regexp.MustCompile(`pending_max=(\d+)`)
 
-// pending is the most that the server logged to have been inside kernel TLS, since
-// the last call.
+// pending returns the maximum that the server logged to have been pending inside kernel TLS
+// since the last call.
 func (c *cellRunner) pending(ctx context.Context) (most int64, err error) {
 	e, err := c.p.Output(ctx)
 	if err != nil {
@@ -213,7 +212,7 @@ func (c *cellRunner) pending(ctx context.Context) (most int64, err error) {
 	return most, nil
 }
 
-// retransmitted is how many segments TCP has sent again since boot.
+// retransmitted returns how many segments TCP has retransmitted since boot.
 func retransmitted(ctx context.Context, t *testing.T, m *board.Machine) int64 {
 	t.Helper()
 	text, err := m.ReadFile(ctx, "/proc/net/snmp")

@@ -16,15 +16,15 @@ import (
 	"uringhttpd/test/wrong"
 )
 
-// A change is something that becomes of a file, or of its name, while it is sent.
+// A change is a change of a file, or of its name, during a download.
 type change struct {
 	name string
 	do   func(ctx context.Context, m *board.Machine, path string) error
-	kept bool // the open file keeps its bytes: the download is complete
+	kept bool // the open file keeps its bytes, so the download is complete
 }
 
-// A file of changedSize is just spliced, and so small that all of it but the end, which
-// the daemon keeps, can wait for the engine: 48 KiB and the head, in so many records.
+// A file of changedSize is just large enough to be spliced, and so small that all of it except
+// the end, which the daemon keeps, can wait for the engine: 48 KiB and the head, one record each.
 const (
 	changedSize    = 64<<10 + 1
 	changedRecords = 4
@@ -35,7 +35,7 @@ var (
 	newContent = pattern.Content{Seed: 0x2e3, Size: changedSize}
 )
 
-// overwritten leaves the half that is behind alone.
+// overwritten changes the first half, and leaves the second half alone.
 var overwritten = change{"overwritten", func(ctx context.Context, m *board.Machine, path string) error {
 	b, err := io.ReadAll(io.NewSectionReader(newContent, 0, changedSize/2))
 	if err != nil {
@@ -46,10 +46,10 @@ var overwritten = change{"overwritten", func(ctx context.Context, m *board.Machi
 
 var changes = []change{
 	overwritten,
-	{"cut", func(ctx context.Context, m *board.Machine, path string) error {
+	{"truncated", func(ctx context.Context, m *board.Machine, path string) error {
 		return m.Alter(ctx, path, changedSize/2, 0, nil)
 	}, false},
-	{"cut to nothing", func(ctx context.Context, m *board.Machine, path string) error {
+	{"truncated to 0", func(ctx context.Context, m *board.Machine, path string) error {
 		return m.Alter(ctx, path, 0, 0, nil)
 	}, false},
 	{"appended to", func(ctx context.Context, m *board.Machine, path string) error {
@@ -63,8 +63,8 @@ var changes = []change{
 	}, true},
 }
 
-// testChanged: a file is changed while its records wait for an engine that stands still;
-// that reads the file's own pages, and finds there what they hold by then.
+// testChanged: a file is changed while its records wait for a stopped engine. The engine reads
+// the pages of the file itself, and so encrypts their content at that time.
 func testChanged(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
 	p, err := m.StartDaemon(ctx, board.Daemon{})
 	if err != nil {
@@ -79,10 +79,10 @@ func testChanged(ctx context.Context, t *testing.T, m *board.Machine, effort eff
 				}
 				r, before := changed(ctx, t, m, p, c, w)
 				if !c.kept {
-					told(t, w, r, 1)
+					wantCutOff(t, w, r, 1)
 					cutOff(ctx, t, p, before, 1, "changed.bin ") // changed since it was opened, or was truncated
 				} else if r.Complete != 1 || r.SHA256 != oldContent.SHA256(0, changedSize) {
-					t.Errorf("%+v; want the whole of the old file", r)
+					t.Errorf("%+v; want all of the old file", r)
 				}
 				complete(ctx, t, m, 1, ways[:2]...)
 			})
@@ -111,8 +111,8 @@ func testChanged(ctx context.Context, t *testing.T, m *board.Machine, effort eff
 	})
 }
 
-// changed downloads a file that is changed while all of it but the end waits for an
-// engine that stands still. logged is how many lines the log had before.
+// changed downloads a file that is changed while all of it except the end waits for a stopped
+// engine. logged is the number of log lines before.
 func changed(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process, c change, w way) (r client.Result, logged int) {
 	t.Helper()
 	const name = "/changed.bin"
@@ -126,28 +126,27 @@ func changed(ctx context.Context, t *testing.T, m *board.Machine, p *board.Proce
 	release := standStill(ctx, t, m)
 	go func() {
 		defer clients.Done()
-		// Whatever comes: what must not come is all of it.
+		// Any result but a complete file will do.
 		r = w.download(ctx, t, m, client.Options{Path: name, Timeout: time.Minute})
 	}()
 	defer clients.Wait()
 	defer release()
-	eventually(ctx, t, "all but the end with the engine", func() bool {
+	eventually(ctx, t, "all except the end in the engine", func() bool {
 		return counters(ctx, t, m)["requests"]-before["requests"] >= changedRecords
 	})
 	if err := c.do(ctx, m, board.Root+name); err != nil {
 		t.Error(err)
 	}
 	if n := counters(ctx, t, m)["completed"] - before["completed"]; n > 0 {
-		t.Errorf("%d records were encrypted before the file had changed: this proves nothing", n)
+		t.Errorf("%d records were encrypted before the file had changed: the test proves nothing", n)
 	}
-	release() // before the daemon gives the engine up, which takes it 25 seconds
+	release() // before the daemon declares the engine dead, after 25 seconds
 	clients.Wait()
 	t.Logf("%+v", r)
 	return r, logged
 }
 
-// standStill stops the engine. It goes on when the function that is returned is called
-// for the first time.
+// standStill stops the engine. The first call of the returned function lets it continue.
 func standStill(ctx context.Context, t *testing.T, m *board.Machine) (release func()) {
 	t.Helper()
 	set := func(value string) {

@@ -17,7 +17,7 @@ import (
 	"uringhttpd/test/board/pattern"
 )
 
-// bootForBench boots a machine with the program, for as long as the benchmark runs.
+// bootForBench boots a machine with the program until the benchmark ends.
 func bootForBench(b *testing.B, spec board.Spec) (context.Context, *board.Machine) {
 	b.Helper()
 	cache, err := board.DefaultCache()
@@ -38,9 +38,9 @@ func bootForBench(b *testing.B, spec board.Spec) (context.Context, *board.Machin
 	return ctx, m
 }
 
-// BenchmarkFIPS is what docs/decisions/0006-choosing-the-cipher.md compares: the
-// start of the daemon on the 32-bit ARM board, its first handshake and the next
-// one, by tls.cipher and by FIPS mode.
+// BenchmarkFIPS measures the values that docs/decisions/0006-choosing-the-cipher.md
+// compares: the start of the daemon on the 32-bit ARM board, its first handshake and the
+// next handshake, by tls.cipher and by FIPS mode.
 func BenchmarkFIPS(b *testing.B) {
 	ctx, m := bootForBench(b, board.Spec{Board: board.ARMv7_612})
 	roots, err := m.Roots()
@@ -53,7 +53,7 @@ func BenchmarkFIPS(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	// handshake returns how long one took; a fresh connection is made before.
+	// handshake returns the duration of a handshake; the connection is made before.
 	handshake := func(curves ...tls.CurveID) (time.Duration, tls.ConnectionState, error) {
 		conn, err := net.Dial("tcp", addr)
 		if err != nil {
@@ -84,7 +84,7 @@ func BenchmarkFIPS(b *testing.B) {
 				}
 				_, _, err = handshake(tls.X25519)
 				if (err != nil) != (fips == "on") {
-					b.Errorf("a client that knows X25519 alone: %v", err)
+					b.Errorf("a client that offers X25519 only: %v", err)
 				}
 				if err := p.Stop(ctx); err != nil {
 					b.Fatal(err)
@@ -99,9 +99,9 @@ func BenchmarkFIPS(b *testing.B) {
 	}
 }
 
-// BenchmarkCiphers downloads from the 32-bit ARM board, which has neither an engine
-// nor AES instructions, with each cipher in the kernel and in user space. It is
-// emulated: the figures compare with each other only.
+// BenchmarkCiphers downloads from the 32-bit ARM board, which has neither an engine nor
+// AES instructions, with each cipher in the kernel and in user space. The board is emulated,
+// so the figures can only be compared with each other.
 func BenchmarkCiphers(b *testing.B) {
 	ctx, m := bootForBench(b, board.Spec{Board: board.ARMv7_612, Modules: board.ARMv7_612.ChaChaModules()})
 	content := pattern.Content{Seed: 9, Size: 16 << 20}

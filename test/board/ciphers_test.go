@@ -27,7 +27,7 @@ import (
 	"uringhttpd/test/rawtls"
 )
 
-// cipherFile is what the tests of ciphers download.
+// cipherFile is the file that the tests of ciphers download.
 var cipherFile = aDownload{name: "ciphers", content: pattern.Content{Seed: 77, Size: 300<<10 + 1}}
 
 // cipherTest is a daemon with one value of tls.cipher, and its clients.
@@ -39,8 +39,8 @@ type cipherTest struct {
 	pem   string // the same, as a file
 }
 
-// testCiphers: which connections the kernel takes and which not, and that each is
-// served, whatever the client sends.
+// testCiphers: the expected connections use kernel TLS, and every connection is served,
+// whatever messages the client sends.
 func testCiphers(ctx context.Context, t *testing.T, m *board.Machine) {
 	if err := m.MakeFile(ctx, board.Root+cipherFile.path(), cipherFile.content); err != nil {
 		t.Fatal(err)
@@ -59,7 +59,7 @@ func testCiphers(ctx context.Context, t *testing.T, m *board.Machine) {
 		t.Run("TLS 1.2", func(t *testing.T) {
 			c.download(ctx, t, &tls.Config{MaxVersion: tls.VersionTLS12}, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, want)
 		})
-		t.Run("a client with AES alone", func(t *testing.T) { c.curl(ctx, t, "TLS_AES_128_GCM_SHA256", 1) })
+		t.Run("AES-only client", func(t *testing.T) { c.curl(ctx, t, "TLS_AES_128_GCM_SHA256", 1) })
 	})
 	withCipher(ctx, t, m, "aes-gcm", func(t *testing.T, c *cipherTest) {
 		t.Run("TLS 1.3", func(t *testing.T) { c.download(ctx, t, &tls.Config{}, tls.TLS_AES_128_GCM_SHA256, 2) })
@@ -76,7 +76,7 @@ func testCiphers(ctx context.Context, t *testing.T, m *board.Machine) {
 	})
 }
 
-// testCipherReport: doctor knows which ciphers the kernel takes.
+// testCipherReport: doctor reports which ciphers the kernel supports.
 func testCipherReport(ctx context.Context, t *testing.T, m *board.Machine, chaCha bool) {
 	e, err := m.Run(ctx, nil, board.ProgramPath, "doctor", "-json")
 	if err != nil {
@@ -125,12 +125,12 @@ func testKeyRefused(ctx context.Context, t *testing.T, m *board.Machine) {
 		t.Fatal(err)
 	}
 	t.Logf("%s%s", e.Stdout, e.Stderr)
-	if e.Status != 0 || !bytes.Contains(e.Stdout, []byte("TLS_TX")) { // the kernel took TCP_ULP
+	if e.Status != 0 || !bytes.Contains(e.Stdout, []byte("TLS_TX")) { // the kernel accepted TCP_ULP
 		t.Errorf("status %d", e.Status)
 	}
 }
 
-// cipherConfig serves with what the kernel takes, and in user space what not.
+// cipherConfig serves over kernel TLS where the kernel can, and in user space elsewhere.
 const cipherConfig = `listen:
   - address: ":8443"
     tls: true
@@ -143,7 +143,7 @@ tls:
 log: {level: debug}
 `
 
-// withCipher runs f against a daemon with a value of tls.cipher.
+// withCipher runs f with a daemon that has a value of tls.cipher.
 func withCipher(ctx context.Context, t *testing.T, m *board.Machine, cipher string, f func(*testing.T, *cipherTest)) {
 	t.Run(cipher, func(t *testing.T) {
 		p, err := m.StartDaemon(ctx, board.Daemon{Config: fmt.Sprintf(cipherConfig, cipher)})
@@ -175,19 +175,19 @@ func withCipher(ctx context.Context, t *testing.T, m *board.Machine, cipher stri
 	})
 }
 
-// inKernel returns a check that kernel TLS was switched on for n connections.
+// inKernel returns a check that kernel TLS was enabled for n connections.
 func (c *cipherTest) inKernel(ctx context.Context, t *testing.T, n int64) func() {
 	before := tlsTxSw(ctx, t, c.m)
 	return func() {
 		t.Helper()
 		if got := tlsTxSw(ctx, t, c.m) - before; got != n {
-			t.Errorf("kernel TLS was switched on %d times, want %d", got, n)
+			t.Errorf("kernel TLS was enabled %d times, want %d", got, n)
 		}
 	}
 }
 
-// download fetches the file twice, the second time by the session of the first,
-// which the kernel takes with TLS 1.3 only.
+// download fetches the file twice, the second time with the session of the first. The
+// kernel gets the second connection with TLS 1.3 only.
 func (c *cipherTest) download(ctx context.Context, t *testing.T, cfg *tls.Config, suite uint16, inKernel int64) {
 	defer c.inKernel(ctx, t, inKernel)()
 	cfg.RootCAs, cfg.ServerName, cfg.ClientSessionCache = c.roots, "localhost", tls.NewLRUClientSessionCache(1)
@@ -209,7 +209,7 @@ func (c *cipherTest) download(ctx context.Context, t *testing.T, cfg *tls.Config
 	}
 }
 
-// broken12: with TLS 1.2, too, the alert that is due comes by kernel TLS.
+// broken12: with TLS 1.2, too, the alert is sent by kernel TLS.
 func (c *cipherTest) broken12(ctx context.Context, t *testing.T) {
 	defer c.inKernel(ctx, t, 1)()
 	conn, err := net.Dial("tcp", c.addr)
@@ -227,14 +227,14 @@ func (c *cipherTest) broken12(ctx context.Context, t *testing.T) {
 	}
 }
 
-// curl fetches the file with a client that knows one cipher suite of TLS 1.3.
+// curl fetches the file with a client that offers one cipher suite of TLS 1.3.
 func (c *cipherTest) curl(ctx context.Context, t *testing.T, suite string, inKernel int64) {
 	defer c.inKernel(ctx, t, inKernel)()
 	curler{addr: c.addr, roots: c.pem}.download(ctx, t, cipherFile, "--tls13-ciphers", suite)
 }
 
-// raw makes a connection whose records the test makes; wrap, if not nil, stands
-// between it and TCP.
+// raw makes a connection whose records the test makes; wrap, if not nil, wraps the TCP
+// connection.
 func (c *cipherTest) raw(t *testing.T, wrap func(net.Conn) net.Conn) (*rawtls.Client, *net.TCPConn) {
 	t.Helper()
 	conn, err := net.Dial("tcp", c.addr)
@@ -258,15 +258,15 @@ func (c *cipherTest) get(client *rawtls.Client) []byte {
 	return client.Seal(rawtls.ApplicationData, fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", cipherFile.path()), 0)
 }
 
-// isWhole tells whether an HTTP response holds the file.
+// isWhole reports whether an HTTP response holds the file.
 func isWhole(response []byte) bool {
 	_, body, _ := bytes.Cut(response, []byte("\r\n\r\n"))
 	sum := sha256.Sum256(body)
 	return hex.EncodeToString(sum[:]) == cipherFile.want()
 }
 
-// heldBack keeps the last flight of a handshake, so that the client's FIN is in
-// when the server has read it.
+// heldBack delays the last flight of a handshake, so that the client's FIN has arrived when
+// the server reads the flight.
 type heldBack struct {
 	net.Conn
 	flights int
@@ -281,8 +281,8 @@ func (h *heldBack) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// halfClose: a client that closes its side with its request gets all of the file.
-// Where its FIN is in before TCP_ULP, that answers ENOTCONN, and user space serves it.
+// halfClose: a client that closes its side after its request gets all of the file. If its
+// FIN arrives before TCP_ULP is set, the kernel answers ENOTCONN, and user space serves it.
 func (c *cipherTest) halfClose(ctx context.Context, t *testing.T) {
 	const tries = 20
 	user := 0
@@ -309,16 +309,16 @@ func (c *cipherTest) halfClose(ctx context.Context, t *testing.T) {
 	}
 	t.Logf("%d of %d in user space", user, tries)
 	if user == 0 {
-		t.Error("no client's FIN was in before TCP_ULP: nothing is shown")
+		t.Error("no client's FIN arrived before TCP_ULP was set; the test proves nothing")
 	}
 }
 
-// keyUpdates: the client may change its keys. If it asks for ours, which this
-// kernel cannot change, it gets an orderly end.
+// keyUpdates: the client may change its keys. A client that requests the server's key
+// update, which this kernel cannot make, gets an orderly end.
 func (c *cipherTest) keyUpdates(ctx context.Context, t *testing.T) {
 	defer c.inKernel(ctx, t, 2)()
 	client, conn := c.raw(t, nil)
-	end := client.Seal(rawtls.ApplicationData, nil, 100) // an empty one, before
+	end := client.Seal(rawtls.ApplicationData, nil, 100) // an empty record before it
 	stream := slices.Concat(end, client.KeyUpdate(false), c.get(client), client.KeyUpdate(false), client.Seal(rawtls.Alert, []byte{1, rawtls.CloseNotify}, 0))
 	if _, err := conn.Write(stream); err != nil {
 		t.Fatal(err)
@@ -336,8 +336,8 @@ func (c *cipherTest) keyUpdates(ctx context.Context, t *testing.T) {
 }
 
 // violation: a client that breaks TLS after a request gets the alert by kernel TLS.
-// An alert in the clear is noticed before the request is answered: crypto/tls looks
-// for close_notify behind what it reads.
+// A plaintext alert is detected before the request is answered, since crypto/tls looks for
+// close_notify behind the data that it reads.
 func (c *cipherTest) violation(ctx context.Context, t *testing.T, v rawtls.Violation) {
 	defer c.inKernel(ctx, t, 1)()
 	client, conn := c.raw(t, nil)

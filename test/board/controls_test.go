@@ -20,8 +20,8 @@ import (
 	"uringhttpd/test/wrong"
 )
 
-// controlCells are cells in which servers that lose data are known to lose some, in
-// small send buffers, and one in which memory piles up, in large ones.
+// controlCells are cells in which servers that lose data are known to lose some, with
+// small send buffers, and a cell in which memory piles up, with large buffers.
 func controlCells(machine string) []matrix.Cell {
 	kernel, engine := machine[:strings.LastIndexByte(machine, '-')], machine[strings.LastIndexByte(machine, '-')+1:]
 	cell := func(tls, cipher, client, place, buffers string) matrix.Cell {
@@ -36,28 +36,28 @@ func controlCells(machine string) []matrix.Cell {
 	}
 }
 
-// A control is a server that is wrong, or the daemon for comparison.
+// A control is a server with a fault, or the daemon for comparison.
 type control struct {
 	name  string
 	start func(ctx context.Context, m *board.Machine) (*board.Process, error)
 	verdict
 }
 
-// A verdict is what must come of a control.
+// A verdict is the expected result of a control.
 type verdict struct {
 	ok   func(matrix.Line) bool
-	sync bool // with a synchronous engine, too; there fewer records wait
+	sync bool // run with a synchronous engine, too, where fewer records wait
 }
 
-// loses tells whether a server truncated anything.
+// loses reports whether a server truncated a download.
 func loses(l matrix.Line) bool { return l.Cut+l.Silently > 0 }
 
-// pilesUp tells whether a connection had more inside kernel TLS than it may.
+// pilesUp reports whether a connection had more bytes inside kernel TLS than allowed.
 func pilesUp(l matrix.Line) bool { return l.Pending > matrix.MaxPending }
 
 func fine(l matrix.Line) bool { return l.Faulty == 0 }
 
-// controlVariants are wrong builds, and what each must be caught by.
+// controlVariants are mutants, with the verdict that must catch each.
 var controlVariants = []struct {
 	wrong.Variant
 	verdict
@@ -67,8 +67,8 @@ var controlVariants = []struct {
 	{wrong.OnlyPOLLOUT, verdict{pilesUp, false}},
 }
 
-// TestControls runs the harness of TestMatrix against servers that are wrong. One
-// that is not caught shows that the matrix is not sharp.
+// TestControls runs the harness of TestMatrix with faulty servers. A server that is not
+// caught shows that the matrix does not test sharply enough.
 func TestControls(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -137,12 +137,12 @@ func testControls(t *testing.T, b board.Board, e board.Engine) (lines []matrix.L
 				line.Add(o)
 				t.Logf("%v: %d in kernel TLS, %d bytes pending at most, %+v; %q", cell, o.InKernel, o.PendingMax, o.Result, o.Faults())
 				if o.InKernel < int64(o.Result.Connections) {
-					t.Errorf("%v: kernel TLS was switched on %d times for %d connections", cell, o.InKernel, o.Result.Connections)
+					t.Errorf("%v: kernel TLS was enabled %d times for %d connections", cell, o.InKernel, o.Result.Connections)
 				}
 			}
 			lines = append(lines, line)
 			if !c.ok(line) && (e.Async() || c.sync) {
-				t.Errorf("the daemon has a fault, or what is wrong was not caught: %+v", line)
+				t.Errorf("the daemon has a fault, or the control was not caught: %+v", line)
 			}
 			endServer(ctx, t, p)
 		})
@@ -150,7 +150,7 @@ func testControls(t *testing.T, b board.Board, e board.Engine) (lines []matrix.L
 	return lines
 }
 
-// controls are the servers for one machine, the daemon first.
+// controls returns the servers for one machine, with the daemon first.
 func controls(ctx context.Context, t *testing.T, m *board.Machine) []control {
 	t.Helper()
 	daemon := func(program string) func(context.Context, *board.Machine) (*board.Process, error) {
@@ -196,8 +196,8 @@ func controls(ctx context.Context, t *testing.T, m *board.Machine) []control {
 
 const nginxConfigPath = "/tmp/nginx/nginx.conf"
 
-// nginxConfig is one worker, as on a small board, with all that makes it use kernel
-// TLS and sendfile.
+// nginxConfig runs one worker, as on a small board, with all settings that make nginx use
+// kernel TLS and sendfile.
 var nginxConfig = fmt.Sprintf(`daemon off;
 user root root;
 master_process off;
@@ -224,7 +224,7 @@ http {
 }
 `, board.TLSPort, board.CertPath, board.KeyPath, board.Root)
 
-// endServer ends a server that may not care for SIGTERM.
+// endServer ends a server that may ignore SIGTERM.
 func endServer(ctx context.Context, t *testing.T, p *board.Process) {
 	t.Helper()
 	if err := p.Signal(ctx, syscall.SIGKILL); err != nil {

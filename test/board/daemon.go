@@ -19,7 +19,7 @@ import (
 	"uringhttpd/test/board/wire"
 )
 
-// Where StartDaemon puts the daemon's things, and where it listens.
+// The paths of the daemon's files, and its ports, with StartDaemon.
 const (
 	ConfigPath = "/etc/uringhttpd/uringhttpd.yaml"
 	CertPath   = "/etc/uringhttpd/cert.pem"
@@ -28,8 +28,8 @@ const (
 	PlainPort  = 8080
 )
 
-// DefaultConfig serves Root on TLSPort and PlainPort, and insists on kernel
-// TLS: without it, it does not serve at all.
+// DefaultConfig serves Root on TLSPort and PlainPort, and requires kernel TLS: without
+// kernel TLS, the daemon does not serve at all.
 const DefaultConfig = `listen:
   - address: ":8443"
     tls: true
@@ -43,7 +43,7 @@ tls:
   minimum_version: "1.3"
 `
 
-// A Daemon says what to start. The zero value starts Spec.Program with
+// A Daemon describes the program to start. The zero value starts Spec.Program with
 // DefaultConfig.
 type Daemon struct {
 	Wrong  string // a program of Spec.Wrong; "" is Spec.Program
@@ -76,7 +76,7 @@ func (m *Machine) StartDaemon(ctx context.Context, d Daemon) (*Process, error) {
 	return p, p.awaitRing(ctx)
 }
 
-// StartServer starts another server than the daemon, which finds its certificate at
+// StartServer starts a server other than the daemon, which finds its certificate at
 // CertPath and its key at KeyPath, and returns once it listens on TLSPort.
 func (m *Machine) StartServer(ctx context.Context, argv ...string) (*Process, error) {
 	return m.startServer(ctx, wire.Command{Argv: argv}, TLSPort)
@@ -101,14 +101,14 @@ func (m *Machine) startServer(ctx context.Context, c wire.Command, ports ...int)
 		if e, outErr := p.Output(ctx); outErr == nil {
 			err = fmt.Errorf("%w; the daemon wrote:\n%s", err, e.Stderr)
 		}
-		// It may have ended, which is the usual reason to be here.
+		// The server may have ended, which is the usual reason for an error.
 		_ = p.Signal(ctx, syscall.SIGKILL)
 		return nil, err
 	}
 	return p, nil
 }
 
-// awaitPorts waits until all ports are listened on, or the program has ended.
+// awaitPorts waits until sockets listen on all ports, or the program has ended.
 func (p *Process) awaitPorts(ctx context.Context, ports ...int) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -142,8 +142,8 @@ func (p *Process) awaitPorts(ctx context.Context, ports ...int) error {
 	}
 }
 
-// awaitRing waits until the program has its ring, which it makes after it has begun
-// to listen: what it holds before that is no base line.
+// awaitRing waits until the program has its ring, which it makes after it starts to listen:
+// resources counted before that are no baseline.
 func (p *Process) awaitRing(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -160,13 +160,13 @@ func (p *Process) awaitRing(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("board: the daemon listens and makes no ring: %w", ctx.Err())
+			return fmt.Errorf("board: the daemon listens but makes no ring: %w", ctx.Err())
 		}
 	}
 }
 
-// Roots is the certificate, in PEM, that clients of a machine's daemon must
-// trust; its names are localhost and 127.0.0.1.
+// Roots returns the certificate, in PEM, that clients of a machine's daemon must trust; its
+// names are localhost and 127.0.0.1.
 func (m *Machine) Roots() ([]byte, error) {
 	id, err := m.ownIdentity()
 	if err != nil {
@@ -175,12 +175,12 @@ func (m *Machine) Roots() ([]byte, error) {
 	return id.cert, nil
 }
 
-// An identity is a key and a certificate for it, in PEM.
+// An identity is a key and its certificate, in PEM.
 type identity struct {
 	cert, key []byte
 }
 
-// ownIdentity makes the machine's identity, once.
+// ownIdentity returns the machine's identity, and makes it at the first call.
 func (m *Machine) ownIdentity() (*identity, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -206,7 +206,7 @@ func newIdentity() (*identity, error) {
 	template := &x509.Certificate{
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: "board"},
-		// The board's clock and the host's differ a little.
+		// The clocks of the board and the host differ a little.
 		NotBefore:             time.Now().Add(-time.Hour),
 		NotAfter:              time.Now().Add(24 * time.Hour),
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,

@@ -13,18 +13,18 @@ import (
 	"uringhttpd/test/board/wire"
 )
 
-// diskModules are for a disk, for what can go wrong with one, and for its file system.
+// diskModules are the modules for a disk, for its failures, and for its file system.
 var diskModules = []string{"virtio_blk", "dm_mod", "dm_delay", "crc32c_generic", "ext4"}
 
-// What a disk is called on a board, under the device mapper and below it.
+// The names of a disk on a board, under the device mapper and below it.
 const (
 	diskName   = "disk"
 	diskBlock  = "/dev/dm-0"
 	diskDevice = "/dev/vda"
 )
 
-// MakeDisk writes an image of size bytes with an ext4 file system that holds the
-// files, named without folders. It needs mke2fs.
+// MakeDisk writes an image of size bytes with an ext4 file system that holds the files,
+// whose names have no directory. It needs mke2fs.
 func MakeDisk(ctx context.Context, image string, size int64, files map[string]pattern.Content) error {
 	dir, err := os.MkdirTemp(filepath.Dir(image), "disk-")
 	if err != nil {
@@ -41,7 +41,7 @@ func MakeDisk(ctx context.Context, image string, size int64, files map[string]pa
 			return fmt.Errorf("board: disk: %w", err)
 		}
 	}
-	// A path of its own: /sbin is not everybody's.
+	// mke2fs is called by its path, since the PATH of some users lacks /sbin.
 	cmd := exec.CommandContext(ctx, "/usr/sbin/mke2fs", "-q", "-t", "ext4", "-b", "4096", "-d", dir, image, fmt.Sprintf("%dk", size>>10))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("board: %q: %w; install e2fsprogs\n%s", cmd.Args, err, out)
@@ -68,7 +68,7 @@ func (m *Machine) MountDisk(ctx context.Context) (*Disk, error) {
 	return d, m.agent.call(ctx, wire.OpMount, wire.Mount{Source: diskBlock, Target: DiskRoot, Type: "ext4", ReadOnly: true}, nil)
 }
 
-// Heal makes the disk answer as it should.
+// Heal makes the disk work normally again.
 func (d *Disk) Heal(ctx context.Context) error { return d.set(ctx, d.linear(0, d.size)) }
 
 // Break makes the disk answer EIO for n bytes at off.
@@ -84,17 +84,17 @@ func (d *Disk) Break(ctx context.Context, off, n int64) error {
 	return d.set(ctx, table...)
 }
 
-// Slow makes each read take so many milliseconds more.
+// Slow adds so many milliseconds to each read.
 func (d *Disk) Slow(ctx context.Context, ms int) error {
 	return d.set(ctx, wire.Target{Length: d.size, Type: "delay", Parameters: fmt.Sprintf("%s 0 %d", diskDevice, ms)})
 }
 
-// Hang makes the disk answer nothing, or all that it has been asked for meanwhile.
+// Hang makes the disk hold all requests, or answer those that it has held.
 func (d *Disk) Hang(ctx context.Context, hang bool) error {
 	return d.m.agent.call(ctx, wire.OpSuspend, wire.Suspend{Name: diskName, Suspended: hang}, nil)
 }
 
-// Size is the disk's, in bytes.
+// Size returns the size of the disk in bytes.
 func (d *Disk) Size() int64 { return d.size }
 
 func (d *Disk) linear(off, n int64) wire.Target {
@@ -106,16 +106,16 @@ func (d *Disk) set(ctx context.Context, table ...wire.Target) error {
 	return d.m.agent.call(ctx, wire.OpMap, wire.Map{Name: diskName, Targets: table}, nil)
 }
 
-// Mount mounts a file system of the kernel's that is on no device.
+// Mount mounts a file system of the kernel that is on no device.
 func (m *Machine) Mount(ctx context.Context, kind, target string) error {
 	return m.agent.call(ctx, wire.OpMount, wire.Mount{Source: kind, Target: target, Type: kind}, nil)
 }
 
-// Forget drops what the board keeps in memory of files that are on a disk.
+// Forget drops the board's caches of files that are on a disk.
 func (m *Machine) Forget(ctx context.Context) error { return m.Sysctl(ctx, "vm.drop_caches", "3") }
 
-// Alter changes a file of the board in place: its size, unless that is negative,
-// then the bytes at off.
+// Alter changes a file of the board in place: first its size, unless size is negative, then
+// the bytes at off.
 func (m *Machine) Alter(ctx context.Context, path string, size, off int64, data []byte) error {
 	a := wire.Alter{Path: path, Offset: off, Data: data}
 	if size >= 0 {

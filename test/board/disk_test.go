@@ -18,7 +18,7 @@ import (
 
 const diskSize = 96 << 20
 
-// A diskFile is a file of the disk.
+// A diskFile is a file on the disk.
 type diskFile struct {
 	name    string
 	content *pattern.Content
@@ -26,8 +26,8 @@ type diskFile struct {
 
 func (f diskFile) path() string { return "/disk/" + f.name }
 
-// The files of the disk: what is read and sent with the head, what is spliced, and what
-// is in so many pieces that where they are is not in its inode.
+// The files on the disk: one is read and sent with the head, one is spliced, and one has so
+// many extents that its inode does not hold them.
 var (
 	smallOnDisk  = diskFile{"small.bin", &pattern.Content{Seed: 0xd151, Size: 32 << 10}}
 	largeOnDisk  = diskFile{"large.bin", &pattern.Content{Seed: 0xd152, Size: 8 << 20}}
@@ -42,7 +42,7 @@ func diskFiles() map[string]pattern.Content {
 	return files
 }
 
-// testDisk: the files are on a disk that fails, is slow, and hangs.
+// testDisk: the disk of the files fails, is slow, and hangs.
 func testDisk(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
 	d, err := m.MountDisk(ctx)
 	if err != nil {
@@ -67,13 +67,13 @@ func testDisk(ctx context.Context, t *testing.T, m *board.Machine, effort effort
 	if err := p.Stop(ctx); err != nil {
 		t.Error(err)
 	}
-	t.Run("hangs, and others", func(t *testing.T) {
+	t.Run("hangs beside other files", func(t *testing.T) {
 		if effort == brief {
 			t.Skip("left for make test-all")
 		}
 		testHungOthers(ctx, t, m, d)
 	})
-	t.Run("hangs, and the daemon stops", func(t *testing.T) {
+	t.Run("hangs during stop", func(t *testing.T) {
 		if effort == brief {
 			t.Skip("left for make test-all")
 		}
@@ -87,8 +87,8 @@ func testDisk(ctx context.Context, t *testing.T, m *board.Machine, effort effort
 	})
 }
 
-// warmDisk lets clients wait for the disk until as many threads of the daemon do as may:
-// Go keeps them.
+// warmDisk makes as many threads of the daemon wait for the disk as can ever do: Go keeps
+// its threads.
 func warmDisk(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk, p *board.Process) {
 	const threads = 4
 	if err := m.Forget(ctx); err != nil {
@@ -111,8 +111,8 @@ func warmDisk(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk
 	}
 }
 
-// testBadBlock: a block of a file cannot be read. Its clients can tell, others are
-// served, and once it can be read, so is all.
+// testBadBlock: a block of a file cannot be read. Clients of the file detect the failure,
+// other clients are served, and once the block can be read, all clients are.
 func testBadBlock(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk, p *board.Process, effort effort) {
 	for _, f := range []struct {
 		diskFile
@@ -136,14 +136,14 @@ func testBadBlock(ctx context.Context, t *testing.T, m *board.Machine, d *board.
 				}
 				before := len(logLines(ctx, t, p))
 				r := w.download(ctx, t, m, o)
-				if f.diskFile == smallOnDisk { // nothing of it was sent before it was read
+				if f.diskFile == smallOnDisk { // all of it is read before any of it is sent
 					refused(ctx, t, p, before, r, o.Downloads)
 				} else {
-					told(t, w, r, o.Downloads)
+					wantCutOff(t, w, r, o.Downloads)
 					cutOff(ctx, t, p, before, o.Downloads, "input/output error")
 				}
 				if r.Bytes > int64(o.Downloads)*f.bad {
-					t.Errorf("%d bytes came, more than there are before the bad block: %+v", r.Bytes, r)
+					t.Errorf("%d bytes arrived, more than there are before the bad block: %+v", r.Bytes, r)
 				}
 				complete(ctx, t, m, 2, w)
 				if err := d.Heal(ctx); err != nil {
@@ -160,7 +160,7 @@ func testBadBlock(ctx context.Context, t *testing.T, m *board.Machine, d *board.
 	}
 }
 
-// testEndsShort: a build that ends with FIN what it could not read is caught.
+// testEndsShort: a mutant that sends FIN after a failed read is caught.
 func testEndsShort(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk) {
 	p, err := m.StartDaemon(ctx, board.Daemon{Wrong: wrong.EndsShort.Name})
 	if err != nil {
@@ -186,25 +186,25 @@ func testEndsShort(ctx context.Context, t *testing.T, m *board.Machine, d *board
 	}
 }
 
-// refused fails unless n clients have been told that a file cannot be read, and the
-// daemon's log, after so many lines, why.
+// refused fails unless n clients got status 500 for an unreadable file, and the daemon logged
+// the reason after the first logged lines.
 func refused(ctx context.Context, t *testing.T, p *board.Process, before int, r client.Result, n int) {
 	t.Helper()
 	if r.Errors["status"] != n || strings.Count(strings.Join(r.Details, "\n"), "500 Internal") != n {
 		t.Errorf("got %+v, want %d of status 500", r, n)
 	}
-	eventually(ctx, t, "a line for each request that failed", func() bool {
-		said := 0
+	eventually(ctx, t, "a line for each failed request", func() bool {
+		logged := 0
 		for _, line := range logLines(ctx, t, p)[before:] {
 			if strings.Contains(line, "request failed") && strings.Contains(line, "input/output error") {
-				said++
+				logged++
 			}
 		}
-		return said == n
+		return logged == n
 	})
 }
 
-// testDeadDisk: nothing can be read, not even where the file is.
+// testDeadDisk: nothing can be read, not even the extents of the file.
 func testDeadDisk(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk, p *board.Process) {
 	if err := m.Forget(ctx); err != nil {
 		t.Fatal(err)
@@ -225,7 +225,7 @@ func testDeadDisk(ctx context.Context, t *testing.T, m *board.Machine, d *board.
 	}
 }
 
-// testSlowDisk: each read takes long, which is not a client that stalls.
+// testSlowDisk: each read takes long, which must not count as a stalled client.
 func testSlowDisk(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk) {
 	if err := d.Slow(ctx, 100); err != nil {
 		t.Fatal(err)
@@ -246,7 +246,7 @@ func testSlowDisk(ctx context.Context, t *testing.T, m *board.Machine, d *board.
 	}
 }
 
-// onDisk finds where on the disk a page of a file is.
+// onDisk returns the offset on the disk of a page of a file.
 func onDisk(t *testing.T, image string, c pattern.Content, off int64) int64 {
 	t.Helper()
 	const page = 4096

@@ -1,7 +1,6 @@
-// Package board boots emulated boards and drives them: a Debian kernel in
-// QEMU, with a root file system made on the spot that holds the kernel modules
-// wanted, an agent (package agent) as the first process, the program under
-// test and a client.
+// Package board boots emulated boards and drives them: a Debian kernel in QEMU, with a
+// generated root file system that holds the kernel modules needed, an agent (package agent)
+// as the first process, the program under test and a client.
 //
 //	m, err := board.Boot(ctx, board.Spec{
 //		Board:   board.ARMv7_612,
@@ -12,22 +11,22 @@
 //	...
 //	defer func() { err = errors.Join(err, m.Close()) }()
 //
-// The machine has no clock of its own, no disk and no way out; what the host
-// forwards is the only way in. Close fails if the kernel complained.
+// The machine has no clock of its own and no disk. Its network leads nowhere; the host
+// reaches it only through forwarded ports. Close fails if the kernel logged a problem.
 //
-// A board without virtio (IMX8MP_612) is driven over its own network device, and
-// one whose kernel has no cryptd has Pcrypt for an asynchronous engine. Held and
-// AwaitHeld tell whether an idle daemon is back at its base line.
+// A board without virtio (IMX8MP_612) is driven over its own network device. A board whose
+// kernel has no cryptd uses Pcrypt as its asynchronous engine. Held and AwaitHeld report
+// whether an idle daemon is back at its baseline.
 //
-// With Spec.Disk there is a disk, with ext4, that Disk breaks, slows down and hangs;
-// TokenBucket and FairQueue put a queue that drops packets before the loopback device.
+// With Spec.Disk there is an ext4 disk that Disk breaks, slows down and hangs; TokenBucket
+// and FairQueue put a queue that drops packets before the loopback device.
 //
 // The package needs QEMU (qemu-system-x86, qemu-system-arm, ipxe-qemu), apt,
-// dpkg-deb, mke2fs, xz and the go command; it runs without privileges. Its tests that
-// boot are behind the build tag board:
+// dpkg-deb, mke2fs, xz and the go command; it runs without privileges. Tests that
+// boot a board have the build tag board:
 //
 //	go test -tags board ./test/board/...
 //
-// To look into a failing run, log Machine.KernelLog and Process.Output, or run
-// one command in the guest with Machine.Run.
+// To debug a failing run, log Machine.KernelLog and Process.Output, or run a command in the
+// guest with Machine.Run.
 package board

@@ -19,9 +19,9 @@ import (
 	"uringhttpd/test/board/debian"
 )
 
-var updateFlag = flag.Bool("board.update", false, "write what is found to the files that it is compared with")
+var updateFlag = flag.Bool("board.update", false, "write the results to the golden files")
 
-// TestDeviceTrees: what the device tree of each i.MX board says of its SoC and engines.
+// TestDeviceTrees checks the SoC and the engines that are read from the device tree of each i.MX board.
 func TestDeviceTrees(t *testing.T) {
 	ctx := t.Context()
 	rows := map[string]bool{}
@@ -69,10 +69,10 @@ func TestDeviceTrees(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got != string(want) {
-		t.Errorf("of %d trees:\n%s\nwant:\n%s", trees, got, want)
+		t.Errorf("from %d trees:\n%s\nwant:\n%s", trees, got, want)
 	}
 	if trees < 400 {
-		t.Errorf("%d trees; there are some 500", trees)
+		t.Errorf("%d trees, want about 500", trees)
 	}
 }
 
@@ -109,10 +109,10 @@ func treeRow(b platform.Board) string {
 	return soc + ": " + strings.Join(engines, "; ")
 }
 
-// boardTime is for a board without virtio, which is slow to boot.
+// boardTime is the time limit for a board without virtio, which is slow to boot.
 const boardTime = 10 * time.Minute
 
-// TestDoctor: what doctor says of i.MX boards whose CAAM QEMU does not have.
+// TestDoctor checks the report of doctor on i.MX boards. QEMU does not emulate their CAAM.
 func TestDoctor(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -120,7 +120,7 @@ func TestDoctor(t *testing.T) {
 		soc   platform.SoC
 		node  string
 		rings int
-		slow  bool // its kernel has AES-GCM in plain C, beside AES instructions
+		slow  bool // the kernel has AES-GCM in plain C, despite AES instructions
 	}{
 		{board.IMX8MP_612, platform.SoC{Family: "i.MX8M", Name: "i.MX 8M Plus"}, "/soc@0/bus@30800000/crypto@30900000", 3, true},
 		{board.Sabrelite_612, platform.SoC{Family: "i.MX6", Name: "i.MX 6Dual or 6Quad"}, "/soc/bus@2100000/crypto@2100000", 2, false},
@@ -165,8 +165,8 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// readyStatus is doctor's exit status where nothing is missing: a board whose kernel does not use the
-// processor's AES instructions is degraded.
+// readyStatus is doctor's exit status where nothing is missing: a board whose kernel does not
+// use the processor's AES instructions is degraded.
 func readyStatus(r doctorReport) int {
 	if r.AESInstructions && r.GCM[0].Plain() {
 		return 1
@@ -174,8 +174,8 @@ func readyStatus(r doctorReport) int {
 	return 0
 }
 
-// capture writes the board's /proc/crypto to where package platform's tests read it, if that
-// is asked for. It must be a board with the modules that one has in the field.
+// capture writes the board's /proc/crypto to the test data of package platform, if the flag
+// asks for that. The board must have the modules of boards in the field.
 func capture(ctx context.Context, t *testing.T, m *board.Machine, name string) {
 	t.Helper()
 	if !*updateFlag {
@@ -190,8 +190,8 @@ func capture(ctx context.Context, t *testing.T, m *board.Machine, name string) {
 	}
 }
 
-// testDoctorWithout: what doctor says of a kernel that lacks something, and what serve would
-// do; and that it misses nothing that is not needed. The modules are gone after it.
+// testDoctorWithout: doctor reports a missing part of the kernel and its effect on serve, and
+// reports no part as missing that is not needed. The test removes modules from the kernel for good.
 func testDoctorWithout(ctx context.Context, t *testing.T, m *board.Machine) {
 	requireConfig := strings.Replace(autoConfig, "kernel: auto", "kernel: require", 1)
 	want := func(t *testing.T, config string, status int, verdict ...string) doctorReport {
@@ -210,7 +210,7 @@ func testDoctorWithout(ctx context.Context, t *testing.T, m *board.Machine) {
 	unload := func(t *testing.T, names ...string) {
 		t.Helper()
 		for _, name := range names {
-			eventually(ctx, t, name+" that nobody uses", func() bool { return m.UnloadModule(ctx, name) == nil })
+			eventually(ctx, t, "unused module "+name, func() bool { return m.UnloadModule(ctx, name) == nil })
 		}
 	}
 	t.Run("io_uring", func(t *testing.T) {
@@ -236,7 +236,7 @@ func testDoctorWithout(ctx context.Context, t *testing.T, m *board.Machine) {
 		if !r.KernelTLS.Usable || !r.Ciphers[0].Verified || !r.Ciphers[1].Verified {
 			t.Errorf("got %+v", r)
 		}
-		// There is no NETLINK_CRYPTO either.
+		// NETLINK_CRYPTO is missing, too.
 		if r.Netlink.Usable || !strings.Contains(r.Netlink.Remedy, "crypto_user") {
 			t.Errorf("NETLINK_CRYPTO: %+v", r.Netlink)
 		}
@@ -247,9 +247,9 @@ func testDoctorWithout(ctx context.Context, t *testing.T, m *board.Machine) {
 		for _, tt := range []struct {
 			name, dep, reason, remedy string
 		}{
-			{"its modules not to be seen", "", "the tls module is not loaded", "modprobe tls"},
+			{"modules not visible", "", "the tls module is not loaded", "modprobe tls"},
 			{"not built", "kernel/crypto/gcm.ko:\n", "the kernel was built without CONFIG_TLS", "CONFIG_TLS=m or y"},
-			{"not to be loaded", "kernel/net/tls/tls.ko:\n", "the tls module is installed, but the kernel failed to load it", "modprobe tls"},
+			{"cannot be loaded", "kernel/net/tls/tls.ko:\n", "the tls module is installed, but the kernel failed to load it", "modprobe tls"},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
 				if tt.dep != "" {

@@ -21,15 +21,15 @@ import (
 	"uringhttpd/test/board/pattern"
 )
 
-// aDownload is a file, or a range of one if length is not 0.
+// aDownload is a file, or a range of a file if length is not 0.
 type aDownload struct {
 	name           string
 	content        pattern.Content
 	offset, length int64
 }
 
-// downloads are sizes around what a transfer is cut into, and a range that a
-// 32-bit offset cannot name: 5 GiB, all but the last 3 MiB a hole.
+// downloads have sizes around the units of a transfer, and one is a range whose offset has
+// more than 32 bits: 5 GiB, all a hole except the last 3 MiB.
 var downloads = []aDownload{
 	{name: "empty", content: pattern.Content{Seed: 1}},
 	{name: "one-byte", content: pattern.Content{Seed: 2, Size: 1}},
@@ -41,7 +41,7 @@ var downloads = []aDownload{
 
 func (d aDownload) path() string { return "/" + d.name + ".bin" }
 
-// want is the digest of what must arrive.
+// want returns the digest of the expected data.
 func (d aDownload) want() string {
 	if d.length > 0 {
 		return d.content.SHA256(d.offset, d.length)
@@ -49,8 +49,8 @@ func (d aDownload) want() string {
 	return d.content.SHA256(0, d.content.Size)
 }
 
-// testDownloads fetches every file from the host, by curl and by our client,
-// and checks bytes, the use of kernel TLS, and what the daemon holds after.
+// testDownloads fetches every file from the host, by curl and by package client, and checks
+// the bytes, the use of kernel TLS, and the daemon's resources afterwards.
 func testDownloads(ctx context.Context, t *testing.T, m *board.Machine) {
 	for _, d := range downloads {
 		if err := m.MakeFile(ctx, board.Root+d.path(), d.content); err != nil {
@@ -65,7 +65,7 @@ func testDownloads(ctx context.Context, t *testing.T, m *board.Machine) {
 		if t.Failed() {
 			e, err := p.Output(ctx)
 			t.Logf("daemon (%v): %s", err, e.Stderr)
-			_ = p.Signal(ctx, syscall.SIGKILL) // it may have ended; the next test needs its ports
+			_ = p.Signal(ctx, syscall.SIGKILL) // the daemon may have ended; the next test needs its ports
 		}
 	}()
 	addr, err := m.Forward(ctx, board.TLSPort)
@@ -85,13 +85,13 @@ func testDownloads(ctx context.Context, t *testing.T, m *board.Machine) {
 	for _, d := range downloads {
 		t.Run("curl/"+d.name, func(t *testing.T) { curl.download(ctx, t, d) })
 	}
-	const other = 1 // download that is made with the cipher that is not the usual one
+	const other = 1 // number of downloads with another cipher than usual
 	t.Run("curl/AES-256-GCM", func(t *testing.T) {
 		curl.download(ctx, t, downloads[3], "--tls13-ciphers", "TLS_AES_256_GCM_SHA384")
 	})
-	// Pipes and open files may be kept for later, sockets may not. There may be one too many
-	// in either count: a listener's copy, on its way to the ring, is in the first, and so
-	// the last connection may still be in the second. A leak would be one for each connection.
+	// Pipes and open files may be kept for later, sockets may not. Either count may be one too
+	// high: the first may include a listener's copy on its way to the ring, the second the
+	// last connection. A leak would add one per connection.
 	afterCurl := awaitHeld(ctx, t, p, func(h map[string]int) bool { return h["socket"] <= atStart["socket"] })
 
 	for _, d := range downloads {
@@ -117,7 +117,7 @@ func testDownloads(ctx context.Context, t *testing.T, m *board.Machine) {
 	})
 
 	if got, want := tlsTxSw(ctx, t, m)-txSw, int64(2*len(downloads)+other); got != want {
-		t.Errorf("kernel TLS was switched on %d times for %d connections", got, want)
+		t.Errorf("kernel TLS was enabled %d times for %d connections", got, want)
 	}
 	stopCtx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -126,7 +126,7 @@ func testDownloads(ctx context.Context, t *testing.T, m *board.Machine) {
 	}
 }
 
-// A curler runs the host's curl against the name in the certificate.
+// A curler runs the host's curl with the name in the certificate.
 type curler struct {
 	addr, roots string
 }
@@ -154,11 +154,11 @@ func (c curler) download(ctx context.Context, t *testing.T, d aDownload, options
 	}
 	sum := sha256.Sum256(body)
 	if got := hex.EncodeToString(sum[:]); got != d.want() {
-		t.Errorf("%d bytes, first wrong one at %d; sha256 %s, want %s", len(body), d.content.Diff(body, d.offset), got, d.want())
+		t.Errorf("%d bytes, first wrong byte at %d; sha256 %s, want %s", len(body), d.content.Diff(body, d.offset), got, d.want())
 	}
 }
 
-// held counts the daemon's descriptors by kind.
+// held returns the daemon's descriptors, counted by kind.
 func held(ctx context.Context, t *testing.T, p *board.Process) map[string]int {
 	t.Helper()
 	u, err := p.Usage(ctx)
@@ -174,8 +174,8 @@ func held(ctx context.Context, t *testing.T, p *board.Process) map[string]int {
 	return h
 }
 
-// awaitHeld polls what the daemon holds until it is as wanted: it closes
-// connections some time after the client has, and nothing says when.
+// awaitHeld polls the daemon's descriptors until they are as wanted: the daemon closes
+// connections some time after the client, and no event announces that.
 func awaitHeld(ctx context.Context, t *testing.T, p *board.Process, ok func(map[string]int) bool) map[string]int {
 	t.Helper()
 	deadline := time.NewTimer(30 * time.Second)

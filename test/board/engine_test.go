@@ -16,7 +16,7 @@ import (
 	"uringhttpd/test/wrong"
 )
 
-// The files of which records go wrong: one record has all of the first, with its head.
+// The files whose records fail: the first is one record, together with its head.
 var (
 	oneRecord   = pattern.Content{Seed: 0xae4d, Size: 1000}
 	manyRecords = pattern.Content{Seed: 0x1a43e, Size: 256 << 10}
@@ -27,13 +27,13 @@ const (
 	manyRecordsName = "/records.bin"
 )
 
-// A recordFault is a record with which the engine fails, or that it corrupts.
+// A recordFault is a record at which the engine fails, or which it corrupts.
 type recordFault struct {
 	name   string
 	path   string
-	record int  // of the connection; the head begins the first
-	last   bool // it is close_notify: the body is whole
-	slow   bool // the daemon only waits when it fails
+	record int  // number in the connection; the head begins the first record
+	last   bool // the record is close_notify, so the body is complete
+	slow   bool // the daemon is only waiting when the record fails
 	brief  bool
 }
 
@@ -56,14 +56,16 @@ func (f recordFault) content() *pattern.Content {
 	return &manyRecords
 }
 
-// engineConfig never takes an engine that is slow, or failed, for a client that stalls.
+// engineConfig has a stall_timeout so long that a slow or failed engine is never taken for a
+// stalled client.
 //
-// At its level the log has each line about a record, of which the next one is only counted
-// for a minute.
+// At its log level each line about a record is logged. At the default level, repetitions
+// within a minute are only counted.
+// ones are only counted.
 const engineConfig = board.DefaultConfig + "limits:\n  stall_timeout: 10m\nlog:\n  level: debug\n"
 
-// testEngineFaults: the engine fails, or corrupts, one record after the other. The
-// client can tell, at once; others do not notice; and the log says once what it was.
+// testEngineFaults: the engine fails at, or corrupts, one record after the other. The client
+// detects it at once, other clients are not affected, and the log reports the cause once.
 func testEngineFaults(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
 	for name, c := range map[string]pattern.Content{oneRecordName: oneRecord, manyRecordsName: manyRecords} {
 		if err := m.MakeFile(ctx, board.Root+name, c); err != nil {
@@ -83,12 +85,12 @@ func testEngineFaults(ctx context.Context, t *testing.T, m *board.Machine, effor
 				}
 				before := len(logLines(ctx, t, p))
 				r := f.strike(ctx, t, m, fault)
-				// A reset takes what the client has not read yet, too.
+				// A reset also discards data that the client has not read yet.
 				if r.Complete > 0 && !f.last || r.Corrupt != 0 || r.Ends["close_notify"] != 0 || r.Errors["timeout"] != 0 {
 					t.Errorf("got %+v, want no wrong byte, no timeout and no close_notify", r)
 				}
 				if fault == "fail_in" && !f.last {
-					told(t, ways[0], r, 1)
+					wantCutOff(t, ways[0], r, 1)
 				}
 				complete(ctx, t, m, 2, ways[0], ways[1])
 				if fault == "fail_in" {
@@ -111,7 +113,7 @@ func testEngineFaults(ctx context.Context, t *testing.T, m *board.Machine, effor
 	})
 }
 
-// strike makes a download that the fault strikes, of which there are two kinds.
+// strike makes a download that the fault hits. There are two kinds of faults.
 func (f recordFault) strike(ctx context.Context, t *testing.T, m *board.Machine, fault string) client.Result {
 	t.Helper()
 	delay := "delay_us=1000"
@@ -124,19 +126,19 @@ func (f recordFault) strike(ctx context.Context, t *testing.T, m *board.Machine,
 	t.Logf("%+v", r)
 	after := counters(ctx, t, m)
 	if n := after["failed"] + after["corrupted"] - before["failed"] - before["corrupted"]; n != 1 {
-		t.Fatalf("%d records were struck, want 1", n)
+		t.Fatalf("%d records were hit, want 1", n)
 	}
 	return r
 }
 
-// loggedFailure wants one line about the response, which is a complaint with the
-// engine's error unless the body was whole, and no other complaint.
+// loggedFailure expects one line about the response, which is a warning with the engine's
+// error unless the body was complete, and no other warning.
 func (f recordFault) loggedFailure(ctx context.Context, t *testing.T, p *board.Process, before int) {
 	t.Helper()
 	responses, others := f.logged(ctx, t, p, before, 0)
 	if f.last {
 		if strings.Contains(responses, "level=WARN") || strings.Count(responses, "\n") != 1 || others != "" {
-			t.Errorf("logged, of a body that is whole: %s%s", responses, others)
+			t.Errorf("logged for a complete body: %s%s", responses, others)
 		}
 		return
 	}
@@ -145,9 +147,9 @@ func (f recordFault) loggedFailure(ctx context.Context, t *testing.T, p *board.P
 	}
 }
 
-// loggedCorruption wants one line that says what the client said, with what encrypted,
-// and one about the response. That may have been given to the kernel as a whole before
-// the client said so.
+// loggedCorruption expects one line with the client's alert and the driver's name, and one
+// line about the response. The kernel may have accepted all of the response before the
+// client sent its alert.
 func (f recordFault) loggedCorruption(ctx context.Context, t *testing.T, p *board.Process, before int) {
 	t.Helper()
 	responses, others := f.logged(ctx, t, p, before, 1)
@@ -161,15 +163,15 @@ func (f recordFault) loggedCorruption(ctx context.Context, t *testing.T, p *boar
 	}
 }
 
-// logged are the lines about the fault's response, and all other complaints, once there
-// is one about the response and so many complaints.
+// logged returns the lines about the fault's response, and all other warnings, once there is
+// a line about the response and the given number of warnings.
 func (f recordFault) logged(ctx context.Context, t *testing.T, p *board.Process, before, complaints int) (responses, others string) {
 	t.Helper()
-	eventually(ctx, t, "the lines about a record", func() bool {
+	eventually(ctx, t, "log lines about a record", func() bool {
 		responses, others = "", ""
 		for _, line := range logLines(ctx, t, p)[before:] {
 			switch {
-			case strings.Contains(line, " repeated="): // of a fault before
+			case strings.Contains(line, " repeated="): // from an earlier fault
 			case strings.Contains(line, "path="+f.path):
 				responses += line + "\n"
 			case strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") || strings.Contains(line, "client reported bad_record_mac"):
@@ -181,8 +183,8 @@ func (f recordFault) logged(ctx context.Context, t *testing.T, p *board.Process,
 	return responses, others
 }
 
-// testWrongEngineFaults: builds that leave the end of a connection to the kernel, do
-// not ask for its error, and do not hear the client, are caught.
+// testWrongEngineFaults: mutants that leave the end of a connection to the kernel, do not
+// read its error, or do not read the client's alert, are caught.
 func testWrongEngineFaults(ctx context.Context, t *testing.T, m *board.Machine) {
 	for _, tt := range []struct {
 		variant wrong.Variant
@@ -202,7 +204,7 @@ func testWrongEngineFaults(ctx context.Context, t *testing.T, m *board.Machine) 
 				t.Fatal(err)
 			}
 			r := tt.fault.strike(ctx, t, m, tt.kind)
-			endServer(ctx, t, p) // it may wait for the client
+			endServer(ctx, t, p) // the server may wait for the client
 			if log := strings.Join(logLines(ctx, t, p), "\n"); !tt.caught(r, log) {
 				t.Errorf("not caught: %+v\n%s", r, log)
 			}

@@ -19,7 +19,7 @@ import (
 	"uringhttpd/test/wrong"
 )
 
-// faultBoards are the machines on which things go wrong beside the daemon.
+// faultBoards are the machines on which parts other than the daemon fail.
 var faultBoards = []struct {
 	board  board.Board
 	effort effort
@@ -28,14 +28,14 @@ var faultBoards = []struct {
 	{board.ARMv7_612, left},
 }
 
-// faultVariants are the wrong builds that its parts must catch.
+// faultVariants are the mutants that parts of TestFaults must catch.
 var faultVariants = []wrong.Variant{
 	wrong.NoReset, wrong.NoDrain, wrong.NoSeal, wrong.StopsAtOnce, wrong.SecondIgnored, wrong.NotAsked, wrong.Deaf, wrong.FullIsEmpty,
 	wrong.ReadsOnLoop, wrong.EndsShort,
 }
 
-// TestFaults boots machines whose cipher is asynchronous, with a disk and with
-// queues that drop packets, and lets all of that fail.
+// TestFaults boots machines with an asynchronous cipher, a disk, and queues that drop
+// packets, and makes all of these fail.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	cache := *cacheFlag
@@ -90,8 +90,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// A way is how a client reaches the daemon. From the board itself plain HTTP is sent
-// from copies, from the host it is spliced.
+// A way is a client's route to the daemon. Plain HTTP is sent from copies to the board
+// itself, and spliced to the host.
 type way struct {
 	name   string
 	remote bool
@@ -112,7 +112,7 @@ func (w way) port() int {
 	return board.TLSPort
 }
 
-// download makes downloads as o says, but for where from.
+// download makes downloads with the options o, from the place of w.
 func (w way) download(ctx context.Context, t *testing.T, m *board.Machine, o client.Options) client.Result {
 	t.Helper()
 	o.Plain = w.plain
@@ -136,17 +136,17 @@ func (w way) download(ctx context.Context, t *testing.T, m *board.Machine, o cli
 	return r
 }
 
-// told fails unless n clients have something other than a whole file, and know it.
-func told(t *testing.T, w way, r client.Result, n int) {
+// wantCutOff fails unless n clients got less than a complete file, and detected it.
+func wantCutOff(t *testing.T, w way, r client.Result, n int) {
 	t.Helper()
-	if err := wasTold(w, r, n); err != nil {
+	if err := checkCutOff(w, r, n); err != nil {
 		t.Error(err)
 	}
 }
 
-// wasTold is an error unless n clients have something other than a whole file, and know
-// it. From the host a reset cannot be seen: QEMU makes a FIN of it.
-func wasTold(w way, r client.Result, n int) error {
+// checkCutOff returns an error unless n clients got less than a complete file, and detected it.
+// From the host a reset cannot be seen: QEMU replaces it by a FIN.
+func checkCutOff(w way, r client.Result, n int) error {
 	resets := r.Ends["reset"] + r.Errors["response"]
 	if r.Truncated+r.Errors["response"] != n || r.Ends["close_notify"] != 0 || !w.remote && resets != n {
 		return fmt.Errorf("%s: got %+v, want %d that were cut off and reset", w.name, r, n)
@@ -154,8 +154,7 @@ func wasTold(w way, r client.Result, n int) error {
 	return nil
 }
 
-// complete fails unless n downloads of a small file of the tmpfs are complete, each
-// way.
+// complete fails unless n downloads of a small file on the tmpfs are complete, in each way.
 func complete(ctx context.Context, t *testing.T, m *board.Machine, n int, ways ...way) {
 	t.Helper()
 	c := pattern.Content{Seed: 0xc0de, Size: 100_000}
@@ -171,16 +170,16 @@ func complete(ctx context.Context, t *testing.T, m *board.Machine, n int, ways .
 	}
 }
 
-// doubts are what the daemon says of an engine that stood still for some seconds.
+// doubts are the daemon's warnings about an engine that stood still for some seconds.
 var doubts = regexp.MustCompile(`msg="crypto engine (stalled|works)`)
 
-// cutOff fails unless the daemon's log has, after so many lines, n of responses that
-// were cut off for a reason, and no other complaint. The last may come after the
-// client knows.
+// cutOff fails unless the daemon's log has, after the first logged lines, n responses that
+// were cut off for a reason, and no other warning. The last line may come after the client
+// has noticed.
 func cutOff(ctx context.Context, t *testing.T, p *board.Process, before, n int, reason string) {
 	t.Helper()
 	var lines []string
-	eventually(ctx, t, "a line for each response that was cut off", func() bool {
+	eventually(ctx, t, "a line for each response cut off", func() bool {
 		lines = lines[:0]
 		for _, line := range logLines(ctx, t, p)[before:] {
 			if !strings.Contains(line, "msg=request ") && !strings.Contains(line, "request aborted by the client") && !doubts.MatchString(line) {
@@ -191,12 +190,12 @@ func cutOff(ctx context.Context, t *testing.T, p *board.Process, before, n int, 
 	})
 	for _, line := range lines {
 		if len(lines) != n || !strings.Contains(line, "response cut off") || !strings.Contains(line, reason) {
-			t.Errorf("logged, of %d lines where there should be %d: %s", len(lines), n, line)
+			t.Errorf("logged %d lines, want %d: %s", len(lines), n, line)
 		}
 	}
 }
 
-// logLines are those that a daemon has written.
+// logLines returns the lines that a daemon has logged.
 func logLines(ctx context.Context, t *testing.T, p *board.Process) []string {
 	t.Helper()
 	e, err := p.Output(ctx)

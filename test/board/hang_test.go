@@ -18,10 +18,10 @@ import (
 	"uringhttpd/test/wrong"
 )
 
-// testHang: the disk answers nothing for a while. Clients of its files wait, others do
-// not, and once it answers all have all.
+// testHang: the disk answers nothing for a while. Clients of its files wait, other clients do
+// not, and once the disk answers, all downloads complete.
 func testHang(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk, p *board.Process, effort effort) {
-	// Less, and more, than may read files into pipes or memory; and as many as may.
+	// Fewer, more, and as many clients as threads that may read files into pipes or memory.
 	const few, many, workers = 3, 6, 4
 	for _, tt := range []struct {
 		name    string
@@ -29,10 +29,10 @@ func testHang(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk
 		clients int
 		file    diskFile
 		way     way
-		inode   bool // is in memory: only what is in the file has to be read
-		threads int  // wait for the disk
+		inode   bool // the inode is in memory; only the file's data has to be read
+		threads int  // threads that wait for the disk
 	}{
-		// Who does not get a turn to splice has the file read.
+		// A connection that does not get the splice semaphore has its file read.
 		{"TLS", false, many, largeOnDisk, ways[0], true, many},
 		{"plain", false, many, largeOnDisk, ways[1], true, workers},
 		{"TLS from the host", false, many, largeOnDisk, ways[2], true, many},
@@ -85,16 +85,16 @@ func testHang(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk
 			}
 		})
 	}
-	t.Run("the client leaves", func(t *testing.T) { testHangLeft(ctx, t, m, d, p) })
+	t.Run("client leaves", func(t *testing.T) { testHangLeft(ctx, t, m, d, p) })
 }
 
-// What the daemon logs of a disk that hangs.
+// The daemon's log messages about a disk that hangs.
 const (
 	silentStorage = "storage does not answer"
 	storageAgain  = "storage answers again"
 )
 
-// testHangLeft: the clients do not wait until the disk answers.
+// testHangLeft: the clients leave before the disk answers.
 func testHangLeft(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk, p *board.Process) {
 	const clients = 4
 	if err := m.Forget(ctx); err != nil {
@@ -118,14 +118,14 @@ func testHangLeft(ctx context.Context, t *testing.T, m *board.Machine, d *board.
 	}
 }
 
-// testHungOthers: whatever of a disk that hangs is waited for, clients of other files
+// testHungOthers: whichever data of a hung disk the daemon waits for, clients of other files
 // are served, and so are handshakes.
 func testHungOthers(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk) {
-	// The kernel, told not to wait, starts reading ahead, and for that the file system
-	// reads where the file is, and waits.
+	// A read with IOCB_NOWAIT starts read-ahead, for which the file system reads the
+	// extents, and waits.
 	ragged := hungOthers{file: raggedOnDisk, inode: true, clients: 2, threads: 1}
-	t.Run("a file in many pieces", func(t *testing.T) { ragged.test(ctx, t, m, d) })
-	t.Run("many files to be opened", func(t *testing.T) {
+	t.Run("file with many extents", func(t *testing.T) { ragged.test(ctx, t, m, d) })
+	t.Run("many files to open", func(t *testing.T) {
 		hungOthers{file: largeOnDisk, clients: 8, threads: 4}.test(ctx, t, m, d)
 	})
 	t.Run("wrong: "+wrong.ReadsOnLoop.Name, func(t *testing.T) {
@@ -134,13 +134,13 @@ func testHungOthers(ctx context.Context, t *testing.T, m *board.Machine, d *boar
 	})
 }
 
-// hungOthers are clients of a disk that hangs, and others.
+// hungOthers describes clients of a hung disk, and other clients.
 type hungOthers struct {
-	program string // of Spec.Wrong, one in which the others are not served
+	program string // of Spec.Wrong, a mutant that does not serve the other clients
 	file    diskFile
-	inode   bool // is in memory
+	inode   bool // the inode is in memory
 	clients int
-	threads int // of the daemon that wait for the disk, at least
+	threads int // minimum of the daemon's threads that wait for the disk
 }
 
 func (h hungOthers) test(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk) {
@@ -194,12 +194,12 @@ func (h hungOthers) test(ctx context.Context, t *testing.T, m *board.Machine, d 
 	}
 }
 
-// testHangStop: a daemon that is asked to stop, does, though the disk hangs. The clients
-// of the disk are reset.
+// testHangStop: a daemon stops when requested, although the disk hangs. The clients of the
+// disk are reset.
 func testHangStop(ctx context.Context, t *testing.T, m *board.Machine, d *board.Disk) {
 	config := board.DefaultConfig + "limits:\n  stall_timeout: 10s\n"
 	for _, inode := range []bool{false, true} {
-		t.Run(fmt.Sprintf("where it is in memory %v", inode), func(t *testing.T) {
+		t.Run(fmt.Sprintf("inode in memory %v", inode), func(t *testing.T) {
 			p, err := m.StartDaemon(ctx, board.Daemon{Config: config})
 			if err != nil {
 				t.Fatal(err)
@@ -224,9 +224,9 @@ func testHangStop(ctx context.Context, t *testing.T, m *board.Machine, d *board.
 				t.Error(err)
 			}
 			if r := <-got; r.Ends["reset"]+r.Errors["response"] != clients {
-				t.Errorf("got %+v, want %d that were reset", r, clients)
+				t.Errorf("got %+v, want %d resets", r, clients)
 			}
-			if err := d.Hang(ctx, false); err != nil { // a thread that waits keeps the process
+			if err := d.Hang(ctx, false); err != nil { // a waiting thread keeps the process alive
 				t.Error(err)
 			}
 			if e, err := p.Wait(ctx); err != nil || e.Status != 1 {
@@ -236,7 +236,7 @@ func testHangStop(ctx context.Context, t *testing.T, m *board.Machine, d *board.
 	}
 }
 
-// awaitLine waits until a daemon has logged something.
+// awaitLine waits until a daemon has logged a line.
 func awaitLine(ctx context.Context, t *testing.T, p *board.Process, text string) {
 	t.Helper()
 	eventually(ctx, t, text, func() bool {
@@ -244,7 +244,7 @@ func awaitLine(ctx context.Context, t *testing.T, p *board.Process, text string)
 	})
 }
 
-// lookUp has the board keep in memory where a file is, and nothing of what is in it.
+// lookUp brings the inode of a file into the board's memory, and none of the file's data.
 func lookUp(ctx context.Context, t *testing.T, m *board.Machine, f diskFile) {
 	t.Helper()
 	addr, err := m.Forward(ctx, board.PlainPort)
@@ -265,7 +265,7 @@ func lookUp(ctx context.Context, t *testing.T, m *board.Machine, f diskFile) {
 	}
 }
 
-// awaitDisk waits until so many threads of the daemon wait for the disk.
+// awaitDisk waits until n threads of the daemon wait for the disk.
 func awaitDisk(ctx context.Context, t *testing.T, p *board.Process, threads int) {
 	t.Helper()
 	eventually(ctx, t, fmt.Sprintf("%d threads that wait for the disk", threads), func() bool {

@@ -18,16 +18,15 @@ import (
 	"uringhttpd/test/caamsim"
 )
 
-// What slirp, QEMU's user-mode network, expects of a guest; and an address of its
-// network that nobody has, for the agent's line where there is no virtio.
+// Addresses that slirp, QEMU's user-mode network, expects of a guest; and an unused address
+// of its network for the agent's connection where there is no virtio.
 const (
 	address      = "10.0.2.15/24"
 	agentAddress = "10.0.2.100:7"
 )
 
-// buildInitramfs writes the root file system of a board into dir. It is not
-// compressed: an emulated processor takes longer to unpack than the host to
-// copy.
+// buildInitramfs writes the root file system of a board into dir. It is not compressed: to
+// unpack it takes an emulated processor longer than to copy it takes the host.
 func buildInitramfs(ctx context.Context, dir string, spec Spec, m machine, k *debian.Kernel) (string, error) {
 	agent, download := filepath.Join(dir, "agent"), filepath.Join(dir, "download")
 	if err := errors.Join(
@@ -96,10 +95,10 @@ func buildInitramfs(ctx context.Context, dir string, spec Spec, m machine, k *de
 	return name, nil
 }
 
-// WrongPath is where a program of Spec.Wrong is on the board.
+// WrongPath returns the path on the board of a program of Spec.Wrong.
 func WrongPath(name string) string { return ProgramPath + "-" + strings.ReplaceAll(name, " ", "-") }
 
-// addFile puts the host's file src into the archive as an executable.
+// addFile adds the host's file src to the archive as an executable.
 func addFile(w *cpio.Writer, dst, src string) error {
 	f, err := os.Open(src)
 	if err != nil {

@@ -14,16 +14,16 @@ type complaint struct {
 	excerpt string
 }
 
-// A logRule recognises complaints. The expression is matched against the text
-// after the time stamp.
+// A logRule recognises complaints. The expression is matched against the text after the
+// timestamp.
 type logRule struct {
 	kind string
 	expr *regexp.Regexp
 }
 
-// logRules name the kernel's ways to say that something is wrong. They match
-// from the beginning of the message wherever the kernel writes it so: words
-// such as "bug" or "warning" also occur in names and in advice.
+// logRules list the kernel's messages about problems. Where the kernel has a fixed wording,
+// they match from the start of the message: words such as "bug" or "warning" also occur in
+// names and in advice.
 var logRules = []logRule{
 	{"panic", regexp.MustCompile(`^Kernel panic`)},
 	{"bug", regexp.MustCompile(`^(kernel )?BUG[: ]|^kernel BUG at`)},
@@ -43,17 +43,17 @@ var logRules = []logRule{
 	{"agent", regexp.MustCompile(`^agent: |^panic: |^fatal error: `)},
 }
 
-// benign are lines of healthy kernels that the rules above would catch.
+// benign are lines of healthy kernels that match the rules above.
 var benign = regexp.MustCompile(`^Spectre V2 : |^TSX|^RETBleed: |^MDS |page allocation failure.*__GFP_NOWARN`)
 
-// stamp is the time printk puts before a message, and the level if it is there.
+// stamp matches printk's timestamp before a message, with the optional level.
 var stamp = regexp.MustCompile(`^(<\d+>)?\[ *\d+\.\d+\](\[ *[CT]\d+\])? ?`)
 
-// excerptLines is how much follows a complaint's line in its excerpt.
+// excerptLines is the number of lines in an excerpt after the complaint's line.
 const excerptLines = 25
 
-// scanKernelLog finds what a healthy kernel would not have written. Of
-// complaints that overlap only the first is reported, with its excerpt.
+// scanKernelLog returns the complaints in a kernel log. Of overlapping complaints only the
+// first is reported, with its excerpt.
 func scanKernelLog(log string) []complaint {
 	lines := strings.Split(strings.ReplaceAll(log, "\r", ""), "\n")
 	var found []complaint
@@ -69,7 +69,7 @@ func scanKernelLog(log string) []complaint {
 	return found
 }
 
-// judge returns the kind of complaint a line is, or "".
+// judge returns the kind of complaint that a line is, or "".
 func judge(line string) string {
 	text := stamp.ReplaceAllString(line, "")
 	if benign.MatchString(text) {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestJudge(t *testing.T) {
+func TestLogRulesMatchComplaintsOnly(t *testing.T) {
 	tests := []struct {
 		name, line, kind string
 	}{
@@ -22,7 +22,7 @@ func TestJudge(t *testing.T) {
 		{"sleeping while atomic", "[    9.000001] BUG: sleeping function called from invalid context at mm/x.c:5", "bug"},
 		{"oops on x86", "[    9.000001] Oops: Oops: 0000 [#1] PREEMPT SMP NOPTI", "oops"},
 		{"oops on ARM", "[    9.000001] Internal error: Oops: 5 [#1] SMP ARM", "oops"},
-		{"ARM's scissors", "[    9.000001] 8<--- cut here ---", "oops"},
+		{"cut mark on ARM", "[    9.000001] 8<--- cut here ---", "oops"},
 		{"a paging request", "[    9.000001] Unable to handle kernel paging request at virtual address 6b6b6b6b when read", "oops"},
 		{"a trace on x86", "[    9.000001] Call Trace:", "trace"},
 		{"a trace on ARM", "[    9.000001] Call trace: ", "trace"},
@@ -40,19 +40,19 @@ func TestJudge(t *testing.T) {
 		{"TCP memory", "[   11.000001] TCP: out of memory -- consider tuning tcp_mem", "memory"},
 		{"segfault", "[   11.000001] uringhttpd[512]: segfault at 0 ip 0000000000401000 sp 00007ffd error 4", "program crashed"},
 		{"cipher self-test", "[   11.000001] alg: aead: cryptd(gcm_base(ctr(aes-generic),ghash-generic)) encryption test failed (wrong result) on test vector 2", "self-test"},
-		{"agent's words", "agent: load module /lib/modules/tls.ko: invalid argument", "agent"},
-		{"Go's panic", "panic: runtime error: index out of range [1] with length 1", "agent"},
+		{"message of the agent", "agent: load module /lib/modules/tls.ko: invalid argument", "agent"},
+		{"panic of Go", "panic: runtime error: index out of range [1] with length 1", "agent"},
 
-		{"Spectre's advice", "[    0.300000] Spectre V2 : WARNING: Unprivileged eBPF is enabled with eIBRS on, data leaks possible via Spectre v2 BHB attacks!", ""},
+		{"Spectre mitigation advice", "[    0.300000] Spectre V2 : WARNING: Unprivileged eBPF is enabled with eIBRS on, data leaks possible via Spectre v2 BHB attacks!", ""},
 		{"a name with bug in it", "[    0.300000] debugfs: Directory 'regmap' with parent '/' already present!", ""},
 		{"no console yet", "[    0.300000] Warning: unable to open an initial console.", ""},
-		{"RCU's greeting", "[    0.300000] rcu: Hierarchical RCU implementation.", ""},
-		{"RCU's tasks", "[    0.300000] RCU Tasks Rude: Setting shift to 0 and lim to 1 rcu_task_cb_adjust=1.", ""},
+		{"RCU start message", "[    0.300000] rcu: Hierarchical RCU implementation.", ""},
+		{"RCU tasks", "[    0.300000] RCU Tasks Rude: Setting shift to 0 and lim to 1 rcu_task_cb_adjust=1.", ""},
 		{"an init message", "[    3.657776] Run /init as init process", ""},
 		{"AppArmor", "[    2.000000] AppArmor: AppArmor sha256 policy hashing enabled", ""},
 		{"SYN cookies", "[   30.000000] TCP: request_sock_TCP: Possible SYN flooding on port [::]:8443. Sending cookies.", ""},
 		{"hung-task setting", "[    0.300000] Kernel command line: console=ttyS0 panic=-1 loglevel=7", ""},
-		{"lockdep's greeting", "[    0.300000] Lock dependency validator: Copyright (c) 2006 Red Hat, Inc., Ingo Molnar", ""},
+		{"lockdep start message", "[    0.300000] Lock dependency validator: Copyright (c) 2006 Red Hat, Inc., Ingo Molnar", ""},
 		{"FIPS self-tests", "[    0.300000] alg: self-tests disabled", ""},
 		{"nothing", "", ""},
 	}
@@ -65,7 +65,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-func TestScanKernelLog(t *testing.T) {
+func TestScanKernelLogReportsEachComplaintOnce(t *testing.T) {
 	if found := scanKernelLog(""); len(found) != 0 {
 		t.Errorf("an empty log: %+v", found)
 	}

@@ -21,30 +21,30 @@ import (
 	"uringhttpd/test/wrong"
 )
 
-// An ending is a way in which a daemon is ended under load.
+// An ending is a way to end a daemon under load.
 type ending struct {
 	name  string
 	brief bool
 	end   func(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process)
 	check func(outcome) error
-	wrong wrong.Variant // must not pass the check
+	wrong wrong.Variant // a mutant that must not pass the check
 }
 
-// An outcome is what came of it.
+// An outcome is the result of an ending.
 type outcome struct {
 	exit    wire.Exit
-	clients [2]client.Result // of the first two ways
+	clients [2]client.Result // results of the first two ways
 }
 
 var endings = []ending{
-	{"SIGKILL", true, kill, allTold, wrong.NoReset},
+	{"SIGKILL", true, kill, allDetected, wrong.NoReset},
 	{"SIGTERM", true, terminate, allServed, wrong.StopsAtOnce},
 	{"SIGTERM twice", true, terminateTwice, allAborted, wrong.SecondIgnored},
-	{"SIGTERM, and no time", false, terminateAndKill, allTold, wrong.NoReset},
+	{"SIGTERM, then SIGKILL", false, terminateAndKill, allDetected, wrong.NoReset},
 }
 
-// testEnded: the daemon is ended under load, one way or another. Then nothing of it is
-// left, and the next one serves.
+// testEnded: the daemon is ended under load, in several ways. Then all its resources are
+// free, and the next daemon serves.
 func testEnded(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
 	before := allocatedSockets(ctx, t, m)
 	for _, e := range endings {
@@ -55,7 +55,7 @@ func testEnded(ctx context.Context, t *testing.T, m *board.Machine, effort effor
 			if err := e.check(endUnderLoad(ctx, t, m, "", e)); err != nil {
 				t.Error(err)
 			}
-			// At once: nothing of the one before may be in the way.
+			// The next daemon starts at once: nothing of the ended daemon may block it.
 			p, err := m.StartDaemon(ctx, board.Daemon{})
 			if err != nil {
 				t.Fatal(err)
@@ -64,7 +64,7 @@ func testEnded(ctx context.Context, t *testing.T, m *board.Machine, effort effor
 			if err := p.Stop(ctx); err != nil {
 				t.Error(err)
 			}
-			eventually(ctx, t, "no socket more than before", func() bool { return allocatedSockets(ctx, t, m) <= before })
+			eventually(ctx, t, "no more sockets than before", func() bool { return allocatedSockets(ctx, t, m) <= before })
 		})
 		t.Run("wrong: "+e.wrong.Name+", "+e.name, func(t *testing.T) {
 			if effort == brief {
@@ -79,7 +79,7 @@ func testEnded(ctx context.Context, t *testing.T, m *board.Machine, effort effor
 	}
 }
 
-const endedClients = 6 // each way
+const endedClients = 6 // per way
 
 var endedContent = pattern.Content{Seed: 0xe2d, Size: 3 << 20}
 
@@ -100,8 +100,8 @@ func endUnderLoad(ctx context.Context, t *testing.T, m *board.Machine, program s
 	return o
 }
 
-// load starts slow downloads over TLS and in plain from a daemon, and returns once all
-// are under way. What it returns waits for them.
+// load starts slow downloads over TLS and in plain from a daemon, and returns once all have
+// started. The returned function waits for their end.
 func load(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process) (wait func() [2]client.Result) {
 	t.Helper()
 	const name = "/ended.bin"
@@ -120,7 +120,7 @@ func load(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process)
 			})
 		}()
 	}
-	eventually(ctx, t, "all downloads", func() bool {
+	eventually(ctx, t, "start of all downloads", func() bool {
 		u, err := p.Usage(ctx)
 		if err != nil {
 			t.Fatal(err)
@@ -140,52 +140,52 @@ func kill(ctx context.Context, t *testing.T, _ *board.Machine, p *board.Process)
 	}
 }
 
-// sayStop sends SIGTERM, and returns when the log has a word about it: two signals at
-// once would be one.
-func sayStop(ctx context.Context, t *testing.T, p *board.Process) {
+// sendStop sends SIGTERM, and returns when the daemon has logged it: two signals at once
+// would count as one.
+func sendStop(ctx context.Context, t *testing.T, p *board.Process) {
 	t.Helper()
 	before := len(logLines(ctx, t, p))
 	if err := p.Signal(ctx, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	eventually(ctx, t, "a word about the signal", func() bool { return len(logLines(ctx, t, p)) > before })
+	eventually(ctx, t, "log line about the signal", func() bool { return len(logLines(ctx, t, p)) > before })
 }
 
-// terminate ends in order: from then on nobody is accepted.
+// terminate ends the daemon in order: from then on it accepts no connection.
 func terminate(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process) {
 	t.Helper()
-	sayStop(ctx, t, p)
-	eventually(ctx, t, "a client that is refused", func() bool {
+	sendStop(ctx, t, p)
+	eventually(ctx, t, "refused client", func() bool {
 		return ways[1].download(ctx, t, m, client.Options{Path: "/", Timeout: 10 * time.Second}).Errors["dial"] == 1
 	})
 }
 
-// terminateTwice says at last that there is no time for that.
+// terminateTwice sends a second signal, which ends the remaining downloads.
 func terminateTwice(ctx context.Context, t *testing.T, _ *board.Machine, p *board.Process) {
 	t.Helper()
-	sayStop(ctx, t, p)
+	sendStop(ctx, t, p)
 	if err := p.Signal(ctx, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// terminateAndKill is what systemd does when TimeoutStopSec has passed.
+// terminateAndKill does the same as systemd after TimeoutStopSec.
 func terminateAndKill(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process) {
 	t.Helper()
-	sayStop(ctx, t, p)
+	sendStop(ctx, t, p)
 	kill(ctx, t, m, p)
 }
 
-// allTold wants all clients cut off, and knowing it.
-func allTold(o outcome) error {
+// allDetected expects that all clients were cut off and detected it.
+func allDetected(o outcome) error {
 	var errs []error
 	for i, w := range ways[:2] {
-		errs = append(errs, wasTold(w, o.clients[i], endedClients))
+		errs = append(errs, checkCutOff(w, o.clients[i], endedClients))
 	}
 	return errors.Join(errs...)
 }
 
-// allServed wants everything delivered, the connections ended in order, and no complaint.
+// allServed expects complete downloads, connections that ended in order, and no warning.
 func allServed(o outcome) error {
 	var errs []error
 	for i, r := range o.clients {
@@ -204,11 +204,11 @@ func allServed(o outcome) error {
 	return errors.Join(errs...)
 }
 
-// allAborted wants all clients told, each in a line of the log, and a status that says
-// so. Where the engine has records of a connection, FIN comes before its reset: a
-// close would wait for the engine. Without close_notify the client can tell.
+// allAborted expects that all clients were cut off, each with a line in the log, and an exit
+// status for it. Where the engine has records of a connection, FIN comes before its reset,
+// since a close would wait for the engine. The missing close_notify tells the client.
 func allAborted(o outcome) error {
-	err := wasTold(ways[1], o.clients[1], endedClients)
+	err := checkCutOff(ways[1], o.clients[1], endedClients)
 	if r := o.clients[0]; r.Truncated+r.Errors["response"] != endedClients || r.Ends["close_notify"] != 0 {
 		err = errors.Join(err, fmt.Errorf("%s: got %+v, want all cut off", ways[0].name, r))
 	}
@@ -226,12 +226,12 @@ func allAborted(o outcome) error {
 		}
 	}
 	if lines != 2*endedClients {
-		err = errors.Join(err, fmt.Errorf("%d lines of responses that were cut off, want %d", lines, 2*endedClients))
+		err = errors.Join(err, fmt.Errorf("%d lines about responses cut off, want %d", lines, 2*endedClients))
 	}
 	return err
 }
 
-// allocatedSockets counts the kernel's TCP sockets, those in TIME_WAIT apart.
+// allocatedSockets returns the number of the kernel's TCP sockets without those in TIME_WAIT.
 func allocatedSockets(ctx context.Context, t *testing.T, m *board.Machine) int {
 	t.Helper()
 	text, err := m.ReadFile(ctx, "/proc/net/sockstat")

@@ -16,21 +16,21 @@ import (
 	"uringhttpd/test/caamsim"
 )
 
-// testLate: the engine comes while the daemon runs, as on a board whose drivers are probed
-// late. Connections stay off it until it was tested, and are then right on it, however slow it
-// is; one that is wrong gets none. When it goes, the kernel's own code is used again.
+// testLate: the engine appears while the daemon runs, as on a board whose drivers are probed
+// late. Connections avoid it until its test has passed, and then work with it, however slow it
+// is; an engine that fails the test gets none. When it is removed, the kernel's own code is used.
 func testLate(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
 	l := &late{dead: newDead(ctx, t, m)}
 	l.unload(ctx, t)
-	defer l.load(ctx, t) // for the tests after this one
+	defer l.load(ctx, t) // for the tests after this test
 
 	l.start(ctx, t)
 	l.downloads(ctx, t, "before the engine is there", true)
 	l.load(ctx, t)
 	l.downloads(ctx, t, "the engine is there", false)
-	l.said(ctx, t, `msg="kernel TLS uses a new kernel crypto driver" drivers="gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)"`)
+	l.loggedOnce(ctx, t, `msg="kernel TLS uses a new kernel crypto driver" drivers="gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)"`)
 	before := counters(ctx, t, m)
-	tune(ctx, t, m, "delay_us=2000", "distribution=exponential", "depth=2") // until it is unloaded
+	tune(ctx, t, m, "delay_us=2000", "distribution=exponential", "depth=2") // until the module is unloaded
 	l.downloads(ctx, t, "the engine was tested", true)
 	downloads := 16
 	if effort != brief {
@@ -41,16 +41,16 @@ func testLate(ctx context.Context, t *testing.T, m *board.Machine, effort effort
 		t.Errorf("sharp: %+v, %v", r, err)
 	}
 	if c := counters(ctx, t, m); c["requests"] <= before["requests"] {
-		t.Errorf("the engine has got nothing: %v, before %v", c, before)
+		t.Errorf("the engine got no request: %v, before %v", c, before)
 	}
 	l.unload(ctx, t)
 	l.downloads(ctx, t, "the engine has gone", true)
-	// What the kernel has made of parts goes with one of them, and comes when it is asked for.
-	eventually(ctx, t, "a part that nobody uses", func() bool { return m.UnloadModule(ctx, "ghash_generic") == nil })
+	// Template instances disappear with a component, and the kernel makes them again on request.
+	eventually(ctx, t, "unused component", func() bool { return m.UnloadModule(ctx, "ghash_generic") == nil })
 	if err := m.LoadModule(ctx, "ghash_generic"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(ctx, t, "a driver that is made of parts anew", func() bool {
+	eventually(ctx, t, "new instance of a template driver", func() bool {
 		before := l.inKernel(ctx, t)
 		l.downloads(ctx, t, "parts have gone and come", false)
 		return l.inKernel(ctx, t) > before
@@ -63,14 +63,14 @@ func testLate(ctx context.Context, t *testing.T, m *board.Machine, effort effort
 		t.Fatal(err)
 	}
 	l.downloads(ctx, t, "a wrong engine is there", false)
-	l.said(ctx, t, "kernel crypto driver failed its test")
-	l.goesOn(ctx, t, "the wrong engine was tested")
+	l.loggedOnce(ctx, t, "kernel crypto driver failed its test")
+	l.serves(ctx, t, "after the test of the wrong engine")
 	l.unload(ctx, t)
 	l.downloads(ctx, t, "the wrong engine has gone", true)
 	l.stop(ctx, t)
 }
 
-// late is a daemon under which an engine comes and goes.
+// late is a daemon whose engine appears and disappears.
 type late struct{ *dead }
 
 func (l *late) start(ctx context.Context, t *testing.T) {
@@ -94,7 +94,7 @@ func (l *late) load(ctx context.Context, t *testing.T) {
 	if err := l.m.LoadModule(ctx, caamsim.Name); err != nil {
 		t.Fatal(err)
 	}
-	eventually(ctx, t, "an engine that the kernel has tested", func() bool {
+	eventually(ctx, t, "engine tested by the kernel", func() bool {
 		text, err := l.m.ReadFile(ctx, "/proc/crypto")
 		if err != nil {
 			t.Fatal(err)
@@ -109,13 +109,13 @@ func (l *late) load(ctx context.Context, t *testing.T) {
 	})
 }
 
-// unload takes the engine out, once the kernel has freed what used it.
+// unload removes the engine, once the kernel has freed its users.
 func (l *late) unload(ctx context.Context, t *testing.T) {
 	t.Helper()
-	eventually(ctx, t, "an engine that nobody uses", func() bool { return l.m.UnloadModule(ctx, caamsim.Name) == nil })
+	eventually(ctx, t, "unused engine", func() bool { return l.m.UnloadModule(ctx, caamsim.Name) == nil })
 }
 
-// inKernel is how many responses went over kernel TLS.
+// inKernel returns how many responses were sent over kernel TLS.
 func (l *late) inKernel(ctx context.Context, t *testing.T) (n int) {
 	t.Helper()
 	const name = "\nuringhttpd_responses_total{transport=\"kernel\"} "
@@ -126,8 +126,8 @@ func (l *late) inKernel(ctx context.Context, t *testing.T) (n int) {
 	return n
 }
 
-// downloads makes some at once, all of which must be complete, and in kernel TLS if that is
-// known.
+// downloads makes some downloads at once, which must all be complete, and in kernel TLS if
+// inKernel is true.
 func (l *late) downloads(ctx context.Context, t *testing.T, when string, inKernel bool) {
 	t.Helper()
 	stat := tlsTxSw(ctx, t, l.m)
@@ -144,12 +144,12 @@ func (l *late) downloads(ctx context.Context, t *testing.T, when string, inKerne
 		t.Fatal(err)
 	}
 	if strings.Contains(string(e.Stderr), "client reported bad_record_mac") {
-		t.Errorf("%s: a client has got what is wrong:\n%s", when, e.Stderr)
+		t.Errorf("%s: a client got wrong data:\n%s", when, e.Stderr)
 	}
 }
 
-// said waits until the daemon has said it, which it must do once.
-func (l *late) said(ctx context.Context, t *testing.T, text string) {
+// loggedOnce waits until the daemon has logged text, which it must do once.
+func (l *late) loggedOnce(ctx context.Context, t *testing.T, text string) {
 	t.Helper()
 	eventually(ctx, t, text, func() bool {
 		e, err := l.p.Output(ctx)
@@ -158,7 +158,7 @@ func (l *late) said(ctx context.Context, t *testing.T, text string) {
 		}
 		n := strings.Count(string(e.Stderr), text)
 		if n > 1 {
-			t.Errorf("said %d times: %s", n, text)
+			t.Errorf("logged %d times: %s", n, text)
 		}
 		return n > 0
 	})

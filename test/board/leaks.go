@@ -10,52 +10,52 @@ import (
 	"time"
 )
 
-// Held is what a daemon holds, in the kernel too. Two of them, before and after
-// some load, show what leaked.
+// Held counts the resources of a daemon, including those in the kernel. The difference of
+// two of them, before and after a load, shows leaks.
 type Held struct {
 	FDs     map[string]int // descriptors by kind: socket, pipe, anon_inode, file
 	Workers int            // threads of io_uring
-	Threads int            // all others
+	Threads int            // all other threads
 	Locked  int64          // bytes
 	Slab    map[string]int // objects in use, by cache
-	// Varied says that loads of many kinds come after this base line: each kind of
-	// operation leaves the ring objects of its own to use again.
+	// Varied is set if loads of many kinds follow this baseline: for each kind of operation
+	// the ring keeps objects to use again.
 	Varied bool
 
 	stacks []string // of io_uring's threads
 }
 
 const (
-	// idleWorkers stay when io_uring has nothing to do: of the bounded and of the
-	// unbounded ones, each, one never ends (io_uring/io-wq.c).
+	// idleWorkers is the number of workers that stay when io_uring is idle: one of the bounded
+	// and one of the unbounded workers never ends (io_uring/io-wq.c).
 	idleWorkers = 2
-	// threadMargin is how many threads Go may have added by chance. It never ends one.
+	// threadMargin is how many threads Go may have added at random. Go never ends a thread.
 	threadMargin = 4
-	// slabMargin is less than the load's downloads, each of which would leave an
-	// object, and not less than one slab of the smallest objects counted: all of it
-	// counts as in use while a processor allocates from it. Growth seen without a
-	// leak was 0 in the caches of sockets, files and buffers; 21 in kmalloc-192 and
-	// 32 in kmalloc-128, which is one slab each.
+	// slabMargin is less than the number of downloads of the load, each of which would leave
+	// an object, and at least one slab of the smallest objects counted: while a processor
+	// allocates from a slab, all of the slab counts as in use. The growth measured without a
+	// leak was 0 in the caches of sockets, files and buffers; 21 in kmalloc-192 and 32 in
+	// kmalloc-128, which is one slab each.
 	slabMargin = 32
-	// napiCache is how many heads of buffers a processor keeps at most, those of
-	// what TCP has received among them (napi_skb_cache_put in net/core/skbuff.c). No
-	// shrinking gives them back; 33 more were seen after some hundred downloads.
+	// napiCache is the maximum number of buffer heads that a processor keeps, including heads
+	// of received data (napi_skb_cache_put in net/core/skbuff.c). Shrinking the cache does not
+	// free them; 33 more were measured after some hundred downloads.
 	napiCache = 64
-	// ringCache is how many objects of a kind a ring keeps (IO_ALLOC_CACHE_MAX in
-	// io_uring/alloc_cache.h; before Linux 6.10 512, and no more than there were
-	// operations at a time). 37 more in kmalloc-512 were seen after a thousand downloads.
+	// ringCache is the number of objects of a kind that a ring keeps (IO_ALLOC_CACHE_MAX in
+	// io_uring/alloc_cache.h; before Linux 6.10 it is 512, and at most the number of
+	// simultaneous operations). 37 more in kmalloc-512 were measured after a thousand downloads.
 	ringCache = 128
 )
 
-// slabs are the caches that a leak of a connection, a transfer or an operation
-// would show in. Contexts of kernel TLS and pipes are in kmalloc caches.
+// slabs are the caches that would grow with a leak of a connection, a transfer or an
+// operation. Contexts of kernel TLS and pipes are in kmalloc caches.
 var slabs = []string{
 	"TCP", "TCPv6", "request_sock_TCP", "request_sock_TCPv6", "sock_inode_cache", "filp", "inode_cache",
 	"skbuff_head_cache", "skbuff_fclone_cache", "skbuff_small_head", "io_kiocb", "task_struct",
 }
 
-// isSlab leaves the small kmalloc caches out: everything uses them, kmalloc-96 came
-// and went by 126, and nothing of a connection is as small.
+// isSlab excludes the small kmalloc caches: all of the kernel uses them, kmalloc-96 varied by
+// 126, and no object of a connection is as small.
 func isSlab(name string) bool {
 	size, ok := strings.CutPrefix(name, "kmalloc-")
 	if !ok {
@@ -67,7 +67,7 @@ func isSlab(name string) bool {
 	return !slices.Contains([]string{"8", "16", "32", "64", "96"}, size)
 }
 
-// Held counts what the daemon holds now.
+// Held counts the daemon's resources.
 func (p *Process) Held(ctx context.Context) (Held, error) {
 	u, err := p.Usage(ctx)
 	if err != nil {
@@ -96,8 +96,8 @@ func (p *Process) Held(ctx context.Context) (Held, error) {
 	return h, err
 }
 
-// slab counts the objects in use. A cache counts what processors keep ready as in
-// use, unless it is made to give that back first.
+// slab returns the number of objects in use. Objects that processors keep ready count as in
+// use, unless the cache is shrunk first.
 func (m *Machine) slab(ctx context.Context) (map[string]int, error) {
 	read := func() (map[string]int, error) {
 		b, err := m.ReadFile(ctx, "/proc/slabinfo")
@@ -120,8 +120,8 @@ func (m *Machine) slab(ctx context.Context) (map[string]int, error) {
 	return read()
 }
 
-// Leaks says what there is more of after than in h; nothing if all is well. A base
-// line without Slab is one from before caches were warm: threads do not count either.
+// Leaks returns the resources of which after has more than h; nothing if there is no leak. A
+// baseline without Slab was taken before caches were warm, so threads do not count either.
 func (h Held) Leaks(after Held) []string {
 	var leaks []string
 	more := func(what string, before, after, margin int) {
@@ -151,9 +151,9 @@ func (h Held) Leaks(after Held) []string {
 	return leaks
 }
 
-// AwaitHeld waits until nothing has leaked since before, and returns what is held
-// then; an error that wraps ErrLeak if patience runs out. Connections end some time
-// after their clients, idle workers after seconds, and nothing says when.
+// AwaitHeld waits until nothing has leaked since before, and returns the resources held then.
+// When patience is over, it returns an error that wraps ErrLeak. Connections end some time
+// after their clients, and idle workers after seconds, without an event to wait for.
 func (p *Process) AwaitHeld(ctx context.Context, before Held, patience time.Duration) (Held, error) {
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
@@ -177,5 +177,5 @@ func (p *Process) AwaitHeld(ctx context.Context, before Held, patience time.Dura
 	}
 }
 
-// ErrLeak is what a daemon that does not give back is reported with.
-var ErrLeak = errors.New("board: the daemon is idle and holds more than before")
+// ErrLeak is wrapped by the error about a daemon that does not free its resources.
+var ErrLeak = errors.New("board: the idle daemon holds more resources than before")

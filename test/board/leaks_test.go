@@ -18,13 +18,12 @@ import (
 )
 
 const (
-	leakPatience  = time.Minute // io_uring's workers end after some seconds
+	leakPatience  = time.Minute // workers of io_uring end after some seconds
 	wrongPatience = 7 * time.Second
 )
 
-// warm gives a fresh daemon a little of each load, and returns what it holds when
-// it is idle again: the descriptors it started with, and caches that have grown to
-// what they need.
+// warm applies a little of each load to a fresh daemon, and returns its resources when it is
+// idle again: the descriptors after its start, and caches at their working size.
 func warm(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process) board.Held {
 	t.Helper()
 	const few = 8
@@ -44,7 +43,7 @@ func warm(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process)
 	return base
 }
 
-// checkLeaks fails if the daemon holds more than at its base line.
+// checkLeaks fails if the daemon holds more than at its baseline.
 func checkLeaks(ctx context.Context, t *testing.T, p *board.Process, base board.Held) {
 	t.Helper()
 	after, err := p.AwaitHeld(ctx, base, leakPatience)
@@ -57,11 +56,11 @@ func checkLeaks(ctx context.Context, t *testing.T, p *board.Process, base board.
 			grown = append(grown, name+" "+strconv.Itoa(d))
 		}
 	}
-	t.Logf("idle: %v, %d threads and %d of io_uring, %d bytes locked; objects more or less than before: %s",
+	t.Logf("idle: %v, %d threads and %d of io_uring, %d bytes locked; change of objects: %s",
 		after.FDs, after.Threads, after.Workers, after.Locked, strings.Join(grown, ", "))
 }
 
-// leave begins n downloads on the board and hangs up on each in its middle.
+// leave starts n downloads on the board, and closes each in the middle.
 func leave(ctx context.Context, t *testing.T, m *board.Machine, n int) {
 	t.Helper()
 	const name = "/leave.bin"
@@ -77,12 +76,12 @@ func leave(ctx context.Context, t *testing.T, m *board.Machine, n int) {
 		Downloads: n, Parallel: 8, ReadSize: 4096, Pause: 50 * time.Millisecond, Timeout: time.Second,
 	})
 	if err != nil || r.Errors["timeout"] != n {
-		t.Errorf("got %+v, %v, want %d downloads left in their middle", r, err, n)
+		t.Errorf("got %+v, %v, want %d downloads closed in the middle", r, err, n)
 	}
 }
 
-// testWrongLeak: the check for leaks catches a daemon that has one, by its
-// descriptors and by the kernel's objects.
+// testWrongLeak: the check for leaks catches a daemon that leaks, by its descriptors and by
+// the kernel's objects.
 func testWrongLeak(ctx context.Context, t *testing.T, m *board.Machine) {
 	const downloads = 48
 	p, err := m.StartDaemon(ctx, board.Daemon{Wrong: wrong.PipesKept.Name})

@@ -13,8 +13,8 @@ import (
 	"uringhttpd/test/board/wire"
 )
 
-// WriteFile puts data into a file of the board, and makes the folders above
-// it. Large data goes in pieces: the file is complete when this returns.
+// WriteFile writes data to a file of the board, and makes the directories above it. Large
+// data is sent in pieces; the file is complete when WriteFile returns.
 func (m *Machine) WriteFile(ctx context.Context, path string, data []byte, perm os.FileMode) error {
 	for first := true; first || len(data) > 0; first = false {
 		n := min(len(data), wire.Piece)
@@ -27,20 +27,20 @@ func (m *Machine) WriteFile(ctx context.Context, path string, data []byte, perm 
 	return nil
 }
 
-// ReadFile reads a file of the board, of at most wire.MaxData bytes.
+// ReadFile reads a file of the board of at most wire.MaxData bytes.
 func (m *Machine) ReadFile(ctx context.Context, path string) ([]byte, error) {
 	var d wire.Data
 	err := m.agent.call(ctx, wire.OpRead, wire.Read{Path: path}, &d)
 	return d.Data, err
 }
 
-// Remove removes a file or folder of the board; that it is absent is no error.
+// Remove removes a file or directory of the board. It is no error if the file is absent.
 func (m *Machine) Remove(ctx context.Context, path string) error {
 	return m.agent.call(ctx, wire.OpRemove, wire.Read{Path: path}, nil)
 }
 
-// MakeFile makes a file of generated content. It appears under its name when
-// it is complete.
+// MakeFile makes a file of generated content. The file appears under its name when it is
+// complete.
 func (m *Machine) MakeFile(ctx context.Context, path string, c pattern.Content) error {
 	return m.agent.call(ctx, wire.OpPattern, wire.Pattern{Path: path, Content: c}, nil)
 }
@@ -50,7 +50,7 @@ func (m *Machine) Sysctl(ctx context.Context, name, value string) error {
 	return m.WriteFile(ctx, sysctlPath(name), []byte(value), 0o644)
 }
 
-// SetSysctl is Sysctl with a function to call when the old value is wanted back.
+// SetSysctl sets a kernel parameter like Sysctl, and returns a function that restores the old value.
 func (m *Machine) SetSysctl(ctx context.Context, name, value string) (restore func() error, err error) {
 	before, err := m.ReadSysctl(ctx, name)
 	if err != nil {
@@ -69,25 +69,25 @@ func sysctlPath(name string) string {
 	return filepath.Join("/proc/sys", strings.ReplaceAll(name, ".", "/"))
 }
 
-// Netem makes the loopback device drop and delay, until it is called with the zero
+// Netem makes the loopback device drop and delay packets, until it is called with the zero
 // value. It needs the module sch_netem.
 func (m *Machine) Netem(ctx context.Context, n wire.Netem) error {
 	n.Device = "lo"
 	return m.agent.call(ctx, wire.OpNetem, n, nil)
 }
 
-// LoadModule loads a module that was loaded when the board booted.
+// LoadModule loads a module that was among the modules of the booted board.
 func (m *Machine) LoadModule(ctx context.Context, name string) error {
 	return m.agent.call(ctx, wire.OpModule, wire.Module{Name: name}, nil)
 }
 
-// UnloadModule takes a module out of the kernel, which fails while that uses it.
+// UnloadModule removes a module from the kernel, and fails while the kernel uses it.
 func (m *Machine) UnloadModule(ctx context.Context, name string) error {
 	return m.agent.call(ctx, wire.OpModule, wire.Module{Name: name, Unload: true}, nil)
 }
 
-// TxSw is the counter of TLSStat that grows when kernel TLS, in software or by
-// an engine of the crypto API, is switched on for sending on a connection.
+// TxSw is the counter of TLSStat that grows when kernel TLS, in software or by an engine of
+// the crypto API, is enabled for sending on a connection.
 const TxSw = "TlsTxSw"
 
 // TLSStat reads /proc/net/tls_stat, which counts since boot
@@ -100,8 +100,7 @@ func (m *Machine) TLSStat(ctx context.Context) (map[string]int64, error) {
 	return parseTLSStat(string(b))
 }
 
-// Run runs a program to its end, which must come within the context's
-// deadline. A failing status is no error.
+// Run runs a program to its end, within the context's deadline. An exit status other than 0 is no error.
 func (m *Machine) Run(ctx context.Context, env []string, argv ...string) (wire.Exit, error) {
 	var e wire.Exit
 	err := m.agent.call(ctx, wire.OpRun, wire.Command{Argv: argv, Env: env}, &e)
@@ -113,9 +112,8 @@ func (m *Machine) WaitListening(ctx context.Context, port int) error {
 	return m.agent.call(ctx, wire.OpListening, wire.Listening{Port: port}, nil)
 }
 
-// Forward returns an address of the host (127.0.0.1 and a port the kernel
-// chose) that leads to a TCP port of the board. Connections reach the board
-// from 10.0.2.2.
+// Forward returns an address of the host (127.0.0.1 and a port that the kernel chose) that
+// is forwarded to a TCP port of the board. On the board the peer of such connections is 10.0.2.2.
 func (m *Machine) Forward(ctx context.Context, guestPort int) (string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -157,22 +155,22 @@ func (p *Process) Signal(ctx context.Context, sig syscall.Signal) error {
 	return p.m.agent.call(ctx, wire.OpSignal, wire.Signal{Handle: p.handle, Signal: int(sig)}, nil)
 }
 
-// Wait waits for the program's end; when the context's time is up first, that
-// is an error.
+// Wait waits for the program's end. It returns an error when the context's deadline passes
+// first.
 func (p *Process) Wait(ctx context.Context) (wire.Exit, error) {
 	var e wire.Exit
 	err := p.m.agent.call(ctx, wire.OpWait, wire.Handle{Handle: p.handle}, &e)
 	return e, err
 }
 
-// Output is how the program fares and what it wrote last.
+// Output returns the state of the program and its last output.
 func (p *Process) Output(ctx context.Context) (wire.Exit, error) {
 	var e wire.Exit
 	err := p.m.agent.call(ctx, wire.OpOutput, wire.Handle{Handle: p.handle}, &e)
 	return e, err
 }
 
-// Usage is what the program holds: descriptors, threads, memory.
+// Usage returns the program's descriptors, threads and memory.
 func (p *Process) Usage(ctx context.Context) (wire.Process, error) {
 	var u wire.Process
 	err := p.m.agent.call(ctx, wire.OpProcess, wire.Handle{Handle: p.handle}, &u)

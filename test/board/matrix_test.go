@@ -20,19 +20,19 @@ import (
 )
 
 var (
-	seedFlag     = flag.Uint64("board.seed", 1, "of the matrix's cells, and of what their clients do by chance")
+	seedFlag     = flag.Uint64("board.seed", 1, "seed of the matrix's cells, and of random actions of their clients")
 	tableFlag    = flag.String("board.table", "", "file to write the matrix's table to, as Markdown; default none")
 	cellsFlag    = flag.String("board.cells", "", "regular expression that the names of the cells to run match, such as 'silent.*sharp'; default all")
 	controlsFlag = flag.String("board.controls", "", "the same for the table of the controls")
 )
 
-// briefly are the machines whose cells are run without -board.full, with fewer
-// downloads in each.
+// briefly are the machines whose cells are run without -board.full, with fewer downloads in
+// each cell.
 var briefly = []string{"aarch32-pcrypt", "armv7-cryptd", "amd64-cryptd", "amd64-caam"}
 
 const briefEffort = 4
 
-// TestMatrix runs the cells of package matrix, all of a machine in one boot.
+// TestMatrix runs the cells of package matrix, with one boot per machine.
 func TestMatrix(t *testing.T) {
 	t.Parallel()
 	model := matrix.Boards()
@@ -82,7 +82,7 @@ func TestMatrix(t *testing.T) {
 	}
 }
 
-// machines is every one that the rules of package matrix leave, the slow ones first.
+// machines returns every machine that the rules of package matrix allow, the slow machines first.
 var machines = []struct {
 	board  board.Board
 	engine board.Engine
@@ -96,7 +96,7 @@ var machines = []struct {
 	{board.ARMv7_612, board.Accelerated}, {board.ARM64_612, board.Accelerated}, {board.AMD64_612, board.Accelerated},
 }
 
-// cacheFolder keeps kernels.
+// cacheFolder returns the directory that keeps kernels.
 func cacheFolder(t *testing.T) string {
 	t.Helper()
 	if *cacheFlag != "" {
@@ -109,15 +109,15 @@ func cacheFolder(t *testing.T) string {
 	return cache
 }
 
-// forCells bounds what is done with a machine, its end too.
+// forCells limits the time with a machine, including its shutdown.
 func forCells(t *testing.T, limit time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// bootForCells boots a machine with the daemon in it, which is shut down at the end
-// of the test.
+// bootForCells boots a machine with the daemon in it. The machine is shut down at the end of
+// the test.
 func bootForCells(ctx context.Context, t *testing.T, b board.Board, e board.Engine, more map[string]string) *board.Machine {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "uringhttpd")
@@ -136,7 +136,7 @@ func bootForCells(ctx context.Context, t *testing.T, b board.Board, e board.Engi
 	return m
 }
 
-// shutDown is the end of a machine, with what its kernel said if the test has failed.
+// shutDown shuts a machine down, and logs the kernel's messages if the test has failed.
 func shutDown(t *testing.T, m *board.Machine) {
 	t.Helper()
 	if t.Failed() {
@@ -148,7 +148,7 @@ func shutDown(t *testing.T, m *board.Machine) {
 	}
 }
 
-// runCells runs the cells of one machine, and checks that the daemon holds no more
+// runCells runs the cells of one machine, and checks that the daemon holds no more resources
 // after them than before.
 func runCells(t *testing.T, b board.Board, e board.Engine, model *matrix.Model, rows []matrix.Row, effort int) matrix.Line {
 	ctx := forCells(t, 90*time.Minute)
@@ -161,14 +161,14 @@ func runCells(t *testing.T, b board.Board, e board.Engine, model *matrix.Model, 
 	return c.line
 }
 
-// cells are a daemon on a machine, and what came of the cells it was tried in.
+// cells are a daemon on a machine, and the results of its cells.
 type cells struct {
 	runner *cellRunner
 	line   matrix.Line
 	base   board.Held
-	memory int64 // of the daemon, at the base line
-	again  int64 // segments that TCP had sent again, then
-	lossy  bool  // the network has been made to drop
+	memory int64 // of the daemon, at the baseline
+	again  int64 // segments that TCP had retransmitted at the baseline
+	lossy  bool  // the network has dropped packets
 }
 
 // startCells boots a machine with an idle daemon that has been warmed up.
@@ -191,8 +191,8 @@ func startCells(ctx context.Context, t *testing.T, b board.Board, e board.Engine
 	return c
 }
 
-// warm takes the base line after as many connections at a time as a cell may have:
-// the ring keeps what an operation needs for later.
+// warm takes the baseline after as many simultaneous connections as a cell may have: the ring
+// keeps the objects of an operation for later.
 func (c *cells) warm(ctx context.Context, t *testing.T) {
 	t.Helper()
 	c.base = warm(ctx, t, c.runner.m, c.runner.p)
@@ -209,7 +209,7 @@ func (c *cells) warm(ctx context.Context, t *testing.T) {
 	}
 }
 
-// cell runs one.
+// cell runs one cell.
 func (c *cells) cell(ctx context.Context, t *testing.T, cell matrix.Cell) {
 	t.Helper()
 	c.lossy = c.lossy || cell.Lossy()
@@ -229,12 +229,12 @@ func (c *cells) cell(ctx context.Context, t *testing.T, cell matrix.Cell) {
 	}
 }
 
-// end checks that nothing is left over, and ends the daemon.
+// end checks that nothing has leaked, and ends the daemon.
 func (c *cells) end(ctx context.Context, t *testing.T) {
 	t.Helper()
 	p := c.runner.p
 	if n := retransmitted(ctx, t, c.runner.m) - c.again; c.lossy && n == 0 {
-		t.Error("TCP has sent nothing again: the network did not drop")
+		t.Error("TCP has retransmitted nothing: the network did not drop packets")
 	}
 	checkLeaks(ctx, t, p, c.base)
 	memory := resident(ctx, t, p)
@@ -248,7 +248,7 @@ func (c *cells) end(ctx context.Context, t *testing.T) {
 	}
 }
 
-// resident is how much memory a process has, in bytes.
+// resident returns the resident memory of a process, in bytes.
 func resident(ctx context.Context, t *testing.T, p *board.Process) int64 {
 	t.Helper()
 	u, err := p.Usage(ctx)

@@ -9,18 +9,18 @@ import (
 	"strings"
 )
 
-// Memory is what a board has left, and what its kernel holds for the daemon's
-// connections. Bytes, but for Sockets.
+// Memory is a board's available memory, and the memory that its kernel holds for the
+// daemon's connections. All fields except Sockets are in bytes.
 type Memory struct {
 	Available int64 // MemAvailable of /proc/meminfo
-	Slab      int64 // Slab of it
-	TCP       int64 // what TCP accounts for of all sockets, both ends: /proc/net/sockstat
-	Sockets   int   // that are open on the daemon's ports
+	Slab      int64 // Slab of the same file
+	TCP       int64 // of all sockets, both ends, from /proc/net/sockstat
+	Sockets   int   // open sockets on the daemon's ports
 	Queued    int64 // in their send queues: not sent, or not acknowledged
-	MaxQueued int64 // the most in one of them
+	MaxQueued int64 // the largest send queue
 }
 
-// Memory reads it.
+// Memory reads the memory counters of the board.
 func (m *Machine) Memory(ctx context.Context) (mem Memory, err error) {
 	text := map[string]string{}
 	for _, name := range []string{"meminfo", "net/sockstat", "net/tcp", "net/tcp6"} {
@@ -54,8 +54,8 @@ func (m *Machine) Memory(ctx context.Context) (mem Memory, err error) {
 	return mem, nil
 }
 
-// number finds the line that begins with title, and in it the number after name; if
-// that is "", the first.
+// number finds the line that begins with title, and returns the number after name in it, or
+// the first number if name is "".
 func number(text, title, name string) (int64, error) {
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
@@ -74,19 +74,19 @@ func number(text, title, name string) (int64, error) {
 	return 0, fmt.Errorf("board: no number %s %s in %q", title, name, text)
 }
 
-// A sendQueue is that of a socket.
+// A sendQueue is the send queue of a socket.
 type sendQueue struct {
-	port  int // the socket's own
+	port  int // local port
 	bytes int64
 }
 
-// parseTCP reads /proc/net/tcp or tcp6 (net/ipv4/tcp_ipv4.c): the sockets that do
-// not listen.
+// parseTCP reads the sockets that do not listen from /proc/net/tcp or tcp6
+// (net/ipv4/tcp_ipv4.c).
 func parseTCP(text string) ([]sendQueue, error) {
 	const local, state, queues, listening = 1, 3, 4, "0A"
 	var all []sendQueue
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	for _, line := range lines[1:] { // behind the titles
+	for _, line := range lines[1:] { // after the titles
 		f := strings.Fields(line)
 		if len(f) <= queues {
 			return nil, fmt.Errorf("board: /proc/net/tcp: line %q", line)

@@ -18,8 +18,8 @@ import (
 	"uringhttpd/test/wrong"
 )
 
-// There are herd connections. With as many completions at once as enough says, the
-// ring's completion queue, which has room for 1024, overflows.
+// A herd has herd connections. With enough simultaneous completions, the ring's completion
+// queue, which has room for 1024, overflows.
 const (
 	herd   = 1400
 	enough = 1100
@@ -27,13 +27,13 @@ const (
 
 const (
 	herdName = "/herd.bin"
-	herdGate = "/tmp/herd" // there when the herd may ask
+	herdGate = "/tmp/herd" // exists when the herd may send its requests
 )
 
 var herdContent = pattern.Content{Seed: 0x4e2d, Size: 1000}
 
-// herdOptions are for a herd of clients that are connected before any asks, and then
-// slow: a response takes some seconds.
+// herdOptions are for a herd of clients that all connect before any of them sends its request,
+// and are slow then: a response takes some seconds.
 func herdOptions(downloads int) client.Options {
 	return client.Options{
 		Path: herdName, Content: &herdContent, Downloads: downloads, Parallel: herd, KeepAlive: true, After: herdGate,
@@ -41,13 +41,13 @@ func herdOptions(downloads int) client.Options {
 	}
 }
 
-// herdConfig: time passes for a stopped daemon, too. Of so many requests the log has
-// room for those alone with which something is wrong.
+// herdConfig allows for time that passes while the daemon is stopped. The log would lose lines
+// about so many requests, so it has only lines about failures.
 var herdConfig = board.DefaultConfig + fmt.Sprintf("limits:\n  connections: %d\n  header_timeout: 10m\n  idle_timeout: 10m\nlog: {access: false}\n", herd+100)
 
-// testOverflow: a stopped daemon gets more completions than there is room for when it
-// goes on. They come of requests, all of which are answered, and then of clients that
-// have left, all of which are given back.
+// testOverflow: a stopped daemon gets more completions than the queue has room for. The
+// completions are of requests, which must all be answered, and then of clients that have left,
+// whose connections must all be freed.
 func testOverflow(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
 	if effort == brief {
 		t.Skip("left for make test-all")
@@ -65,18 +65,18 @@ func testOverflow(ctx context.Context, t *testing.T, m *board.Machine, effort ef
 		t.Fatal(err)
 	}
 	both := func(t *testing.T) {
-		t.Run("requests", func(t *testing.T) { testHerdAsks(ctx, t, m, p, overflows) })
-		t.Run("clients that leave", func(t *testing.T) { testHerdLeaves(ctx, t, m, p, overflows) })
+		t.Run("requests", func(t *testing.T) { testHerdRequests(ctx, t, m, p, overflows) })
+		t.Run("leaving clients", func(t *testing.T) { testHerdLeaves(ctx, t, m, p, overflows) })
 	}
-	// A ring keeps as many requests (io_kiocb) as it ever had at once, with their
-	// messages: what it holds after one herd is what it may hold after the next.
-	t.Run("the first", both)
+	// A ring keeps as many requests (io_kiocb) as it ever had at once, with their messages, so
+	// the resources held after the first herd are the limit for the next.
+	t.Run("first herd", both)
 	start.Slab = nil
 	base, err := p.AwaitHeld(ctx, start, leakPatience)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Run("the second", both)
+	t.Run("second herd", both)
 	t.Run("leaks", func(t *testing.T) { checkLeaks(ctx, t, p, base) })
 	if err := p.Stop(ctx); err != nil {
 		t.Error(err)
@@ -88,18 +88,18 @@ func testOverflow(ctx context.Context, t *testing.T, m *board.Machine, effort ef
 		}
 		o := herdOptions(herd)
 		o.Timeout = time.Minute
-		if r := askHalted(ctx, t, m, p, o); r.Complete == o.Downloads {
+		if r := requestWhileStopped(ctx, t, m, p, o); r.Complete == o.Downloads {
 			t.Errorf("not caught: %+v", r)
 		}
-		endServer(ctx, t, p) // it will not go by itself
+		endServer(ctx, t, p) // it does not stop by itself
 	})
 }
 
-// testHerdAsks: a request comes on each connection of a daemon that is stopped.
-func testHerdAsks(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process, overflows func() int) {
+// testHerdRequests: a request arrives on each connection of a stopped daemon.
+func testHerdRequests(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process, overflows func() int) {
 	before, logged := overflows(), len(logLines(ctx, t, p))
 	o := herdOptions(2 * herd)
-	if r := askHalted(ctx, t, m, p, o); r.Complete != o.Downloads {
+	if r := requestWhileStopped(ctx, t, m, p, o); r.Complete != o.Downloads {
 		t.Errorf("got %+v, want all complete", r)
 	}
 	overflowed(t, overflows()-before)
@@ -108,7 +108,7 @@ func testHerdAsks(ctx context.Context, t *testing.T, m *board.Machine, p *board.
 	}
 }
 
-// testHerdLeaves: all clients of a daemon that is stopped are gone when it goes on.
+// testHerdLeaves: all clients of a stopped daemon have left when it continues.
 func testHerdLeaves(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process, overflows func() int) {
 	before, logged := overflows(), len(logLines(ctx, t, p))
 	o := herdOptions(100 * herd)
@@ -125,14 +125,14 @@ func testHerdLeaves(ctx context.Context, t *testing.T, m *board.Machine, p *boar
 	complete(ctx, t, m, 2, ways...)
 	eventually(ctx, t, "no connection of the herd", func() bool { return len(connections(ctx, t, m)) == 0 })
 	overflowed(t, overflows()-before)
-	told := map[string]bool{} // by client
+	reported := map[string]bool{} // by client
 	for _, line := range logLines(ctx, t, p)[logged:] {
 		_, remote, _ := strings.Cut(line, " remote=")
 		remote, _, _ = strings.Cut(remote, " ")
-		if !strings.Contains(line, "response cut off") && !strings.Contains(line, "request aborted by the client") || told[remote] {
+		if !strings.Contains(line, "response cut off") && !strings.Contains(line, "request aborted by the client") || reported[remote] {
 			t.Errorf("logged: %s", line)
 		}
-		told[remote] = true
+		reported[remote] = true
 	}
 }
 
@@ -141,12 +141,12 @@ func overflowed(t *testing.T, n int) {
 	t.Helper()
 	t.Logf("%d completions found no room", n)
 	if n == 0 {
-		t.Error("the completion queue did not overflow: this proves nothing")
+		t.Error("the completion queue did not overflow; the test proves nothing")
 	}
 }
 
-// askHalted has a herd ask a daemon that is stopped, and lets that go on.
-func askHalted(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process, o client.Options) client.Result {
+// requestWhileStopped lets a herd send its requests to a stopped daemon, and continues the daemon.
+func requestWhileStopped(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process, o client.Options) client.Result {
 	t.Helper()
 	done := make(chan client.Result, 1)
 	go func() { done <- ways[1].download(ctx, t, m, o) }()
@@ -157,8 +157,8 @@ func askHalted(ctx context.Context, t *testing.T, m *board.Machine, p *board.Pro
 	return <-done
 }
 
-// halt stops the daemon when it has all connections, lets the herd ask, and returns when
-// enough requests wait.
+// halt stops the daemon when it has all connections, lets the herd send its requests, and
+// returns when enough requests wait.
 func halt(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process) {
 	t.Helper()
 	eventually(ctx, t, "a herd of connections", func() bool {
@@ -192,8 +192,8 @@ func halt(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process)
 	})
 }
 
-// connections are the lines of /proc/net/tcp6, in fields, of established connections
-// to the port of plain HTTP.
+// connections returns the lines of /proc/net/tcp6, in fields, of established connections to
+// the port of plain HTTP.
 func connections(ctx context.Context, t *testing.T, m *board.Machine) [][]string {
 	t.Helper()
 	table, err := m.ReadFile(ctx, "/proc/net/tcp6")
@@ -210,8 +210,8 @@ func connections(ctx context.Context, t *testing.T, m *board.Machine) [][]string
 	return found
 }
 
-// traceOverflow has the kernel note each completion for which there is no room, until
-// the test ends. What it returns counts them.
+// traceOverflow makes the kernel trace each completion for which there is no room, until the
+// test ends. The returned function counts them.
 func traceOverflow(ctx context.Context, t *testing.T, m *board.Machine) func() int {
 	t.Helper()
 	const tracing = "/sys/kernel/tracing/"

@@ -21,7 +21,7 @@ import (
 	"uringhttpd/test/wrong"
 )
 
-var csvFlag = flag.String("board.csv", "", "file to write what TestPicture measures to; default it does not run")
+var csvFlag = flag.String("board.csv", "", "file for the results of TestPicture; without it, TestPicture does not run")
 
 // telling makes a build read the meter before each push, and log each reading.
 var telling = []wrong.Edit{
@@ -37,7 +37,7 @@ var telling = []wrong.Edit{
 	},
 }
 
-// pictured are ways to gate, each with what makes it of the daemon.
+// pictured are the ways to gate pushes, each with its changes of the daemon.
 var pictured = []wrong.Variant{
 	{Name: "none", Edits: slices.Concat(telling, wrong.OnlyPOLLOUT.Edits)},
 	{Name: "POLLOUT", Edits: slices.Concat(telling, wrong.OnlyPOLLOUT.Edits, []wrong.Edit{{
@@ -57,11 +57,10 @@ func TestPicturePassages(t *testing.T) {
 	}
 }
 
-// TestPicture measures what is inside kernel TLS over time while a client downloads
-// 8 MiB at some 3 MB/s, by how pushes are gated, as testTeeth's pendingMax does. It
-// writes lines of gate, milliseconds since the first push, bytes; the milliseconds are
-// of a clock that the host's other work does not move. The picture of it is in
-// docs/kernel-tls-async.md.
+// TestPicture measures the bytes inside kernel TLS over time, by how pushes are gated, while a
+// client downloads 8 MiB at about 3 MB/s, as pendingMax does. It writes lines of gate,
+// milliseconds since the first push, and bytes; the milliseconds are of a clock that does not
+// depend on the load of the host. The picture is in docs/kernel-tls-async.md.
 func TestPicture(t *testing.T) {
 	if *csvFlag == "" {
 		t.Skip("no file is named: -board.csv docs/picture/pending.csv")
@@ -117,7 +116,7 @@ func TestPicture(t *testing.T) {
 
 var reading = regexp.MustCompile(`time=(\S+) .*msg=told pending=(\d+)`)
 
-// record runs one build, and writes what it told.
+// record runs one build, and writes its log readings.
 func record(ctx context.Context, t *testing.T, m *board.Machine, program string, w *csv.Writer) {
 	content := pattern.Content{Seed: 0x9e4d, Size: 8 << 20}
 	if err := m.MakeFile(ctx, board.Root+"/pending.bin", content); err != nil {

@@ -18,17 +18,17 @@ import (
 	"uringhttpd/test/caamsim"
 )
 
-// testPrefer: crypto.prefer has the kernel pick another driver while the daemon runs,
-// and what it was before comes back: when it stops, and after a crash when the next one
-// starts that wants something else.
+// testPrefer: crypto.prefer makes the kernel select another driver while the daemon runs. The
+// old order comes back when the daemon stops, and after a crash when a daemon with another
+// setting starts.
 func testPrefer(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
 	with := func(prefer string) string { return autoConfig + "crypto: {prefer: " + prefer + "}\n" }
 	keep := runDoctor(ctx, t, m, autoConfig)
 	if keep.GCM[0].Driver != "gcm-aes-caam" {
-		t.Fatalf("the kernel picks %+v", keep.GCM)
+		t.Fatalf("the kernel selects %+v", keep.GCM)
 	}
 	if r := runDoctor(ctx, t, m, with("cpu")); r.Status != 1 || !strings.Contains(r.Verdict, "crypto.prefer is cpu, but the kernel selects gcm-aes-caam") {
-		t.Errorf("nothing runs: %d, %s", r.Status, r.Verdict)
+		t.Errorf("without a daemon: %d, %s", r.Status, r.Verdict)
 	}
 	d := newDead(ctx, t, m)
 	run := func(when, prefer string, hardware bool) {
@@ -90,7 +90,7 @@ func testPrefer(ctx context.Context, t *testing.T, m *board.Machine, effort effo
 	}
 	stop()
 
-	// The driver that is picked after a crash is not the one that was in use before.
+	// The selected driver after a crash is not the driver from before the daemon.
 	run("cpu, before the engine is wrong", "cpu", false)
 	crash(ctx, t, d.p)
 	func() {
@@ -99,7 +99,7 @@ func testPrefer(ctx context.Context, t *testing.T, m *board.Machine, effort effo
 		if d.p, err = m.StartDaemon(ctx, board.Daemon{Config: with("keep")}); err != nil {
 			t.Fatal(err)
 		}
-		d.goesOn(ctx, t, "keep, after a crash, and the engine is wrong")
+		d.serves(ctx, t, "keep, after a crash, with a wrong engine")
 		stop()
 		run("cpu, and the engine is wrong", "cpu", false)
 		crash(ctx, t, d.p)
@@ -118,7 +118,7 @@ func testPrefer(ctx context.Context, t *testing.T, m *board.Machine, effort effo
 	t.Run("auto", func(t *testing.T) { testAuto(ctx, t, m, with("auto")); restored("auto") })
 }
 
-// A measurement is one of doctor -bench.
+// A measurement is a result of doctor -bench.
 type measurement struct {
 	Where, Driver string
 	Hardware      bool
@@ -126,11 +126,11 @@ type measurement struct {
 	Rate          float64 `json:"mib_per_second"`
 }
 
-// slowEngine makes 50 records a second, whatever is given to it at a time.
+// slowEngine makes 50 records a second, however many are queued.
 var slowEngine = []string{"delay_us=20000", "depth=1"}
 
-// testBench: doctor -bench measures everything that can encrypt, and a slow engine is not
-// what it names as the fastest.
+// testBench: doctor -bench measures every driver that can encrypt, and does not report a slow
+// engine as the fastest.
 func testBench(ctx context.Context, t *testing.T, m *board.Machine) {
 	tune(ctx, t, m, slowEngine...)
 	e, err := m.Run(ctx, nil, board.ProgramPath, "doctor", "-bench", "-json")
@@ -164,11 +164,11 @@ func testBench(ctx context.Context, t *testing.T, m *board.Machine) {
 	}
 	t.Logf("\n%s", e.Stdout)
 	if text := string(e.Stdout); !strings.Contains(text, "bench: the fastest is ") || strings.Contains(text, "the fastest is kernel TLS with gcm-aes-caam") {
-		t.Error("it does not name the fastest")
+		t.Error("doctor does not name the fastest driver")
 	}
 }
 
-// testAuto: crypto.prefer: auto measures once, and has the kernel prefer what was faster.
+// testAuto: crypto.prefer: auto measures once, and makes the kernel prefer the faster driver.
 func testAuto(ctx context.Context, t *testing.T, m *board.Machine, config string) {
 	const path = "/var/lib/uringhttpd/measured.json"
 	d := newDead(ctx, t, m)
@@ -191,7 +191,7 @@ func testAuto(ctx context.Context, t *testing.T, m *board.Machine, config string
 			t.Fatal(err)
 		}
 		if got := strings.Contains(string(e.Stderr), "measured the drivers of gcm(aes)"); got != measures {
-			t.Errorf("%s: it measures: %t, want %t:\n%s", when, got, measures, e.Stderr)
+			t.Errorf("%s: the daemon measures: %t, want %t:\n%s", when, got, measures, e.Stderr)
 		}
 		return hardware
 	}
@@ -202,7 +202,7 @@ func testAuto(ctx context.Context, t *testing.T, m *board.Machine, config string
 	if start("a slow engine, again", false) {
 		t.Error("a slow engine is preferred, the second time")
 	}
-	// What is remembered is of this kernel: with another one it is measured again.
+	// The stored result belongs to this kernel: another kernel is measured again.
 	text, err := m.ReadFile(ctx, path)
 	if err != nil {
 		t.Fatal(err)
@@ -211,7 +211,7 @@ func testAuto(ctx context.Context, t *testing.T, m *board.Machine, config string
 		t.Fatal(err)
 	}
 	start("another kernel", true)
-	// And what is remembered counts: here that the engine was faster.
+	// The stored result decides: here it says that the engine was faster.
 	if text, err = m.ReadFile(ctx, path); err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func find(all []cryptoapi.Algorithm, driver string) (cryptoapi.Algorithm, bool) 
 	return cryptoapi.Algorithm{}, false
 }
 
-// crash ends a daemon without a word.
+// crash kills a daemon.
 func crash(ctx context.Context, t *testing.T, p *board.Process) {
 	t.Helper()
 	if err := p.Signal(ctx, syscall.SIGKILL); err != nil {

@@ -11,13 +11,13 @@ type algorithm struct {
 	name, driver string
 	priority     int
 	async        bool
-	passed       bool // the kernel's self-test, or it needs none
-	internal     bool // not to be had by name
-	larval       bool // a test or construction in progress, no algorithm
+	passed       bool // the kernel's self-test, or no test is needed
+	internal     bool // cannot be requested by name
+	larval       bool // not an algorithm: a test or construction in progress
 }
 
-// parseCrypto reads /proc/crypto (crypto/proc.c): entries of "key : value"
-// lines, with an empty line after each.
+// parseCrypto reads /proc/crypto (crypto/proc.c): entries of "key : value" lines, with an
+// empty line after each.
 func parseCrypto(text string) ([]algorithm, error) {
 	var all []algorithm
 	for entry := range strings.SplitSeq(text, "\n\n") {
@@ -60,8 +60,8 @@ func parseCrypto(text string) ([]algorithm, error) {
 	return all, nil
 }
 
-// preferred is the entry the kernel gives to who asks for name: the one of the
-// highest priority that is neither internal nor larval.
+// preferred returns the kernel's selection for a request for name: the entry of the highest
+// priority that is neither internal nor larval.
 func preferred(all []algorithm, name string) (best algorithm, ok bool) {
 	for _, a := range all {
 		if a.name == name && !a.internal && !a.larval && (!ok || a.priority > best.priority) {
@@ -71,7 +71,7 @@ func preferred(all []algorithm, name string) (best algorithm, ok bool) {
 	return best, ok
 }
 
-// parseTLSStat reads /proc/net/tls_stat: a name and a number a line.
+// parseTLSStat reads /proc/net/tls_stat: a name and a number per line.
 func parseTLSStat(text string) (map[string]int64, error) {
 	stat := map[string]int64{}
 	for line := range strings.Lines(text) {
@@ -88,8 +88,8 @@ func parseTLSStat(text string) (map[string]int64, error) {
 	return stat, nil
 }
 
-// parseSlabInfo reads /proc/slabinfo (mm/slab_common.c): the objects in use of each
-// cache.
+// parseSlabInfo reads the number of objects in use of each cache from /proc/slabinfo
+// (mm/slab_common.c).
 func parseSlabInfo(text string) (map[string]int, error) {
 	const header = "slabinfo - version: 2.1\n"
 	rest, ok := strings.CutPrefix(text, header)

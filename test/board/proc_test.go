@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// crypto is a /proc/crypto of Linux 6.12 right after cryptd was asked for: the
-// test of the new instance is still going on.
+// crypto is the /proc/crypto of Linux 6.12 right after a request for cryptd: the test of the
+// new instance is still in progress.
 const crypto = `name         : gcm(aes)
 driver       : cryptd(gcm_base(ctr(aes-generic),ghash-generic))
 module       : kernel
@@ -57,7 +57,7 @@ async        : no
 
 `
 
-func TestParseCrypto(t *testing.T) {
+func TestParseCryptoFindsPreferredDriver(t *testing.T) {
 	all, err := parseCrypto(crypto)
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +71,7 @@ func TestParseCrypto(t *testing.T) {
 		t.Errorf("preferred:\n got %+v\nwant %+v", got, want)
 	}
 	if a, ok := preferred(all, "ccm(aes)"); ok {
-		t.Errorf("ccm(aes) is not there, got %+v", a)
+		t.Errorf("ccm(aes) is absent, got %+v", a)
 	}
 	for _, bad := range []string{"name gcm(aes)\n", "name : a\npriority : high\n"} {
 		if _, err := parseCrypto(bad); err == nil {
@@ -80,7 +80,7 @@ func TestParseCrypto(t *testing.T) {
 	}
 }
 
-func TestParseTLSStat(t *testing.T) {
+func TestParseTLSStatReadsCounters(t *testing.T) {
 	got, err := parseTLSStat("TlsCurrTxSw                     \t0\nTlsTxSw                         \t97\n")
 	if want := map[string]int64{"TlsCurrTxSw": 0, "TlsTxSw": 97}; err != nil || !maps.Equal(got, want) {
 		t.Errorf("got %v, %v, want %v", got, err, want)
@@ -92,7 +92,7 @@ func TestParseTLSStat(t *testing.T) {
 	}
 }
 
-func TestParseSlabInfo(t *testing.T) {
+func TestParseSlabInfoReadsObjectsInUse(t *testing.T) {
 	const header = "slabinfo - version: 2.1\n# name            <active_objs> <num_objs> <objsize>\n"
 	got, err := parseSlabInfo(header + "TCP                    5     12   2560   12    8 : tunables    0    0    0 : slabdata      1      1      0\nfilp                 512    512    256   16    1 : tunables    0    0    0 : slabdata     32     32      0\n")
 	if want := map[string]int{"TCP": 5, "filp": 512}; err != nil || !maps.Equal(got, want) {
@@ -105,7 +105,7 @@ func TestParseSlabInfo(t *testing.T) {
 	}
 }
 
-func TestHostPort(t *testing.T) {
+func TestHostPortFindsForward(t *testing.T) {
 	const table = `Hub -1 (net0):
   Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ
   TCP[ESTABLISHED]   17       127.0.0.1 55555       10.0.2.15  8443     0     0

@@ -20,20 +20,20 @@ import (
 	"uringhttpd/test/board/wire"
 )
 
-// consoleName is the file in a machine's folder that gets the kernel's log.
+// consoleName is the file for the kernel's log in a machine's directory.
 const consoleName = "console.log"
 
-// A qemu is one running emulator.
+// A qemu is a running emulator.
 type qemu struct {
 	cmd    *exec.Cmd
 	agent  net.Conn // to the agent's virtio-serial port
 	qmp    net.Conn // to the monitor
 	stderr *lockedBuffer
 	done   chan struct{} // closed when the process has ended
-	err    error         // how; set before done is closed
+	err    error         // the exit error; set before done is closed
 }
 
-// startQEMU starts the emulator. It dies with this process.
+// startQEMU starts the emulator, which is killed when this process ends.
 func startQEMU(ctx context.Context, dir string, spec Spec, m machine, k *debian.Kernel, initramfs string) (*qemu, error) {
 	e, err := debian.FetchEmulator(ctx, spec.Cache, m.qemu, m.model)
 	if err != nil {
@@ -62,7 +62,7 @@ func startQEMU(ctx context.Context, dir string, spec Spec, m machine, k *debian.
 	}
 	defer qmpFile.Close()
 
-	// The first of ExtraFiles is descriptor 3 there.
+	// The first of ExtraFiles is descriptor 3 of the emulator.
 	args = append(args,
 		"-accel", "tcg",
 		"-m", strconv.Itoa(spec.MemoryMiB),
@@ -70,7 +70,7 @@ func startQEMU(ctx context.Context, dir string, spec Spec, m machine, k *debian.
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
 		"-kernel", k.Image,
 		"-initrd", initramfs,
-		// no_timer_check: on a busy host x86's check of its timer fails, and panics.
+		// no_timer_check: on a busy host x86's check of its timer fails, and the kernel panics.
 		"-append", "console="+m.console+" panic=-1 loglevel=7 slab_nomerge no_timer_check",
 		"-chardev", "file,id=console,path="+filepath.Join(dir, consoleName),
 		"-serial", "chardev:console",
@@ -95,13 +95,13 @@ func startQEMU(ctx context.Context, dir string, spec Spec, m machine, k *debian.
 	q.cmd = exec.Command(e.Path, args...)
 	q.cmd.Stderr = q.stderr
 	q.cmd.ExtraFiles = []*os.File{agentFile, qmpFile}
-	// A group of its own: Ctrl-C is for us, who then shut the board down.
+	// QEMU has its own process group: Ctrl-C goes only to this process, which then shuts the board down.
 	q.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 
 	started := make(chan error)
 	go func() {
-		// Pdeathsig counts from the end of the starting thread, so this one
-		// stays for as long as the emulator does.
+		// Pdeathsig takes effect at the end of the starting thread, so this thread stays as long
+		// as the emulator runs.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := q.cmd.Start()
@@ -119,8 +119,8 @@ func startQEMU(ctx context.Context, dir string, spec Spec, m machine, k *debian.
 	return q, nil
 }
 
-// devices are the agent's line and the network. A board without virtio has its own
-// network device, and the line goes over that.
+// devices returns the agent's connection and the network. A board without virtio has its own
+// network device, and the agent is connected over that.
 func (m machine) devices() []string {
 	if m.bus == "" {
 		return []string{"-nic", "user,id=net0,restrict=on,guestfwd=tcp:" + agentAddress + "-chardev:agent"}
@@ -134,7 +134,7 @@ func (m machine) devices() []string {
 	}
 }
 
-// kill ends the emulator and waits for it. It may have ended already.
+// kill ends the emulator, which may have ended already, and waits for it.
 func (q *qemu) kill() error {
 	err := q.cmd.Process.Kill()
 	<-q.done
@@ -144,8 +144,8 @@ func (q *qemu) kill() error {
 	return errors.Join(err, q.agent.Close(), q.qmp.Close())
 }
 
-// pair makes a connected pair of sockets: one end for us, one for QEMU. No
-// name in a file system, so nothing to collide with and nothing to clean up.
+// pair makes a connected pair of sockets: one end for this process, one for QEMU. Such
+// sockets have no name in a file system that could be in use or left behind.
 func pair(name string) (net.Conn, *os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -153,7 +153,7 @@ func pair(name string) (net.Conn, *os.File, error) {
 	}
 	ours, theirs := os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name)
 	c, err := net.FileConn(ours)
-	ours.Close() // FileConn has made its own
+	ours.Close() // FileConn has made its own descriptor
 	if err != nil {
 		theirs.Close()
 		return nil, nil, fmt.Errorf("board: %w", err)

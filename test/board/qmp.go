@@ -32,7 +32,7 @@ func newMonitor(ctx context.Context, c net.Conn) (*monitor, error) {
 	return m, m.execute(ctx, "qmp_capabilities", nil, nil)
 }
 
-// execute runs a command and decodes what it returns into result, unless nil.
+// execute runs a command and decodes its answer into result, unless that is nil.
 func (m *monitor) execute(ctx context.Context, command string, args map[string]any, result any) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -72,7 +72,7 @@ func (m *monitor) execute(ctx context.Context, command string, args map[string]a
 	}
 }
 
-// forward makes a port of 127.0.0.1, chosen by the kernel, lead to the guest's.
+// forward forwards a port of 127.0.0.1, chosen by the kernel, to a port of the guest.
 func (m *monitor) forward(ctx context.Context, guestPort int) (string, error) {
 	var out string
 	human := func(line string) error {
@@ -94,7 +94,7 @@ func (m *monitor) forward(ctx context.Context, guestPort int) (string, error) {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), nil
 }
 
-// hostPort finds the forward to a guest's port in the table of info usernet:
+// hostPort finds the forward to a port of the guest in the table of info usernet:
 //
 //	Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ
 //	TCP[HOST_FORWARD]  16       127.0.0.1 41837       10.0.2.15  8443     0     0
@@ -111,8 +111,8 @@ func hostPort(table string, guestPort int) (int, bool) {
 	return 0, false
 }
 
-// deadline makes reads and writes of c end with ctx. The caller runs what it
-// returns when it is done with c.
+// deadline applies the deadline and end of ctx to reads and writes of c. The caller calls the
+// returned function when it has finished with c.
 func deadline(ctx context.Context, c net.Conn) func() {
 	c.SetDeadline(time.Time{})
 	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })

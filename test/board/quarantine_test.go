@@ -14,9 +14,10 @@ import (
 	"uringhttpd/test/caamsim"
 )
 
-// testQuarantine: an engine that is wrong, or fails, when the daemon starts is not used:
-// no client sees what it makes, the log warns once, doctor says so, and who requires kernel
-// TLS is refused. So it is with an engine that is wrong only with other keys at work.
+// testQuarantine: an engine that is wrong, or fails, when the daemon starts is not used: its
+// output reaches no client, the log warns once, doctor reports it, and a daemon that requires
+// kernel TLS does not start. The same holds for an engine that is wrong only while other keys
+// are in use.
 func testQuarantine(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
 	tests := []struct {
 		name      string
@@ -45,7 +46,7 @@ func testQuarantine(ctx context.Context, t *testing.T, m *board.Machine, effort 
 			if d.p, err = m.StartDaemon(ctx, board.Daemon{Config: autoConfig}); err != nil {
 				t.Fatal(err)
 			}
-			d.goesOn(ctx, t, tt.name)
+			d.serves(ctx, t, tt.name)
 			if err := d.p.Stop(ctx); err != nil {
 				t.Error(err)
 			}
@@ -64,16 +65,16 @@ func testQuarantine(ctx context.Context, t *testing.T, m *board.Machine, effort 
 			}
 			p, err := m.StartDaemon(ctx, board.Daemon{})
 			if err == nil {
-				t.Error("kernel TLS is required, and it started")
+				t.Error("the daemon requires kernel TLS, and started")
 				p.Stop(ctx)
 			} else if !strings.Contains(err.Error(), tt.reason) || !strings.Contains(err.Error(), "require") {
-				t.Errorf("kernel TLS is required: got %v; want why it cannot be", err)
+				t.Errorf("the daemon requires kernel TLS: got %v; want the reason for which it cannot use it", err)
 			}
 		})
 	}
 }
 
-// A doctorReport is what doctor -json prints, as far as it matters here.
+// A doctorReport holds the fields of doctor -json that the tests check.
 type doctorReport struct {
 	Board     platform.Board
 	IOURing   platform.Feature  `json:"io_uring"`
@@ -95,7 +96,7 @@ type doctorReport struct {
 	Status  int
 }
 
-// runDoctor runs it with a configuration.
+// runDoctor runs doctor with a configuration.
 func runDoctor(ctx context.Context, t *testing.T, m *board.Machine, config string, options ...string) (r doctorReport) {
 	t.Helper()
 	if err := m.WriteFile(ctx, board.ConfigPath, []byte(config), 0o644); err != nil {
@@ -114,14 +115,14 @@ func runDoctor(ctx context.Context, t *testing.T, m *board.Machine, config strin
 	return r
 }
 
-// testDoctorEngine: doctor finds the engine, as hardware, and has tested it; asked by its
-// name, it gives the right answers, or doctor says which were wrong.
+// testDoctorEngine: doctor finds the engine, reports it as hardware, and has tested it. Called
+// by its name, the engine gives the right answers, or doctor reports the wrong ones.
 func testDoctorEngine(ctx context.Context, t *testing.T, m *board.Machine) {
 	r := runDoctor(ctx, t, m, autoConfig, "-driver", caamsim.Driver)
 	if !r.Answers.Asked || !r.Answers.Right || r.Answers.Speed <= 0 {
 		t.Errorf("known answers: %+v", r.Answers)
 	}
-	for _, a := range r.GCM[1:] { // that are not picked, too
+	for _, a := range r.GCM[1:] { // includes drivers that are not selected
 		if got := runDoctor(ctx, t, m, autoConfig, "-driver", a.Driver); !got.Answers.Right || got.Status != 0 {
 			t.Errorf("%s: %+v", a.Driver, got.Answers)
 		}
@@ -130,12 +131,12 @@ func testDoctorEngine(ctx context.Context, t *testing.T, m *board.Machine) {
 	if r.Status != 0 || !r.Netlink.Usable || !strings.Contains(r.Verdict, "gcm(aes) by gcm-aes-caam (hardware, asynchronous, tested)") {
 		t.Errorf("got %+v", r)
 	}
-	if r.Sends != platform.SendsAnswered { // an asynchronous driver is picked, so that it was tested
+	if r.Sends != platform.SendsAnswered { // the selected driver is asynchronous, and so was tested
 		t.Errorf("sends without room: %q", r.Sends)
 	}
 	for _, a := range r.GCM {
 		if a.Hardware != (a.Driver == "gcm-aes-caam") {
-			t.Errorf("got %+v; the engine alone is hardware", a)
+			t.Errorf("got %+v; only the engine is hardware", a)
 		}
 	}
 	for i, c := range r.Ciphers[:2] {
@@ -145,7 +146,7 @@ func testDoctorEngine(ctx context.Context, t *testing.T, m *board.Machine) {
 	}
 }
 
-// testDoctorQuarantine: doctor says why, and that the board is degraded.
+// testDoctorQuarantine: doctor reports the reason, and that the board is degraded.
 func testDoctorQuarantine(ctx context.Context, t *testing.T, m *board.Machine, reason string) {
 	t.Helper()
 	r := runDoctor(ctx, t, m, autoConfig)
@@ -154,7 +155,7 @@ func testDoctorQuarantine(ctx context.Context, t *testing.T, m *board.Machine, r
 	}
 	for _, c := range r.Ciphers[:2] {
 		if c.Usable || c.Verified || !c.Quarantined || !strings.Contains(c.Reason, reason) {
-			t.Errorf("got %+v, want it in quarantine, since %q", c, reason)
+			t.Errorf("got %+v, want quarantine for the reason %q", c, reason)
 		}
 	}
 }

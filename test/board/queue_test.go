@@ -16,12 +16,11 @@ import (
 	"uringhttpd/test/wrong"
 )
 
-// testQueues: a queue of the board's own drops packets, which TCP has counted as sent
-// by then. All downloads are whole, no more is in kernel TLS than may be, and nothing
-// stays there.
+// testQueues: a queue on the board drops packets that TCP has already counted as sent. All
+// downloads are complete, the bytes inside kernel TLS stay below their bound, and none remain.
 func testQueues(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
-	// So slow that the socket's buffer is full when a response ends: what the engine has
-	// done by then does not fit.
+	// The rate is so low that the socket's buffer is full when a response ends: records that the
+	// engine has encrypted by then have no room.
 	const rate = 2 << 20
 	tune(ctx, t, m, "delay_us=1000")
 	restore, err := m.SetSysctl(ctx, "net.ipv4.tcp_wmem", "4096 16384 16384")
@@ -50,7 +49,7 @@ func testQueues(ctx context.Context, t *testing.T, m *board.Machine, effort effo
 				t.Errorf("got %+v, want all complete and ended by close_notify", r)
 			}
 			if drops == 0 {
-				t.Error("nothing was dropped: this proves nothing")
+				t.Error("no packet was dropped; the test proves nothing")
 			}
 			most := 0
 			for _, line := range lines {
@@ -82,8 +81,8 @@ func testQueues(ctx context.Context, t *testing.T, m *board.Machine, effort effo
 
 const queuedDownloads = 16
 
-// dropping makes downloads through a queue of the loopback device, and returns what
-// came of them, how many packets were dropped, and what the daemon logged.
+// dropping makes downloads through a queue of the loopback device, and returns their result,
+// the number of packets dropped, and the daemon's log.
 func dropping(ctx context.Context, t *testing.T, m *board.Machine, program string, queue func() error) (client.Result, int64, []string) {
 	t.Helper()
 	content := pattern.Content{Seed: 0x0dd, Size: 256<<10 + 1}

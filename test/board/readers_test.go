@@ -19,17 +19,17 @@ import (
 	"uringhttpd/test/wrong"
 )
 
-// patientConfig has no timeouts that slow clients on a slow board might meet.
+// patientConfig has timeouts that slow clients on a slow board do not exceed.
 const patientConfig = board.DefaultConfig + "limits: {header_timeout: 1h, idle_timeout: 1h, stall_timeout: 1h}\n"
 
-// large is what slow readers and those who never read download.
+// large is the file for slow readers and for clients that never read.
 var large = struct {
 	name    string
 	content pattern.Content
 }{"/large.bin", pattern.Content{Seed: 0xb0d5, Size: 8 << 20}}
 
-// testBounds: clients that read slowly, or not at all, cost a bounded amount of
-// memory, and no threads. n of them do not keep others from being served.
+// testBounds: clients that read slowly, or not at all, cost a bounded amount of memory, and
+// no threads. n such clients do not keep the daemon from serving others.
 func testBounds(ctx context.Context, t *testing.T, m *board.Machine, n int) {
 	if err := m.MakeFile(ctx, board.Root+large.name, large.content); err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func testBounds(ctx context.Context, t *testing.T, m *board.Machine, n int) {
 	t.Run("slow readers", func(t *testing.T) { testReaders(ctx, t, m, n) })
 }
 
-// options are a client's of the daemon's that is on another machine, as the daemon sees it.
+// options returns options of a client that the daemon takes for another machine.
 func options(t *testing.T, m *board.Machine, plain bool) client.Options {
 	t.Helper()
 	roots, err := m.Roots()
@@ -67,9 +67,9 @@ func options(t *testing.T, m *board.Machine, plain bool) client.Options {
 	}
 }
 
-// neverReads has a client ask for a file and read nothing of it, with a socket
-// buffer that may grow to more than the file, and returns the most that the kernel
-// can hold for it then.
+// neverReads runs a client that requests a file and reads nothing of it, while the socket
+// buffer may grow to more than the file, and returns the maximum that the kernel can hold for
+// the client.
 func neverReads(ctx context.Context, t *testing.T, m *board.Machine, plain bool, program string) int64 {
 	t.Helper()
 	restore, err := m.SetSysctl(ctx, "net.ipv4.tcp_wmem", "4096 16777216 16777216")
@@ -98,7 +98,7 @@ func neverReads(ctx context.Context, t *testing.T, m *board.Machine, plain bool,
 	mem := steady(ctx, t, m, 1, inTLS)
 	end(ctx, t, c)
 	pending := int64(0)
-	if plain { // its log lines say nothing of kernel TLS
+	if plain { // its log lines have no fields of kernel TLS
 		if err := p.Stop(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -109,8 +109,8 @@ func neverReads(ctx context.Context, t *testing.T, m *board.Machine, plain bool,
 	return mem.MaxQueued + pending
 }
 
-// steady waits until there are n connections, so many of them in kernel TLS, and
-// the send queues have stopped changing.
+// steady waits until there are n connections, a given number of them in kernel TLS, and the
+// send queues have stopped changing.
 func steady(ctx context.Context, t *testing.T, m *board.Machine, n, inTLS int) board.Memory {
 	t.Helper()
 	tick := time.NewTicker(time.Second)
@@ -121,7 +121,7 @@ func steady(ctx context.Context, t *testing.T, m *board.Machine, n, inTLS int) b
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Slow readers take a little all the time, and a little more is sent.
+		// Slow readers read a little all the time, and the daemon sends a little more.
 		near := mem.Queued <= last.Queued+last.Queued/50 && mem.Queued+mem.Queued/50 >= last.Queued
 		stat, err := m.TLSStat(ctx)
 		if err != nil {
@@ -143,7 +143,7 @@ func steady(ctx context.Context, t *testing.T, m *board.Machine, n, inTLS int) b
 	}
 }
 
-// end ends clients.
+// end ends the clients.
 func end(ctx context.Context, t *testing.T, clients ...*board.Process) {
 	t.Helper()
 	for _, c := range clients {
@@ -158,8 +158,8 @@ func end(ctx context.Context, t *testing.T, clients ...*board.Process) {
 
 var pendingOf = regexp.MustCompile(`pending_max=(\d+)`)
 
-// stop stops a daemon and returns the most that it saw inside kernel TLS on a
-// connection, by its access log.
+// stop stops a daemon, and returns the maximum of bytes inside kernel TLS on a connection, by
+// its access log.
 func stop(ctx context.Context, t *testing.T, p *board.Process) (most int64) {
 	t.Helper()
 	if err := p.Stop(ctx); err != nil {
@@ -183,10 +183,10 @@ func stop(ctx context.Context, t *testing.T, p *board.Process) (most int64) {
 	return most
 }
 
-// testReaders: n clients, half of them over TLS, are idle; then n read slowly. A
-// client that is fast has its share beside both. A second crowd of slow readers leaves
-// the board as the first did: a ring keeps as many requests (io_kiocb), and what belongs
-// to them (kmalloc-512 on ARM), as there ever were at a time.
+// testReaders: n clients, half of them over TLS, are idle; then n clients read slowly. A fast
+// client gets its share beside both. A second crowd of slow readers leaves the board as the
+// first did: a ring keeps as many requests (io_kiocb), with their messages (kmalloc-512 on
+// ARM), as there ever were at once.
 func testReaders(ctx context.Context, t *testing.T, m *board.Machine, n int) {
 	p, err := m.StartDaemon(ctx, board.Daemon{Config: patientConfig})
 	if err != nil {
@@ -197,7 +197,7 @@ func testReaders(ctx context.Context, t *testing.T, m *board.Machine, n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("nobody: %+v", before)
+	t.Logf("no clients: %+v", before)
 
 	crowd := func(what string, change func(*client.Options)) (board.Memory, time.Duration) {
 		t.Helper()
@@ -247,11 +247,11 @@ func testReaders(ctx context.Context, t *testing.T, m *board.Machine, n int) {
 		t.Fatal(err)
 	}
 	mem, slow := crowd("slow readers", slowly)
-	// Slow readers want something of the processor too. This is far from what they
-	// have when they hold up others.
+	// Slow readers need some of the processor, too. The limit is far below the ratio at which
+	// they block other clients.
 	const starved = 20
 	ratio := slow.Seconds() / idle.Seconds()
-	t.Logf("beside %d slow readers a fast client takes %.2f times what it takes beside as many idle ones", n, ratio)
+	t.Logf("beside %d slow readers a fast client takes %.2f times as long as beside as many idle clients", n, ratio)
 	if ratio > starved {
 		t.Errorf("a fast client is %.1f times slower beside slow readers", ratio)
 	}
@@ -262,7 +262,7 @@ func testReaders(ctx context.Context, t *testing.T, m *board.Machine, n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("nobody again: %+v", after)
+	t.Logf("no clients again: %+v", after)
 	if pending := stop(ctx, t, p); mem.MaxQueued+pending > matrix.MaxHeld {
 		t.Errorf("the kernel holds %d bytes for a connection, %d of them inside kernel TLS", mem.MaxQueued+pending, pending)
 	} else {
@@ -270,8 +270,8 @@ func testReaders(ctx context.Context, t *testing.T, m *board.Machine, n int) {
 	}
 }
 
-// fast is how long a client that reads as fast as it can takes, in the middle of
-// three times.
+// fast returns the time that a client needs that reads as fast as it can, as the median of
+// three.
 func fast(ctx context.Context, t *testing.T, m *board.Machine) time.Duration {
 	t.Helper()
 	const name = "/fast.bin"
@@ -296,8 +296,8 @@ func fast(ctx context.Context, t *testing.T, m *board.Machine) time.Duration {
 	return took[1].Round(time.Millisecond)
 }
 
-// readers is how many clients a board is put before. Handshakes are slow where
-// there is no assembly for the processor's arithmetic.
+// readers is the number of clients that test a board. Handshakes are slow where Go has no
+// assembly for the processor's arithmetic.
 func readers(b board.Board) int {
 	switch {
 	case !*fullFlag:

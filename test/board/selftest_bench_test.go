@@ -12,8 +12,8 @@ import (
 	"uringhttpd/test/board"
 )
 
-// BenchmarkSelfTest is what the test of the ciphers costs at each start, in processor
-// time of the board, as a ratio to ten handshakes of the same board.
+// BenchmarkSelfTest measures the processor time of the cipher test at each start of the
+// daemon, as a ratio to ten handshakes on the same board.
 func BenchmarkSelfTest(b *testing.B) {
 	for _, e := range []board.Engine{board.Sync, board.CAAM} {
 		b.Run(e.String(), func(b *testing.B) { benchSelfTest(b, e) })
@@ -36,7 +36,7 @@ func benchSelfTest(b *testing.B, e board.Engine) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	// ticks is the time that the board has worked, in its clock's ticks.
+	// ticks returns the time that the board was busy, in ticks of its clock.
 	ticks := func() (sum int) {
 		text, err := m.ReadFile(ctx, "/proc/stat")
 		if err != nil {

@@ -13,32 +13,32 @@ import (
 	"uringhttpd/test/board/pattern"
 )
 
-// SharpOptions vary RunSharp. The zero value is the setting in which servers
-// that lose data are known to lose some.
+// SharpOptions vary RunSharp. With the zero value, servers that lose data are known to lose
+// some.
 type SharpOptions struct {
-	Daemon    Daemon   // what to run; a wrong build shows that the test has teeth
-	Process   *Process // set: that daemon, which runs already, and goes on
+	Daemon    Daemon   // the program to run; tests run mutants, too
+	Process   *Process // if set, a running daemon to use in place of Daemon; it is not stopped
 	Downloads int      // default 96
 	Parallel  int      // default 8
 	Size      int64    // of the file, default 256 KiB + 1
 	KeepAlive bool
 	Extra     int // bytes sent after each request that the server leaves unread
 	Plain     bool
-	// ReadSize and Pause are how slowly the clients read: by default 4096
-	// bytes, at most every 4 ms.
+	// ReadSize and Pause set how slowly the clients read: by default 4096 bytes, at most
+	// every 4 ms.
 	ReadSize int
 	Pause    time.Duration
 }
 
-// RunSharp downloads a file many times over the board's loopback, with small
-// send buffers at the server and slow readers with small receive buffers. So
-// TCP never has room for what the engine has encrypted, records wait inside
-// kernel TLS, and a server that closes, or shuts down sending, before they are
-// out loses them. It returns what came of the downloads; its error means that
-// they could not be done, or that they did not go through kernel TLS, each once.
+// RunSharp downloads a file many times over the board's loopback, with small send buffers at
+// the server and slow readers with small receive buffers. TCP then never has room for the
+// records that the engine has encrypted, so records wait inside kernel TLS, and a server that
+// closes, or shuts down sending, before they are sent loses them. RunSharp returns the result
+// of the downloads. Its error means that they could not be made, or that not every
+// connection used kernel TLS.
 //
-// Unless there is a Process it starts a daemon of its own, so none may run; that is
-// stopped and the kernel's parameters are as before when it returns.
+// Without a Process it starts a daemon of its own, so no other may run; it stops the daemon
+// and restores the kernel's parameters before it returns.
 func RunSharp(ctx context.Context, m *Machine, o SharpOptions) (r client.Result, err error) {
 	restore, err := m.SetSysctl(ctx, "net.ipv4.tcp_wmem", "4096 16384 16384")
 	if err != nil {
@@ -102,8 +102,8 @@ func RunSharp(ctx context.Context, m *Machine, o SharpOptions) (r client.Result,
 	if err != nil {
 		return r, err
 	}
-	// A daemon may try kernel TLS out before it listens, hence the difference; and
-	// one that waits long for an engine has it tested, over connections of its own.
+	// A daemon may test kernel TLS before it listens, hence the difference; and a daemon that
+	// waits long for an engine tests it over connections of its own.
 	after, err := m.TLSStat(ctx)
 	if err != nil {
 		return r, err
@@ -113,7 +113,7 @@ func RunSharp(ctx context.Context, m *Machine, o SharpOptions) (r client.Result,
 		want = 0
 	}
 	if got := after[TxSw] - stat[TxSw]; got < want || got > want && !m.Marked {
-		return r, fmt.Errorf("board: kernel TLS was switched on %d times for %d connections; these downloads prove nothing about it", got, r.Connections)
+		return r, fmt.Errorf("board: kernel TLS was enabled %d times for %d connections; these downloads prove nothing about it", got, r.Connections)
 	}
 	return r, nil
 }
@@ -138,7 +138,7 @@ func (m *Machine) Download(ctx context.Context, o client.Options) (client.Result
 	return r, nil
 }
 
-// StartDownload starts package client on the board, and leaves it to itself.
+// StartDownload starts package client on the board, and does not wait for it.
 func (m *Machine) StartDownload(ctx context.Context, o client.Options) (*Process, error) {
 	options, err := m.writeOptions(ctx, o)
 	if err != nil {
@@ -147,7 +147,7 @@ func (m *Machine) StartDownload(ctx context.Context, o client.Options) (*Process
 	return m.Start(ctx, nil, DownloadPath, options)
 }
 
-// writeOptions puts what the client is to do into a file of the board.
+// writeOptions writes the client's options to a file of the board.
 func (m *Machine) writeOptions(ctx context.Context, o client.Options) (path string, err error) {
 	b, err := json.Marshal(o)
 	if err != nil {

@@ -24,9 +24,9 @@ const (
 	shortPart    = 8 << 20 // of each client
 )
 
-// TestMemory downloads much more than fits into the memory of a small board, from a
-// disk, to many slow clients. All get all, and the kernel has to end nobody, and is
-// never without memory itself. A build that holds whole files in memory is caught.
+// TestMemory downloads much more than fits into the memory of a small board, from a disk, to
+// many slow clients. All downloads complete, the kernel kills no process, and never lacks
+// memory itself. A mutant that holds whole files in memory is caught.
 func TestMemory(t *testing.T) {
 	if !*fullFlag && !strings.Contains(","+*onlyFlag+",", ",amd64-memory,") {
 		t.Skip("left for make test-all")
@@ -47,8 +47,8 @@ func TestMemory(t *testing.T) {
 	})
 }
 
-// short boots a board with little memory and a daemon, which is wrong if that is said;
-// it returns how many downloads were complete, and what there was to complain about.
+// short boots a board with little memory and a daemon, or a mutant if one is given. It returns
+// how many downloads were complete, and an error with the failures.
 func short(t *testing.T, variant ...wrong.Variant) (int, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()

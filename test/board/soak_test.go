@@ -20,15 +20,15 @@ import (
 var soakFlag = flag.Duration("board.soak", 0, "how long TestSoak runs; default not at all")
 
 const (
-	// perBoot is how long a daemon is soaked before it must be idle, with nothing leaked.
+	// perBoot is how long a daemon runs before it must be idle, with nothing leaked.
 	perBoot = 15 * time.Minute
-	// residentMargin is how much the daemon's memory may have grown by then: Go keeps
-	// what it needed once.
+	// residentMargin is the growth of the daemon's memory that is allowed by then: Go keeps
+	// memory that it has used once.
 	residentMargin = 32 << 20
 )
 
-// TestSoak runs cells of the matrix by chance, on machines by chance, for as long as
-// -board.soak says: make soak.
+// TestSoak runs random cells of the matrix, on random machines, for the duration of
+// -board.soak: make soak.
 func TestSoak(t *testing.T) {
 	if *soakFlag == 0 {
 		t.Skip("left for make soak")
@@ -42,7 +42,7 @@ func TestSoak(t *testing.T) {
 			})
 		}
 	})
-	text := fmt.Sprintf("%v by chance, seed %d: %v covered.\n\n%s", *soakFlag, *seedFlag, s.model.Cover(s.ran), matrix.Table(s.lines))
+	text := fmt.Sprintf("%v of random cells, seed %d: %v covered.\n\n%s", *soakFlag, *seedFlag, s.model.Cover(s.ran), matrix.Table(s.lines))
 	t.Log("\n" + text)
 	if *tableFlag != "" {
 		if err := os.WriteFile(*tableFlag, []byte(text), 0o644); err != nil {
@@ -51,7 +51,7 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// A soak is what all lanes share.
+// A soak is the state that all lanes share.
 type soak struct {
 	model *matrix.Model
 	end   time.Time
@@ -74,7 +74,7 @@ func (s *soak) lane(t *testing.T, random *rand.Rand) {
 	}
 }
 
-// row chooses a row that can be, on the machine of another if that is not nil.
+// row chooses a possible row at random, on the machine of another row if that is not nil.
 func (s *soak) row(random *rand.Rand, like matrix.Row) matrix.Row {
 	for {
 		r := make(matrix.Row, len(s.model.Factors))

@@ -24,9 +24,9 @@ import (
 	"uringhttpd/test/caamsim"
 )
 
-// testStall: an engine that completes nothing any more costs the connections that it
-// has, and nothing else: the loop goes on, no more keys are handed to it, the log says
-// so once, and a restart does without it. No client is told that it has everything.
+// testStall: an engine that stops completing requests costs only the connections that use it:
+// the loop continues, no more keys are installed in the engine, the log reports it once, and a
+// restarted daemon does not use it. No client takes its download for complete.
 func testStall(ctx context.Context, t *testing.T, m *board.Machine, effort effort) {
 	t.Run("few", func(t *testing.T) { testStalled(ctx, t, m, 3) })
 	if effort == brief {
@@ -34,34 +34,34 @@ func testStall(ctx context.Context, t *testing.T, m *board.Machine, effort effor
 	}
 	t.Run("many", func(t *testing.T) { testStalled(ctx, t, m, 48) })
 	t.Run("at the start", func(t *testing.T) { testStallStart(ctx, t, m) })
-	t.Run("a full ring", func(t *testing.T) { testStallFull(ctx, t, m) })
+	t.Run("full ring", func(t *testing.T) { testStallFull(ctx, t, m) })
 }
 
-// autoConfig takes kernel TLS where it can be had.
+// autoConfig uses kernel TLS where possible.
 var autoConfig = strings.Replace(board.DefaultConfig, "kernel: require", "kernel: auto", 1) + "metrics: {address: \":9100\"}\n"
 
 const metricsPort = 9100
 
-// testStalled: n downloads are in flight when the engine dies. The daemon is then told
-// to stop, which its listeners do, and another takes its place.
+// testStalled: n downloads are in flight when the engine dies. Then the daemon is stopped: it
+// closes its listeners, and another daemon takes its place.
 func testStalled(ctx context.Context, t *testing.T, m *board.Machine, n int) {
 	d := stall(ctx, t, m, n)
 	d.awaitVerdict(ctx, t)
-	d.goesOn(ctx, t, "the engine is dead")
+	d.serves(ctx, t, "the engine is dead")
 	d.look(ctx, t, "the engine is dead")
 	e, err := d.p.Output(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Count(string(e.Stderr), engineVerdict); got != 1 {
-		t.Errorf("the log says %d times that the engine is dead, want once:\n%s", got, e.Stderr)
+		t.Errorf("the log reports the dead engine %d times, want once:\n%s", got, e.Stderr)
 	}
 	if got := strings.Count(string(e.Stderr), "connection lost in the crypto engine"); got == 0 || got > n+leavers+shortDownloads {
-		t.Errorf("%d connections are lost, want 1 to %d", got, n+leavers+shortDownloads)
+		t.Errorf("%d connections are orphaned, want 1 to %d", got, n+leavers+shortDownloads)
 	}
 
 	if text := d.metrics(ctx, t); !strings.Contains(text, "\nuringhttpd_crypto_engine_dead 1\n") || strings.Contains(text, "\nuringhttpd_connections_lost 0\n") {
-		t.Errorf("the metrics do not say so:\n%s", text)
+		t.Errorf("the metrics do not report it:\n%s", text)
 	}
 
 	if err := d.p.Signal(ctx, syscall.SIGTERM); err != nil {
@@ -72,18 +72,18 @@ func testStalled(ctx context.Context, t *testing.T, m *board.Machine, n int) {
 	if d.p, err = m.StartDaemon(ctx, board.Daemon{Config: autoConfig}); err != nil {
 		t.Fatal(err)
 	}
-	d.goesOn(ctx, t, "restarted")
+	d.serves(ctx, t, "restarted")
 
 	d.revive(ctx, t)
-	t.Logf("the engine goes again, the first daemon: %v", ended(ctx, t, old))
-	d.goesOn(ctx, t, "the engine goes again")
+	t.Logf("the engine continues; the first daemon: %v", ended(ctx, t, old))
+	d.serves(ctx, t, "the engine continues")
 	if err := d.p.Stop(ctx); err != nil {
 		t.Error(err)
 	}
 }
 
-// testStallStart: a daemon that is started with a dead engine does not use it; if it
-// must, it does not start.
+// testStallStart: a daemon that is started with a dead engine does not use it; if its
+// configuration requires kernel TLS, it does not start.
 func testStallStart(ctx context.Context, t *testing.T, m *board.Machine) {
 	d := newDead(ctx, t, m)
 	tune(ctx, t, m, "stall=1")
@@ -91,23 +91,23 @@ func testStallStart(ctx context.Context, t *testing.T, m *board.Machine) {
 	if d.p, err = m.StartDaemon(ctx, board.Daemon{Config: autoConfig}); err != nil {
 		t.Fatal(err)
 	}
-	d.goesOn(ctx, t, "started")
+	d.serves(ctx, t, "started")
 	testDoctorQuarantine(ctx, t, m, "no answer")
 	if err := d.p.Stop(ctx); err != nil {
 		t.Error(err)
 	}
 	p, err := m.StartDaemon(ctx, board.Daemon{})
 	if err == nil {
-		t.Error("kernel TLS is required, and it started")
+		t.Error("the daemon requires kernel TLS, and started")
 		p.Stop(ctx)
 	} else if !strings.Contains(err.Error(), "no answer in time") || !strings.Contains(err.Error(), "require") {
-		t.Errorf("kernel TLS is required: got %v; want why it cannot be", err)
+		t.Errorf("the daemon requires kernel TLS: got %v; want the reason for which it cannot use it", err)
 	}
 	d.revive(ctx, t)
 }
 
-// testStallFull: a send of whole records into a full ring waits inside the kernel,
-// with MSG_MORE too. Such are the parts of an answer of several ranges.
+// testStallFull: a send of whole records into a full ring waits inside the kernel, even with
+// MSG_MORE. The parts of a response of several ranges are such sends.
 func testStallFull(ctx context.Context, t *testing.T, m *board.Machine) {
 	tune(ctx, t, m, "depth=1")
 	d := stall(ctx, t, m, 1)
@@ -127,16 +127,16 @@ func testStallFull(ctx context.Context, t *testing.T, m *board.Machine) {
 		t.Error("plain HTTP does not go on")
 	}
 	d.awaitVerdict(ctx, t)
-	d.goesOn(ctx, t, "the engine is dead")
+	d.serves(ctx, t, "the engine is dead")
 	d.look(ctx, t, "the engine is dead")
 	d.revive(ctx, t)
-	d.goesOn(ctx, t, "the engine goes again")
+	d.serves(ctx, t, "the engine continues")
 	if err := d.p.Stop(ctx); err != nil {
 		t.Error(err)
 	}
 }
 
-// A dead is a daemon whose engine completes nothing any more.
+// A dead is a daemon whose engine has stopped completing requests.
 type dead struct {
 	m       *board.Machine
 	p       *board.Process
@@ -145,25 +145,25 @@ type dead struct {
 	roots   []byte
 }
 
-// shortName is a file that takes an emulated processor no time to encrypt.
+// shortName is a file so short that an emulated processor encrypts it at once.
 const shortName = "/short.bin"
 
 var shortContent = pattern.Content{Seed: 0x5407, Size: 40 << 10}
 
-// leavers are as many as the operations that may wait for the engine.
+// leavers is the number of operations that may wait for the engine.
 const leavers = 4
 
-// shortDownloads are more than may wait inside system calls.
+// shortDownloads is more than the number of system calls that may wait.
 const shortDownloads = 8
 
-// short is d with the short file.
+// short returns d with the short file.
 func (d *dead) short() *dead {
 	s := *d
 	s.name, s.content = shortName, shortContent
 	return &s
 }
 
-// newDead makes what a test of a dead engine needs, before it is dead.
+// newDead prepares a test of a dead engine, before the engine stops.
 func newDead(ctx context.Context, t *testing.T, m *board.Machine) *dead {
 	t.Helper()
 	d := &dead{m: m, name: "/stall.bin", content: pattern.Content{Seed: 0x57a1, Size: 8 << 20}}
@@ -180,8 +180,8 @@ func newDead(ctx context.Context, t *testing.T, m *board.Machine) *dead {
 	return d
 }
 
-// stall starts a daemon, stops the engine under n downloads, and returns when their
-// clients have given up or were told.
+// stall starts a daemon, stops the engine during n downloads, and returns when their clients
+// have given up or were reset.
 func stall(ctx context.Context, t *testing.T, m *board.Machine, n int) *dead {
 	t.Helper()
 	d := newDead(ctx, t, m)
@@ -197,16 +197,16 @@ func stall(ctx context.Context, t *testing.T, m *board.Machine, n int) *dead {
 		r := d.download(ctx, t, board.TLSPort, n, 4*time.Millisecond, 40*time.Second)
 		t.Logf("%d downloads in flight: %+v", n, r)
 		if r.Complete != 0 || r.Corrupt != 0 || r.Ends["close_notify"] != 0 {
-			t.Errorf("got %+v, want none complete, or ended as if it were", r)
+			t.Errorf("got %+v, want none complete, or ended as if complete", r)
 		}
 	}()
-	// These leave between the engine's death and the verdict: their sockets are closed.
+	// These clients leave between the engine's death and its detection: their sockets are closed.
 	clients.Add(1)
 	go func() {
 		defer clients.Done()
 		r := d.download(ctx, t, board.TLSPort, leavers, 4*time.Millisecond, 12*time.Second)
 		if r.Complete != 0 || r.Corrupt != 0 || r.Ends["close_notify"] != 0 {
-			t.Errorf("of clients that leave: %+v, want none complete, or ended as if it were", r)
+			t.Errorf("of leaving clients: %+v, want none complete, or ended as if complete", r)
 		}
 	}()
 	n += leavers
@@ -215,14 +215,14 @@ func stall(ctx context.Context, t *testing.T, m *board.Machine, n int) *dead {
 		return c["requests"]-before["requests"] > 10*n && c["in_flight"] > 0
 	})
 	tune(ctx, t, m, "stall=1")
-	// These wait for the engine inside a system call, as many as may.
+	// As many connections as can wait for the engine inside a system call.
 	clients.Add(1)
 	go func() {
 		defer clients.Done()
 		r := d.short().download(ctx, t, board.TLSPort, shortDownloads, 0, 40*time.Second)
 		t.Logf("%d downloads from a dead engine: %+v", shortDownloads, r)
 		if r.Complete != 0 || r.Corrupt != 0 || r.Ends["close_notify"] != 0 {
-			t.Errorf("got %+v, want none complete, or ended as if it were", r)
+			t.Errorf("got %+v, want none complete, or ended as if complete", r)
 		}
 	}()
 	if !d.plain(ctx, t, "the engine has just died") {
@@ -232,10 +232,10 @@ func stall(ctx context.Context, t *testing.T, m *board.Machine, n int) *dead {
 	return d
 }
 
-// engineVerdict is what the log says once.
+// engineVerdict is the message that the log has once.
 const engineVerdict = "crypto engine does not answer: kernel TLS is disabled"
 
-// awaitVerdict waits until the daemon has given the engine up.
+// awaitVerdict waits until the daemon has declared the engine dead.
 func (d *dead) awaitVerdict(ctx context.Context, t *testing.T) {
 	t.Helper()
 	eventually(ctx, t, "the daemon's verdict on the engine", func() bool {
@@ -247,8 +247,8 @@ func (d *dead) awaitVerdict(ctx context.Context, t *testing.T) {
 	})
 }
 
-// goesOn checks that clients are served, over TLS too, and the engine gets nothing.
-func (d *dead) goesOn(ctx context.Context, t *testing.T, when string) {
+// serves checks that clients are served, over TLS too, and that the engine gets no requests.
+func (d *dead) serves(ctx context.Context, t *testing.T, when string) {
 	t.Helper()
 	before := counters(ctx, t, d.m)
 	if !d.plain(ctx, t, when) {
@@ -260,7 +260,7 @@ func (d *dead) goesOn(ctx context.Context, t *testing.T, when string) {
 		t.Errorf("%s: TLS does not go on: %+v", when, r)
 	}
 	if after := counters(ctx, t, d.m); after["requests"] != before["requests"] {
-		t.Errorf("%s: the engine got %d requests more, want none", when, after["requests"]-before["requests"])
+		t.Errorf("%s: the engine got %d more requests, want none", when, after["requests"]-before["requests"])
 	}
 	u, err := d.p.Usage(ctx)
 	if err != nil {
@@ -271,8 +271,8 @@ func (d *dead) goesOn(ctx context.Context, t *testing.T, when string) {
 	}
 }
 
-// download makes n downloads at once from one of the daemon's ports; with a pause,
-// slowly.
+// download makes n simultaneous downloads from one of the daemon's ports; with a pause, the
+// clients are slow.
 func (d *dead) download(ctx context.Context, t *testing.T, port, n int, pause, timeout time.Duration) client.Result {
 	t.Helper()
 	o := client.Options{
@@ -289,7 +289,7 @@ func (d *dead) download(ctx context.Context, t *testing.T, port, n int, pause, t
 	return r
 }
 
-// plain tells whether a download over plain HTTP is complete.
+// plain reports whether a download over plain HTTP is complete.
 func (d *dead) plain(ctx context.Context, t *testing.T, when string) bool {
 	t.Helper()
 	r := d.download(ctx, t, board.PlainPort, 1, 0, 30*time.Second)
@@ -297,8 +297,8 @@ func (d *dead) plain(ctx context.Context, t *testing.T, when string) bool {
 	return r.Complete == 1
 }
 
-// remote makes the download of plain from the host: the daemon splices to clients of
-// other machines, and reads for those of its own.
+// remote makes the download of plain from the host: the daemon splices to clients on other
+// machines, and reads and sends for clients on its own.
 func (d *dead) remote(ctx context.Context, t *testing.T, when string) {
 	t.Helper()
 	addr, err := d.m.Forward(ctx, board.PlainPort)
@@ -311,7 +311,7 @@ func (d *dead) remote(ctx context.Context, t *testing.T, when string) {
 	}
 }
 
-// look logs what the daemon holds, and where in the kernel its threads wait.
+// look logs the daemon's resources, and where in the kernel its threads wait.
 func (d *dead) look(ctx context.Context, t *testing.T, when string) {
 	t.Helper()
 	u, err := d.p.Usage(ctx)
@@ -342,7 +342,7 @@ func (d *dead) look(ctx context.Context, t *testing.T, when string) {
 	}
 }
 
-// metrics reads the daemon's.
+// metrics returns the daemon's metrics.
 func (d *dead) metrics(ctx context.Context, t *testing.T) string {
 	t.Helper()
 	addr, err := d.m.Forward(ctx, metricsPort)
@@ -366,10 +366,10 @@ func (d *dead) metrics(ctx context.Context, t *testing.T) string {
 	return string(text)
 }
 
-// listening is a socket's state: include/net/tcp_states.h.
+// listening is the state of a listening socket (include/net/tcp_states.h).
 const listening = "0A"
 
-// sockets counts the sockets of the daemon's ports by state.
+// sockets returns the number of sockets on the daemon's ports by state.
 func (d *dead) sockets(ctx context.Context, t *testing.T) map[string]int {
 	t.Helper()
 	table, err := d.m.ReadFile(ctx, "/proc/net/tcp6")
@@ -383,7 +383,7 @@ func (d *dead) sockets(ctx context.Context, t *testing.T) map[string]int {
 	return states
 }
 
-// revive lets the engine go again, and waits until it has done what has piled up.
+// revive lets the engine continue, and waits until it has completed all waiting requests.
 func (d *dead) revive(ctx context.Context, t *testing.T) {
 	t.Helper()
 	if err := d.m.WriteFile(ctx, caamsim.Parameters+"stall", []byte("0"), 0o644); err != nil {
@@ -392,7 +392,7 @@ func (d *dead) revive(ctx context.Context, t *testing.T) {
 	eventually(ctx, t, "an engine with nothing to do", func() bool { return counters(ctx, t, d.m)["in_flight"] == 0 })
 }
 
-// ended says how a process ended, and fails if it does not.
+// ended describes how a process ended, and fails if the process does not end.
 func ended(ctx context.Context, t *testing.T, p *board.Process) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)

@@ -15,23 +15,23 @@ import (
 	"uringhttpd/test/board/debian"
 )
 
-// Name is the module's; Driver is what it calls itself in /proc/crypto.
+// Name is the name of the module; Driver is its driver's name in /proc/crypto.
 const (
 	Name   = "caamsim"
 	Driver = "gcm-aes-caam"
 )
 
-// Parameters is the folder of the module's parameters where it is loaded.
+// Parameters is the directory of the parameters of the loaded module.
 const Parameters = "/sys/module/" + Name + "/parameters/"
 
 //go:embed module/Kbuild module/caamsim.c
 var source embed.FS
 
-// sources are the files of source.
+// sources are the names of the files in source.
 var sources = []string{"Kbuild", "caamsim.c"}
 
-// Build returns the module for a kernel, which is the one that is wanted, from the
-// folder cache or built into it.
+// Build returns the module for a kernel that was requested from package debian. The module comes
+// from the directory cache, or is built into it.
 func Build(ctx context.Context, cache string, want debian.Want, k *debian.Kernel) (debian.Module, error) {
 	sum := sha256.New()
 	fmt.Fprintln(sum, k.Package)
@@ -65,8 +65,8 @@ func Build(ctx context.Context, cache string, want debian.Want, k *debian.Kernel
 	return debian.Module{Name: Name, Data: data}, nil
 }
 
-// build compiles files in a folder of their own below shelf. Two processes may do so
-// at once: they build the same.
+// build compiles files in their own directory below shelf. Two processes may do so at once,
+// since they build the same module.
 func build(ctx context.Context, shelf, built, headers string, files map[string][]byte) error {
 	if err := os.MkdirAll(shelf, 0o755); err != nil {
 		return err
@@ -83,8 +83,8 @@ func build(ctx context.Context, shelf, built, headers string, files map[string][
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	// The headers know architecture and compiler. BTF would need the dwarves, and
-	// nothing here reads it.
+	// The headers name the architecture and the compiler. BTF would need the package dwarves,
+	// and the tests do not read it.
 	cmd := exec.CommandContext(ctx, "make", "-C", headers, "M="+dir, "CONFIG_DEBUG_INFO_BTF_MODULES=", "modules")
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	if out, err := cmd.CombinedOutput(); err != nil {

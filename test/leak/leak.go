@@ -1,5 +1,5 @@
-// Package leak fails a package whose tests leave descriptors, goroutines or locked memory. Each package
-// of the module has
+// Package leak fails the tests of a package that leave descriptors, goroutines or locked memory.
+// Each package of the module has
 //
 //	func TestMain(m *testing.M) { leak.Main(m) }
 //

@@ -84,7 +84,8 @@ var caught = []caughtMutant{
 	{ProbeStays, "./platform", []catch{{"TestRingThreadEnds", ``}}},
 }
 
-// TestCaught runs tests of the product's own packages against the mutants: they must fail.
+// TestCaught runs tests of the product's own packages against the mutants. They must fail, for
+// their reasons.
 func TestCaught(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {

@@ -7,7 +7,7 @@ var WrongIV = Variant{"another label derives the IV", []Edit{{
 	New:  `expandLabel(s.hash, secret, "key", len(k.iv))`,
 }}}
 
-// OneTicket counts one record of session tickets, however many there are.
+// OneTicket counts one record for session tickets, however many there are.
 var OneTicket = Variant{"one ticket is counted", []Edit{{
 	File: "ktls/keys.go",
 	Old:  "seq++ // after the first",
@@ -21,14 +21,14 @@ var FixedNonce = Variant{"the nonce does not count", []Edit{{
 	New:  "nonce[4+i] ^= 0 & b",
 }}}
 
-// PartsIgnored does not look up the parts of a template driver.
+// PartsIgnored does not look up the components of a template driver.
 var PartsIgnored = Variant{"parts of a template are not hardware", []Edit{{
 	File: "platform/cryptoapi/netlink_linux.go",
 	Old:  "a.Hardware = a.Hardware || hardware[part]",
 	New:  "_ = hardware[part]",
 }}}
 
-// PriorityKept leaves a driver's priority as the service has set it.
+// PriorityKept does not restore the priority of a driver that the service has changed.
 var PriorityKept = Variant{"a priority is kept", []Edit{{
 	File: "offload/priority/priority_linux.go",
 	Old:  "l.kernel.setPriority(c.Driver, c.Before)",
@@ -42,36 +42,36 @@ var MarkPrefers = Variant{"the kernel's mark decides the cipher", []Edit{{
 	New:  "case gcm && found && engine.Async:",
 }}}
 
-// EndlessKeys never ends a connection for the number of its records.
+// EndlessKeys never ends a connection because of the number of its records.
 var EndlessKeys = Variant{"keys are used without a limit", []Edit{{
 	File: "service/flow/control.go",
 	Old:  "c.records += int64((n + MaxRecord - 1) / MaxRecord)",
 	New:  "c.records += int64(0 * n)",
 }}}
 
-// FixesIgnored believes no kernel with a known defect, whatever the configuration says.
+// FixesIgnored ignores the configured kernel fixes, and assumes every known defect of the kernel.
 var FixesIgnored = Variant{"kernel_fixes is ignored", []Edit{{
 	File: "platform/defects.go",
 	Old:  `return d.cve != "" && slices.Contains(f, d.cve)`,
 	New:  `return d.cve != "" && slices.Contains(f[:0], d.cve)`,
 }}}
 
-// ProbeStays probes rings on any thread, the main one too, which never ends.
+// ProbeStays probes rings on any thread, including the main thread, which never ends.
 var ProbeStays = Variant{"the thread of a probe stays", []Edit{{
 	File: "platform/uring_linux.go",
 	Old:  "if unix.Gettid() != unix.Getpid() {",
 	New:  "if unix.Gettid() != 0 {",
 }}}
 
-// TCPTimeout lets TCP end connections by a timeout of its own.
+// TCPTimeout lets TCP end connections by its own timeout.
 var TCPTimeout = Variant{"TCP ends slow connections", []Edit{{
 	File: "service/server/socket_linux.go",
 	Old:  "m, err := ktls.NewMeter(ktls.FD(fd))",
 	New:  "unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 60_000)\n\tm, err := ktls.NewMeter(ktls.FD(fd))",
 }}}
 
-// SeldomLooks reads the meter of a waiting connection once in a stall_timeout.
-var SeldomLooks = Variant{"progress is looked at too seldom", []Edit{{
+// SeldomLooks reads the meter of a waiting connection once per stall_timeout.
+var SeldomLooks = Variant{"progress is read too seldom", []Edit{{
 	File: "service/server/transfer.go",
 	Old:  "now.Add(min(progressInterval, c.gen.stallTimeout))",
 	New:  "now.Add(max(progressInterval, c.gen.stallTimeout))",

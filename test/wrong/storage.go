@@ -1,22 +1,22 @@
 package wrong
 
-// ReadsOnLoop reads files on the loop's thread. The kernel, told not to wait, waits for
-// where on the disk a file is.
+// ReadsOnLoop reads files on the loop's thread. Even with RWF_NOWAIT, the kernel waits for the
+// file's extents.
 var ReadsOnLoop = Variant{"reads on the loop", []Edit{{
 	File: "service/server/loop.go",
 	Old:  "l.submitJob(s, op, l.workers)",
 	New:  "op.job()\n\t\tl.perform(s, s.conn.step(event{now: l.now}))",
 }}}
 
-// OnePool has all jobs done by the same workers, also those that a disk may keep.
+// OnePool runs all jobs on the same workers, including jobs that wait for a disk.
 var OnePool = Variant{"one pool for all", []Edit{{
 	File: "service/server/loop.go",
 	Old:  "l.submitJob(s, op, l.disk)",
 	New:  "l.submitJob(s, op, l.workers)",
 }}}
 
-// ColdHandlers runs handlers without asking whether they may wait for a disk.
-var ColdHandlers = Variant{"handlers are not asked", []Edit{{
+// ColdHandlers runs handlers without checking whether they may wait for a disk.
+var ColdHandlers = Variant{"handlers are not checked", []Edit{{
 	File: "service/http1/response.go",
 	Old:  "return r == nil || r.options.MayBlock",
 	New:  "return r == nil || true",
@@ -29,14 +29,14 @@ var FreesOnLoop = Variant{"files are closed on the loop", []Edit{{
 	New:  "case l.storage.over || true:",
 }}}
 
-// NeverWithdrawn leaves a job in the queue for as long as a disk keeps all workers.
+// NeverWithdrawn leaves a job in the queue as long as a disk blocks all workers.
 var NeverWithdrawn = Variant{"jobs are not withdrawn", []Edit{{
 	File: "service/server/storage.go",
 	Old:  "case p.Withdraw(s.token):",
 	New:  "case false:",
 }}}
 
-// WithdrawnTwice ends a connection's wait for a job that a worker has.
+// WithdrawnTwice ends a connection's wait for a job that a worker is running.
 var WithdrawnTwice = Variant{"jobs that run are withdrawn", []Edit{{
 	File: "service/server/storage.go",
 	Old:  "if p := s.pool; s.owner == ownerWorker && !p.Runs(s.token) {",

@@ -1,9 +1,9 @@
-// Package wrong makes builds of the daemon that are wrong on purpose, each in
-// one way that loses data or memory on real boards. A test of a promise runs
-// against them too: if it does not fail there, it proves nothing.
+// Package wrong makes mutants of the daemon: builds that are wrong on purpose, each in one way
+// that loses data or memory on real boards. The test of a promise also runs with its mutants:
+// a test that does not fail there proves nothing.
 //
-// The product has no switch for this. A wrong build is the product's source with
-// one passage replaced while it is compiled (go build -overlay).
+// The product has no switch for this. A mutant is the product's source with one passage
+// replaced while it is compiled (go build -overlay).
 package wrong
 
 import (
@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// A Variant is one way to be wrong.
+// A Variant is a mutant.
 type Variant struct {
 	Name  string
 	Edits []Edit
@@ -26,8 +26,8 @@ type Edit struct {
 	Old, New string // Old stands there exactly once
 }
 
-// NoDrain sends the end of a response, and ends the connection, without waiting
-// for what is inside kernel TLS. It tries close_notify once, as many servers do.
+// NoDrain sends the end of a response, and ends the connection, without waiting for the
+// data inside kernel TLS. It tries close_notify once, as many servers do.
 var NoDrain = Variant{"no drain", []Edit{
 	{
 		File: "service/server/conn_close.go",
@@ -46,8 +46,8 @@ var NoDrain = Variant{"no drain", []Edit{
 	},
 }}
 
-// OnlyPOLLOUT pushes whenever the socket takes bytes, however much is pending, and lets
-// it take what its buffer may grow to.
+// OnlyPOLLOUT pushes whenever the socket accepts bytes, however much is pending, and lets the
+// socket's buffer grow to its maximum.
 var OnlyPOLLOUT = Variant{"POLLOUT is the only gate", []Edit{
 	{
 		File: "service/flow/control.go",
@@ -61,60 +61,60 @@ var OnlyPOLLOUT = Variant{"POLLOUT is the only gate", []Edit{
 	},
 }}
 
-// Unbounded does not mind what TCP's buffer holds, which grows with what the client
-// once took, up to the last of the numbers of net.ipv4.tcp_wmem.
+// Unbounded does not limit TCP's buffer, which grows with the data that the client has read, up
+// to the last number of net.ipv4.tcp_wmem.
 var Unbounded = Variant{"no bound on TCP's buffer", []Edit{{
 	File: "service/flow/control.go",
 	Old:  "min(c.limit-overheadReserve-r.Unacked, c.window.size-r.Unsent)",
 	New:  "min(c.limit-overheadReserve, 1<<40)",
 }}}
 
-// NoShare gives each connection what one alone might have of the memory there is.
+// NoShare gives each connection the memory that a single connection may have.
 var NoShare = Variant{"no share of memory", []Edit{{
 	File: "service/server/accept.go",
 	Old:  "l.shared.memory / int64(max(1, l.live))",
 	New:  "l.shared.memory",
 }}}
 
-// NoLook never looks at what the share has become.
-var NoLook = Variant{"no look at the share", []Edit{{
+// NoLook does not limit the window by the share.
+var NoLook = Variant{"the share is ignored", []Edit{{
 	File: "service/flow/control.go",
 	Old:  "c.window.update(r.Acked-c.acked, now, share)",
 	New:  "c.window.update(r.Acked-c.acked, now, 1<<40)",
 }}}
 
-// PushedOnce waits for room that may never come.
+// PushedOnce waits for room, although there may never be any.
 var PushedOnce = Variant{"pushed once", []Edit{{
 	File: "service/server/transfer.go",
 	Old:  "	if c.usesEngine() {\n		c.wait.pushAgain",
 	New:  "	if false {\n		c.wait.pushAgain",
 }}}
 
-// NoTurns reads as many files at a time as are asked for. On a disk that hangs, they
-// take all threads that sockets need too.
-var NoTurns = Variant{"no turns", []Edit{{
+// NoTurns reads as many files at once as are requested. On a hung disk, these reads take all
+// threads, including those that sockets need.
+var NoTurns = Variant{"no splice semaphore", []Edit{{
 	File: "service/server/semaphore.go",
 	Old:  "if t.free == 0 {",
 	New:  "if t.free < -1<<20 {",
 }}}
 
-// FreePipe does not count what the pipe holds.
+// FreePipe does not count the bytes in the pipe.
 var FreePipe = Variant{"the pipe is not counted", []Edit{{
 	File: "service/flow/control.go",
 	Old:  " - r.Pending - int64(held)",
 	New:  " - r.Pending",
 }}}
 
-// WrongMeter computes what TCP was given from what TCP says it has sent. A
-// packet that is dropped in a queue of this machine counts twice there.
+// WrongMeter computes the bytes passed to TCP from TCP's count of bytes sent. That counts a
+// packet twice that is dropped in a queue of this machine.
 var WrongMeter = Variant{"wrong meter", []Edit{{
 	File: "ktls/meter.go",
 	Old:  "Unacked:  int64(queued),\n\t\tUnsent:   int64(info.Notsent_bytes),\n\t\tAcked:    int64(info.Bytes_acked),",
 	New:  "Unacked:  int64(info.Notsent_bytes) + 0*int64(queued),\n\t\tUnsent:   int64(info.Notsent_bytes),\n\t\tAcked:    int64(info.Bytes_sent - info.Bytes_retrans),",
 }}}
 
-// Deaf does not look for the alert of a client that has left.
-var Deaf = Variant{"alerts are not heard", []Edit{{
+// Deaf does not read the alert of a client that has left.
+var Deaf = Variant{"alerts are not read", []Edit{{
 	File: "service/server/alert.go",
 	Old:  "c.readAlerts(c.input.wire[:c.sock.Received(c.input.wire)])",
 	New:  "",
@@ -127,51 +127,51 @@ var NoLinger = Variant{"close with unread input", []Edit{{
 	New:  "return c.closeSocket()\n}\n\n// discard",
 }}}
 
-// NoReset leaves it to the kernel how a connection ends when the program dies: in
-// order, as if all had been sent.
+// NoReset lets the kernel end connections when the program is killed: in order, as if all data
+// had been sent.
 var NoReset = Variant{"no reset when killed", []Edit{{
 	File: "service/server/socket_linux.go",
 	Old:  "&unix.Linger{Onoff: 1}); err != nil {",
 	New:  "&unix.Linger{}); err != nil {",
 }}}
 
-// StopsAtOnce resets everybody at the first SIGTERM.
+// StopsAtOnce resets all connections at the first SIGTERM.
 var StopsAtOnce = Variant{"stops at once", []Edit{{
 	File: "service/server/loop.go",
 	Old:  "case stopGracefully:\n\t\tl.stop()",
 	New:  "case stopGracefully:\n\t\tl.fatal = ErrAborted",
 }}}
 
-// SecondIgnored goes on until all clients have everything, whatever it is told.
+// SecondIgnored serves all clients to the end, whatever signals arrive.
 var SecondIgnored = Variant{"the second SIGTERM is ignored", []Edit{{
 	File: "service/run.go",
 	Old:  "srv.Abort()",
 	New:  "",
 }}}
 
-// FullIsEmpty compares the ends of the completion queue where they are in the ring,
-// and so takes a full one for an empty one.
+// FullIsEmpty compares the positions of the completion queue's ends modulo its size, and so takes
+// a full queue for an empty one.
 var FullIsEmpty = Variant{"a full queue is empty", []Edit{{
 	File: "uring/ring.go",
 	Old:  "head := atomic.LoadUint32(r.cqHead); head != tail; {",
 	New:  "head := atomic.LoadUint32(r.cqHead); head&r.cqMask != tail&r.cqMask; {",
 }}}
 
-// NotAsked does not ask the socket for its error while it waits for the engine.
-var NotAsked = Variant{"the socket's error is not asked for", []Edit{{
+// NotAsked does not read the socket's error while it waits for the engine.
+var NotAsked = Variant{"the socket's error is not read", []Edit{{
 	File: "service/server/gate.go",
 	Old:  "if err := c.sock.Err(); err != nil {",
 	New:  "if err := error(nil); err != nil {",
 }}}
 
-// NoLateLook ends a connection whose time is over, whatever has come.
-var NoLateLook = Variant{"no look when it is late", []Edit{{
+// NoLateLook ends a connection whose deadline has passed, even if its data has arrived.
+var NoLateLook = Variant{"data received in time is ignored", []Edit{{
 	File: "service/server/exchange.go",
 	Old:  "if ev.n = c.sock.Received(c.requestBuffer()); ev.n == 0 {",
 	New:  "if true {",
 }}}
 
-// NoSeal sends the end of a file whatever became of the file meanwhile.
+// NoSeal sends the end of a file even if the file has changed meanwhile.
 var NoSeal = Variant{"no seal", []Edit{{
 	File: "service/server/read.go",
 	Old:  "decided, err := p.file.Check(wait)\n\tif err != nil {",
@@ -182,15 +182,15 @@ var NoSeal = Variant{"no seal", []Edit{{
 	New:  "if false {",
 }}}
 
-// ShortSplice takes a splice into the pipe that brought less than was asked for
-// as if it had brought all.
+// ShortSplice takes a splice into the pipe that moved fewer bytes than requested for a
+// complete one.
 var ShortSplice = Variant{"a short splice is lost", []Edit{{
 	File: "service/server/fill.go",
 	Old:  "t.held = ev.n\n\tc.flow.Charge(ev.n)\n\tp.off += int64(ev.n)\n\tp.n -= int64(ev.n)",
 	New:  "t.held = ev.n\n\tev.n = int(min(p.n, flow.Chunk))\n\tp.off += int64(ev.n)\n\tp.n -= int64(ev.n)",
 }}}
 
-// DirtyPipe keeps pipes for the next transfer, with whatever is left in them.
+// DirtyPipe keeps pipes for the next transfer, even with data left in them.
 var DirtyPipe = Variant{"a dirty pipe is reused", []Edit{
 	{
 		File: "service/server/environment.go",
@@ -214,16 +214,15 @@ var DirtyPipe = Variant{"a dirty pipe is reused", []Edit{
 	},
 }}
 
-// EarlyBuffer goes on when a deadline has passed, though the operation that was
-// cancelled may still write to the connection's buffer.
+// EarlyBuffer continues when a deadline has passed, although the cancelled operation may still
+// write to the connection's buffer.
 var EarlyBuffer = Variant{"a buffer is used under an operation", []Edit{{
 	File: "service/server/loop.go",
 	Old:  "s.late = true\n\t\t\tl.cancel(s.handle)\n",
 	New:  "l.cancel(s.handle)\n\t\t\tl.setOwner(s, ownerNone)\n\t\t\tl.perform(s, s.conn.step(event{late: true, now: l.now}))\n",
 }}}
 
-// DoubleClose closes a descriptor that the ring has closed, and that may be
-// somebody else's by now.
+// DoubleClose closes a descriptor that the ring has closed, and whose number may be in use again.
 var DoubleClose = Variant{"double close", []Edit{{
 	File: "service/server/loop.go",
 	Old:  "\ti := int(s.token)\n",
@@ -237,16 +236,15 @@ var SharedWorkers = Variant{"shared workers", []Edit{{
 	New:  "kind: opJob, job",
 }}}
 
-// NoSettle trusts a file's stamps while their tick is not over.
+// NoSettle trusts a file's timestamps within their clock tick.
 var NoSettle = Variant{"no settling", []Edit{{
 	File: "service/files/settle.go",
 	Old:  "left := stat.unsettled(now)",
 	New:  "left := 0 * stat.unsettled(now)",
 }}}
 
-// Unsealed sends a whole file as pages of the page cache, and neither waits for
-// them to leave nor looks at the file again. It is what the seal's cost is
-// measured against.
+// Unsealed sends a whole file as pages of the page cache, and neither waits until they are sent
+// nor checks the file again. The cost of the seal is measured against it.
 var Unsealed = Variant{"unsealed", []Edit{{
 	File: "service/server/transfer.go",
 	Old:  "cut := s.N - lastPiece\n\t\t\tpieces = append(pieces,\n\t\t\t\tpiece{file: s.File, off: s.Off, n: cut, splice: true},\n\t\t\t\tpiece{file: s.File, off: s.Off + cut, n: lastPiece, last: true})\n",
@@ -264,16 +262,16 @@ var PipesKept = Variant{"pipes are kept", []Edit{{
 	New:  "_ = p",
 }}}
 
-// RacyBase reads the meter's base without looking whether the client acknowledged
-// something meanwhile.
+// RacyBase reads the meter's base without checking whether the client acknowledged data
+// meanwhile.
 var RacyBase = Variant{"racy base", []Edit{{
 	File: "ktls/meter.go",
 	Old:  "after.Acked == now.Acked {",
 	New:  "after.Acked >= now.Acked {",
 }}}
 
-// NoAckWait sends the end of a file over plain HTTP while TCP still holds pages of
-// the rest, which change with the file.
+// NoAckWait sends the end of a file over plain HTTP while TCP still holds pages of the rest,
+// which change with the file.
 var NoAckWait = Variant{"no wait for acknowledgement", []Edit{{
 	File: "service/server/transfer.go",
 	Old:  "if r.Pending > 0 || c.transport == plain && r.Unacked > 0 {",
@@ -287,7 +285,7 @@ var WholeFiles = Variant{"whole files in memory", []Edit{{
 	New:  "Chunk = 16 << 20",
 }}}
 
-// Variants are all of them.
+// Variants returns all variants.
 func Variants() []Variant {
 	return []Variant{
 		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoReset, NoSeal, NoSettle, Unsealed,
@@ -300,7 +298,7 @@ func Variants() []Variant {
 	}
 }
 
-// EngineOnLoop has the loop's thread wait for an asynchronous cipher.
+// EngineOnLoop waits for an asynchronous cipher on the loop's thread.
 var EngineOnLoop = Variant{"the loop waits for the engine", []Edit{{
 	File: "service/server/engine.go",
 	Old:  "op.async = true",
@@ -308,86 +306,86 @@ var EngineOnLoop = Variant{"the loop waits for the engine", []Edit{{
 }}}
 
 // MarkTrusted takes each driver that the kernel marks asynchronous for an engine.
-var MarkTrusted = Variant{"the kernel's mark is an engine", []Edit{{
+var MarkTrusted = Variant{"every asynchronous driver is an engine", []Edit{{
 	File: "platform/cryptoapi/inline.go",
 	Old:  "return a.Async && (!a.Inline || a.Hardware)",
 	New:  "return a.Async",
 }}}
 
-// EngineUnbounded lets any number of operations wait for an engine, which keeps the
-// thread of each when it dies.
-var EngineUnbounded = Variant{"no bound on what waits for the engine", []Edit{{
+// EngineUnbounded lets any number of operations wait for an engine. If the engine dies, each
+// operation keeps its thread.
+var EngineUnbounded = Variant{"no bound on waits for the engine", []Edit{{
 	File: "service/server/engine.go",
 	Old:  "if l.engine.inFlight < l.engine.limit {",
 	New:  "if true {",
 }}}
 
-// EngineTrusted never doubts an engine that does not answer.
-var EngineTrusted = Variant{"no doubt about the engine", []Edit{{
+// EngineTrusted never tests an engine that does not complete requests.
+var EngineTrusted = Variant{"a stalled engine is not tested", []Edit{{
 	File: "service/server/engine.go",
 	Old:  "if e.dead || e.testing ||",
 	New:  "if true || e.dead || e.testing ||",
 }}}
 
-// Untested uses what a test has found wrong.
+// Untested uses drivers that have failed their test.
 var Untested = Variant{"no quarantine", []Edit{{
 	File: "platform/ktls_linux.go",
 	Old:  "if err := verdicts.failure(c); err != nil {",
 	New:  "if err := verdicts.failure(c); false {",
 }}}
 
-// Unwatched goes on with what it knew at the start of who encrypts.
-var Unwatched = Variant{"drivers that come are not noticed", []Edit{{
+// Unwatched keeps using the driver selection from the start.
+var Unwatched = Variant{"new drivers are not detected", []Edit{{
 	File: "service/server/drivers.go",
 	Old:  "if d.selected == nil && len(of) > 0 {",
 	New:  "if len(of) > 0 {",
 }}}
 
-// LookedOnce does not look who has got the keys.
-var LookedOnce = Variant{"a driver that comes meanwhile is not noticed", []Edit{{
+// LookedOnce does not check which driver has the keys.
+var LookedOnce = Variant{"a driver registered meanwhile is not detected", []Edit{{
 	File: "service/server/handshake.go",
 	Old:  "c.driver, err = c.proc.drivers.find(suite)",
 	New:  "c.driver.Suite = suite",
 }}}
 
-// EngineBlind knows nothing of the engine but what the loop itself has waited for.
+// EngineBlind ignores all output of the engine except operations that the loop itself has waited for.
 var EngineBlind = Variant{"a slow engine is taken for dead", []Edit{{
 	File: "service/server/engine.go",
 	Old:  " || l.now.Sub(l.shared.engineOutputAt) < engineTime",
 	New:  "",
 }}}
 
-// EngineHurried takes the time that a push waits for the engine for the client's.
+// EngineHurried counts the time that a push waits for the engine as the client's.
 var EngineHurried = Variant{"a slow push is a stalled client", []Edit{{
 	File: "service/server/transfer.go",
 	Old:  "c.wait.progressed = ev.now // a crypto",
 	New:  "// a crypto",
 }}}
 
-// StillOffloads hands keys to an engine that is known to be dead.
+// StillOffloads installs keys in an engine that is known to be dead.
 var StillOffloads = Variant{"keys for a dead engine", []Edit{{
 	File: "service/server/engine.go",
 	Old:  "l.proc.offloads.Store(false)",
 	New:  "",
 }}}
 
-// ClosesDead closes sockets of which a dead engine has records.
+// ClosesDead closes sockets whose records a dead engine has.
 var ClosesDead = Variant{"sockets of a dead engine are closed", []Edit{{
 	File: "service/server/engine.go",
 	Old:  "case s.conn.sock.Empty():\n\t\tl.begin(",
 	New:  "default:\n\t\tl.begin(",
 }}}
 
-// ClosesInRing has the ring close sockets of which an engine has records. The close
-// ends, and then its thread waits.
-var ClosesInRing = Variant{"the ring closes what the engine has", []Edit{{
+// ClosesInRing closes sockets whose records an engine has by an operation of the ring. The close
+// completes, and then its thread waits.
+var ClosesInRing = Variant{"the ring closes sockets of the engine", []Edit{{
 	File: "service/server/loop.go",
 	Old:  "case op.kind == opClose && !s.conn.sock.Empty():",
 	New:  "case false:",
 }}}
 
-// Overlay writes what `go build -overlay` needs into the folder dir, and returns
-// the file to name there. root is the module's root.
+// Overlay writes the files for `go build -overlay` into the directory dir, and returns the name
+// of the file to pass. root is the module's root.
 func (v Variant) Overlay(root, dir string) (string, error) {
 	name := strings.ReplaceAll(v.Name, " ", "-")
 	replace := map[string]string{} // the changed file for each of the source

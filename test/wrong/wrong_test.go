@@ -31,7 +31,7 @@ func TestVariantsBuild(t *testing.T) {
 	}
 }
 
-// TestPassages: each passage is still in the source.
+// TestPassages: each passage is in the source.
 func TestPassages(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {

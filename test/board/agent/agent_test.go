@@ -16,7 +16,7 @@ import (
 	"uringhttpd/test/board/wire"
 )
 
-func TestListens(t *testing.T) {
+func TestListensFindsPort(t *testing.T) {
 	const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 00000000:20FB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1234 1
    1: 0100007F:1F90 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 1235 1
@@ -28,7 +28,7 @@ func TestListens(t *testing.T) {
 	}
 }
 
-func TestLocked(t *testing.T) {
+func TestLockedAddsPinnedMemory(t *testing.T) {
 	got, err := locked("Name:\tsleep\nVmLck:\t       8 kB\nVmPin:\t       4 kB\nVmHWM:\t     16 kB\n")
 	if want := int64(12 << 10); err != nil || got != want {
 		t.Errorf("got %d, %v, want %d", got, err, want)
@@ -38,7 +38,7 @@ func TestLocked(t *testing.T) {
 	}
 }
 
-func TestUninterruptible(t *testing.T) {
+func TestUninterruptibleReadsState(t *testing.T) {
 	for stat, want := range map[string]bool{"7 (iou-wrk-5) D 1 5 0": true, "7 (uringhttpd) S 1 5 0": false, "": false} {
 		if got := uninterruptible(stat); got != want {
 			t.Errorf("%q: got %t, want %t", stat, got, want)
@@ -46,8 +46,8 @@ func TestUninterruptible(t *testing.T) {
 	}
 }
 
-// An attribute is found behind others, also in those that are no multiple of 4 long.
-func TestAttribute(t *testing.T) {
+// TestAttributeIsFound: an attribute is found after others, even if their lengths are no multiple of 4.
+func TestAttributeIsFound(t *testing.T) {
 	b := appendAttribute(appendAttribute(nil, 1, []byte("tbf\x00x")), 2|0x8000, []byte{7})
 	if got := attribute(b, 2); len(b)%4 != 0 || !bytes.Equal(got, []byte{7}) {
 		t.Errorf("got %x in %x", got, b)
@@ -59,7 +59,7 @@ func TestAttribute(t *testing.T) {
 	}
 }
 
-func TestTail(t *testing.T) {
+func TestTailKeepsLastBytes(t *testing.T) {
 	var tl tail
 	var all []byte
 	for i := range 2 * maxOutput / 150 {
@@ -78,8 +78,8 @@ func TestTail(t *testing.T) {
 	}
 }
 
-// TestAppendAttribute: what comes next is aligned, and the padding is not counted.
-func TestAppendAttribute(t *testing.T) {
+// TestAppendAttributeAligns: the next attribute is aligned, and the padding is not counted.
+func TestAppendAttributeAligns(t *testing.T) {
 	got := appendAttribute([]byte{1, 2, 3, 4}, 7, []byte("netem\x00"))
 	want := binary.NativeEndian.AppendUint16([]byte{1, 2, 3, 4}, 10)
 	want = binary.NativeEndian.AppendUint16(want, 7)
@@ -89,7 +89,7 @@ func TestAppendAttribute(t *testing.T) {
 	}
 }
 
-// A session speaks to a server over a pipe, one request at a time.
+// A session sends requests to a server over a pipe, one at a time.
 type session struct {
 	t    *testing.T
 	c    net.Conn
@@ -141,7 +141,7 @@ func get[R any](s *session, op wire.Op, args any) (r R) {
 	return r
 }
 
-func TestServe(t *testing.T) {
+func TestServeAnswersRequests(t *testing.T) {
 	s := newSession(t)
 	dir := t.TempDir()
 
@@ -157,7 +157,7 @@ func TestServe(t *testing.T) {
 	get[any](s, wire.OpPattern, wire.Pattern{Path: name, Content: c})
 	b, err := os.ReadFile(name)
 	if i := c.Diff(b, 0); err != nil || int64(len(b)) != c.Size || i >= 0 {
-		t.Errorf("pattern file: %d bytes, first wrong one %d, %v", len(b), i, err)
+		t.Errorf("pattern file: %d bytes, first wrong byte %d, %v", len(b), i, err)
 	}
 
 	e := get[wire.Exit](s, wire.OpRun, wire.Command{Argv: []string{"/bin/sh", "-c", "echo out; echo $V >&2; exit 3"}, Env: []string{"V=err"}})
@@ -179,13 +179,13 @@ func TestServe(t *testing.T) {
 		op   wire.Op
 		args any
 	}{
-		{"a file that is not there", wire.OpRead, wire.Read{Path: filepath.Join(dir, "absent")}},
-		{"a program that is not there", wire.OpRun, wire.Command{Argv: []string{filepath.Join(dir, "absent")}}},
+		{"absent file", wire.OpRead, wire.Read{Path: filepath.Join(dir, "absent")}},
+		{"absent program", wire.OpRun, wire.Command{Argv: []string{filepath.Join(dir, "absent")}}},
 		{"no program", wire.OpStart, wire.Command{}},
-		{"a handle never given", wire.OpWait, wire.Handle{Handle: 99}},
+		{"unknown handle", wire.OpWait, wire.Handle{Handle: 99}},
 		{"an unknown request", "dance", nil},
 		{"wrong arguments", wire.OpRead, 5},
-		{"a program that takes too long", wire.OpRun, wire.Command{Argv: []string{"/bin/sh", "-c", "sleep 60"}}},
+		{"program without an end", wire.OpRun, wire.Command{Argv: []string{"/bin/sh", "-c", "sleep 60"}}},
 	}
 	for _, tt := range tests {
 		if resp := s.call(tt.op, 200*time.Millisecond, tt.args); resp.Error == "" {
@@ -199,10 +199,10 @@ func TestServe(t *testing.T) {
 	}
 }
 
-func TestServeHungUp(t *testing.T) {
+func TestServeReportsHangUp(t *testing.T) {
 	s := newSession(t)
 	s.c.Close()
 	if err := <-s.done; err == nil || err == io.EOF {
-		t.Errorf("got %v, want an error that says so", err)
+		t.Errorf("got %v, want an error about the closed connection", err)
 	}
 }

@@ -11,16 +11,16 @@ import (
 	"uringhttpd/test/board/wire"
 )
 
-// mapperControl is where the device mapper takes its ioctls, and mapperBlock the
-// name of the only device that is mapped (linux/dm-ioctl.h).
+// mapperControl is the device for the device mapper's ioctls, and mapperBlock the name of
+// the only mapped device (linux/dm-ioctl.h).
 const (
 	mapperControl = "/dev/mapper/control"
 	mapperBlock   = "/dev/dm-0"
 	sector        = 512
 )
 
-// mapDevice gives a mapped device its table, which it follows at once. The device
-// is made if it is not there.
+// mapDevice gives a mapped device its table, which takes effect at once. It makes the device
+// if it is absent.
 func mapDevice(a wire.Map) error {
 	if len(a.Targets) == 0 {
 		return errors.New("a mapped device needs a target")
@@ -33,15 +33,15 @@ func mapDevice(a wire.Map) error {
 	if err := mapper(unix.DM_TABLE_LOAD, a.Name, 0, a.Targets); err != nil {
 		return fmt.Errorf("table %+v: %w (the kernel log says more)", a.Targets, err)
 	}
-	// What the old table still has in flight is not waited for, and the file
-	// system is not asked to write.
+	// The suspend does not wait for requests that the old table has in flight, and does not
+	// make the file system write.
 	if err := suspendDevice(wire.Suspend{Name: a.Name, Suspended: true}); err != nil {
 		return err
 	}
 	return suspendDevice(wire.Suspend{Name: a.Name})
 }
 
-// suspendDevice makes a mapped device keep what it is asked for, or go on.
+// suspendDevice makes a mapped device hold its requests, or continue.
 func suspendDevice(a wire.Suspend) error {
 	flags := uint32(unix.DM_NOFLUSH_FLAG | unix.DM_SKIP_LOCKFS_FLAG)
 	if a.Suspended {
@@ -88,8 +88,8 @@ func mapper(request uint, name string, flags uint32, targets []wire.Target) erro
 	return nil
 }
 
-// targetSize is that of a target with its parameters, which end in a zero byte, and
-// with what aligns the next.
+// targetSize returns the size of a target with its parameters, which end in a zero byte, and
+// with the padding before the next target.
 func targetSize(t wire.Target) int {
 	return (unix.SizeofDmTargetSpec + len(t.Parameters) + 1 + 7) &^ 7
 }

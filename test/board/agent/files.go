@@ -50,8 +50,8 @@ func alterFile(a wire.Alter) error {
 	return err
 }
 
-// writePattern makes the file under another name and renames it, so that
-// nobody sees half of it.
+// writePattern makes the file under another name and renames it, so that no reader sees a
+// part of it.
 func writePattern(ctx context.Context, a wire.Pattern) error {
 	if err := os.MkdirAll(filepath.Dir(a.Path), 0o755); err != nil {
 		return err
@@ -85,7 +85,7 @@ func writePattern(ctx context.Context, a wire.Pattern) error {
 	return os.Rename(tmp, a.Path)
 }
 
-// readFile reads to the end rather than to the size: files of /proc have none.
+// readFile reads to the end rather than to the size: files of /proc have no size.
 func readFile(a wire.Read) (any, error) {
 	f, err := os.Open(a.Path)
 	if err != nil {
@@ -102,8 +102,8 @@ func readFile(a wire.Read) (any, error) {
 	return wire.Data{Data: b}, nil
 }
 
-// listening returns once a TCP socket listens on port. Nothing announces that,
-// so /proc/net/tcp is read again and again.
+// listening returns once a TCP socket listens on port. There is no event for that, so it
+// polls /proc/net/tcp.
 func listening(ctx context.Context, port int) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -141,7 +141,7 @@ func listens(table string, port int) bool {
 	return false
 }
 
-// process counts what the process of a job holds.
+// process returns the resources of the process of a job.
 func (s *server) process(a wire.Handle) (any, error) {
 	j, err := s.job(a.Handle)
 	if err != nil {
@@ -156,7 +156,7 @@ func (s *server) process(a wire.Handle) (any, error) {
 	for _, fd := range fds {
 		target, err := os.Readlink(filepath.Join(dir, "fd", fd.Name()))
 		if err != nil {
-			continue // closed since
+			continue // closed meanwhile
 		}
 		p.FDs = append(p.FDs, fd.Name()+" "+target)
 	}
@@ -167,7 +167,7 @@ func (s *server) process(a wire.Handle) (any, error) {
 	for _, thread := range threads {
 		name, err := os.ReadFile(filepath.Join(dir, "task", thread.Name(), "comm"))
 		if err != nil {
-			continue // ended since
+			continue // ended meanwhile
 		}
 		p.Threads = append(p.Threads, strings.TrimSpace(string(name)))
 		stat, err := os.ReadFile(filepath.Join(dir, "task", thread.Name(), "stat"))
@@ -175,14 +175,14 @@ func (s *server) process(a wire.Handle) (any, error) {
 			continue
 		}
 		if stack, err := os.ReadFile(filepath.Join(dir, "task", thread.Name(), "stack")); err == nil {
-			if len(stack) == 0 { // as on 32-bit ARM, with more than one processor to be had
+			if len(stack) == 0 { // as on 32-bit ARM with more than one possible processor
 				where, err := os.ReadFile(filepath.Join(dir, "task", thread.Name(), "wchan"))
 				if err != nil {
 					continue
 				}
 				stack = fmt.Appendf(nil, "[<0>] %s\n", where)
 			}
-			// How often it slept tells one that is idle from one that is used, and its number how old it is.
+			// The number of its sleeps distinguishes an idle thread from a used one, and its ID shows its age.
 			p.Workers = append(p.Workers, fmt.Sprintf("%s%s%s, thread %s", name, stack, sleeps(filepath.Join(dir, "task", thread.Name())), thread.Name()))
 		}
 	}
@@ -207,14 +207,14 @@ func (s *server) process(a wire.Handle) (any, error) {
 	return p, nil
 }
 
-// uninterruptible tells whether a thread waits in the kernel where no signal reaches
-// it, by its /proc/PID/task/TID/stat.
+// uninterruptible reports whether a thread waits in the kernel where no signal reaches it,
+// by its /proc/PID/task/TID/stat.
 func uninterruptible(stat string) bool {
 	_, rest, _ := strings.Cut(stat, ") ") // after the name
 	return strings.HasPrefix(rest, "D")
 }
 
-// locked adds up the locked and the pinned memory of /proc/PID/status, in bytes.
+// locked returns the sum of the locked and the pinned memory in /proc/PID/status, in bytes.
 func locked(status string) (int64, error) {
 	var sum int64
 	for line := range strings.Lines(status) {
@@ -231,7 +231,7 @@ func locked(status string) (int64, error) {
 	return sum, nil
 }
 
-// sleeps is the line of a thread's status that counts how often it slept (proc(5)).
+// sleeps returns the line of a thread's status that counts its sleeps (proc(5)).
 func sleeps(dir string) string {
 	status, err := os.ReadFile(filepath.Join(dir, "status"))
 	if err != nil {

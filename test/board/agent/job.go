@@ -19,12 +19,12 @@ import (
 const (
 	maxOutput = 1 << 20 // bytes kept of each of stdout and stderr
 	maxJobs   = 256
-	// killDelay is how long pipes may stay open after a program has ended: a
-	// grandchild may hold them.
+	// killDelay is how long pipes may stay open after a program has ended: a grandchild may
+	// still have them open.
 	killDelay = 2 * time.Second
 )
 
-// A job is a program, its latest output, and its end.
+// A job is a program, its latest output, and its exit status.
 type job struct {
 	cmd            *exec.Cmd
 	stdout, stderr tail
@@ -42,7 +42,7 @@ func launch(ctx context.Context, a wire.Command) (*job, error) {
 	j.cmd.Env = append([]string{"PATH=/bin"}, a.Env...)
 	j.cmd.Stdout, j.cmd.Stderr = &j.stdout, &j.stderr
 	j.cmd.WaitDelay = killDelay
-	// A group of its own, so that the end of the time takes its children too.
+	// The program has its own process group, so that a timeout kills its children, too.
 	j.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	j.cmd.Cancel = func() error { return syscall.Kill(-j.cmd.Process.Pid, syscall.SIGKILL) }
 	if err := startNice(j.cmd, a.Nice); err != nil {
@@ -59,9 +59,8 @@ func launch(ctx context.Context, a wire.Command) (*job, error) {
 	return j, nil
 }
 
-// startNice starts a program with a priority. A process inherits that of the
-// thread that makes it, and so do its own threads; set from outside it would
-// miss some.
+// startNice starts a program with a priority. Processes and threads inherit the priority of
+// the thread that creates them; a priority that is set later would miss some threads.
 func startNice(cmd *exec.Cmd, nice int) error {
 	if nice == 0 {
 		return cmd.Start()
@@ -76,7 +75,7 @@ func startNice(cmd *exec.Cmd, nice int) error {
 	return errors.Join(err, os.NewSyscallError("setpriority", unix.Setpriority(unix.PRIO_PROCESS, thread, 0)))
 }
 
-// exit is how the job fared so far.
+// exit returns the state of the job so far.
 func (j *job) exit() wire.Exit {
 	var e wire.Exit
 	select {
@@ -161,7 +160,7 @@ func (s *server) output(a wire.Handle) (any, error) {
 	return j.exit(), nil
 }
 
-// stopAll kills what still runs, and waits for it.
+// stopAll kills all jobs that still run, and waits for them.
 func (s *server) stopAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,7 +183,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.buf = append(t.buf, p...)
-	// Twice the limit before anything moves: each byte is copied at most once.
+	// The buffer has twice the limit before bytes are moved: each byte is copied at most once.
 	if len(t.buf) > 2*maxOutput {
 		n := len(t.buf) - maxOutput
 		t.dropped += int64(n)

@@ -32,7 +32,7 @@ func main() {
 	unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 }
 
-// run brings the board up and serves until the host asks for its end.
+// run initializes the board and serves until the host requests the shutdown.
 func run() error {
 	if err := mount(); err != nil {
 		return err
@@ -49,8 +49,8 @@ func run() error {
 	if err := unix.Settimeofday(&now); err != nil {
 		return os.NewSyscallError("settimeofday", err)
 	}
-	// As LimitNOFILE= of the unit has it: the kernel's own default is too low for
-	// the default of limits.connections.
+	// The same as LimitNOFILE= in the unit: the kernel's default is too low for the default
+	// of limits.connections.
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 1 << 16, Max: 1 << 16}); err != nil {
 		return os.NewSyscallError("setrlimit", err)
 	}
@@ -70,7 +70,7 @@ func run() error {
 	return serve(port)
 }
 
-// mount mounts the kernel's file systems and the folders tests write to.
+// mount mounts the kernel's file systems and the directories that tests write to.
 func mount() error {
 	for _, m := range []struct{ kind, at, options string }{
 		{"proc", "/proc", ""},
@@ -84,7 +84,7 @@ func mount() error {
 			return err
 		}
 		err := unix.Mount(m.kind, m.at, m.kind, 0, m.options)
-		// The kernel may have mounted /dev before.
+		// The kernel may have mounted /dev already.
 		if err != nil && !errors.Is(err, unix.EBUSY) {
 			return fmt.Errorf("mount %s on %s: %w", m.kind, m.at, err)
 		}
@@ -106,7 +106,7 @@ func load(name string) error {
 	return nil
 }
 
-// module loads a module, or takes it out.
+// module loads or unloads a module.
 func module(m wire.Module) error {
 	if !m.Unload {
 		return load(wire.ModulePath(m.Name))
@@ -117,17 +117,17 @@ func module(m wire.Module) error {
 	return nil
 }
 
-// openHost opens the line to the host.
+// openHost opens the connection to the host.
 func openHost(address string) (io.ReadWriteCloser, error) {
 	if address == "" {
 		return openPort(wire.Port)
 	}
-	// The network's link may not be up yet; TCP tries again until it is.
+	// The link may not be up yet; TCP repeats the SYN until it is.
 	return net.DialTimeout("tcp", address, time.Minute)
 }
 
-// openPort opens the virtio-serial port of that name, for blocking calls: the
-// port is there from boot to power-off, and nothing else is to be waited for.
+// openPort opens the virtio-serial port of that name, for blocking calls: the port exists
+// from boot to power-off, and the agent waits for nothing else.
 func openPort(name string) (*os.File, error) {
 	names, err := filepath.Glob("/sys/class/virtio-ports/*/name")
 	if err != nil {
@@ -145,10 +145,10 @@ func openPort(name string) (*os.File, error) {
 		}
 		return os.NewFile(uintptr(fd), dev), nil
 	}
-	return nil, fmt.Errorf("no virtio-serial port is called %s (found %q); is virtio_console loaded?", name, names)
+	return nil, fmt.Errorf("no virtio-serial port has the name %s (found %q); is virtio_console loaded?", name, names)
 }
 
-// signalNumber is the signal that ended a process, or 0.
+// signalNumber returns the signal that ended a process, or 0.
 func signalNumber(s *os.ProcessState) int {
 	if ws, ok := s.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		return int(ws.Signal())

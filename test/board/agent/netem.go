@@ -11,18 +11,18 @@ import (
 	"uringhttpd/test/board/wire"
 )
 
-// Of include/uapi/linux/pkt_sched.h.
+// From include/uapi/linux/pkt_sched.h.
 const (
 	netemLatency64  = 10     // TCA_NETEM_LATENCY64, ns
 	netemJitter64   = 11     // TCA_NETEM_JITTER64, ns
 	netemQueueLimit = 10_000 // packets
 )
 
-// netem gives a device a queue that drops and delays, or takes it away.
+// netem gives a device a queue that drops and delays packets, or removes it.
 func netem(a wire.Netem) error {
 	if a.Loss == 0 && a.Delay == 0 {
 		err := setQueue(wire.Queue{Device: a.Device})
-		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) { // it has none
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) { // there is no such queue
 			return nil
 		}
 		return err

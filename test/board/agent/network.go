@@ -10,9 +10,9 @@ import (
 	"uringhttpd/test/board/wire"
 )
 
-// network brings lo up, with an address that looks like another machine's, and eth0 with the given address. There is no default
-// route: the host's forwards come from the board's own network, and a board
-// under test has no business elsewhere.
+// network enables lo, with an address that looks like another machine's, and eth0 with the
+// given address. There is no default route: the host's forwards come from the board's own
+// network, and a board under test must not reach others.
 func network(address string) error {
 	prefix, err := netip.ParsePrefix(address)
 	if err != nil {

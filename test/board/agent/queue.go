@@ -12,7 +12,7 @@ import (
 	"uringhttpd/test/board/wire"
 )
 
-// Of linux/pkt_sched.h, linux/rtnetlink.h and linux/gen_stats.h.
+// From linux/pkt_sched.h, linux/rtnetlink.h and linux/gen_stats.h.
 const (
 	rootQueue     = 0xffffffff // TC_H_ROOT
 	rootHandle    = 0x10000    // 1:0
@@ -21,7 +21,7 @@ const (
 	droppedOffset = 8          // in struct gnet_stats_queue
 )
 
-// setQueue puts a queueing discipline before a device's way out, or takes it away.
+// setQueue sets or removes the queueing discipline of a device's output.
 func setQueue(a wire.Queue) error {
 	iface, err := net.InterfaceByName(a.Device)
 	if err != nil {
@@ -41,13 +41,13 @@ func setQueue(a wire.Queue) error {
 	return nil
 }
 
-// dropped reads how many packets the root queue of a device has dropped.
+// dropped returns how many packets the root queue of a device has dropped.
 func dropped(a wire.Queue) (any, error) {
 	iface, err := net.InterfaceByName(a.Device)
 	if err != nil {
 		return nil, err
 	}
-	// Without NLM_F_ECHO the kernel answers everybody else only.
+	// Without NLM_F_ECHO the kernel answers only to other listeners.
 	answer, err := routeNetlink(unix.RTM_GETQDISC, unix.NLM_F_REQUEST|unix.NLM_F_ECHO, iface.Index, nil)
 	if err != nil {
 		return nil, fmt.Errorf("queue of %s: %w", a.Device, err)
@@ -62,8 +62,8 @@ func dropped(a wire.Queue) (any, error) {
 	return wire.Dropped{Packets: int64(binary.NativeEndian.Uint32(stats[droppedOffset:]))}, nil
 }
 
-// routeNetlink makes one request about the root queue of a device, and returns what
-// the first message of the answer holds behind its header; nothing if it is an
+// routeNetlink makes one request about the root queue of a device, and returns the data after
+// the header of the first message of the answer; nothing if the answer is an
 // acknowledgement.
 func routeNetlink(request, flags uint16, device int, attributes []byte) ([]byte, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
@@ -114,7 +114,7 @@ func appendAttribute(b []byte, kind uint16, value []byte) []byte {
 	return append(b, make([]byte, -len(value)&3)...)
 }
 
-// attribute finds an attribute's value; nil if it is not there.
+// attribute returns the value of an attribute, or nil if it is absent.
 func attribute(b []byte, kind uint16) []byte {
 	const header, kinds = 4, 0x3fff // without NLA_F_NESTED
 	for len(b) >= header {

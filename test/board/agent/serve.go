@@ -17,10 +17,10 @@ import (
 	"uringhttpd/test/board/wire"
 )
 
-// maxTimeout bounds every request, whatever the host asks for.
+// maxTimeout is the limit for the timeout of every request.
 const maxTimeout = 10 * time.Minute
 
-// A server answers requests, each in a goroutine of its own.
+// A server answers requests, each in its own goroutine.
 type server struct {
 	out   *json.Encoder
 	outMu sync.Mutex
@@ -29,7 +29,7 @@ type server struct {
 	jobs []*job // started in the background; the handle is the index
 }
 
-// serve answers requests until the host asks for shutdown or hangs up.
+// serve answers requests until the host requests the shutdown or closes the connection.
 func serve(port io.ReadWriter) error {
 	s := &server{out: json.NewEncoder(port)}
 	in := bufio.NewReaderSize(port, 64<<10)
@@ -39,7 +39,7 @@ func serve(port io.ReadWriter) error {
 	for {
 		line, err := wire.ReadLine(in)
 		if err != nil {
-			return fmt.Errorf("the host hung up: %w", err)
+			return fmt.Errorf("the host closed the connection: %w", err)
 		}
 		var req wire.Request
 		if err := json.Unmarshal(line, &req); err != nil {
@@ -147,10 +147,9 @@ func hello() (any, error) {
 	}, nil
 }
 
-// instantiate binds an AF_ALG socket to an AEAD, which makes the kernel build
-// it from its templates. That it exists already is no error: binding the name
-// of a template makes the kernel register the instance under its own name,
-// and the bind itself then fails.
+// instantiate binds an AF_ALG socket to an AEAD, which makes the kernel build it from its
+// templates. It is no error if the AEAD exists already: on a bind to the name of a template
+// the kernel registers the instance under its own name, and the bind itself then fails.
 func instantiate(name string) error {
 	fd, err := unix.Socket(unix.AF_ALG, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

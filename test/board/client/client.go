@@ -11,7 +11,7 @@ import (
 	"uringhttpd/test/board/pattern"
 )
 
-// Options say what to download and how. Address and Path must be set.
+// Options describe the downloads. Address and Path must be set.
 type Options struct {
 	Address string `json:"address"` // host:port
 	Path    string `json:"path"`    // of the URL
@@ -22,49 +22,49 @@ type Options struct {
 	Downloads int  `json:"downloads,omitempty"` // default 1
 	Parallel  int  `json:"parallel,omitempty"`  // default 1
 	KeepAlive bool `json:"keep_alive,omitempty"`
-	// After names a file of the client's machine: connections are made, and nobody asks
-	// before it is there.
+	// After names a file on the client's machine: connections are made, and no request is
+	// sent before the file exists.
 	After   string        `json:"after,omitempty"`
 	Timeout time.Duration `json:"timeout,omitempty"` // of one download; default 1 minute
 
 	// Offset and Length ask for a range if Length is not 0.
 	Offset int64 `json:"offset,omitempty"`
 	Length int64 `json:"length,omitempty"`
-	// Content is what the file must hold; nil accepts anything.
+	// Content is the expected content of the file; nil accepts anything.
 	Content *pattern.Content `json:"content,omitempty"`
 
-	// ReceiveBuffer is SO_RCVBUF in bytes, set before connecting; 0 leaves it.
+	// ReceiveBuffer is SO_RCVBUF in bytes, set before connecting; 0 keeps the default.
 	ReceiveBuffer int `json:"receive_buffer,omitempty"`
-	// ReadSize and Pause slow the reading of the socket: at most so many bytes
-	// each so often, once TLS is there. 0 reads at full speed.
+	// ReadSize and Pause slow the reading of the socket after the handshake: at most ReadSize
+	// bytes per Pause. 0 reads at full speed.
 	ReadSize int           `json:"read_size,omitempty"`
 	Pause    time.Duration `json:"pause,omitempty"`
-	// From is the local address; "" leaves it to the kernel.
+	// From is the local address; with "" the kernel chooses it.
 	From string `json:"from,omitempty"`
-	// Stay keeps each connection open after its one download, until the context ends.
+	// Stay keeps each connection open after its only download, until the context ends.
 	Stay bool `json:"stay,omitempty"`
-	// Extra bytes are sent right after the request, for the server to leave
-	// unread. They are not the beginning of a valid request.
+	// Extra bytes are sent right after the request, for the server to leave unread. They
+	// do not begin a valid request.
 	Extra int `json:"extra,omitempty"`
 
-	// TLS12 speaks TLS 1.2, else 1.3. Suite is what the handshake must agree on;
-	// 0 accepts any. Only a process that offers no other can insist on one of TLS
-	// 1.3, as the program download does.
+	// TLS12 selects TLS 1.2 in place of 1.3. Suite is the suite that the handshake must agree
+	// on; 0 accepts any. For TLS 1.3 it can only be enforced by a process that offers no other
+	// suite, as the program download does.
 	TLS12 bool   `json:"tls12,omitempty"`
 	Suite uint16 `json:"suite,omitempty"`
 
 	Also []Range `json:"also,omitempty"` // further ranges, in several parts with the first
-	// Pipeline requests are written at once on each connection; Downloads is
-	// rounded up to a multiple.
+	// Pipeline requests are written at once on each connection; Downloads is rounded up to a
+	// multiple.
 	Pipeline int `json:"pipeline,omitempty"`
-	// Hold is how long nothing is read once the first byte of the response is
-	// there. With Silent that ends early when the server resets the connection.
+	// Hold is how long the client does not read after the first byte of the response. With
+	// Silent, Hold ends early when the server resets the connection.
 	Hold   time.Duration `json:"hold,omitempty"`
 	Silent bool          `json:"silent,omitempty"`
-	// Then is what is done right after the request.
+	// Then is the client's action right after the request.
 	Then Then `json:"then,omitempty"`
-	// Leave is how a download ends that is not to be complete, at a byte of the
-	// connection that Seed chooses.
+	// Leave is how the client ends a download early, at a byte of the connection that Seed
+	// selects.
 	Leave Leave  `json:"leave,omitempty"`
 	Seed  uint64 `json:"seed,omitempty"`
 }
@@ -75,56 +75,56 @@ type Range struct {
 	Length int64 `json:"length"`
 }
 
-// Then is what a client does right after its request, besides reading.
+// Then is an action of a client right after its request, besides reading.
 type Then string
 
-// What a client may do after its request.
+// Actions of a client after its request.
 const (
 	HalfClose        Then = "half-close"         // FIN
 	CloseNotify      Then = "close_notify"       // the alert, without a FIN
-	KeyUpdate        Then = "key-update"         // of its own keys, before the request and after; TLS 1.3 with AES-GCM
-	KeyUpdateRequest Then = "key-update-request" // it asks for the server's new keys; the same
+	KeyUpdate        Then = "key-update"         // of the client's keys, before the request and after; TLS 1.3 with AES-GCM
+	KeyUpdateRequest Then = "key-update-request" // also requests new keys of the server; the same
 )
 
-// Leave is how a client leaves before it has everything.
+// Leave is how a client ends a download early.
 type Leave string
 
-// How a client may leave.
+// Ways to end a download early.
 const (
 	LeaveByReset Leave = "reset"
-	LeaveByAlert Leave = "alert" // a fatal one: what it received has changed
+	LeaveByAlert Leave = "alert" // a fatal alert: bad_record_mac
 )
 
-// A Result counts what came of the downloads: each is complete, truncated,
-// corrupt, left or in Errors.
+// A Result counts the downloads by result: each is complete, truncated, corrupt, left or in
+// Errors.
 type Result struct {
-	// Complete: status, headers and every byte as they should be.
+	// Complete: status, headers and all bytes are as expected.
 	Complete int `json:"complete"`
-	// Truncated: fewer bytes than Content-Length announced, however it ended.
+	// Truncated: fewer bytes than Content-Length announced, however the connection ended.
 	Truncated int `json:"truncated"`
-	// Silently: those of Truncated that ended in order, by close_notify or a FIN.
+	// Silently: the truncated downloads that ended in order, by close_notify or a FIN.
 	Silently int `json:"silently,omitempty"`
-	// Corrupt: a byte differs from Content, or more came than was announced.
+	// Corrupt: a byte differs from Content, or more bytes arrived than were announced.
 	Corrupt int `json:"corrupt"`
-	// Left: the client left, as Leave told it to.
+	// Left: the client left as set by Leave.
 	Left int `json:"left,omitempty"`
-	// Errors counts by kind those that came to no body: dial, handshake,
-	// request, response, status, length, range, read, timeout.
+	// Errors counts downloads without a body, by kind: dial, handshake, request, response,
+	// status, length, range, read, timeout.
 	Errors map[string]int `json:"errors,omitempty"`
-	// Ends counts how connections ended: close_notify, fin (over TLS: a FIN
-	// without close_notify), reset, timeout, kept (the client closed it), left, other.
+	// Ends counts connections by their end: close_notify, fin (over TLS: a FIN without
+	// close_notify), reset, timeout, kept (the client closed it), left, other.
 	Ends        map[string]int `json:"ends,omitempty"`
-	Connections int            `json:"connections"` // that were established, TLS included
+	Connections int            `json:"connections"` // established connections, including the TLS handshake
 	Bytes       int64          `json:"bytes"`       // of bodies
 	SHA256      string         `json:"sha256,omitempty"`
 	Suite       string         `json:"suite,omitempty"` // of the latest TLS connection
-	// Details are the first few failures in words.
+	// Details are texts of the first few failures.
 	Details []string `json:"details,omitempty"`
 }
 
-// Failed is how many downloads were not complete.
+// Failed returns the number of downloads that failed.
 func (r Result) Failed() int {
-	n := r.Truncated + r.Corrupt // those that were left are as they should be
+	n := r.Truncated + r.Corrupt // downloads that the client left have not failed
 	for _, e := range r.Errors {
 		n += e
 	}
@@ -133,8 +133,8 @@ func (r Result) Failed() int {
 
 const maxDetails = 8
 
-// Run does the downloads. Its error is of the options, or of a context that
-// ended; what happens to a download is in the Result.
+// Run makes the downloads. Its error is about the options, or about a context that ended;
+// failures of downloads are in the Result.
 func Run(ctx context.Context, o Options) (Result, error) {
 	o, roots, err := o.complete()
 	if err != nil {
@@ -176,7 +176,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	return c.r, nil
 }
 
-// complete fills in defaults and checks.
+// complete fills in defaults and checks the options.
 func (o Options) complete() (Options, *x509.CertPool, error) {
 	if o.Address == "" || o.Path == "" || o.Path[0] != '/' {
 		return o, nil, fmt.Errorf("client: address %q and path %q: both are needed, the path with a slash first", o.Address, o.Path)
@@ -186,7 +186,7 @@ func (o Options) complete() (Options, *x509.CertPool, error) {
 	}
 	o.Downloads, o.Parallel = max(o.Downloads, 1), max(o.Parallel, 1)
 	if o.Stay && (o.Downloads > o.Parallel || !o.KeepAlive) {
-		return o, nil, errors.New("client: connections that stay need to be kept alive, and one for each download")
+		return o, nil, errors.New("client: Stay needs KeepAlive, and a connection for each download")
 	}
 	if o.Timeout == 0 {
 		o.Timeout = time.Minute

@@ -42,7 +42,7 @@ func startTLS(t *testing.T) Options {
 	return Options{Address: s.Listener.Addr().String(), Path: "/file.bin", Roots: roots, Name: "example.com", Content: &file}
 }
 
-func TestComplete(t *testing.T) {
+func TestDownloadsAreComplete(t *testing.T) {
 	tests := []struct {
 		name        string
 		change      func(*Options)
@@ -83,7 +83,7 @@ func TestComplete(t *testing.T) {
 				length = o.Length
 			}
 			if len(o.Also) > 0 {
-				return // the digest is of heads, too
+				return // the digest includes the heads
 			}
 			if want := file.SHA256(o.Offset, length); r.SHA256 != want {
 				t.Errorf("sha256: got %s, want %s", r.SHA256, want)
@@ -92,7 +92,7 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-func TestPlain(t *testing.T) {
+func TestPlainDownloadEndsInFIN(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(handler))
 	t.Cleanup(s.Close)
 	r, err := Run(context.Background(), Options{Address: s.Listener.Addr().String(), Path: "/file.bin", Plain: true, Content: &file})
@@ -101,8 +101,8 @@ func TestPlain(t *testing.T) {
 	}
 }
 
-// TestAfter: nobody asks before the file is there.
-func TestAfter(t *testing.T) {
+// TestAfterDelaysRequests: no request is sent before the file exists.
+func TestAfterDelaysRequests(t *testing.T) {
 	const many = 20
 	connected := make(chan struct{}, 4*many)
 	var asked atomic.Int32
@@ -133,7 +133,7 @@ func TestAfter(t *testing.T) {
 		<-connected
 	}
 	if n := asked.Load(); n > 0 {
-		t.Errorf("%d requests came early", n)
+		t.Errorf("%d requests arrived early", n)
 	}
 	if err := os.WriteFile(o.After, nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -143,12 +143,13 @@ func TestAfter(t *testing.T) {
 	}
 	o.After, o.Timeout = o.After+" or never", 50*time.Millisecond
 	if r, err := Run(context.Background(), o); err != nil || r.Errors["timeout"] != 2*many {
-		t.Errorf("there is no such file: got %+v, %v", r, err)
+		t.Errorf("without the file: got %+v, %v", r, err)
 	}
 }
 
-// A FIN between two records is not close_notify, though crypto/tls says io.EOF of both.
-func TestNoCloseNotify(t *testing.T) {
+// TestFINIsNotCloseNotify: a FIN between two records is not close_notify, although crypto/tls
+// returns io.EOF for both.
+func TestFINIsNotCloseNotify(t *testing.T) {
 	cert := ecdsaCertificate(t)
 	o := Options{Path: "/", Name: "example.com", Roots: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -175,7 +176,7 @@ func TestNoCloseNotify(t *testing.T) {
 	}
 }
 
-// ecdsaCertificate is one like a board's.
+// ecdsaCertificate returns a certificate like a board's.
 func ecdsaCertificate(t *testing.T) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -193,9 +194,9 @@ func ecdsaCertificate(t *testing.T) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// TestLeave: who leaves is counted as that, wherever it happens, and never as one
-// that the server failed.
-func TestLeave(t *testing.T) {
+// TestLeavingIsNoFailure: a download that the client leaves is counted as left, at whichever
+// byte it leaves, and never as a failure of the server.
+func TestLeavingIsNoFailure(t *testing.T) {
 	for _, how := range []Leave{LeaveByReset, LeaveByAlert} {
 		t.Run(string(how), func(t *testing.T) {
 			o := startTLS(t)
@@ -208,19 +209,19 @@ func TestLeave(t *testing.T) {
 	}
 }
 
-// TestLeaveWrong: a server that sends wrong bytes before the client leaves is found out.
-func TestLeaveWrong(t *testing.T) {
+// TestLeavingClientDetectsWrongBytes: wrong bytes that arrive before the client leaves are detected.
+func TestLeavingClientDetectsWrongBytes(t *testing.T) {
 	o := startTLS(t)
 	o.Content = &pattern.Content{Seed: file.Seed + 1, Size: file.Size}
 	o.Downloads, o.Leave, o.Timeout = 40, LeaveByReset, 20*time.Second
 	r, err := Run(context.Background(), o)
 	if err != nil || r.Corrupt == 0 || r.Corrupt+r.Left != o.Downloads {
-		t.Errorf("got %+v, %v, want wrong bytes in those that came so far", r, err)
+		t.Errorf("got %+v, %v, want wrong bytes among the bytes received", r, err)
 	}
 }
 
-// TestSilent: a server that resets a silent client ends its silence.
-func TestSilent(t *testing.T) {
+// TestResetEndsSilence: a server that resets a silent client ends its silence.
+func TestResetEndsSilence(t *testing.T) {
 	o := startRaw(t, func(c net.Conn) {
 		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", file.Size)
 		if err := c.(*net.TCPConn).SetLinger(0); err != nil {
@@ -234,8 +235,8 @@ func TestSilent(t *testing.T) {
 	}
 }
 
-// TestParts: a part that is wrong, or not there, is corrupt.
-func TestParts(t *testing.T) {
+// TestWrongPartIsCorrupt: a wrong or missing part counts as corrupt.
+func TestWrongPartIsCorrupt(t *testing.T) {
 	o := Options{Content: &file, Offset: 1, Length: 3, Also: []Range{{10, 2}}}
 	part := func(offset, n int64) string {
 		data := make([]byte, n)
@@ -264,7 +265,7 @@ func TestParts(t *testing.T) {
 	}
 }
 
-func TestUntrusted(t *testing.T) {
+func TestUntrustedServerFailsHandshake(t *testing.T) {
 	o := startTLS(t)
 	o.Name = "another.example"
 	r, err := Run(context.Background(), o)
@@ -298,7 +299,7 @@ func startRaw(t *testing.T, do func(net.Conn)) Options {
 	return Options{Address: l.Addr().String(), Path: "/", Plain: true, Content: &file, Timeout: 20 * time.Second}
 }
 
-func TestFaults(t *testing.T) {
+func TestFaultsAreCounted(t *testing.T) {
 	all := make([]byte, file.Size)
 	if _, err := file.ReadAt(all, 0); err != nil {
 		t.Fatal(err)
@@ -333,8 +334,8 @@ func TestFaults(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// Whether a reset comes before or after the head has been read is
-			// the kernel's choice; both are what the test is about.
+			// The kernel decides whether a reset arrives before or after the head has been read;
+			// the test is valid in both cases.
 			if got := count(r); got != tt.want && !(strings.Contains(tt.name, "reset") && got == "0 0 0 map[response:1] map[kept:1]") {
 				t.Errorf("got %s, want %s; %q", got, tt.want, r.Details)
 			}
@@ -342,7 +343,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-func TestExtraLeavesInput(t *testing.T) {
+func TestExtraLeavesInputUnread(t *testing.T) {
 	o := startRaw(t, func(c net.Conn) {
 		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 	})
@@ -353,7 +354,7 @@ func TestExtraLeavesInput(t *testing.T) {
 	}
 }
 
-func TestTimeout(t *testing.T) {
+func TestTimeoutIsCounted(t *testing.T) {
 	release := make(chan struct{})
 	o := startRaw(t, func(c net.Conn) { <-release })
 	o.Timeout = 50 * time.Millisecond
@@ -364,14 +365,14 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-func TestOptions(t *testing.T) {
+func TestOptionsAreChecked(t *testing.T) {
 	tests := []struct {
 		name string
 		o    Options
 	}{
 		{"nothing", Options{}},
 		{"a relative path", Options{Address: "127.0.0.1:1", Path: "a", Plain: true}},
-		{"connections that cannot stay", Options{Address: "127.0.0.1:1", Path: "/", Plain: true, Stay: true, KeepAlive: true, Downloads: 2}},
+		{"Stay with several downloads", Options{Address: "127.0.0.1:1", Path: "/", Plain: true, Stay: true, KeepAlive: true, Downloads: 2}},
 		{"TLS without roots", Options{Address: "127.0.0.1:1", Path: "/"}},
 		{"a key update of TLS 1.2", Options{Address: "127.0.0.1:1", Path: "/", TLS12: true, Then: KeyUpdate}},
 		{"a pipeline that closes", Options{Address: "127.0.0.1:1", Path: "/", Plain: true, Pipeline: 2, Then: HalfClose}},

@@ -15,8 +15,7 @@ import (
 	"uringhttpd/test/rawtls"
 )
 
-// dial connects, with the handshake if there is one. The kind names the step
-// that failed.
+// dial connects, and makes the handshake if there is TLS. The kind names the step that failed.
 func (w *worker) dial(ctx context.Context) (conn net.Conn, kind string, err error) {
 	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
 		if w.o.ReceiveBuffer == 0 {
@@ -64,7 +63,7 @@ func (w *worker) dial(ctx context.Context) (conn net.Conn, kind string, err erro
 	return conn, "", nil
 }
 
-// handshake makes a TLS connection of a TCP connection.
+// handshake makes a TLS connection over a TCP connection.
 func (w *worker) handshake(ctx context.Context, conn net.Conn) (net.Conn, error) {
 	cfg := w.o.tlsConfig()
 	cfg.RootCAs = w.roots
@@ -89,14 +88,14 @@ func (w *worker) handshake(ctx context.Context, conn net.Conn) (net.Conn, error)
 	return conn, nil
 }
 
-// suites12 are the suites of TLS 1.2, for a server with an ECDSA key, by those of 1.3.
+// suites12 maps suites of TLS 1.3 to suites of TLS 1.2 for a server with an ECDSA key.
 var suites12 = map[uint16]uint16{
 	tls.TLS_AES_128_GCM_SHA256:       tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
 	tls.TLS_AES_256_GCM_SHA384:       tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
 	tls.TLS_CHACHA20_POLY1305_SHA256: tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
 }
 
-// agreed is the suite the handshake must agree on, in the version it uses.
+// agreed returns the suite that the handshake must agree on, in the version it uses.
 func (o Options) agreed() uint16 {
 	if o.TLS12 {
 		return suites12[o.Suite]
@@ -104,18 +103,18 @@ func (o Options) agreed() uint16 {
 	return o.Suite
 }
 
-// agree checks what can be asked for together.
+// agree checks that the options are compatible.
 func (o Options) agree() error {
 	raw := o.Then == KeyUpdate || o.Then == KeyUpdateRequest
 	switch {
 	case o.Suite != 0 && suites12[o.Suite] == 0:
-		return fmt.Errorf("client: %s is no suite of TLS 1.3", tls.CipherSuiteName(o.Suite))
+		return fmt.Errorf("client: %s is not a suite of TLS 1.3", tls.CipherSuiteName(o.Suite))
 	case raw && (o.TLS12 || o.Plain || o.Suite == tls.TLS_CHACHA20_POLY1305_SHA256):
 		return errors.New("client: a key update needs TLS 1.3 with AES-GCM")
 	case o.Then == CloseNotify && o.Plain:
 		return errors.New("client: close_notify needs TLS")
 	case o.Then != "" && o.KeepAlive, o.Pipeline > 1 && (o.KeepAlive || o.Then != "" || len(o.Also) > 0):
-		return errors.New("client: one connection cannot be used in all these ways")
+		return errors.New("client: these options cannot be used on one connection")
 	case len(o.Also) > 0 && o.Length == 0:
 		return errors.New("client: further ranges need a first one")
 	}
@@ -126,8 +125,8 @@ func (o Options) tlsConfig() *tls.Config {
 	cfg := &tls.Config{
 		ServerName: o.Name,
 		MinVersion: tls.VersionTLS13,
-		// Any server has it: one in FIPS mode has no plain X25519. And small
-		// boards are quick at it.
+		// Any server supports it: a server in FIPS mode has no plain X25519. And small boards
+		// compute it fast.
 		CurvePreferences: []tls.CurveID{tls.CurveP256},
 	}
 	if o.TLS12 {
@@ -139,13 +138,13 @@ func (o Options) tlsConfig() *tls.Config {
 	return cfg
 }
 
-// A slowConn reads a few bytes, at most so often; at full speed while size is 0.
+// A slowConn reads a few bytes at most once per interval, or at full speed while size is 0.
 type slowConn struct {
 	net.Conn
 	ctx   context.Context
 	size  int
 	pause time.Duration
-	next  time.Time // not before
+	next  time.Time // time of the next read
 }
 
 func (c *slowConn) Read(p []byte) (int, error) {
@@ -165,7 +164,7 @@ func (c *slowConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p[:min(len(p), c.size)])
 }
 
-// A finConn remembers whether the server's FIN was read.
+// A finConn records whether the server's FIN was read.
 type finConn struct {
 	net.Conn
 	fin bool

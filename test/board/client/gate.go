@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// openGate returns a channel that is closed when a file is there, and what ends the
-// look-out for it. "" is a file that always is.
+// openGate returns a channel that is closed when a file exists, and a function that ends the
+// polling for it. "" stands for a file that always exists.
 func openGate(ctx context.Context, path string) (gate <-chan struct{}, done func()) {
 	opened := make(chan struct{})
 	if path == "" {
@@ -18,7 +18,7 @@ func openGate(ctx context.Context, path string) (gate <-chan struct{}, done func
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		tick := time.NewTicker(20 * time.Millisecond) // nothing tells of a file that comes
+		tick := time.NewTicker(20 * time.Millisecond) // no event announces a new file
 		defer tick.Stop()
 		for {
 			if _, err := os.Stat(path); err == nil {

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// ranges are those asked for; none for the whole file.
+// ranges returns the requested ranges; none for the whole file.
 func (o Options) ranges() []Range {
 	if o.Length == 0 {
 		return nil
@@ -18,7 +18,7 @@ func (o Options) ranges() []Range {
 	return append([]Range{{o.Offset, o.Length}}, o.Also...)
 }
 
-// rangeHeader is their value in a request.
+// rangeHeader returns their value in a request.
 func (o Options) rangeHeader() string {
 	var specs []string
 	for _, r := range o.ranges() {
@@ -27,12 +27,12 @@ func (o Options) rangeHeader() string {
 	return "bytes=" + strings.Join(specs, ",")
 }
 
-// contentRange is what a response, or a part of one, says of a range.
+// contentRange returns the Content-Range of a range in a response or a part.
 func (o Options) contentRange(r Range) string {
 	return fmt.Sprintf("bytes %d-%d/%d", r.Offset, r.Offset+r.Length-1, o.Content.Size)
 }
 
-// parts compares the body of a response of several ranges: RFC 9110 section 14.6.
+// parts compares the body of a response of several ranges (RFC 9110 section 14.6).
 func (o Options) parts(header http.Header, body []byte) error {
 	kind, params, err := mime.ParseMediaType(header.Get("Content-Type"))
 	if err != nil || kind != "multipart/byteranges" {
@@ -53,11 +53,11 @@ func (o Options) parts(header http.Header, body []byte) error {
 		}
 		data, err := io.ReadAll(p)
 		if i := o.Content.Diff(data, r.Offset); err != nil || int64(len(data)) != r.Length || i >= 0 {
-			return fmt.Errorf("part at %d: %d bytes, want %d; the first wrong one is number %d (%v)", r.Offset, len(data), r.Length, i, err)
+			return fmt.Errorf("part at %d: %d bytes, want %d; the first wrong byte is number %d (%v)", r.Offset, len(data), r.Length, i, err)
 		}
 	}
 	if _, err := in.NextRawPart(); err != io.EOF {
-		return fmt.Errorf("more parts than were asked for (%v)", err)
+		return fmt.Errorf("more parts than requested (%v)", err)
 	}
 	return nil
 }

@@ -9,8 +9,8 @@ import (
 	"uringhttpd/test/rawtls"
 )
 
-// A rawConn is a TLS connection that changes its keys when it is told to. As with
-// crypto/tls, io.EOF means close_notify.
+// A rawConn is a TLS connection that changes its keys on request. As with crypto/tls, io.EOF
+// means close_notify.
 type rawConn struct {
 	net.Conn
 	raw  *rawtls.Client
@@ -51,7 +51,7 @@ func (c *rawConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// update tells the server of new keys, and asks for its own if requested.
+// update sends a key update, and requests one of the server if requested is set.
 func (c *rawConn) update(requested bool) error {
 	_, err := c.Conn.Write(c.raw.KeyUpdate(requested))
 	return err

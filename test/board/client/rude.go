@@ -9,14 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errLeft is why a connection ended that the client left on purpose.
+// errLeft is the cause of connections that the client ended on purpose.
 var errLeft = errors.New("the client left")
 
-// flight is about as many bytes as a server sends before its first response.
+// flight is about the number of bytes that a server sends before its first response.
 const flight = 1500
 
-// leaveAfter chooses a byte of what the server sends: of the handshake, around the
-// beginning of the response, or anywhere.
+// leaveAfter chooses a byte of the server's output: in the handshake, around the start of the
+// response, or anywhere.
 func (w *worker) leaveAfter() int {
 	rest := int64(flight)
 	if w.o.Content != nil && w.o.Length == 0 {
@@ -43,7 +43,7 @@ type leavingConn struct {
 	tcp  *net.TCPConn
 	how  Leave
 	left int  // bytes until it leaves
-	done bool // it has left, or is about to
+	done bool // the client has left, or is about to leave
 }
 
 func (c *leavingConn) Read(p []byte) (int, error) {
@@ -61,14 +61,14 @@ func (c *leavingConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if c.how == LeaveByAlert && !c.done && n > c.left {
 		c.done = true
-		// Zeros: they make no record longer, so that crypto/tls need not wait.
+		// Zeros: the record gets no longer by them, so crypto/tls need not wait.
 		clear(p[c.left:n])
 	}
 	c.left -= n
 	return n, err
 }
 
-// hold reads nothing for a while. What the response begins with has come.
+// hold reads nothing for a while, after the start of the response has arrived.
 func (w *worker) hold() error {
 	if !w.o.Silent {
 		timer := time.NewTimer(w.o.Hold)
@@ -80,7 +80,7 @@ func (w *worker) hold() error {
 	if err != nil {
 		return err
 	}
-	// POLLHUP comes when both sides are shut, POLLERR with a reset.
+	// POLLHUP is set when both sides are shut down, POLLERR after a reset.
 	return errors.Join(err, raw.Control(func(fd uintptr) {
 		deadline := time.Now().Add(w.o.Hold)
 		for left := w.o.Hold; left > 0; left = time.Until(deadline) {

@@ -18,31 +18,31 @@ import (
 	"syscall"
 )
 
-// maxTrailing bounds what is read after a body to see how a connection ends.
+// maxTrailing limits the bytes read after a body to see how a connection ends.
 const maxTrailing = 64 << 10
 
-// A worker does one download after the other, each on the connection before it
-// or on a new one.
+// A worker makes one download after the other, each on the previous connection or on a new
+// one.
 type worker struct {
 	o     Options
 	roots *x509.CertPool
 	c     *collector
 
 	number int             // of this worker
-	gate   <-chan struct{} // closed when it may ask
-	random *rand.Rand      // for leaveAfter, of this worker alone
+	gate   <-chan struct{} // closed when the worker may send requests
+	random *rand.Rand      // for leaveAfter, not shared
 
 	conn    net.Conn // nil: none
 	tcp     *net.TCPConn
-	fin     *finConn     // around tcp
-	slow    *slowConn    // around that, if reading is slow
-	leaving *leavingConn // nil unless it is to be left
-	asked   int          // requests that were written and not yet answered
+	fin     *finConn     // wraps tcp
+	slow    *slowConn    // wraps fin, if reading is slow
+	leaving *leavingConn // nil unless the client leaves
+	asked   int          // requests written and not yet answered
 	in      *endReader
 	r       *bufio.Reader
 }
 
-// An endReader remembers how reading ended.
+// An endReader records how reading ended.
 type endReader struct {
 	r   io.Reader
 	err error
@@ -56,13 +56,13 @@ func (e *endReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// download does one download and counts it.
+// download makes one download and counts it.
 func (w *worker) download(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, w.o.Timeout)
 	defer cancel()
 	kind, err := w.exchange(ctx)
 	switch kind {
-	case "handshake", "request", "then", "response": // what else is wrong is the server's fault
+	case "handshake", "request", "then", "response": // the server caused all other failures
 		if w.leaving != nil && w.leaving.done {
 			kind = "left"
 		}
@@ -89,8 +89,8 @@ func (w *worker) download(ctx context.Context) {
 	w.hangUp("kept")
 }
 
-// exchange sends a request and reads the response. It returns what went wrong,
-// in a word and at length.
+// exchange sends a request and reads the response. It returns the kind of a failure and an
+// error with the details.
 func (w *worker) exchange(ctx context.Context) (kind string, err error) {
 	if w.conn == nil {
 		conn, kind, err := w.dial(ctx)
@@ -105,7 +105,7 @@ func (w *worker) exchange(ctx context.Context) (kind string, err error) {
 		}
 		w.conn = conn
 		w.in = &endReader{r: conn}
-		// As small as it goes: what is buffered has been read from the server.
+		// The buffer is as small as possible: buffered bytes have been read from the server.
 		w.r = bufio.NewReaderSize(w.in, 16)
 		w.c.update(func(r *Result) { r.Connections++ })
 	} else if deadline, ok := ctx.Deadline(); ok {
@@ -120,7 +120,7 @@ func (w *worker) exchange(ctx context.Context) (kind string, err error) {
 		return kind, err
 	}
 	if w.o.Hold > 0 {
-		// A response that has begun is one that the server is busy with.
+		// Once its response has started, the server is busy with it.
 		if _, err := w.r.Peek(1); err != nil {
 			return "response", err
 		}
@@ -146,8 +146,8 @@ func (w *worker) exchange(ctx context.Context) (kind string, err error) {
 	return w.finish()
 }
 
-// ask writes the next request, or all that go on one connection, and does what
-// is to be done after that.
+// ask writes the next request, or all requests of a connection, and carries out the action
+// Then.
 func (w *worker) ask() (kind string, err error) {
 	if w.asked > 0 {
 		return "", nil
@@ -176,8 +176,8 @@ func (w *worker) ask() (kind string, err error) {
 	return "", nil
 }
 
-// requests are all that go on a connection at once. The last one asks for its end,
-// unless there are others to come, or something else ends it.
+// requests returns all requests to write on a connection at once. The last request asks for
+// the end of the connection, unless others follow, or the connection is ended otherwise.
 func (w *worker) requests() []byte {
 	var b bytes.Buffer
 	for i := range w.o.Pipeline {
@@ -194,7 +194,7 @@ func (w *worker) requests() []byte {
 	return b.Bytes()
 }
 
-// check compares status and headers with what was asked for.
+// check compares status and headers with the request.
 func (w *worker) check(resp *http.Response) (kind string, err error) {
 	want, length := http.StatusOK, int64(-1)
 	if w.o.Content != nil {
@@ -204,7 +204,7 @@ func (w *worker) check(resp *http.Response) (kind string, err error) {
 		want, length = http.StatusPartialContent, w.o.Length
 	}
 	if len(w.o.Also) > 0 {
-		length = -1 // parts have heads, whose size is the server's own affair
+		length = -1 // parts have heads, whose size the server chooses
 	}
 	if resp.StatusCode != want {
 		return "status", fmt.Errorf("%s, want %d", resp.Status, want)
@@ -225,14 +225,14 @@ func (w *worker) check(resp *http.Response) (kind string, err error) {
 func (w *worker) body(resp *http.Response) (kind string, err error) {
 	sum := sha256.New()
 	buf := make([]byte, 16<<10)
-	var all []byte // of several parts
+	var all []byte // all of a body of several parts
 	for got := int64(0); ; {
 		n, err := resp.Body.Read(buf)
 		if len(w.o.Also) > 0 {
 			all = append(all, buf[:n]...)
 		} else if w.o.Content != nil {
 			if i := w.o.Content.Diff(buf[:n], w.o.Offset+got); i >= 0 {
-				return "corrupt", fmt.Errorf("byte %d of the file is wrong (%d of %d came)", w.o.Offset+got+int64(i), got+int64(n), resp.ContentLength)
+				return "corrupt", fmt.Errorf("byte %d of the file is wrong (%d of %d arrived)", w.o.Offset+got+int64(i), got+int64(n), resp.ContentLength)
 			}
 		}
 		sum.Write(buf[:n])
@@ -251,7 +251,7 @@ func (w *worker) body(resp *http.Response) (kind string, err error) {
 		case err == nil:
 			continue
 		case isTimeout(w.in.err):
-			return "timeout", fmt.Errorf("%d of %d bytes came: %w", got, resp.ContentLength, w.in.err)
+			return "timeout", fmt.Errorf("%d of %d bytes arrived: %w", got, resp.ContentLength, w.in.err)
 		}
 		if w.leaving != nil && w.leaving.done {
 			return "left", w.in.err
@@ -261,18 +261,18 @@ func (w *worker) body(resp *http.Response) (kind string, err error) {
 			w.c.update(func(r *Result) { r.Silently++ })
 		}
 		w.hangUp(end)
-		return "truncated", fmt.Errorf("%d of %d bytes came, then %s: %w", got, resp.ContentLength, end, w.in.err)
+		return "truncated", fmt.Errorf("%d of %d bytes arrived, then %s: %w", got, resp.ContentLength, end, w.in.err)
 	}
 }
 
-// finish reads to the end of the connection. With Extra bytes a server may
-// have answered those too, which is not a fault.
+// finish reads to the end of the connection. With Extra bytes a server may have answered
+// these, too, which is no fault.
 func (w *worker) finish() (kind string, err error) {
-	n, _ := io.CopyN(io.Discard, w.r, maxTrailing) // how it ended is in w.in.err
+	n, _ := io.CopyN(io.Discard, w.r, maxTrailing) // the end is in w.in.err
 	end := w.end()
 	w.hangUp(end)
 	if n > 0 && w.o.Extra == 0 {
-		return "corrupt", fmt.Errorf("%d bytes came after the body", n)
+		return "corrupt", fmt.Errorf("%d bytes arrived after the body", n)
 	}
 	return "", nil
 }
@@ -283,8 +283,8 @@ func (w *worker) end() string {
 	switch {
 	case w.leaving != nil && w.leaving.done:
 		return "left"
-	// crypto/tls says io.EOF of close_notify, behind which it reads nothing, and of a
-	// FIN without it between two records.
+	// crypto/tls returns io.EOF for close_notify, after which it reads nothing, and for a FIN
+	// without close_notify between two records.
 	case err == io.EOF && w.fin.fin:
 		return "fin"
 	case err == io.EOF:

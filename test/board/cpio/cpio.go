@@ -18,8 +18,8 @@ const (
 	maxSize    = 1<<32 - 1 // the size field has eight hexadecimal digits
 )
 
-// A Writer writes one archive. Folders are made as files need them. It is not
-// safe for concurrent use.
+// A Writer writes one archive. Directories are added as files need them. It is not safe for
+// concurrent use.
 type Writer struct {
 	w     io.Writer
 	inode uint32
@@ -27,13 +27,12 @@ type Writer struct {
 	err   error
 }
 
-// NewWriter returns a Writer that writes to w. Close ends the archive; it does
-// not close w.
+// NewWriter returns a Writer that writes to w. Close ends the archive; it does not close w.
 func NewWriter(w io.Writer) *Writer {
 	return &Writer{w: w, dirs: map[string]bool{".": true}}
 }
 
-// Dir adds the folder name and those above it. Adding one twice is no error.
+// Dir adds the directory name and the directories above it. Directories that exist are no error.
 func (w *Writer) Dir(name string, perm uint32) error {
 	name, err := clean(name)
 	if err != nil {
@@ -112,10 +111,10 @@ func (w *Writer) header(name string, mode uint32, size int64, major, minor uint3
 		w.inode, mode,
 		0, 0, // uid, gid
 		1,    // links
-		0,    // mtime: none, so that archives are reproducible
+		0,    // mtime: always 0, so that archives are reproducible
 		size, // bytes of data
 		0, 0, // device of the file
-		major, minor, // device the node stands for
+		major, minor, // device numbers of the node
 		len(name)+1,
 		0, // checksum, not used by newc
 		name)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// entry is what the test's own reader finds.
+// entry is an entry of an archive, as the test's own reader finds it.
 type entry struct {
 	name         string
 	mode         uint64
@@ -17,7 +17,7 @@ type entry struct {
 	major, minor uint64
 }
 
-// parse reads a newc archive from the description of the format, strictly.
+// parse reads a newc archive strictly, by the description of the format.
 func parse(b []byte) ([]entry, error) {
 	var all []entry
 	inodes := map[uint64]bool{}
@@ -59,7 +59,7 @@ func parse(b []byte) ([]entry, error) {
 	}
 }
 
-func TestWriter(t *testing.T) {
+func TestWriterFollowsFormat(t *testing.T) {
 	var buf bytes.Buffer
 	w := NewWriter(&buf)
 	steps := []error{
@@ -95,7 +95,7 @@ func TestWriter(t *testing.T) {
 	}
 }
 
-func TestWriterRefuses(t *testing.T) {
+func TestWriterRejectsWrongInput(t *testing.T) {
 	tests := []struct {
 		name string
 		do   func(*Writer) error

@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// An apt runs apt's commands on a state of its own, in a folder that can be
-// removed afterwards.
+// An apt runs apt's commands with its own state, in a directory that can be removed
+// afterwards.
 type apt struct {
 	dir          string
 	architecture string
 }
 
-// newApt lays out dir for one suite of a mirror.
+// newApt prepares dir for one suite of a mirror.
 func newApt(dir, architecture string, m mirror, suite string) (*apt, error) {
 	stanza, err := m.stanza(suite)
 	if err != nil {
@@ -40,13 +40,13 @@ func (a *apt) update(ctx context.Context) error {
 	return err
 }
 
-// names lists the packages whose names begin with prefix.
+// names returns the packages whose names begin with prefix.
 func (a *apt) names(ctx context.Context, prefix string) ([]string, error) {
 	out, err := a.run(ctx, "apt-cache", "pkgnames", prefix)
 	return strings.Fields(out), err
 }
 
-// version is the newest version of a package.
+// version returns the newest version of a package.
 func (a *apt) version(ctx context.Context, name string) (string, error) {
 	out, err := a.run(ctx, "apt-cache", "show", "--no-all-versions", name)
 	if err != nil {
@@ -60,8 +60,8 @@ func (a *apt) version(ctx context.Context, name string) (string, error) {
 	return "", fmt.Errorf("debian: apt-cache show %s has no version", name)
 }
 
-// download fetches and verifies one package, NAME or NAME=VERSION, and returns the
-// file's name.
+// download fetches and verifies one package, NAME or NAME=VERSION, and returns the name of
+// the file.
 func (a *apt) download(ctx context.Context, name string) (string, error) {
 	if _, err := a.run(ctx, "apt-get", "-q", "download", name); err != nil {
 		return "", err
@@ -91,7 +91,7 @@ func (a *apt) run(ctx context.Context, name string, args ...string) (string, err
 		"-o", "Acquire::Languages=none",
 		"-o", "Acquire::Retries=3",
 		"-o", "APT::Update::Post-Invoke-Success::=true",
-		// The sandbox user of a root's apt cannot enter root's cache folder.
+		// The sandbox user of apt cannot enter the cache directory of root.
 		"-o", fmt.Sprintf("APT::Sandbox::User=%d", os.Geteuid()),
 	}
 	cmd := exec.CommandContext(ctx, name, append(options, args...)...)
@@ -102,7 +102,7 @@ func (a *apt) run(ctx context.Context, name string, args ...string) (string, err
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	if errors.Is(err, exec.ErrNotFound) {
-		return "", fmt.Errorf("debian: %w; boards need a Debian machine, or a filled cache folder", err)
+		return "", fmt.Errorf("debian: %w; boards need a Debian machine, or a filled cache directory", err)
 	}
 	if err != nil {
 		return "", fmt.Errorf("debian: %s %s: %w\n%s%s", name, strings.Join(args, " "), err, stdout.String(), stderr.String())

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestFindMirror(t *testing.T) {
+func TestFindMirrorReadsSources(t *testing.T) {
 	const key = "/usr/share/keyrings/debian-archive-keyring.gpg"
 	tests := []struct {
 		name  string
@@ -121,7 +121,7 @@ func TestKeepsFilesOfBoards(t *testing.T) {
 }
 
 // TestCachedKernelNeedsNoArchive: the pinned kernel is taken from the cache without apt, and
-// if neither the cache nor the archive has it, the newest one of the cache is.
+// if neither the cache nor the archive has it, the newest kernel of the cache is used.
 func TestCachedKernelNeedsNoArchive(t *testing.T) {
 	want := Want{Architecture: "amd64", Series: "6.12", Flavour: "amd64"}
 	p, err := pinned(pinsText, want.key())
@@ -147,7 +147,7 @@ func TestCachedKernelNeedsNoArchive(t *testing.T) {
 		t.Errorf("a built-in module: got %v, %v, want none", mods, err)
 	}
 	if _, err := k.Modules(t.Context(), "absent-module"); err == nil || !strings.Contains(err.Error(), "absent_module") {
-		t.Errorf("a module that is not there: %v", err)
+		t.Errorf("an absent module: %v", err)
 	}
 	if _, err := k.Modules(t.Context(), "tls"); err == nil {
 		t.Error("a damaged module: no error")
@@ -166,7 +166,7 @@ func TestPinsName(t *testing.T) {
 	}
 	for _, p := range all {
 		if !strings.Contains(pinsText, p.line()) {
-			t.Errorf("%s: make pins would not find its line, which needs one tab between fields", p.key)
+			t.Errorf("%s: make pins would not find the line, which needs one tab between fields", p.key)
 		}
 		want, kernel := wantOf(p.key)
 		if kernel {
@@ -187,17 +187,17 @@ func TestPinsName(t *testing.T) {
 	}
 }
 
-func TestUnusableCache(t *testing.T) {
+func TestUnusableCacheIsReported(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := FetchKernel(t.Context(), file, Want{Architecture: "amd64", Series: "6.12", Flavour: "amd64"}); err == nil || !strings.Contains(err.Error(), "another folder") {
+	if _, err := FetchKernel(t.Context(), file, Want{Architecture: "amd64", Series: "6.12", Flavour: "amd64"}); err == nil || !strings.Contains(err.Error(), "another directory") {
 		t.Errorf("got %v, want advice", err)
 	}
 }
 
-func TestCompareVersions(t *testing.T) {
+func TestCompareVersionsComparesNumbers(t *testing.T) {
 	got := []string{"6.12.95+deb12", "6.12.9+deb12", "6.12.90+deb12.1", "6.12.90+deb12"}
 	slices.SortFunc(got, compareVersions)
 	want := []string{"6.12.9+deb12", "6.12.90+deb12", "6.12.90+deb12.1", "6.12.95+deb12"}
@@ -206,7 +206,7 @@ func TestCompareVersions(t *testing.T) {
 	}
 }
 
-func TestHeaderPackages(t *testing.T) {
+func TestHeaderPackagesMatchRelease(t *testing.T) {
 	tests := []struct {
 		want              Want
 		release           string

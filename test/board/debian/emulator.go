@@ -11,18 +11,18 @@ import (
 	"strings"
 )
 
-// An Emulator is a QEMU, the machine's own or one in the cache.
+// An Emulator is a QEMU, installed on the machine or in the cache.
 type Emulator struct {
 	Path string
-	Data string // folder for its option -L; "" is where it looks anyway
+	Data string // directory for its option -L; "" is its default
 }
 
-// emulatorSuite has the QEMU that is fetched. It is built against Debian 12, so
-// it runs with the libraries of that release's own qemu-system-arm.
+// emulatorSuite is the suite with the QEMU to fetch. That QEMU is built for Debian 12, so it
+// runs with the libraries that the release's own qemu-system-arm needs.
 const emulatorSuite = "bookworm-backports"
 
-// FetchEmulator returns a QEMU called program that knows a machine: the one
-// installed if it does, else a newer one, which goes into the folder cache.
+// FetchEmulator returns a QEMU with the given name of program that supports a machine: the
+// installed QEMU if it does, else a newer QEMU, which is fetched into the directory cache.
 func FetchEmulator(ctx context.Context, cache, program, machine string) (*Emulator, error) {
 	if _, err := exec.LookPath(program); err != nil {
 		return nil, fmt.Errorf("debian: %w; install qemu-system-x86, qemu-system-arm and ipxe-qemu", err)
@@ -33,7 +33,7 @@ func FetchEmulator(ctx context.Context, cache, program, machine string) (*Emulat
 	}
 	shelf := filepath.Join(cache, "qemu-arm-2")
 	if err := os.MkdirAll(shelf, 0o755); err != nil {
-		return nil, fmt.Errorf("debian: cache: %w; name another folder", err)
+		return nil, fmt.Errorf("debian: cache: %w; name another directory", err)
 	}
 	unlock, err := lock(filepath.Join(shelf, "lock"))
 	if err != nil {
@@ -43,7 +43,7 @@ func FetchEmulator(ctx context.Context, cache, program, machine string) (*Emulat
 	root := filepath.Join(shelf, "root")
 	if _, err := os.Stat(root); err != nil {
 		if err := fetchEmulator(ctx, shelf, root); err != nil {
-			return nil, fmt.Errorf("debian: no newer QEMU could be had; is the network up?\n%w", err)
+			return nil, fmt.Errorf("debian: no newer QEMU could be fetched; is the network up?\n%w", err)
 		}
 	}
 	e := &Emulator{Path: filepath.Join(root, "usr", "bin", program), Data: filepath.Join(root, "usr", "share", "qemu")}
@@ -70,7 +70,7 @@ func (e *Emulator) knows(ctx context.Context, machine string) error {
 	return fmt.Errorf("%s has no machine %s", e.Path, machine)
 }
 
-// fetchEmulator downloads QEMU for ARM into the folder root.
+// fetchEmulator downloads QEMU for ARM into the directory root.
 func fetchEmulator(ctx context.Context, shelf, root string) error {
 	m, err := findMirror("/etc/apt")
 	if err != nil {
@@ -82,7 +82,7 @@ func fetchEmulator(ctx context.Context, shelf, root string) error {
 	}
 	defer os.RemoveAll(dir)
 	fetched := filepath.Join(dir, "root")
-	// Debian calls the architectures we build on as Go does.
+	// Debian and Go use the same names for the architectures of build machines.
 	a, err := newApt(filepath.Join(dir, "apt"), runtime.GOARCH, m, emulatorSuite)
 	if err != nil {
 		return err

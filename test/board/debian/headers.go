@@ -13,13 +13,13 @@ import (
 	"strings"
 )
 
-// FetchHeaders returns the folder to build modules for a kernel in, what make -C
-// wants, or gets it into the folder cache first: Debian's headers of exactly that
-// kernel, and the programs of its build for this machine's processor.
+// FetchHeaders returns the directory in which to build modules for a kernel, for make -C. It
+// is fetched into the directory cache first: Debian's headers of exactly that kernel, and the
+// programs of its build for the processor of the host.
 func FetchHeaders(ctx context.Context, cache string, want Want, k *Kernel) (string, error) {
 	shelf := filepath.Join(cache, "linux-headers-"+k.Release+"-2")
 	if err := os.MkdirAll(shelf, 0o755); err != nil {
-		return "", fmt.Errorf("debian: cache: %w; name another folder", err)
+		return "", fmt.Errorf("debian: cache: %w; name another directory", err)
 	}
 	unlock, err := lock(filepath.Join(shelf, "lock"))
 	if err != nil {
@@ -46,13 +46,13 @@ func FetchHeaders(ctx context.Context, cache string, want Want, k *Kernel) (stri
 			break
 		}
 	}
-	return "", fmt.Errorf("debian: no headers of Linux %s could be had; if the archive has a newer kernel only, remove %s, and both are fetched anew\n%w",
+	return "", fmt.Errorf("debian: no headers of Linux %s could be fetched; if the archive has only a newer kernel, remove %s, and both are fetched anew\n%w",
 		k.Release, filepath.Dir(k.root), errors.Join(failures...))
 }
 
-// headerPackages are what a module is built with: the headers of a flavour and those
-// of all flavours, and the programs, whose package is one of those named: some
-// releases name it after the series.
+// headerPackages returns the packages that a build of a module needs: the headers of a flavour
+// and of all flavours, and the possible names of the package of the programs: some releases
+// name it after the series.
 func headerPackages(want Want, release string) (headers, programs []string) {
 	base := strings.TrimSuffix(release, "-"+want.Flavour)
 	return []string{"linux-headers-" + release, "linux-headers-" + base + "-common"},
@@ -79,7 +79,7 @@ func fetchHeaders(ctx context.Context, shelf, root string, want Want, release st
 			return err
 		}
 	}
-	// Debian calls the architectures we build on as Go does.
+	// Debian and Go use the same names for the architectures of build machines.
 	if want.Architecture != runtime.GOARCH {
 		if a, err = newApt(filepath.Join(dir, "apt-programs"), runtime.GOARCH, m, suite); err != nil {
 			return err
@@ -99,8 +99,8 @@ func fetchHeaders(ctx context.Context, shelf, root string, want Want, release st
 	if err := a.extract(ctx, programs[i], fetched); err != nil {
 		return err
 	}
-	// The makefile of the flavour includes the common one from where that would be
-	// installed. Here it is beside it.
+	// The makefile of the flavour includes the common makefile by its installed path. Here
+	// both are in one directory.
 	makefile := filepath.Join(fetched, "usr", "src", "linux-headers-"+release, "Makefile")
 	text, err := os.ReadFile(makefile)
 	if err != nil {
@@ -113,7 +113,7 @@ func fetchHeaders(ctx context.Context, shelf, root string, want Want, release st
 	return os.Rename(fetched, root)
 }
 
-// extract downloads a package and unpacks all of it, links too, into root.
+// extract downloads a package and unpacks all of it, including links, into root.
 func (a *apt) extract(ctx context.Context, name, root string) error {
 	deb, err := a.download(ctx, name)
 	if err != nil {
@@ -131,7 +131,7 @@ func (a *apt) extractPinned(ctx context.Context, name, root string) error {
 	return extractAll(ctx, deb, root)
 }
 
-// extractAll unpacks all of a package into root and removes its file.
+// extractAll unpacks all of a package into root and removes the package's file.
 func extractAll(ctx context.Context, deb, root string) error {
 	if out, err := exec.CommandContext(ctx, "dpkg-deb", "-x", deb, root).CombinedOutput(); err != nil {
 		return fmt.Errorf("dpkg-deb -x %s: %w: %s", deb, err, out)

@@ -18,30 +18,30 @@ import (
 	"syscall"
 )
 
-// A Want says which kernel: Series as in "6.12", or in "6" for the newest of them all, Flavour as in "amd64" or
-// "armmp", for Debian's Architecture ("amd64", "armhf").
+// A Want describes a kernel: Series as in "6.12", or "6" for the newest of all of Linux 6;
+// Flavour as in "amd64" or "armmp", for Debian's Architecture ("amd64", "armhf").
 type Want struct {
 	Architecture, Series, Flavour string
 }
 
-// A Kernel is unpacked in the cache.
+// A Kernel is a kernel unpacked in the cache.
 type Kernel struct {
 	Package string // name and version, joined by "_", such as linux-image-6.12.95+deb12-amd64_6.12.95-1~bpo12+1
-	Release string // as uname -r has it
-	Image   string // path of the image QEMU boots
-	root    string // folder of the package
-	modules string // folder of the modules, named after the release
+	Release string // as in uname -r
+	Image   string // path of the image that QEMU boots
+	root    string // directory of the package
+	modules string // directory of the modules, named after the release
 }
 
-// suites are looked through in order; each has had every series we boot, and
-// an archive drops a suite's older kernels in time.
+// suites are searched in order; each has had every series of the boards, and over time an
+// archive drops the older kernels of a suite.
 var suites = []string{"bookworm-backports", "trixie", "bookworm", "trixie-backports"}
 
-// layout numbers the choice of kept: a change of that must change this, so
-// that a cache filled before is not taken for complete.
+// layout is the version of the list kept. A change of kept must change layout, so that an
+// older cache is not taken for complete.
 const layout = "4"
 
-// kept are the folders of modules worth keeping, of some hundred megabytes.
+// kept are the directories of the modules to keep, out of some hundred megabytes.
 var kept = []string{
 	"kernel/arch/", "kernel/crypto/", "kernel/lib/", "kernel/net/",
 	"kernel/drivers/crypto/", "kernel/drivers/virtio/", "kernel/drivers/char/hw_random/",
@@ -52,10 +52,10 @@ var kept = []string{
 	"kernel/fs/ext4/", "kernel/fs/jbd2/", "kernel/fs/mbcache.ko",
 }
 
-// FetchKernel returns the kernel that pins.txt names, from the directory cache or, if it
-// is not there, from the archive. If the archive has dropped it, FetchKernel says so on
-// stderr and returns the newest kernel that is wanted. Several processes may call it at
-// once: one fetches, the others wait for it.
+// FetchKernel returns the kernel that pins.txt names, from the directory cache or, if absent
+// there, from the archive. If the archive has dropped it, FetchKernel reports that on stderr and
+// returns the newest matching kernel. Several processes may call it at once: one fetches, and
+// the others wait.
 func FetchKernel(ctx context.Context, cache string, want Want) (*Kernel, error) {
 	p, err := pinned(pinsText, want.key())
 	if err != nil {
@@ -63,7 +63,7 @@ func FetchKernel(ctx context.Context, cache string, want Want) (*Kernel, error) 
 	}
 	shelf := filepath.Join(cache, fmt.Sprintf("linux-%s-%s-%s", want.Series, want.Flavour, layout))
 	if err := os.MkdirAll(shelf, 0o755); err != nil {
-		return nil, fmt.Errorf("debian: cache: %w; name another folder", err)
+		return nil, fmt.Errorf("debian: cache: %w; name another directory", err)
 	}
 	unlock, err := lock(filepath.Join(shelf, "lock"))
 	if err != nil {
@@ -73,7 +73,7 @@ func FetchKernel(ctx context.Context, cache string, want Want) (*Kernel, error) 
 	if k, err := newest(shelf, p.name+"_*"); k != nil || err != nil {
 		return k, err
 	}
-	// The file remembers that the archive has dropped the package.
+	// The file records that the archive has dropped the package.
 	gone := filepath.Join(shelf, p.name+".dropped")
 	var pinErr error
 	if _, err := os.Stat(gone); err != nil {
@@ -91,7 +91,7 @@ func FetchKernel(ctx context.Context, cache string, want Want) (*Kernel, error) 
 	}
 	k, err := newest(shelf, "linux-image-*_*")
 	if k == nil {
-		return nil, errors.Join(fmt.Errorf("debian: no Linux %s for %s could be had; is the network up?", want.Series, want.Architecture), err, pinErr)
+		return nil, errors.Join(fmt.Errorf("debian: no Linux %s for %s could be fetched; is the network up?", want.Series, want.Architecture), err, pinErr)
 	}
 	p.dropped(os.Stderr, k.Package)
 	return k, nil
@@ -110,8 +110,8 @@ func lock(name string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// newest finds the newest kernel on a shelf whose directory matches a pattern; nil if
-// there is none.
+// newest returns the newest kernel on a shelf whose directory matches a pattern; nil if there
+// is none.
 func newest(shelf, pattern string) (*Kernel, error) {
 	roots, err := filepath.Glob(filepath.Join(shelf, pattern))
 	if err != nil || len(roots) == 0 {
@@ -123,7 +123,7 @@ func newest(shelf, pattern string) (*Kernel, error) {
 		return nil, err
 	}
 	k := &Kernel{Package: filepath.Base(root), Image: image, root: root}
-	var beside bool // it is where its modules are
+	var beside bool // the image is in the directory of the modules
 	if k.Release, beside = strings.CutPrefix(filepath.Base(image), "vmlinuz-"); beside {
 		k.modules = filepath.Join(root, "lib", "modules", k.Release)
 	} else {
@@ -133,7 +133,7 @@ func newest(shelf, pattern string) (*Kernel, error) {
 	return k, nil
 }
 
-// findImage finds the one image below the root of a kernel's packages.
+// findImage finds the only image below the root of a kernel's packages.
 func findImage(root string) (string, error) {
 	var images []string
 	for _, place := range []string{"boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz"} {
@@ -167,13 +167,13 @@ func (k *Kernel) trees() string { return filepath.Join(k.root, "usr", "lib", "li
 func (k *Kernel) DeviceTree(name string) (string, error) {
 	path := filepath.Join(k.trees(), name)
 	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("debian: %s: device tree: %w; if the package has it, add it to what is kept", k.Package, err)
+		return "", fmt.Errorf("debian: %s: device tree: %w; if the package has it, add its directory to kept", k.Package, err)
 	}
 	return path, nil
 }
 
-// fetch downloads a kernel onto the shelf: that of a pin, or the newest one of the first
-// suite that has any if the pin is the zero value.
+// fetch downloads a kernel into the shelf: the kernel of a pin or, if the pin is the zero
+// value, the newest kernel of the first suite that has any.
 func fetch(ctx context.Context, shelf string, want Want, p pin) error {
 	m, err := findMirror("/etc/apt")
 	if err != nil {
@@ -197,8 +197,8 @@ func fetch(ctx context.Context, shelf string, want Want, p pin) error {
 	return errors.Join(failures...)
 }
 
-// fetchFrom downloads a kernel from one suite: the package name, or the newest one if
-// that is "".
+// fetchFrom downloads a kernel from one suite: the package name, or the newest package if
+// name is "".
 func fetchFrom(ctx context.Context, shelf string, want Want, name string, m mirror, suite string) error {
 	dir, err := os.MkdirTemp(shelf, "fetching-")
 	if err != nil {
@@ -244,7 +244,7 @@ func fetchFrom(ctx context.Context, shelf string, want Want, name string, m mirr
 	return os.Rename(root, filepath.Join(shelf, base))
 }
 
-// parts are the packages beside that of an image that it is in: since Linux 7 that one
+// parts returns further packages with files of the kernel: since Linux 7 the image's package
 // only depends on them.
 func parts(image string, names []string) []string {
 	release := strings.TrimSuffix(strings.TrimPrefix(image, "linux-image-"), "-unsigned")
@@ -257,9 +257,9 @@ func parts(image string, names []string) []string {
 	return all
 }
 
-// pick chooses the newest kernel of the flavour; at the same version the signed
-// package, which is the one users install. Some releases number a series' builds,
-// as in 6.1.0-47. Neither -rt, -cloud nor -dbg match.
+// pick returns the newest kernel of the flavour; at the same version the signed package, which
+// users install. Some releases number the builds of a series, as in 6.1.0-47. -rt, -cloud and
+// -dbg do not match.
 func pick(names []string, want Want) (string, bool) {
 	match := regexp.MustCompile(`^linux-image-` + regexp.QuoteMeta(want.Series) + `\.[^-]+(-[0-9]+)?-` + regexp.QuoteMeta(want.Flavour) + `(-unsigned)?$`)
 	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !match.MatchString(name) })
@@ -275,7 +275,7 @@ func pick(names []string, want Want) (string, bool) {
 	}), true
 }
 
-// compareVersions compares names whose differences are numbers.
+// compareVersions compares names that differ in numbers.
 func compareVersions(a, b string) int {
 	numbers := func(s string) []int {
 		var ns []int
@@ -291,7 +291,7 @@ func compareVersions(a, b string) int {
 	return slices.Compare(numbers(a), numbers(b))
 }
 
-// unpack extracts the files of a package that keep is true for into root.
+// unpack extracts the files of a package for which keep is true into root.
 func unpack(ctx context.Context, deb, root string, keep func(name string) bool) error {
 	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", deb)
 	var stderr strings.Builder
@@ -305,7 +305,7 @@ func unpack(ctx context.Context, deb, root string, keep func(name string) bool) 
 	}
 	untarErr := untar(out, root, keep)
 	if untarErr != nil {
-		// Drain, so that dpkg-deb ends by itself and its own words are kept.
+		// Drain the pipe, so that dpkg-deb ends by itself and its messages are kept.
 		io.Copy(io.Discard, out)
 	}
 	if err := cmd.Wait(); err != nil {
@@ -354,7 +354,7 @@ func keep(name string) bool {
 	}
 	name = strings.TrimPrefix(name, "usr/") // merged /usr
 	if strings.HasPrefix(name, "lib/linux-image-") {
-		base := filepath.Base(name) // of i.MX boards, whatever folder they are in
+		base := filepath.Base(name) // of i.MX boards, in any directory
 		return strings.HasPrefix(base, "imx") && strings.HasSuffix(base, ".dtb")
 	}
 	rest, ok := strings.CutPrefix(name, "lib/modules/")

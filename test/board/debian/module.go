@@ -15,15 +15,15 @@ import (
 	"time"
 )
 
-// A Module is ready to be loaded.
+// A Module is a kernel module, ready to be loaded.
 type Module struct {
-	Name string // as lsmod has it
+	Name string // as in lsmod
 	Data []byte // the uncompressed object file
 }
 
-// Modules returns the named modules and those they depend on, in an order in
-// which they can be loaded. Names may be written with - or _. What is built
-// into the kernel is left out; a name the kernel does not have is an error.
+// Modules returns the named modules and the modules that they depend on, in an order in which
+// they can be loaded. Names may be written with - or _. Modules that are built into the kernel
+// are left out; a name that the kernel does not have is an error.
 func (k *Kernel) Modules(ctx context.Context, names ...string) ([]Module, error) {
 	files, err := moduleFiles(k.modules)
 	if err != nil {
@@ -38,10 +38,10 @@ func (k *Kernel) Modules(ctx context.Context, names ...string) ([]Module, error)
 	return l.order, nil
 }
 
-// canonical is a module's name as the kernel writes it.
+// canonical returns a module's name as the kernel writes it.
 func canonical(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
-// builtin stands for the file of a module that is part of the kernel.
+// builtin stands for the file of a module that is built into the kernel.
 const builtin = "builtin"
 
 // moduleFiles maps the modules below dir to their files.
@@ -64,7 +64,7 @@ func moduleFiles(dir string) (map[string]string, error) {
 	return files, err
 }
 
-// A loader puts modules in order.
+// A loader sorts modules by their dependencies.
 type loader struct {
 	files map[string]string
 	done  map[string]bool
@@ -75,11 +75,11 @@ func (l *loader) add(ctx context.Context, name string) error {
 	if l.done[name] {
 		return nil
 	}
-	// Before the dependencies, so that a circle ends.
+	// Added before the dependencies, so that a circle ends.
 	l.done[name] = true
 	file, ok := l.files[name]
 	if !ok {
-		return fmt.Errorf("no module %s is kept; if the package has it, add its folder to the ones kept", name)
+		return fmt.Errorf("no module %s is kept; if the package has it, add its directory to kept", name)
 	}
 	if file == builtin {
 		return nil
@@ -101,13 +101,13 @@ func (l *loader) add(ctx context.Context, name string) error {
 	return nil
 }
 
-// decompress reads a module. The standard library has no xz, so xz does it.
+// decompress reads a module. The standard library has no xz, so the program xz is used.
 func decompress(ctx context.Context, file string) ([]byte, error) {
 	if strings.HasSuffix(file, ".ko") {
 		return os.ReadFile(file)
 	}
 	if !strings.HasSuffix(file, ".ko.xz") {
-		return nil, fmt.Errorf("%s: unknown compression; add it beside xz", file)
+		return nil, fmt.Errorf("%s: unknown compression; only xz is supported", file)
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -116,13 +116,13 @@ func decompress(ctx context.Context, file string) ([]byte, error) {
 		return nil, fmt.Errorf("%w; install xz-utils", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("xz %s: %w; if the file is damaged, remove the cache folder", file, err)
+		return nil, fmt.Errorf("xz %s: %w; if the file is damaged, remove the cache directory", file, err)
 	}
 	return out, nil
 }
 
-// dependencies reads the depends field of the .modinfo section, which holds
-// KEY=VALUE strings that end in zero bytes.
+// dependencies reads the depends field of the .modinfo section, which holds KEY=VALUE strings
+// that end in zero bytes.
 func dependencies(object []byte) ([]string, error) {
 	f, err := elf.NewFile(bytes.NewReader(object))
 	if err != nil {

@@ -18,15 +18,15 @@ const pinsFile = "pins.txt"
 //go:embed pins.txt
 var pinsText string
 
-// A pin is the package of Debian's archive that a test runs with.
+// A pin is the package of Debian's archive that a test uses.
 type pin struct {
-	key     string // what is pinned: see Want.key and packageKey
+	key     string // name of the pin: see Want.key and packageKey
 	suite   string
 	name    string
 	version string // "" for a kernel: its name has the release
 }
 
-// spec is the package as apt-get(8) takes it.
+// spec returns the package in the notation of apt-get(8).
 func (p pin) spec() string {
 	if p.version == "" {
 		return p.name
@@ -34,7 +34,7 @@ func (p pin) spec() string {
 	return p.name + "=" + p.version
 }
 
-// key is how pins.txt names a kernel.
+// key returns the name of a kernel in pins.txt.
 func (w Want) key() string { return "linux/" + w.Architecture + "/" + w.Series + "/" + w.Flavour }
 
 // wantOf is the inverse of Want.key.
@@ -46,11 +46,11 @@ func wantOf(key string) (Want, bool) {
 	return Want{Architecture: f[1], Series: f[2], Flavour: f[3]}, true
 }
 
-// packageKey is how pins.txt names any other package.
+// packageKey returns the name of any other package in pins.txt.
 func packageKey(name, architecture string) string { return name + "/" + architecture }
 
-// parsePins reads lines of a key, a suite and a package. Empty lines and lines that
-// begin with # are ignored.
+// parsePins reads lines of a key, a suite and a package. Empty lines and lines that begin with
+// # are ignored.
 func parsePins(text string) ([]pin, error) {
 	var all []pin
 	number := 0
@@ -86,14 +86,14 @@ func pinned(text, key string) (pin, error) {
 	return pin{}, fmt.Errorf("debian: %s has no line for %s: add one with any package, and run make pins", pinsFile, key)
 }
 
-// dropped says what to do about a pinned package that the archive no longer has.
+// dropped reports on stderr that the archive no longer has a pinned package, with advice.
 func (p pin) dropped(w io.Writer, instead string) {
 	fmt.Fprintf(w, "debian: %s is not in %s any more; the tests run with %s. To pin the newest version, run make pins, run the tests of the boards, and commit %s.\n",
 		p.spec(), p.suite, instead, pinsFile)
 }
 
-// downloadPinned downloads a package in its pinned version, or in the newest one if the
-// archive has dropped that.
+// downloadPinned downloads a package in its pinned version, or in the newest version if the
+// archive has dropped the pinned one.
 func (a *apt) downloadPinned(ctx context.Context, name string) (string, error) {
 	p, err := pinned(pinsText, packageKey(name, a.architecture))
 	if err != nil {
@@ -133,10 +133,10 @@ func UpdatePins(ctx context.Context) (string, error) {
 	return text, nil
 }
 
-// line is a pin's line in pins.txt, which has one tab between fields.
+// line returns a pin's line in pins.txt, which has one tab between fields.
 func (p pin) line() string { return p.key + "\t" + p.suite + "\t" + p.spec() + "\n" }
 
-// findNewest looks a pin up in the archive. A kernel may move to another suite.
+// findNewest finds the newest package for a pin in the archive. A kernel may move to another suite.
 func findNewest(ctx context.Context, m mirror, p pin) (pin, error) {
 	want, kernel := wantOf(p.key)
 	search, architecture := []string{p.suite}, want.Architecture

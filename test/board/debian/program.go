@@ -10,19 +10,19 @@ import (
 	"strings"
 )
 
-// A Program is one of Debian's with all it is linked to.
+// A Program is a program of Debian with all files that it is linked to.
 type Program struct {
-	Path  string            // where it belongs
-	Files map[string]string // what has to be where, by the host's path
+	Path  string            // path on the board
+	Files map[string]string // paths on the board by paths on the host
 }
 
-// FetchProgram returns a program of a package for an architecture, or gets it into
-// the directory cache first, with the packages that have its libraries. The first package
-// is the program's, and pinned.
+// FetchProgram returns a program of a package for an architecture. It is fetched into the
+// directory cache first, with the packages that have its libraries. The first package is the
+// program's, and pinned.
 func FetchProgram(ctx context.Context, cache, architecture, suite, path string, packages ...string) (*Program, error) {
 	shelf := filepath.Join(cache, packages[0]+"-"+suite+"-"+architecture+"-"+layout)
 	if err := os.MkdirAll(shelf, 0o755); err != nil {
-		return nil, fmt.Errorf("debian: cache: %w; name another folder", err)
+		return nil, fmt.Errorf("debian: cache: %w; name another directory", err)
 	}
 	unlock, err := lock(filepath.Join(shelf, "lock"))
 	if err != nil {
@@ -32,7 +32,7 @@ func FetchProgram(ctx context.Context, cache, architecture, suite, path string, 
 	root := filepath.Join(shelf, "root")
 	if _, err := os.Stat(root); errors.Is(err, os.ErrNotExist) {
 		if err := fetchPackages(ctx, shelf, root, architecture, suite, packages); err != nil {
-			return nil, fmt.Errorf("debian: %s could not be had; is the network up?\n%w", packages[0], err)
+			return nil, fmt.Errorf("debian: %s could not be fetched; is the network up?\n%w", packages[0], err)
 		}
 	}
 	p := &Program{Path: path, Files: map[string]string{}}
@@ -71,11 +71,11 @@ func fetchPackages(ctx context.Context, shelf, root, architecture, suite string,
 	return os.Rename(fetched, root)
 }
 
-// link adds a file of the root to the program's, and what it is linked to, the
-// dynamic linker too.
+// link adds a file of the root to the program's files, with all files that it is linked to,
+// including the dynamic linker.
 func (p *Program) link(root, path string) error {
 	host := filepath.Join(root, path)
-	// A linker may be a link to its place, from the root of a board.
+	// The linker's path may be a link to its file, relative to the root of a board.
 	if target, err := os.Readlink(host); err == nil && filepath.IsAbs(target) {
 		host = filepath.Join(root, target)
 	}
@@ -116,7 +116,7 @@ func (p *Program) link(root, path string) error {
 	return nil
 }
 
-// findLibrary returns where a library is below root.
+// findLibrary returns the path of a library below root.
 func findLibrary(root, name string) (string, error) {
 	for _, pattern := range []string{"lib/*/", "usr/lib/*/", "lib*/"} {
 		found, err := filepath.Glob(filepath.Join(root, pattern+name))

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestFindLibrary(t *testing.T) {
+func TestFindLibraryBelowRoot(t *testing.T) {
 	root := t.TempDir()
 	for _, name := range []string{"lib/arm-linux-gnueabihf/libc.so.6", "usr/lib/x86_64-linux-gnu/libssl.so.3", "lib64/ld.so.2"} {
 		path := filepath.Join(root, name)

@@ -10,18 +10,18 @@ import (
 	"strings"
 )
 
-// keyring is where the package debian-archive-keyring puts Debian's keys.
+// keyring is the path of Debian's keys in the package debian-archive-keyring.
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// A mirror is a copy of Debian's archive the machine is configured to use.
+// A mirror is a copy of Debian's archive that the machine is configured to use.
 type mirror struct {
 	uri      string
 	signedBy string // a keyring's path, or keys in the notation of deb822
 }
 
-// findMirror reads the sources below dir (/etc/apt) and returns the first that
-// carries the main component of a Debian release, not of its security updates:
-// those live in another archive.
+// findMirror reads the sources below dir (/etc/apt) and returns the first that has the main
+// component of a Debian release, without its security updates: these are in another
+// archive.
 func findMirror(dir string) (mirror, error) {
 	lists, err := filepath.Glob(filepath.Join(dir, "sources.list.d", "*.list"))
 	if err != nil {
@@ -54,13 +54,13 @@ func findMirror(dir string) (mirror, error) {
 	return mirror{}, fmt.Errorf("debian: no source below %s carries a Debian release; add one, such as a line \"deb URI bookworm main\" with the address of a mirror", dir)
 }
 
-// A source is one entry of sources.list(5), in either notation.
+// A source is an entry of sources.list(5), in either notation.
 type source struct {
 	types, uris, suites, components []string
 	signedBy                        string
 }
 
-// releases are the suites that stand for an archive with kernels in it.
+// releases are the suites of an archive that contains kernels.
 var releases = []string{"bookworm", "trixie", "oldstable", "stable", "testing", "sid", "unstable"}
 
 func (s source) debian() bool {
@@ -143,7 +143,7 @@ func parseStanzas(text string) []source {
 	return all
 }
 
-// stanza is a source for one suite of the mirror, in the notation of deb822.
+// stanza returns a source for one suite of the mirror, in the notation of deb822.
 func (m mirror) stanza(suite string) (string, error) {
 	signedBy := m.signedBy
 	if signedBy == "" {

@@ -1,9 +1,9 @@
-// Emulate boots an emulated i.MX 8M Plus that serves a sample file with the
-// program of this module, reachable from this machine, until Ctrl-C: make board.
+// Emulate boots an emulated i.MX 8M Plus that serves a sample file with the program of this
+// module, reachable from this machine, until Ctrl-C: make board.
 //
-// The board is QEMU's model of NXP's evaluation kit with Debian's kernel, and the
-// network is its own Ethernet. QEMU has no CAAM. Kernel and emulator are kept in
-// the user's cache folder; everything else is gone at the end.
+// The board is QEMU's model of NXP's evaluation kit with Debian's kernel, and its network is
+// the board's own Ethernet. QEMU has no CAAM. Kernel and emulator are kept in the user's cache
+// directory; all other files are removed at the end.
 package main
 
 import (
@@ -22,7 +22,7 @@ import (
 	"uringhttpd/test/board/pattern"
 )
 
-// sample is the file to download; an odd size, so that nothing fits by chance.
+// sample is the file to download; an odd size that matches no buffer.
 const sample = "firmware.raucb"
 
 func main() {
@@ -52,7 +52,7 @@ func run(ctx context.Context) (err error) {
 		Cache:     cache,
 		MemoryMiB: 1024,
 		CPUs:      4,
-		Modules:   []string{"ghash_ce", "aes_ce_blk"}, // what the real chip would load
+		Modules:   []string{"ghash_ce", "aes_ce_blk"}, // the modules that the real chip would load
 	}
 	if err := spec.Board.Build(ctx, board.Build{Output: spec.Program, Flags: []string{"-ldflags=-s -w"}}); err != nil {
 		return unlessEnded(ctx, err)
@@ -71,7 +71,7 @@ func run(ctx context.Context) (err error) {
 	return serve(ctx, m, dir)
 }
 
-// unlessEnded is err, but nil after Ctrl-C: what it stopped says so in many ways.
+// unlessEnded returns err, but nil after Ctrl-C, which makes each stopped step fail in its own way.
 func unlessEnded(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
@@ -79,7 +79,7 @@ func unlessEnded(ctx context.Context, err error) error {
 	return err
 }
 
-// serve starts the service on the board, says how to reach it, and shows its log.
+// serve starts the service on the board, prints how to reach it, and shows its log.
 func serve(ctx context.Context, m *board.Machine, dir string) error {
 	if err := m.MakeFile(ctx, board.Root+"/"+sample, pattern.Content{Seed: 0x8e11, Size: 8<<20 + 1}); err != nil {
 		return err
@@ -109,17 +109,17 @@ func serve(ctx context.Context, m *board.Machine, dir string) error {
 		return err
 	}
 	fmt.Printf("\n%s with Linux %s\n\n$ uringhttpd doctor\n", strings.TrimSpace(string(soc)), m.Hello.Kernel)
-	// Its status is its verdict, and so are its words.
+	// The verdict is in the output, so the exit status is not needed.
 	doctor, err := m.Run(ctx, nil, board.ProgramPath, "doctor", "-config", board.ConfigPath)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s%s\nThe board listens on %s:\n\n  curl -O --cacert %s https://localhost:%s/%s\n\nCtrl-C ends it. The service's log:\n",
+	fmt.Printf("%s%s\nThe board listens on %s:\n\n  curl -O --cacert %s https://localhost:%s/%s\n\nCtrl-C stops it. The service's log:\n",
 		doctor.Stdout, doctor.Stderr, address, cert, port, sample)
 	return follow(ctx, daemon)
 }
 
-// follow prints what the daemon writes until the context or the daemon ends.
+// follow prints the daemon's output until the context or the daemon ends.
 func follow(ctx context.Context, daemon *board.Process) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

@@ -11,12 +11,12 @@ import (
 	"uringhttpd/test/board/pattern"
 )
 
-// A Cell is one row of Boards in words.
+// A Cell is one row of Boards, with the names of the levels.
 type Cell struct {
 	Kernel, Engine, TLS, Cipher, Client, Place, Buffers, Network string
 }
 
-// Cell puts a row of Boards into words.
+// Cell returns the Cell of a row of Boards.
 func (m *Model) Cell(r Row) Cell {
 	return Cell{
 		Kernel: m.Level(r, Kernel), Engine: m.Level(r, Engine),
@@ -26,25 +26,25 @@ func (m *Model) Cell(r Row) Cell {
 	}
 }
 
-// Machine is what has to be booted for a cell: BOARD-ENGINE.
+// Machine returns the machine to boot for a cell: BOARD-ENGINE.
 func (c Cell) Machine() string { return c.Kernel + "-" + c.Engine }
 
 func (c Cell) String() string {
 	return strings.Join([]string{c.Machine(), "TLS " + c.TLS, c.Cipher, c.Client, c.Place, c.Buffers + " buffers", c.Network}, ", ")
 }
 
-// InKernel tells whether the kernel takes the cell's connections: it has ChaCha20
-// where the engine is synchronous, and elsewhere user space has to do it.
+// InKernel reports whether the cell's connections use kernel TLS: the kernel has ChaCha20
+// where the engine is synchronous, and elsewhere that cipher runs in user space.
 func (c Cell) InKernel() bool {
 	return c.Cipher != chacha || c.Engine == "sync" || c.Engine == accelerated
 }
 
-// Sharp tells whether send buffers are small, so that records wait inside kernel TLS.
+// Sharp reports whether send buffers are small, so that records wait inside kernel TLS.
 func (c Cell) Sharp() bool { return c.Buffers == sharp }
 
-// Depth is how many requests the ring of the engine CAAM has room for, if the cell's
-// engine is that: few, so that the kernel has to wait for room, or so many that only
-// the daemon bounds what piles up.
+// Depth returns the number of requests that the ring of the engine CAAM has room for, if the
+// cell has that engine: few, so that the kernel has to wait for room, or so many that only the
+// daemon limits the data that piles up.
 func (c Cell) Depth() int {
 	if c.Sharp() {
 		return 4
@@ -52,19 +52,19 @@ func (c Cell) Depth() int {
 	return 512
 }
 
-// Lossy tells whether the network drops and delays.
+// Lossy reports whether the network drops and delays packets.
 func (c Cell) Lossy() bool { return c.Network == lossy }
 
-// A place is how much is downloaded, and where in a file it lies.
+// A place is the size of a download, and its offset in a file.
 type place struct {
 	name   string
 	size   int64 // of the file, or of a range of it if offset is not 0
 	offset int64
 }
 
-// The sizes are those at which something begins: a byte, a record (and the last
-// piece, which is as long), a chunk (and a pipe), a chunk with a last piece behind.
-// The ranges lie across what fits 31 and 32 bits.
+// The sizes are at and around the units of a transfer: a byte, a record (which is also the size
+// of the last piece), a chunk (which is also the size of a pipe), a chunk with a last piece. The
+// ranges include offsets around the limits of 31 and 32 bits.
 var places = []place{
 	{name: "0", size: 0},
 	{name: "1", size: 1},
@@ -90,7 +90,7 @@ var suites = map[string]uint16{
 	chacha: tls.TLS_CHACHA20_POLY1305_SHA256,
 }
 
-// A behaviour is a kind of client. Its options are added to those of the cell.
+// A behaviour is a kind of client. Its options are added to the options of the cell.
 type behaviour struct {
 	name      string
 	downloads int // of a small file; 0: usual
@@ -98,9 +98,8 @@ type behaviour struct {
 	options   client.Options
 }
 
-// Timing of the clients. Silence is longer than the daemon's stall_timeout, and that
-// longer than a client of many waits for its turn on a slow board: one that waited
-// 10 s has been seen.
+// Timing of the clients. Silence is longer than the daemon's stall_timeout, which is longer than
+// one of many clients waits for service on a slow board: 10 s have been measured.
 const (
 	StallTimeout = 30 * time.Second
 	silence      = StallTimeout + 3*time.Second
@@ -115,8 +114,8 @@ var behaviours = []behaviour{
 		options: client.Options{ReceiveBuffer: 4 << 10, ReadSize: 4 << 10, Pause: 4 * time.Millisecond}},
 	{name: "zero window", downloads: 48, parallel: 24,
 		options: client.Options{ReceiveBuffer: 4 << 10, Hold: zeroWindow}},
-	// Their own buffers are small: they are on the board, and what they hold is of the
-	// memory that it has for TCP (net.ipv4.tcp_mem), which is the daemon's elsewhere.
+	// The clients' buffers are small: the clients are on the board, so their buffers use the
+	// memory that it has for TCP (net.ipv4.tcp_mem), which is otherwise the daemon's.
 	{name: atOnce, downloads: 128, parallel: 64, options: client.Options{ReceiveBuffer: 64 << 10}},
 	{name: kept, downloads: 160, parallel: 4, options: client.Options{KeepAlive: true}},
 	{name: oneGo, downloads: 160, parallel: 4, options: client.Options{Pipeline: 8}},
@@ -134,22 +133,22 @@ var behaviours = []behaviour{
 		options: client.Options{ReceiveBuffer: 4 << 10, Hold: silence, Silent: true}},
 }
 
-// What is usual.
+// The default values.
 const (
 	usualDownloads = 96
 	usualParallel  = 12
 	fewest         = 8       // downloads of a large file
-	cellBytes      = 6 << 20 // about what a cell may download, beyond the fewest
+	cellBytes      = 6 << 20 // approximate limit of a cell's downloads, beyond the fewest
 )
 
-// A File is what a cell downloads from.
+// A File is the file that a cell downloads.
 type File struct {
-	Path    string // below the folder that is served
+	Path    string // below the served directory
 	Content pattern.Content
 }
 
-// Plan is what the client of a cell has to do, all but the server's address and
-// certificate, and the file it does it with. effort divides the downloads.
+// Plan returns the options of a cell's client, without the server's address and certificate, and
+// the file to download. effort divides the number of downloads.
 func (c Cell) Plan(effort int) (File, client.Options) {
 	p, b := c.place(), c.behaviour()
 	o := b.options
@@ -179,8 +178,8 @@ func (c Cell) Plan(effort int) (File, client.Options) {
 	return f, o
 }
 
-// file chooses the file and the ranges of it. A range leaves a byte out at each
-// side, so that it has the place's length, but not its alignment.
+// file chooses the file and its ranges. A range leaves a byte out at each side, so that it has
+// the place's length, but not its alignment.
 func (c Cell) file(p place, o *client.Options) File {
 	name := strings.NewReplacer(" ", "", "+", "p", "-", "m").Replace(p.name)
 	f := File{Path: "/" + name + ".bin", Content: pattern.Content{Seed: 0x3a7 + uint64(p.size), Size: p.size}}

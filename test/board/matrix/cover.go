@@ -8,41 +8,40 @@ import (
 	"strings"
 )
 
-// A Factor is what rows differ in.
+// A Factor is a property in which rows differ.
 type Factor struct {
 	Name   string
 	Levels []string
 }
 
-// A Rule excludes the rows in which each of its factors has one of the levels
-// given.
+// A Rule excludes the rows in which each of its factors has one of the given levels.
 type Rule struct {
 	Reason string
 	When   map[string][]string
 }
 
-// A Model is a space of rows. Every pair is to be covered, and every triple of the
-// factors named in Triples.
+// A Model is a space of rows. Every pair must be covered, and every triple of the factors named
+// in Triples.
 type Model struct {
 	Factors []Factor
 	Rules   []Rule
 	Triples [][3]string
 }
 
-// A Row has the index of a level for each factor of its model; free where none is
-// chosen yet.
+// A Row has the index of a level for each factor of its model, or free where no level is chosen
+// yet.
 type Row []int
 
 const free = -1
 
-// A Tuple is levels of two factors, or of three.
+// A Tuple is a combination of levels of two or three factors.
 type Tuple struct {
 	n      int
 	factor [3]int
 	level  [3]int
 }
 
-// Level is the name of a row's level of a factor.
+// Level returns the name of a row's level of a factor.
 func (m *Model) Level(r Row, factor string) string {
 	f := m.factor(factor)
 	return m.Factors[f].Levels[r[f]]
@@ -56,13 +55,13 @@ func (m *Model) factor(name string) int {
 	return i
 }
 
-// Excluded returns the reason why a row cannot be; "" if it can. Of a row that is
-// not complete only what is chosen counts.
+// Excluded returns the reason why a row is impossible, or "". For an incomplete row, only the
+// chosen levels count.
 func (m *Model) Excluded(r Row) string { return m.excluder()(r) }
 
-// excluder makes Excluded for many rows: names are looked up once.
+// excluder makes Excluded for many rows, with one lookup of the names.
 func (m *Model) excluder() func(Row) string {
-	rules := make([]map[int][]bool, len(m.Rules)) // by factor: is the level one of the rule's
+	rules := make([]map[int][]bool, len(m.Rules)) // by factor: whether the rule has the level
 	for i, rule := range m.Rules {
 		rules[i] = map[int][]bool{}
 		for name, levels := range rule.When {
@@ -89,7 +88,7 @@ func (m *Model) excluder() func(Row) string {
 	}
 }
 
-// groups are the sets of factors whose levels are to be covered together.
+// groups returns the sets of factors whose levels must be covered together.
 func (m *Model) groups() [][]int {
 	var groups [][]int
 	for a := range m.Factors {
@@ -103,7 +102,7 @@ func (m *Model) groups() [][]int {
 	return groups
 }
 
-// tuples are those that a row covers, as far as it is chosen.
+// tuples returns the tuples of the chosen levels of a row.
 func tuples(groups [][]int, r Row) []Tuple {
 	all := make([]Tuple, 0, len(groups))
 	for _, g := range groups {
@@ -118,7 +117,7 @@ func tuples(groups [][]int, r Row) []Tuple {
 	return all
 }
 
-// Name is a tuple in words.
+// Name returns a tuple in words.
 func (m *Model) Name(t Tuple) string {
 	var parts []string
 	for i := range t.n {
@@ -128,7 +127,7 @@ func (m *Model) Name(t Tuple) string {
 	return strings.Join(parts, " ")
 }
 
-// Rows calls f with each row that can be; f must not keep it.
+// Rows calls f with each possible row; f must not keep it.
 func (m *Model) Rows(f func(Row)) {
 	r := make(Row, len(m.Factors))
 	for i := range r {
@@ -151,7 +150,7 @@ func (m *Model) Rows(f func(Row)) {
 	choose(0)
 }
 
-// Required are the tuples that some row that can be has, in order.
+// Required returns the tuples of all possible rows, in order.
 func (m *Model) Required() []Tuple {
 	groups := m.groups()
 	found := map[Tuple]bool{}
@@ -170,7 +169,7 @@ func compareTuples(a, b Tuple) int {
 	)
 }
 
-// A Coverage is how many of the required pairs and triples some rows have.
+// A Coverage counts the required pairs and triples that are covered.
 type Coverage struct {
 	Pairs, RequiredPairs     int
 	Triples, RequiredTriples int
@@ -181,7 +180,7 @@ func (c Coverage) String() string {
 	return fmt.Sprintf("%d of %d pairs, %d of %d triples", c.Pairs, c.RequiredPairs, c.Triples, c.RequiredTriples)
 }
 
-// Cover counts what rows cover.
+// Cover counts the tuples that the rows cover.
 func (m *Model) Cover(rows []Row) (c Coverage) {
 	groups := m.groups()
 	have := map[Tuple]bool{}
@@ -205,10 +204,10 @@ func (m *Model) Cover(rows []Row) (c Coverage) {
 	return c
 }
 
-// candidates is how many rows are made for each that is taken.
+// candidates is how many rows are made for each row that is used.
 const candidates = 12
 
-// Generate returns rows that cover all that is required.
+// Generate returns rows that cover all required tuples.
 func (m *Model) Generate(seed uint64) []Row {
 	g := generator{m: m, excluded: m.excluder(), groups: m.groups(), left: map[Tuple]bool{}, random: rand.New(rand.NewPCG(seed, 0))}
 	required := m.Required()
@@ -235,17 +234,16 @@ func (m *Model) Generate(seed uint64) []Row {
 	return rows
 }
 
-// A generator makes rows greedily, as AETG does (Cohen, Dalal, Fredman and Patton,
-// 1997).
+// A generator makes rows greedily, as AETG does (Cohen, Dalal, Fredman and Patton, 1997).
 type generator struct {
 	m        *Model
 	excluded func(Row) string
 	groups   [][]int
-	left     map[Tuple]bool // what no row has yet
+	left     map[Tuple]bool // tuples that no row covers yet
 	random   *rand.Rand
 }
 
-// candidate makes a row with the levels of t, and returns how much it adds.
+// candidate makes a row with the levels of t, and returns the number of new tuples in it.
 func (g *generator) candidate(t Tuple) (Row, int) {
 	r := make(Row, len(g.m.Factors))
 	for i := range r {
@@ -267,12 +265,12 @@ func (g *generator) candidate(t Tuple) (Row, int) {
 				best, most = level, n
 			}
 		}
-		r[f] = best // one is possible: r was before
+		r[f] = best // one level is possible, since r was possible before
 	}
 	return r, g.gain(r)
 }
 
-// gain is how many tuples that are left a row has.
+// gain returns the number of tuples in left that a row covers.
 func (g *generator) gain(r Row) (n int) {
 	for _, t := range tuples(g.groups, r) {
 		if g.left[t] {
@@ -282,7 +280,7 @@ func (g *generator) gain(r Row) (n int) {
 	return n
 }
 
-// possible tells whether a row can be completed.
+// possible reports whether a row can be completed.
 func (g *generator) possible(r Row) bool {
 	if g.excluded(r) != "" {
 		return false

@@ -6,34 +6,34 @@ import (
 	"uringhttpd/test/board/client"
 )
 
-// An Outcome is what came of a cell.
+// An Outcome is the result of a cell.
 type Outcome struct {
 	Cell       Cell
 	Options    client.Options
 	Result     client.Result
-	InKernel   int64 // how often kernel TLS was switched on
-	PendingMax int64 // the most bytes that a connection had inside kernel TLS; 0 if none was logged
-	Queued     int64 // the most bytes that were seen in a connection's send queue
-	RSS        int64 // the most memory that the server was seen to have, in bytes
-	Threads    int   // the most that it was seen to have, io_uring's included
+	InKernel   int64 // how often kernel TLS was enabled
+	PendingMax int64 // maximum of a connection's bytes inside kernel TLS; 0 if none was logged
+	Queued     int64 // maximum measured in a connection's send queue, in bytes
+	RSS        int64 // maximum measured of the server's memory, in bytes
+	Threads    int   // maximum measured, including io_uring's threads
 }
 
-// MaxPending is what a connection may have inside kernel TLS, in bytes: the daemon's
-// gate and one push, 192 KiB, what records add, and what the client acknowledges
-// while the meter is read, which it then counts as not sent.
+// MaxPending is the maximum of a connection's bytes inside kernel TLS: the daemon's gate and
+// one push, 192 KiB, the overhead of records, and bytes that the client acknowledges while the
+// meter is read, which then count as not sent.
 const MaxPending = 300 << 10
 
-// What a connection may make the kernel hold, limits.buffer, in bytes; and how many
-// threads a server may have.
+// The limit for the bytes that the kernel holds for a connection, limits.buffer, and the limit
+// for a server's threads.
 const (
 	MaxHeld    = 2 << 20
 	MaxThreads = 32
 )
 
-// Hangs is how many downloads, or ends of connections, did not come in time.
+// Hangs returns how many downloads, or ends of connections, did not come in time.
 func (o Outcome) Hangs() int { return o.Result.Errors["timeout"] + o.Result.Ends["timeout"] }
 
-// Faults says what is wrong with an outcome; nothing if all is well.
+// Faults returns the faults of an outcome, or nothing.
 func (o Outcome) Faults() []string {
 	var faults []string
 	expect := func(ok bool, format string, args ...any) {
@@ -66,24 +66,23 @@ func (o Outcome) Faults() []string {
 	}
 	least := most
 	if o.Options.Leave != "" || o.Options.Then == client.HalfClose {
-		// Whom the server finds to have left, or to have closed its side, is not
-		// for the kernel. Who leaves in the handshake is no connection here, nor is
-		// the one that is made after those who left.
+		// A connection whose client has already left, or closed its side, gets no kernel TLS. A
+		// client that leaves in the handshake is not counted in Connections, nor is the
+		// connection that is made after the clients that left.
 		least, most = 0, most+int64(r.Left)+1
 	}
 	if !o.Cell.InKernel() {
 		most = 0
 	}
 	if o.Cell.Engine != "sync" {
-		// A daemon that waits long for an engine has it tested, over connections
-		// of its own.
+		// A daemon that waits long for an engine tests it over connections of its own.
 		most = max(most, o.InKernel)
 	}
-	expect(least <= o.InKernel && o.InKernel <= most, "kernel TLS was switched on %d times for %d connections", o.InKernel, r.Connections)
+	expect(least <= o.InKernel && o.InKernel <= most, "kernel TLS was enabled %d times for %d connections", o.InKernel, r.Connections)
 	return faults
 }
 
-// orderly tells whether each connection must end with close_notify.
+// orderly reports whether each connection must end with close_notify.
 func (o Outcome) orderly() bool {
 	return o.Options.Leave == "" && !o.Options.Silent && !o.Options.KeepAlive
 }

@@ -7,7 +7,7 @@ import (
 	"uringhttpd/test/board/client"
 )
 
-// outcome is one in which all went well.
+// outcome returns an outcome without faults.
 func outcome(name, cipher, engine string) Outcome {
 	c := Cell{Kernel: "amd64", Engine: engine, TLS: "1.3", Cipher: cipher, Client: name, Place: "chunk", Buffers: "default", Network: "plain"}
 	_, o := c.Plan(1)
@@ -23,44 +23,44 @@ func outcome(name, cipher, engine string) Outcome {
 	return out
 }
 
-func TestFaults(t *testing.T) {
+func TestFaultsOfOutcome(t *testing.T) {
 	tests := []struct {
 		name           string
 		client, cipher string
 		engine         string
 		change         func(*Outcome)
-		want           string // part of the fault; "" none
+		want           string // part of the fault; "" for none
 	}{
 		{"well", "fast", aes128, "cryptd", func(*Outcome) {}, ""},
 		{"in user space", "fast", chacha, "cryptd", func(*Outcome) {}, ""},
 		{"left", hangsUp, aes128, "cryptd", func(*Outcome) {}, ""},
-		{"cut by a reset, when silent", silent, aes128, "sync", func(o *Outcome) {
+		{"silent client reset", silent, aes128, "sync", func(o *Outcome) {
 			o.Result.Complete--
 			o.Result.Truncated, o.Result.Ends["reset"] = 1, 1
 		}, ""},
-		{"half-closed before the kernel could take it", "half-close", aes128, "sync", func(o *Outcome) { o.InKernel -= 3 }, ""},
+		{"half-closed before kernel TLS", "half-close", aes128, "sync", func(o *Outcome) { o.InKernel -= 3 }, ""},
 
 		{"cut by a reset", "fast", aes128, "sync", func(o *Outcome) {
 			o.Result.Complete--
 			o.Result.Truncated, o.Result.Ends["reset"] = 1, 1
 		}, "complete of"},
-		{"short in silence", silent, aes128, "sync", func(o *Outcome) {
+		{"truncated silently", silent, aes128, "sync", func(o *Outcome) {
 			o.Result.Complete--
 			o.Result.Truncated, o.Result.Silently = 1, 1
 		}, "as if they were whole"},
 		{"wrong bytes", "fast", aes128, "sync", func(o *Outcome) { o.Result.Corrupt = 1 }, "wrong bytes"},
-		{"wrong bytes of one who left", alerts, aes128, "sync", func(o *Outcome) { o.Result.Corrupt = 1 }, "wrong bytes"},
+		{"wrong bytes of a client that left", alerts, aes128, "sync", func(o *Outcome) { o.Result.Corrupt = 1 }, "wrong bytes"},
 		{"late", "fast", aes128, "sync", func(o *Outcome) { o.Result.Errors["timeout"] = 1 }, "hang"},
-		{"an end that does not come", "fast", aes128, "sync", func(o *Outcome) { o.Result.Ends["timeout"] = 1 }, "hang"},
-		{"lost among those that left", hangsUp, aes128, "sync", func(o *Outcome) { o.Result.Complete-- }, "complete and"},
-		{"nobody left", hangsUp, aes128, "sync", func(o *Outcome) {
+		{"missing end", "fast", aes128, "sync", func(o *Outcome) { o.Result.Ends["timeout"] = 1 }, "hang"},
+		{"missing result of a client that left", hangsUp, aes128, "sync", func(o *Outcome) { o.Result.Complete-- }, "complete and"},
+		{"no client left", hangsUp, aes128, "sync", func(o *Outcome) {
 			o.Result.Complete += o.Result.Left
 			o.Result.Left = 0
 		}, "no client left"},
 		{"a FIN alone", "fast", aes128, "sync", func(o *Outcome) { o.Result.Ends["close_notify"]-- }, "close_notify"},
-		{"in user space, for no reason", "fast", aes128, "sync", func(o *Outcome) { o.InKernel-- }, "kernel TLS"},
-		{"more often in the kernel than there were connections", "fast", aes128, "sync", func(o *Outcome) { o.InKernel++ }, "kernel TLS"},
-		{"the same, by the test of an engine", "fast", aes128, "caam", func(o *Outcome) { o.InKernel++ }, ""},
+		{"in user space without a reason", "fast", aes128, "sync", func(o *Outcome) { o.InKernel-- }, "kernel TLS"},
+		{"kernel TLS enabled more often than connections", "fast", aes128, "sync", func(o *Outcome) { o.InKernel++ }, "kernel TLS"},
+		{"kernel TLS enabled by the test of an engine", "fast", aes128, "caam", func(o *Outcome) { o.InKernel++ }, ""},
 		{"too much pending", "fast", aes128, "sync", func(o *Outcome) { o.PendingMax = MaxPending + 1 }, "inside kernel TLS"},
 		{"too much held", "fast", aes128, "cryptd", func(o *Outcome) { o.Queued, o.PendingMax = MaxHeld-1000, 1001 }, "send queue"},
 		{"too many threads", "fast", aes128, "cryptd", func(o *Outcome) { o.Threads = MaxThreads + 1 }, "threads"},
@@ -77,8 +77,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestLine: each download is counted once.
-func TestLine(t *testing.T) {
+// TestLineCountsEachDownloadOnce checks the counts of a line, and the table.
+func TestLineCountsEachDownloadOnce(t *testing.T) {
 	o := outcome("fast", aes128, "sync")
 	n := o.Result.Complete
 	o.Result.Complete = n - 10
@@ -96,10 +96,10 @@ func TestLine(t *testing.T) {
 	}
 }
 
-// TestPlan: a plan does what its cell says.
-func TestPlan(t *testing.T) {
+// TestPlanFollowsCell: the plan of a cell has its sizes, files and options.
+func TestPlanFollowsCell(t *testing.T) {
 	m := Boards()
-	m.Factors = m.Factors[m.factor(Client):] // the rest does not matter to a plan's sizes
+	m.Factors = m.Factors[m.factor(Client):] // a plan's sizes do not depend on the other factors
 	m.Rules = nil
 	m.Rows(func(r Row) {
 		c := Cell{TLS: "1.3", Cipher: aes128, Client: m.Level(r, Client), Place: m.Level(r, Place)}

@@ -12,7 +12,7 @@ const (
 	Network = "network"
 )
 
-// Levels that are asked for by name.
+// Levels that the code uses by name.
 const (
 	tls12   = "1.2"
 	aes128  = "AES-128-GCM"
@@ -33,8 +33,8 @@ const (
 	accelerated = "accelerated"
 )
 
-// Boards is what the daemon is tried in. Kernels are called as package board calls
-// boards, and engines as its engines.
+// Boards is the space of test conditions of the daemon. Kernels have the names of package
+// board's boards, and engines those of its engines.
 func Boards() *Model {
 	m := &Model{
 		Factors: []Factor{
@@ -54,11 +54,11 @@ func Boards() *Model {
 				Kernel: {"amd64-new"}, Engine: {"cryptd", "caam"}}},
 			{"Debian's kernel for arm64 has no cryptd", map[string][]string{
 				Kernel: {"arm64", "aarch32"}, Engine: {"cryptd"}}},
-			{"the accelerated ciphers are those of another machine", map[string][]string{
+			{"the accelerated ciphers belong to another machine", map[string][]string{
 				Kernel: {"amd64-6.1", "amd64-new", "aarch32"}, Engine: {accelerated}}},
 			{"TLS 1.2 has no KeyUpdate", map[string][]string{
 				TLS: {tls12}, Client: {keys, askKeys}}},
-			{"the client that makes records by hand has AES-GCM alone", map[string][]string{
+			{"the client that makes its own records supports only AES-GCM", map[string][]string{
 				Cipher: {chacha}, Client: {keys, askKeys}}},
 			{"an empty file has no ranges", map[string][]string{
 				Place: {"0"}, Client: {"range", ranges}}},

@@ -2,7 +2,7 @@ package matrix
 
 import "testing"
 
-func TestBoards(t *testing.T) {
+func TestBoardsAreCovered(t *testing.T) {
 	m := Boards()
 	rows := m.Generate(1)
 	c := m.Cover(rows)

@@ -5,28 +5,28 @@ import (
 	"strings"
 )
 
-// A Line is a table's account of one machine, or of a server on one.
+// A Line is the row of a table for a machine, or for a server on a machine.
 type Line struct {
 	Machine   string
-	Server    string // "" is the daemon as it is
+	Server    string // "" is the unchanged daemon
 	Cells     int
 	Downloads int
 	Complete  int
-	Left      int // by their clients, on purpose
+	Left      int // ended by their clients, on purpose
 	Cut       int // short, by a reset or another error
 	Silently  int // short, by close_notify or a FIN
 	Corrupt   int
 	Hangs     int
-	Other     int // that came to no body
+	Other     int // without a body
 	Bytes     int64
-	Pending   int64 // the most that a connection had inside kernel TLS, in bytes
-	Queued    int64 // the most that was seen in a connection's send queue, in bytes
-	RSS       int64 // the most memory that the server was seen to have, in bytes
-	Threads   int   // the most that it was seen to have
+	Pending   int64 // maximum of a connection's bytes inside kernel TLS
+	Queued    int64 // maximum measured in a connection's send queue, in bytes
+	RSS       int64 // maximum measured of the server's memory, in bytes
+	Threads   int   // maximum measured
 	Faulty    int   // cells with a fault
 }
 
-// Add adds what came of a cell.
+// Add adds the outcome of a cell.
 func (l *Line) Add(o Outcome) {
 	r := o.Result
 	l.Cells++
@@ -50,7 +50,7 @@ func (l *Line) Add(o Outcome) {
 	}
 }
 
-// plus adds another line's counts.
+// plus adds the counts of another line.
 func (l Line) plus(m Line) Line {
 	l.Cells += m.Cells
 	l.Downloads += m.Downloads
@@ -68,7 +68,7 @@ func (l Line) plus(m Line) Line {
 	return l
 }
 
-// Table is lines as Markdown, with a sum.
+// Table returns the lines as Markdown, with a sum.
 func Table(lines []Line) string {
 	var b strings.Builder
 	b.WriteString("| machine | server | cells | downloads | complete | left by the client | cut by an error | truncated, ended in order | corrupt | hangs | other errors | MiB | most pending | most queued | most memory, MiB | most threads | cells with a fault |\n")

@@ -26,7 +26,7 @@ func main() {
 	}
 }
 
-func run(address, folder, certificate, key string) error {
+func run(address, directory, certificate, key string) error {
 	pair, err := tls.LoadX509KeyPair(certificate, key)
 	if err != nil {
 		return err
@@ -37,7 +37,7 @@ func run(address, folder, certificate, key string) error {
 	}
 	ktls.PreferTLS13(ktls.AESGCM)
 	sessions := ktls.NewServer(&tls.Config{Certificates: []tls.Certificate{pair}, SessionTicketsDisabled: true})
-	return http.Serve(&listener{Listener: l, sessions: sessions}, http.FileServer(http.Dir(folder)))
+	return http.Serve(&listener{Listener: l, sessions: sessions}, http.FileServer(http.Dir(directory)))
 }
 
 type listener struct {
@@ -57,11 +57,11 @@ func (l *listener) Accept() (net.Conn, error) {
 	return &conn{TCPConn: c.(*net.TCPConn), session: s}, nil
 }
 
-// A conn reads TLS in user space and writes to kernel TLS; ReadFrom is TCPConn's.
+// A conn reads TLS in user space and writes to kernel TLS; ReadFrom is that of TCPConn.
 type conn struct {
 	*net.TCPConn
 	session *ktls.Session
-	mu      sync.Mutex // Close may come while a Read waits
+	mu      sync.Mutex // Close may be called while a Read waits
 	ready   bool       // the kernel has the keys
 	closed  bool
 }
@@ -91,8 +91,8 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 }
 
-// feed takes what the client sent, and gives the connection to the kernel once
-// the handshake is done.
+// feed reads the client's data, and installs the keys in the kernel once the handshake is
+// done.
 func (c *conn) feed(input []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,7 +119,7 @@ func (c *conn) feed(input []byte) error {
 	return errors.Join(err, cerr)
 }
 
-// Close says close_notify, which a non-blocking socket takes once it is queued.
+// Close sends close_notify. The socket is non-blocking, so the write only queues the alert.
 func (c *conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

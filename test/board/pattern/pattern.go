@@ -8,10 +8,9 @@ import (
 	"io"
 )
 
-// Content describes a file: Hole bytes of zeros (a hole in a sparse file)
-// followed by the pattern of Seed, Size bytes in all. The pattern at an offset
-// is the same whatever Hole and Size are. If Every is not 0, the second half of each
-// so many bytes is zeros too.
+// Content describes a file of Size bytes: Hole bytes of zeros (a hole in a sparse file),
+// followed by the pattern of Seed. The pattern at an offset does not depend on Hole and Size. If
+// Every is not 0, the second half of each Every bytes is zeros, too.
 type Content struct {
 	Seed  uint64 `json:"seed"`
 	Size  int64  `json:"size"`
@@ -48,8 +47,8 @@ func (c Content) ReadAt(p []byte, off int64) (int, error) {
 	return len(p), err
 }
 
-// Diff compares got with the bytes at off and returns the index in got of the
-// first that differs, or -1. Bytes beyond the end of the content differ.
+// Diff compares got with the bytes at off and returns the index in got of the first byte that
+// differs, or -1. Bytes beyond the end of the content differ.
 func (c Content) Diff(got []byte, off int64) int {
 	var want [4096]byte
 	for done := 0; done < len(got); {
@@ -67,7 +66,7 @@ func (c Content) Diff(got []byte, off int64) int {
 	return -1
 }
 
-// SHA256 is the digest in hexadecimal of n bytes at off.
+// SHA256 returns the digest in hexadecimal of n bytes at off.
 func (c Content) SHA256(off, n int64) string {
 	h := sha256.New()
 	if _, err := io.Copy(h, io.NewSectionReader(c, off, n)); err != nil {
@@ -76,8 +75,8 @@ func (c Content) SHA256(off, n int64) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// fill writes the pattern of seed from off on into p: little-endian words,
-// each the mix of the seed and the word's number.
+// fill writes the pattern of seed from offset off to p: little-endian words, each computed by
+// mix from the seed and the word's number.
 func fill(p []byte, seed uint64, off int64) {
 	var word [8]byte
 	for len(p) > 0 {
@@ -87,8 +86,8 @@ func fill(p []byte, seed uint64, off int64) {
 	}
 }
 
-// mix is SplitMix64 (Steele, Lea and Flood, 2014): the output number n of the
-// generator started at seed.
+// mix is SplitMix64 (Steele, Lea and Flood, 2014): it returns output number n of the generator
+// started at seed.
 func mix(seed, n uint64) uint64 {
 	z := seed + (n+1)*0x9e3779b97f4a7c15
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9

@@ -17,7 +17,7 @@ func all(t *testing.T, c Content) []byte {
 	return b
 }
 
-func TestKnown(t *testing.T) {
+func TestPatternIsSplitMix64(t *testing.T) {
 	// The first output of SplitMix64 started at 0 is 0xe220a8397b1dcdaf.
 	got := all(t, Content{Seed: 0, Size: 9})
 	want := []byte{0xaf, 0xcd, 0x1d, 0x7b, 0x39, 0xa8, 0x20, 0xe2}
@@ -26,7 +26,7 @@ func TestKnown(t *testing.T) {
 	}
 }
 
-func TestReader(t *testing.T) {
+func TestContentIsAReaderAt(t *testing.T) {
 	for _, c := range []Content{
 		{Seed: 1},
 		{Seed: 1, Size: 1},
@@ -41,7 +41,7 @@ func TestReader(t *testing.T) {
 	}
 }
 
-func TestFarOffset(t *testing.T) {
+func TestBytesAtFarOffset(t *testing.T) {
 	const off = 5<<30 - 13
 	whole, part := make([]byte, 13), make([]byte, 7)
 	c := Content{Seed: 3, Size: 5 << 30, Hole: 5<<30 - 13}
@@ -59,7 +59,7 @@ func TestFarOffset(t *testing.T) {
 	}
 }
 
-func TestDiff(t *testing.T) {
+func TestDiffFindsFirstWrongByte(t *testing.T) {
 	c := Content{Seed: 9, Size: 20000, Hole: 100}
 	good := all(t, c)
 	tests := []struct {
@@ -73,7 +73,7 @@ func TestDiff(t *testing.T) {
 		{"one byte", func() []byte { b := bytes.Clone(good); b[12345] ^= 1; return b }, 0, 12345},
 		{"a byte in the hole", func() []byte { b := bytes.Clone(good); b[99] = 1; return b }, 0, 99},
 		{"shifted", func() []byte { return good[1000:2000] }, 1001, 0},
-		{"one too many", func() []byte { return append(bytes.Clone(good), 0) }, 0, 20000},
+		{"one byte too many", func() []byte { return append(bytes.Clone(good), 0) }, 0, 20000},
 		{"nothing", func() []byte { return nil }, 0, -1},
 	}
 	for _, tt := range tests {
@@ -85,10 +85,10 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-func TestSHA256(t *testing.T) {
+func TestSHA256DependsOnSeed(t *testing.T) {
 	const empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	if got := (Content{Seed: 1}).SHA256(0, 0); got != empty {
-		t.Errorf("of nothing: got %s, want %s", got, empty)
+		t.Errorf("of no bytes: got %s, want %s", got, empty)
 	}
 	a, b := Content{Seed: 1, Size: 100}, Content{Seed: 2, Size: 100}
 	if a.SHA256(0, 100) == b.SHA256(0, 100) {

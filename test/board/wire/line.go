@@ -6,9 +6,9 @@ import (
 	"fmt"
 )
 
-// ReadLine reads a line of at most MaxLine bytes and returns it without its
-// end. The slice is the caller's. Unlike bufio.Scanner it looks at each byte
-// once, which counts where a processor is emulated and lines have megabytes.
+// ReadLine reads a line of at most MaxLine bytes and returns it without its end. The caller owns
+// the slice. Unlike bufio.Scanner, it reads each byte once, which matters for lines of megabytes
+// on an emulated processor.
 func ReadLine(r *bufio.Reader) ([]byte, error) {
 	var line []byte
 	for {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestReadLine(t *testing.T) {
+func TestReadLineReturnsWholeLines(t *testing.T) {
 	long := strings.Repeat("x", 100_000)
 	r := bufio.NewReaderSize(strings.NewReader("one\n\n"+long+"\ncut"), 16)
 	for _, want := range []string{"one", "", long} {
@@ -21,7 +21,7 @@ func TestReadLine(t *testing.T) {
 	}
 	endless := bufio.NewReader(io.LimitReader(zeros{}, MaxLine+10))
 	if _, err := ReadLine(endless); err == nil || err == io.EOF {
-		t.Errorf("a line without bound: got %v, want an error that says so", err)
+		t.Errorf("a line above the limit: got %v, want an error about the limit", err)
 	}
 }
 

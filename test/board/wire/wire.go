@@ -10,23 +10,23 @@ import (
 // Port is the name of the virtio-serial port.
 const Port = "uringhttpd.agent"
 
-// OtherHost is an address of the board that is no loopback address, nor one that
-// the daemon is reached by: who comes from there is to the daemon on another machine.
+// OtherHost is an address of the board that is neither a loopback address nor the daemon's: the
+// daemon takes a client with this address for another machine.
 const OtherHost = "192.0.2.1"
 
-// ConfigPath is where the agent finds its Config in the initial root.
+// ConfigPath is the path of the agent's Config in the initial root.
 const ConfigPath = "/board.json"
 
-// MaxLine bounds a line in bytes; MaxData bounds the bytes of a file in one
-// request or response, so that their base64 fits.
+// MaxLine limits a line in bytes; MaxData limits the bytes of a file in one request or
+// response, so that their base64 fits.
 const (
 	MaxLine = 8 << 20
 	MaxData = 4 << 20
-	// Piece is what a large file is cut into: memory is small on a board.
+	// Piece is the size of the pieces of a large file: a board has little memory.
 	Piece = 1 << 20
 )
 
-// Config is what the agent needs before it can talk.
+// Config holds the agent's settings that it needs before the first request.
 type Config struct {
 	Modules []string  `json:"modules"`        // paths, in the order to load them
 	Now     time.Time `json:"now"`            // boards without a clock start in 1970
@@ -60,7 +60,7 @@ const (
 	OpMount     Op = "mount"     // Mount       -> none
 	OpQueue     Op = "queue"     // Queue       -> none
 	OpDropped   Op = "dropped"   // Queue       -> Dropped
-	OpShutdown  Op = "shutdown"  // none        -> none, and the machine goes off
+	OpShutdown  Op = "shutdown"  // none        -> none, and the machine powers off
 )
 
 // Request is one line to the agent.
@@ -78,15 +78,15 @@ type Response struct {
 	Result json.RawMessage `json:"result,omitempty"`
 }
 
-// Hello is the agent's account of the board.
+// Hello describes the board.
 type Hello struct {
-	Kernel  string `json:"kernel"`  // release, as uname -r has it
-	Machine string `json:"machine"` // as uname -m has it
+	Kernel  string `json:"kernel"`  // release, as in uname -r
+	Machine string `json:"machine"` // as in uname -m
 	CPUs    int    `json:"cpus"`
 }
 
-// Write stores Data in a file, at its end if Append is set. A new file gets
-// mode Mode, and folders above it are made.
+// Write stores Data in a file, at its end if Append is set. A new file gets mode Mode, and the
+// directories above it are made.
 type Write struct {
 	Path   string `json:"path"`
 	Mode   uint32 `json:"mode"`
@@ -94,8 +94,7 @@ type Write struct {
 	Data   []byte `json:"data"`
 }
 
-// Alter changes a file in place: it gets Size, unless that is nil, and then Data at
-// Offset.
+// Alter changes a file in place: it gets Size, unless that is nil, and then Data at Offset.
 type Alter struct {
 	Path   string `json:"path"`
 	Size   *int64 `json:"size,omitempty"`
@@ -103,7 +102,7 @@ type Alter struct {
 	Data   []byte `json:"data,omitempty"`
 }
 
-// Pattern makes a file of generated content; its hole is a real one.
+// Pattern makes a file of generated content. Its hole is a hole in the file system, too.
 type Pattern struct {
 	Path    string          `json:"path"`
 	Content pattern.Content `json:"content"`
@@ -119,8 +118,8 @@ type Data struct {
 	Data []byte `json:"data"`
 }
 
-// Command is a program to run. Env is added to an environment with PATH only;
-// Nice is its priority, from -20 (first) to 19.
+// Command is a program to run. The environment is PATH and Env; Nice is the priority, from -20
+// (highest) to 19.
 type Command struct {
 	Argv []string `json:"argv"`
 	Env  []string `json:"env,omitempty"`
@@ -144,22 +143,22 @@ type Signal struct {
 	Signal int `json:"signal"`
 }
 
-// Exit is how a program fared. Of Stdout and Stderr only the last 256 KiB are
-// kept; Dropped counts the bytes lost.
+// Exit is the result of a program. Only the last 256 KiB of Stdout and Stderr are kept; Dropped
+// counts the bytes lost.
 type Exit struct {
 	Exited  bool   `json:"exited"`
 	Status  int    `json:"status"` // exit status, or -1 if a signal ended it
-	Signal  int    `json:"signal"` // that signal
+	Signal  int    `json:"signal"` // the signal that ended it
 	Stdout  []byte `json:"stdout,omitempty"`
 	Stderr  []byte `json:"stderr,omitempty"`
 	Dropped int64  `json:"dropped,omitempty"`
 }
 
-// Process is what a running program holds.
+// Process holds the resources of a running program.
 type Process struct {
-	FDs     []string `json:"fds"`     // what each descriptor is, as its link in /proc says
-	Threads []string `json:"threads"` // their names; io_uring's kernel threads are among them
-	Workers []string `json:"workers"` // where each of those kernel threads is, and others that no signal reaches
+	FDs     []string `json:"fds"`     // the target of each descriptor's link in /proc
+	Threads []string `json:"threads"` // their names, including io_uring's kernel threads
+	Workers []string `json:"workers"` // the kernel stacks of io_uring's threads, and of others that no signal reaches
 	RSS     int64    `json:"rss"`     // bytes
 	Locked  int64    `json:"locked"`  // bytes locked and pinned
 }
@@ -169,23 +168,22 @@ type Listening struct {
 	Port int `json:"port"`
 }
 
-// AEAD asks the kernel for an algorithm, by which templates are instantiated.
+// AEAD requests an algorithm from the kernel, which instantiates its templates.
 type AEAD struct {
 	Name string `json:"name"` // such as cryptd(gcm(aes))
 }
 
-// Module loads one of Config's modules, or takes it out of the kernel, which must not
-// use it.
+// Module loads or unloads one of Config's modules. On unload the kernel must not use it.
 type Module struct {
 	Name   string `json:"name"`
 	Unload bool   `json:"unload,omitempty"`
 }
 
-// ModulePath is where the agent finds a module in the initial root.
+// ModulePath returns the path of a module in the initial root.
 func ModulePath(name string) string { return "/lib/modules/" + name + ".ko" }
 
-// Netem makes a network device drop and delay what is sent on it
-// (net/sched/sch_netem.c). The zero value makes it as it was.
+// Netem makes a network device drop and delay the packets it sends (net/sched/sch_netem.c).
+// The zero value restores the device.
 type Netem struct {
 	Device string        `json:"device"`
 	Loss   float64       `json:"loss"` // of packets, from 0 to 1
@@ -193,15 +191,15 @@ type Netem struct {
 	Jitter time.Duration `json:"jitter"`
 }
 
-// Map gives the one device of the device mapper its table, and makes the device if
-// it is not there: /dev/dm-0.
+// Map gives the only device of the device mapper, /dev/dm-0, its table, and makes the device if
+// it is absent.
 type Map struct {
 	Name    string   `json:"name"`
 	Targets []Target `json:"targets"`
 }
 
-// A Target is a line of such a table (Documentation/admin-guide/device-mapper).
-// Start and Length are bytes of the device.
+// A Target is a line of such a table (Documentation/admin-guide/device-mapper). Start and Length
+// are in bytes of the device.
 type Target struct {
 	Start      int64  `json:"start"`
 	Length     int64  `json:"length"`
@@ -209,13 +207,13 @@ type Target struct {
 	Parameters string `json:"parameters,omitempty"`
 }
 
-// Suspend makes a mapped device answer nothing until it is not suspended any more.
+// Suspend makes a mapped device hold all requests until it is resumed.
 type Suspend struct {
 	Name      string `json:"name"`
 	Suspended bool   `json:"suspended"`
 }
 
-// Mount mounts a block device; the folder is made.
+// Mount mounts a block device on a directory, which is made.
 type Mount struct {
 	Source   string `json:"source"`
 	Target   string `json:"target"`
@@ -223,15 +221,15 @@ type Mount struct {
 	ReadOnly bool   `json:"read_only,omitempty"`
 }
 
-// Queue is a network device's queue for what goes out: the kind of queueing
-// discipline, and its options as netlink attributes. No Kind takes it away.
+// Queue sets a network device's output queue: the kind of queueing discipline, and its options as
+// netlink attributes. An empty Kind removes the queue.
 type Queue struct {
 	Device  string `json:"device"`
 	Kind    string `json:"kind,omitempty"`
 	Options []byte `json:"options,omitempty"`
 }
 
-// Dropped is how many packets a queue has thrown away.
+// Dropped is the number of packets that a queue has dropped.
 type Dropped struct {
 	Packets int64 `json:"packets"`
 }

@@ -1,6 +1,6 @@
-// Download runs package client with the options it reads as JSON from the file
-// named, or from standard input, and prints the result as JSON. Its status is
-// 0 if every download was complete, 1 if not, 2 if it could not begin.
+// Download runs package client with options that it reads as JSON from the named file, or
+// from standard input, and prints the result as JSON. Its exit status is 0 if every download
+// was complete, 1 if not, 2 if no download was made.
 package main
 
 import (

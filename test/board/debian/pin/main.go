@@ -1,6 +1,5 @@
-// Command pin moves the packages that the board tests run with (pins.txt in the directory
-// above this one) to the newest versions in Debian's archive, and prints the new text. It is run by
-// make pins.
+// Command pin moves the packages of the board tests (pins.txt in the directory above) to the
+// newest versions in Debian's archive, and prints the new text. make pins runs it.
 package main
 
 import (

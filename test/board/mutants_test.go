@@ -17,13 +17,13 @@ import (
 	"uringhttpd/test/wrong"
 )
 
-// teeth are the programs that testTeeth starts.
-var teeth = []wrong.Variant{wrong.NoDrain, wrong.NoLinger, wrong.OnlyPOLLOUT, wrong.PipesKept}
+// mutants are the programs that testMutants starts.
+var mutants = []wrong.Variant{wrong.NoDrain, wrong.NoLinger, wrong.OnlyPOLLOUT, wrong.PipesKept}
 
-// wrongDownloads is how many downloads a wrong build gets to be caught by.
+// wrongDownloads is the number of downloads in which a mutant must be caught.
 const wrongDownloads = 16
 
-// wrongBuilds builds wrong programs into the folder dir.
+// wrongBuilds builds mutants into the directory dir.
 func wrongBuilds(ctx context.Context, b board.Board, dir string, variants ...wrong.Variant) (map[string]string, error) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -44,10 +44,9 @@ func wrongBuilds(ctx context.Context, b board.Board, dir string, variants ...wro
 	return programs, nil
 }
 
-// testTeeth runs the daemon with unread input, and against its memory bound; and
-// the tests of these promises, and of the one in testSharp, against builds that
-// break them.
-func testTeeth(ctx context.Context, t *testing.T, m *board.Machine) {
+// testMutants runs the daemon with unread input, and against its memory bound. It also runs
+// the tests of these promises, and of the promise of testSharp, with mutants that break them.
+func testMutants(ctx context.Context, t *testing.T, m *board.Machine) {
 	sharp := func(t *testing.T, program string, extra int) client.Result {
 		t.Helper()
 		r, err := board.RunSharp(ctx, m, board.SharpOptions{
@@ -88,10 +87,10 @@ func testTeeth(ctx context.Context, t *testing.T, m *board.Machine) {
 	})
 }
 
-// pendingMax downloads 8 MiB over the board's loopback and returns the most that
-// the daemon saw inside kernel TLS, by its access log. TCP would take the whole
-// file and the daemon goes before everything else, the engine's threads too: so
-// it is the engine that everything piles up before.
+// pendingMax downloads 8 MiB over the board's loopback, and returns the maximum of bytes
+// inside kernel TLS by the daemon's access log. TCP would accept the whole file, and the
+// daemon runs before all other threads, including the engine's: so the data waits for the
+// engine.
 func pendingMax(ctx context.Context, t *testing.T, m *board.Machine, program string) int64 {
 	t.Helper()
 	content := pattern.Content{Seed: 0x9e4d, Size: 8 << 20}
