@@ -53,6 +53,9 @@ root: %s
 tls:
   certificate: %s
   key: %s
+  kernel: off
+log:
+  access: false
 `, serverAddress, port, serverAddress, port+1, s.root, s.cert, s.key))
 		return []string{program, "serve", "-config", path}, err
 	}
@@ -152,12 +155,24 @@ func startNetHTTP(ctx context.Context, s *site, port int) ([]string, error) {
 	return []string{program, fmt.Sprintf("%s:%d", serverAddress, port), fmt.Sprintf("%s:%d", serverAddress, port+1), s.root, s.cert, s.key}, nil
 }
 
+// A tail keeps the end of the output of a server.
+type tail struct{ b bytes.Buffer }
+
+func (t *tail) Write(p []byte) (int, error) {
+	if t.b.Len() > 64<<10 {
+		t.b.Next(32 << 10)
+	}
+	return t.b.Write(p)
+}
+
+func (t *tail) String() string { return t.b.String() }
+
 // A server is a running peer.
 type server struct {
 	peer
 	port   int
 	cmd    *exec.Cmd
-	output bytes.Buffer
+	output tail
 	ended  chan struct{} // closed when the process has ended
 }
 

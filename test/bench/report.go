@@ -33,8 +33,8 @@ func page(ctx context.Context, o options, results []result) string {
 
 Measured by `+"`make bench`"+`, which writes this page: server CPU time and rate in relation to nginx, which is 1, in the same
 round; the median of %d rounds of %d s each, and in parentheses the least and the greatest. Less CPU time is better, and so is a higher rate.
-Server and client have a processor each and are in two network namespaces joined by a veth pair. TLS is in user space: the kernel of
-this machine has no kernel TLS unless the table says otherwise. Each server's answer was compared with the file before its measurement.
+Server and client have a processor each and are in two network namespaces joined by a veth pair. TLS is in user space, and no server
+writes an access log. Each server's answer was compared with the file before its measurement.
 
 ![Server CPU time in relation to nginx](benchmarks.svg)
 

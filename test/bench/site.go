@@ -18,7 +18,7 @@ type site struct {
 
 // files are the sizes in bytes of the files to serve, by name.
 var files = map[string]int64{
-	"1k": 1 << 10, "16k": 16 << 10, "64k": 64 << 10, "256k": 256 << 10, "1m": 1 << 20, "8m": 8 << 20, "64m": 64 << 20, "1g": 1 << 30,
+	"1k": 1 << 10, "16k": 16 << 10, "64k": 64 << 10, "256k": 256 << 10, "1m": 1 << 20, "64m": 64 << 20, "1g": 1 << 30,
 }
 
 func newSite(ctx context.Context, dir, program string) (*site, error) {
