@@ -96,8 +96,9 @@ packages:
 # Moves the kernels, QEMU and nginx of the board tests to the newest versions in Debian's
 # archive. Run the tests afterwards, and commit the file.
 pins:
-	go run ./test/board/debian/pin >test/board/debian/pins.txt.new
-	mv test/board/debian/pins.txt.new test/board/debian/pins.txt
+	mkdir -p build
+	go run ./test/board/debian/pin >build/pins.txt
+	mv build/pins.txt test/board/debian/pins.txt
 	git --no-pager diff --stat test/board/debian/pins.txt
 
 # The grep finds comments without a noun: see CONTRIBUTING.md. Each file is checked with
@@ -108,6 +109,7 @@ lint:
 	GOARCH=arm64 go vet ./...
 	GOARCH=arm go vet ./...
 	go vet -tags $(TAGS) ./...
+	go run $(STATICCHECK) ./...
 	go run $(STATICCHECK) -tags $(TAGS) ./...
 
 # One minute for each parser; FUZZTIME=10m for more.

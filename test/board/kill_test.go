@@ -116,7 +116,7 @@ func load(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process)
 			defer clients.Done()
 			results[i] = w.download(ctx, t, m, client.Options{
 				Path: name, Content: &endedContent, Downloads: endedClients, Parallel: endedClients,
-				ReceiveBuffer: 4096, ReadSize: 4096, Pause: 4 * time.Millisecond, Timeout: 2 * time.Minute,
+				ReceiveBuffer: 4096, ReadSize: 4096, Pause: 4 * time.Millisecond, Timeout: 5 * time.Minute,
 			})
 		}()
 	}

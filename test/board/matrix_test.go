@@ -28,7 +28,7 @@ var (
 
 // briefly are the machines whose cells are run without -board.full, with fewer downloads in
 // each cell.
-var briefly = []string{"aarch32-pcrypt", "armv7-cryptd", "amd64-cryptd", "amd64-caam"}
+var briefly = []string{"armv7-cryptd", "amd64-caam"}
 
 const briefEffort = 4
 

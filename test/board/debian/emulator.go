@@ -31,7 +31,11 @@ func FetchEmulator(ctx context.Context, cache, program, machine string) (*Emulat
 	if installed.knows(ctx, machine) == nil {
 		return installed, nil
 	}
-	shelf := filepath.Join(cache, "qemu-arm-2")
+	p, err := pinned(pinsText, packageKey("qemu-system-arm", runtime.GOARCH))
+	if err != nil {
+		return nil, err
+	}
+	shelf := filepath.Join(cache, p.shelf())
 	if err := os.MkdirAll(shelf, 0o755); err != nil {
 		return nil, fmt.Errorf("debian: cache: %w; name another directory", err)
 	}

@@ -75,7 +75,7 @@ func FetchKernel(ctx context.Context, cache string, want Want) (*Kernel, error) 
 	}
 	// The file records that the archive has dropped the package.
 	gone := filepath.Join(shelf, p.name+".dropped")
-	var pinErr error
+	var pinErr, newestErr error
 	if _, err := os.Stat(gone); err != nil {
 		if pinErr = fetch(ctx, shelf, want, p); pinErr == nil {
 			return newest(shelf, p.name+"_*")
@@ -83,7 +83,7 @@ func FetchKernel(ctx context.Context, cache string, want Want) (*Kernel, error) 
 		if ctx.Err() != nil {
 			return nil, pinErr
 		}
-		if err := fetch(ctx, shelf, want, pin{}); err == nil {
+		if newestErr = fetch(ctx, shelf, want, pin{}); newestErr == nil && errors.Is(pinErr, errDropped) {
 			if err := os.WriteFile(gone, nil, 0o644); err != nil {
 				return nil, fmt.Errorf("debian: cache: %w", err)
 			}
@@ -91,11 +91,14 @@ func FetchKernel(ctx context.Context, cache string, want Want) (*Kernel, error) 
 	}
 	k, err := newest(shelf, "linux-image-*_*")
 	if k == nil {
-		return nil, errors.Join(fmt.Errorf("debian: no Linux %s for %s could be fetched; is the network up?", want.Series, want.Architecture), err, pinErr)
+		return nil, errors.Join(fmt.Errorf("debian: no Linux %s for %s could be fetched; is the network up?", want.Series, want.Architecture), err, pinErr, newestErr)
 	}
-	p.dropped(os.Stderr, k.Package)
+	p.replaced(os.Stderr, k.Package)
 	return k, nil
 }
+
+// errDropped is returned for a pinned package that the archive no longer has.
+var errDropped = errors.New("debian: the archive has dropped the package")
 
 // lock waits for the exclusive lock on a file.
 func lock(name string) (unlock func(), err error) {
@@ -215,6 +218,9 @@ func fetchFrom(ctx context.Context, shelf string, want Want, name string, m mirr
 	names, err := a.names(ctx, "linux-")
 	if err != nil {
 		return err
+	}
+	if name != "" && !slices.Contains(names, name) {
+		return errDropped
 	}
 	if name == "" {
 		var ok bool

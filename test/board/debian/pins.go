@@ -86,10 +86,15 @@ func pinned(text, key string) (pin, error) {
 	return pin{}, fmt.Errorf("debian: %s has no line for %s: add one with any package, and run make pins", pinsFile, key)
 }
 
-// dropped reports on stderr that the archive no longer has a pinned package, with advice.
-func (p pin) dropped(w io.Writer, instead string) {
-	fmt.Fprintf(w, "debian: %s is not in %s any more; the tests run with %s. To pin the newest version, run make pins, run the tests of the boards, and commit %s.\n",
+// replaced writes the remedy for a pinned package that could not be fetched.
+func (p pin) replaced(w io.Writer, instead string) {
+	fmt.Fprintf(w, "debian: %s could not be fetched from %s; the tests run with %s. If the archive has dropped it, run make pins, run the tests of the boards, and commit %s.\n",
 		p.spec(), p.suite, instead, pinsFile)
+}
+
+// shelf is the name of the directory in the cache for a pinned package.
+func (p pin) shelf() string {
+	return p.name + "-" + p.suite + "-" + strings.NewReplacer(":", "_", "/", "_", "~", "_").Replace(p.version)
 }
 
 // downloadPinned downloads a package in its pinned version, or in the newest version if the
@@ -107,7 +112,7 @@ func (a *apt) downloadPinned(ctx context.Context, name string) (string, error) {
 	if newestErr != nil {
 		return "", errors.Join(err, newestErr)
 	}
-	p.dropped(os.Stderr, filepath.Base(deb))
+	p.replaced(os.Stderr, filepath.Base(deb))
 	return deb, nil
 }
 

@@ -20,7 +20,11 @@ type Program struct {
 // directory cache first, with the packages that have its libraries. The first package is the
 // program's, and pinned.
 func FetchProgram(ctx context.Context, cache, architecture, suite, path string, packages ...string) (*Program, error) {
-	shelf := filepath.Join(cache, packages[0]+"-"+suite+"-"+architecture+"-"+layout)
+	p, err := pinned(pinsText, packageKey(packages[0], architecture))
+	if err != nil {
+		return nil, err
+	}
+	shelf := filepath.Join(cache, p.shelf()+"-"+architecture+"-"+layout)
 	if err := os.MkdirAll(shelf, 0o755); err != nil {
 		return nil, fmt.Errorf("debian: cache: %w; name another directory", err)
 	}
@@ -35,11 +39,11 @@ func FetchProgram(ctx context.Context, cache, architecture, suite, path string, 
 			return nil, fmt.Errorf("debian: %s could not be fetched; is the network up?\n%w", packages[0], err)
 		}
 	}
-	p := &Program{Path: path, Files: map[string]string{}}
-	if err := p.link(root, path); err != nil {
+	program := &Program{Path: path, Files: map[string]string{}}
+	if err := program.link(root, path); err != nil {
 		return nil, fmt.Errorf("debian: %s: %w", packages[0], err)
 	}
-	return p, nil
+	return program, nil
 }
 
 func fetchPackages(ctx context.Context, shelf, root, architecture, suite string, packages []string) error {
