@@ -2,7 +2,7 @@ package ktls
 
 import "encoding/binary"
 
-// This file holds the kernel ABI of include/uapi/linux/tls.h. abi_test.go checks sizes and offsets
+// This file holds the kernel ABI of include/uapi/linux/tls.h. abi_linux_test.go checks sizes and offsets
 // on every architecture.
 
 const (

@@ -227,7 +227,7 @@ func (c Choice) Log(log *slog.Logger) {
 	add("sources", c.sources)
 	log.Info(message, args...)
 	if c.Warning != "" {
-		log.Warn("kernel TLS is limited", "reason", c.Warning)
+		log.Warn("kernel crypto drivers have problems", "reason", c.Warning)
 	}
 }
 

@@ -277,7 +277,7 @@ func TestChoiceLogHasConstantMessages(t *testing.T) {
 		{"kernel TLS", Choice{Offload: true, Drivers: []Driver{{Algorithm: "gcm(aes)", Name: "caam"}}, Prefer: ktls.AESGCM, preferredBy: "of an engine", sources: "/proc/crypto"},
 			"level=INFO msg=\"kernel TLS is used\" drivers=\"gcm(aes) by caam (synchronous)\" preferred_cipher=AES-GCM preferred_because=\"of an engine\" sources=/proc/crypto\n"},
 		{"user space", Choice{notOffloaded: "no module; load it", sources: "/proc/crypto", Warning: "a driver is wrong"},
-			"level=INFO msg=\"kernel TLS is not used\" reason=\"no module; load it\" sources=/proc/crypto\nlevel=WARN msg=\"kernel TLS is limited\" reason=\"a driver is wrong\"\n"},
+			"level=INFO msg=\"kernel TLS is not used\" reason=\"no module; load it\" sources=/proc/crypto\nlevel=WARN msg=\"kernel crypto drivers have problems\" reason=\"a driver is wrong\"\n"},
 	} {
 		var out strings.Builder
 		tc.choice.Log(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {

@@ -8,7 +8,7 @@ type acceleration struct {
 	packages string // packages of the Yocto Project
 }
 
-// Acceleration returns the remedy, in one line, for a gcm(aes) that is [Algorithm.Plain] on a
+// Acceleration returns the remedy, in one line, for a gcm(aes) that is [cryptoapi.Algorithm.Plain] on a
 // processor with AES instructions.
 func (r *Report) Acceleration() string {
 	a := acceleration{"CONFIG_CRYPTO_AES_NI_INTEL", "kernel-module-aesni-intel"}

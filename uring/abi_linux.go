@@ -1,7 +1,7 @@
 package uring
 
 // This file holds the whole kernel ABI that this package uses, of
-// include/uapi/linux/io_uring.h. Sizes and offsets are checked by abi_test.go on
+// include/uapi/linux/io_uring.h. Sizes and offsets are checked by abi_linux_test.go on
 // every architecture; every field is placed so that the layout is the same where a
 // uint64 aligns to 4 bytes (GOARCH=arm, 386) and where it aligns to 8.
 

@@ -191,6 +191,10 @@ func (l *Lock) Raise(hardware bool) (*Change, error) {
 		return nil, fmt.Errorf("priority: %s has the highest possible priority, so no other driver can be raised above it", all[0].Driver)
 	}
 	c := &Change{Driver: all[i].Driver, Before: all[i].Priority, After: all[0].Priority + 1}
+	// If the directory has been removed, so has the lock: another process may hold a new one.
+	if _, err := os.Stat(filepath.Dir(l.statePath())); err != nil {
+		return nil, fmt.Errorf("priority: %w", err)
+	}
 	if err := statefile.Store(l.statePath(), c); err != nil { // before the change, so that the old priority is never lost
 		return nil, fmt.Errorf("priority: %w", err)
 	}

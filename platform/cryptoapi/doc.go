@@ -4,7 +4,7 @@
 //
 // It uses three interfaces. /proc/crypto lists the algorithms (Read, and Watcher for the selected
 // driver of each cipher). NETLINK_CRYPTO adds which drivers are hardware (MarkHardware), and changes
-// the list for the whole system (SetPriority, Instantiate); nothing here calls these two. AF_ALG
+// the list for the whole system (SetPriority, Instantiate); no function of this package calls these two. AF_ALG
 // makes a driver that is given by name encrypt (KnownAnswers, MeasureDriver).
 //
 // A driver of an engine that is dead never answers: KnownAnswers and MeasureDriver then never

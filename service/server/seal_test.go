@@ -22,7 +22,7 @@ import (
 	"uringhttpd/service/http1"
 )
 
-var sealSeed = flag.Uint64("seal.seed", 0, "the seed of TestSeal's random moments; 0: by the clock")
+var sealSeed = flag.Uint64("seal.seed", 0, "the seed of TestChangeAtAnyMoment's random moments; 0: by the clock")
 
 // watched is a file that calls before each check.
 type watched struct {
