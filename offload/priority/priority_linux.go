@@ -191,9 +191,8 @@ func (l *Lock) Raise(hardware bool) (*Change, error) {
 		return nil, fmt.Errorf("priority: %s has the highest possible priority, so no other driver can be raised above it", all[0].Driver)
 	}
 	c := &Change{Driver: all[i].Driver, Before: all[i].Priority, After: all[0].Priority + 1}
-	// If the directory has been removed, so has the lock: another process may hold a new one.
-	if _, err := os.Stat(filepath.Dir(l.statePath())); err != nil {
-		return nil, fmt.Errorf("priority: %w", err)
+	if err := l.checkFile(); err != nil {
+		return nil, err
 	}
 	if err := statefile.Store(l.statePath(), c); err != nil { // before the change, so that the old priority is never lost
 		return nil, fmt.Errorf("priority: %w", err)
@@ -254,6 +253,20 @@ func (l *Lock) revert(c *Change) error {
 	}
 	if err := os.Remove(l.statePath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("priority: %w", err)
+	}
+	return nil
+}
+
+// checkFile returns an error if the lock's file is not that of its name any more: another process
+// may hold a lock of the new one.
+func (l *Lock) checkFile() error {
+	ours, err := l.file.Stat()
+	if err != nil {
+		return fmt.Errorf("priority: %w", err)
+	}
+	named, err := os.Stat(l.file.Name())
+	if err != nil || !os.SameFile(ours, named) {
+		return fmt.Errorf("priority: %s was removed while this process holds it: restart the service", l.file.Name())
 	}
 	return nil
 }

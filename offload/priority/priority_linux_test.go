@@ -276,3 +276,25 @@ func TestForeignStateFiles(t *testing.T) {
 		t.Errorf("a link in place of the lock: %+v", p)
 	}
 }
+
+// TestRaiseNeedsItsLock: a process whose lock was removed raises nothing, since another one
+// may have locked a new file.
+func TestRaiseNeedsItsLock(t *testing.T) {
+	for _, recreate := range []bool{false, true} {
+		k, dir := newFakeKernel(true), filepath.Join(t.TempDir(), "run")
+		p := acquireExclusive(t, k, dir)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		if recreate {
+			other := acquireExclusive(t, k, dir)
+			defer other.Release()
+		}
+		initial, _ := k.drivers()
+		change, err := p.Raise(false)
+		if now, _ := k.drivers(); err == nil || change != nil || !reflect.DeepEqual(now, initial) {
+			t.Errorf("recreated %t: got %+v, %v", recreate, change, err)
+		}
+		crash(p)
+	}
+}
