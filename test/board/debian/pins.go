@@ -108,6 +108,9 @@ func (a *apt) downloadPinned(ctx context.Context, name string) (string, error) {
 	if err == nil || ctx.Err() != nil {
 		return deb, err
 	}
+	if _, showErr := a.run(ctx, "apt-cache", "show", p.spec()); showErr == nil {
+		return "", err // the archive has it
+	}
 	deb, newestErr := a.download(ctx, name)
 	if newestErr != nil {
 		return "", errors.Join(err, newestErr)
