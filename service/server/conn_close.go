@@ -99,6 +99,9 @@ func (c *conn) sendAlert() operation {
 }
 
 func (c *conn) alertSent(ev event) operation {
+	if ev.err != 0 {
+		c.excuseEngine(ev.now)
+	}
 	switch {
 	case ev.err == unix.EAGAIN && c.transfer.polled || isTransient(ev.err):
 		// As in pushed: poll(2) and the socket disagree; wait rather than spin.
@@ -108,7 +111,6 @@ func (c *conn) alertSent(ev event) operation {
 	case ev.err == unix.EAGAIN || ev.err == unix.EINTR:
 		c.state = stAlertWritable
 		c.wait.pushAt = time.Time{}
-		c.excuseEngine(ev.now)
 		return operation{kind: opWritable, deadline: c.nextLook(ev.now)}
 	case ev.err != 0:
 		return c.fail(ev.err)

@@ -136,12 +136,19 @@ func (l *loop) checkStall(s *slot) {
 	switch {
 	case e.testing || l.now.Sub(s.startedAt) < max(l.gen.stallTimeout, 2*engineTime):
 		return
-	case e.passedAt.Sub(s.startedAt) < engineTime && overtaken < engineOvertakes:
+	case !e.dead && e.passedAt.Sub(s.startedAt) < engineTime && overtaken < engineOvertakes:
 		return
 	}
 	// The engine completes other operations, and has dropped this operation.
 	if l.orphan(s) && e.orphaned >= engineLosses && !e.dead {
 		l.disableEngine(fmt.Errorf("it has not released %d connections", e.orphaned))
+	}
+	if e.recovered { // it does not answer any more, and the queue would wait for it
+		e.recovered = false
+		for _, waiting := range slices.Clone(e.queue) {
+			l.leaveQueue(waiting)
+			l.closeWithoutEngine(waiting)
+		}
 	}
 }
 
@@ -242,6 +249,7 @@ func (l *loop) publish(text string) {
 // no more data follows.
 func (l *loop) closeWithoutEngine(s *slot) {
 	l.deadlines.set(s, time.Time{})
+	l.uncountYield(s)
 	if s.conn.state != stClosed {
 		s.conn.reset(causeEngine, "the crypto engine does not answer")
 	}

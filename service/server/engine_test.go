@@ -384,7 +384,7 @@ func TestJobReturnsAfterRecovery(t *testing.T) {
 		if s.owner != ownerEngineQueue || s.heapIndex != -1 {
 			t.Errorf("operation %d: %q has the connection, index of its deadline %d", op.kind, s.owner, s.heapIndex)
 		}
-		e.pass(time.Minute)
+		e.pass(30 * time.Second)
 		for range others + 1 {
 			e.closers.work()
 			e.onWake()
@@ -392,6 +392,28 @@ func TestJobReturnsAfterRecovery(t *testing.T) {
 		if e.live != 0 || e.engine.orphaned != 0 {
 			t.Errorf("operation %d: %d connections live, %d orphaned", op.kind, e.live, e.engine.orphaned)
 		}
+	}
+}
+
+// TestEngineDiesAgainAfterRecovery: when the closes of a recovered engine do not return, they are
+// orphaned, and so are the connections in the queue behind them: a stop does not wait for them.
+func TestEngineDiesAgainAfterRecovery(t *testing.T) {
+	const n = 7
+	e := newEngineLoop(t, n)
+	for _, s := range e.slots {
+		s.conn.sock.Sent(1000)
+		s.conn.state = stDrain
+		e.perform(s, operation{kind: opWait, deadline: e.now.Add(time.Hour)})
+	}
+	e.disableEngine(errSimDead)
+	e.engine.completedAt = e.now
+	e.engineRecovered()
+	if e.live != n || len(e.engine.queue) != n-e.engine.limit {
+		t.Fatalf("%d live, %d in the queue", e.live, len(e.engine.queue))
+	}
+	e.pass(2 * e.gen.stallTimeout)
+	if e.live != 0 || e.engine.orphaned != n || len(e.engine.queue) != 0 || e.engine.recovered {
+		t.Errorf("%d live, %d orphaned, %d in the queue", e.live, e.engine.orphaned, len(e.engine.queue))
 	}
 }
 

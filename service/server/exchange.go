@@ -78,6 +78,9 @@ func (c *conn) inputSpace() []byte {
 // the check here.
 func (c *conn) receiveRequest(now time.Time) operation {
 	c.state = stRequest
+	if (c.loop.stopping || c.yields) && c.idle() { // asked for while the receive was cancelled for a look
+		return c.finish(now)
+	}
 	deadline := c.input.since.Add(c.gen.headerTimeout)
 	switch {
 	case !c.input.headAt.IsZero():
@@ -106,7 +109,10 @@ func (c *conn) noRequest(now time.Time) operation {
 		case r.Pending == 0 && r.Unacked == 0:
 			c.wait.undelivered = false
 		case c.stalled(now):
-			return c.reset(causeStalled, stalledReason)
+			c.wait.reading = r
+			return c.pause(now) // resets, for the cause that r shows
+		case r.Pending > 0:
+			c.sock.Push() // see waitWritable
 		}
 	}
 	return c.receiveRequest(now)

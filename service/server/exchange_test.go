@@ -331,7 +331,7 @@ func TestIdleConnectionObeysStallTimeout(t *testing.T) {
 		begin := time.Unix(1e9, 0)
 		now := begin
 		c.start(now)
-		c.exchange.response = http1.NewErrorResponse(false, 404, "none")
+		c.exchange.response, c.input.requests = http1.NewErrorResponse(false, 404, "none"), 1
 		op := c.responseSent(now)
 		looks := 0
 		for ; op.kind == opRecv && c.state == stRequest; looks++ {
@@ -342,6 +342,31 @@ func TestIdleConnectionObeysStallTimeout(t *testing.T) {
 		}
 		if took := now.Sub(begin); took != tc.want || sock.shutdown != tc.orderly || looks > 62 {
 			t.Errorf("%s: ended after %v and %d looks, in order %v, want %v, %v", tc.name, took, looks, sock.shutdown, tc.want, tc.orderly)
+		}
+	}
+}
+
+// TestStopDuringLookEndsIdleConnection: a stop, or a yield, is not lost if the receive of an idle
+// connection was just cancelled for a look at the client's progress.
+func TestStopDuringLookEndsIdleConnection(t *testing.T) {
+	for _, acknowledged := range []bool{false, true} {
+		for _, why := range []string{"stop", "yield"} {
+			env := driveSettings(hello)
+			env.gen.stallTimeout, env.gen.idleTimeout = time.Minute, time.Hour
+			sock := &scriptedSocket{reading: ktls.Reading{Unacked: 1000}}
+			c := newConn(env, sock, endpoint{}, nil)
+			now := time.Unix(1e9, 0)
+			c.start(now)
+			c.exchange.response, c.input.requests = http1.NewErrorResponse(false, 404, "none"), 1
+			op := c.responseSent(now)
+			if acknowledged {
+				sock.reading = ktls.Reading{Acked: 1000}
+			}
+			c.loop.stopping, c.yields = why == "stop", why == "yield"
+			c.step(event{err: unix.ECANCELED, late: true, now: op.deadline})
+			if !sock.shutdown {
+				t.Errorf("%s, acknowledged %t: state %v, want the end of the connection", why, acknowledged, c.state)
+			}
 		}
 	}
 }

@@ -313,6 +313,9 @@ func (c *conn) push(n int) operation {
 
 func (c *conn) pushed(ev event) operation {
 	t := &c.transfer
+	if ev.err != 0 {
+		c.excuseEngine(ev.now)
+	}
 	switch {
 	case ev.err == unix.EAGAIN && t.polled || isTransient(ev.err):
 		// poll(2) and the socket disagree about room, or there is room but no memory: wait
@@ -325,7 +328,6 @@ func (c *conn) pushed(ev event) operation {
 		t.phase = phPushBudget
 		return c.pollLater(r, ev.now)
 	case ev.err == unix.EAGAIN:
-		c.excuseEngine(ev.now)
 		return c.waitWritable(ev.now)
 	case ev.err != 0:
 		return c.fail(ev.err)

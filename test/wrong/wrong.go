@@ -41,7 +41,7 @@ var NoDrain = Variant{"no drain", []Edit{
 	},
 	{
 		File: "service/server/conn_close.go",
-		Old:  "c.state = stAlertWritable\n\t\tc.wait.pushAt = time.Time{}\n\t\tc.excuseEngine(ev.now)\n\t\treturn operation{kind: opWritable, deadline: c.nextLook(ev.now)}",
+		Old:  "c.state = stAlertWritable\n\t\tc.wait.pushAt = time.Time{}\n\t\treturn operation{kind: opWritable, deadline: c.nextLook(ev.now)}",
 		New:  "return c.shutdown(ev.now)",
 	},
 }}
