@@ -23,7 +23,7 @@ arm:
 run: all
 	test/run build/uringhttpd build/run
 
-# All tests that CI runs, in a quarter of an hour on two cores; the parts can be run alone.
+# All tests that CI runs, in under 20 minutes on two cores; the parts can be run alone.
 # The log names each test that is left for test-all.
 test: packages test-unit lint test-oldest test-oracle test-simulation test-netns test-clients test-board
 
@@ -31,7 +31,7 @@ test: packages test-unit lint test-oldest test-oracle test-simulation test-netns
 test-all: SEEDS := 14000
 test-all: packages test-unit lint test-oldest test-oracle test-simulation test-netns test-clients test-boards
 
-# Needs neither root nor a network, and takes about two minutes.
+# Needs neither root nor a network, and takes some four minutes on two cores.
 test-unit:
 	CGO_ENABLED=1 go test -race -timeout 25m ./...
 

@@ -16,7 +16,6 @@ type Head struct {
 	Method string
 	Target []byte // the request target, as received
 	Path   []byte // path of a target in origin-form, not decoded; nil for any other form
-	Query  []byte // after the first '?' of such a target
 	Minor  int    // HTTP/1.Minor
 	Host   []byte // value of the Host field
 	Fields []Field
@@ -90,7 +89,7 @@ func (h *Head) parseLine(line []byte) *RequestError {
 	if target[0] == '/' {
 		h.Path = target
 		if i := bytes.IndexByte(target, '?'); i >= 0 {
-			h.Path, h.Query = target[:i], target[i+1:]
+			h.Path = target[:i]
 		}
 	}
 	return nil

@@ -93,8 +93,8 @@ func TestParseAllocatesNothing(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations, want none", n)
 	}
-	got := fmt.Sprintf("%s %s %s %d %s %v %d", h.Method, h.Path, h.Query, h.Minor, h.Host, h.Close, len(h.Fields))
-	if want := "GET /firmware/image.raucb  1 board-17.local:8080 false 6"; got != want {
+	got := fmt.Sprintf("%s %s %d %s %v %d", h.Method, h.Path, h.Minor, h.Host, h.Close, len(h.Fields))
+	if want := "GET /firmware/image.raucb 1 board-17.local:8080 false 6"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if h.Method != http.MethodGet || string(h.Fields[4].Name) != "Range" || string(h.Fields[4].Value) != "bytes=100-199" {
