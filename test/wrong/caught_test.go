@@ -79,7 +79,7 @@ var caught = []caughtMutant{
 	{FixesIgnored, "./platform", []catch{{"TestKernelFixes", `\[CVE-`}}},
 	{UserKeysEndless, "./service/server", []catch{{"TestKeyLimitEndsConnection", `user-space TLS, after .*: closes false, want true`}}},
 	{IdleUnwatched, "./service/server", []catch{{"TestIdleConnectionObeysStallTimeout", `stalled: ended after 1h`}}},
-	{TCPTimeout, "./service/server", []catch{{"TestTCPEndsNoSlowConnection", `TCP_USER_TIMEOUT is 60000 ms`}}},
+	{TCPTimeout, "./service/server", []catch{{"TestTCPEndsNoSlowConnection", `TCP_USER_TIMEOUT is 5000 ms`}}},
 	{SeldomLooks, "./service/server", []catch{{"TestStallTimeoutIsAccurate", `after the last acknowledgement`}}},
 	{ProbeStays, "./platform", []catch{{"TestRingThreadEnds", `rings made on the main thread`}}},
 }

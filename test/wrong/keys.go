@@ -67,7 +67,7 @@ var ProbeStays = Variant{"the thread of a probe stays", []Edit{{
 var TCPTimeout = Variant{"TCP ends slow connections", []Edit{{
 	File: "service/server/socket_linux.go",
 	Old:  "m, err := ktls.NewMeter(ktls.FD(fd))",
-	New:  "unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 60_000)\n\tm, err := ktls.NewMeter(ktls.FD(fd))",
+	New:  "unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 5_000)\n\tm, err := ktls.NewMeter(ktls.FD(fd))",
 }}}
 
 // SeldomLooks reads the meter of a waiting connection once per stall_timeout.
