@@ -25,6 +25,7 @@ type Meter struct {
 	overhead int64  // bytes that a record adds to its plaintext
 	accepted int64  // plaintext bytes that the kernel accepted
 	tcpBase  int64  // bytes that TCP had received before the meter started
+	tcpMost  int64  // bytes that TCP had received at any reading
 	seqBase  uint64 // record sequence number when the meter started
 }
 
@@ -55,6 +56,7 @@ func NewMeter(k Kernel) (*Meter, error) {
 		now, err = m.tcp()
 	}
 	m.tcpBase = now.Acked + now.Unacked
+	m.tcpMost = m.tcpBase
 	return m, err
 }
 
@@ -87,7 +89,10 @@ func (m *Meter) Read() (Reading, error) {
 		overhead = int64(seq-m.seqBase) * m.overhead
 	}
 	r, err := m.tcp()
-	r.Pending = m.accepted + overhead - (r.Acked + r.Unacked - m.tcpBase)
+	// TCP cannot give back bytes, so a smaller sum than before lacks acknowledged ones.
+	// Pending is therefore at most its last value plus the bytes sent since.
+	m.tcpMost = max(m.tcpMost, r.Acked+r.Unacked)
+	r.Pending = m.accepted + overhead - (m.tcpMost - m.tcpBase)
 	return r, err
 }
 

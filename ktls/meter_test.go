@@ -71,8 +71,8 @@ func TestMeterWithoutConnection(t *testing.T) {
 	}
 }
 
-// A lateAck is a Kernel in which the client acknowledges the queue between the first TCP_INFO and
-// the SIOCOUTQ that follows it.
+// A lateAck is a Kernel in which the client acknowledges the queue between a TCP_INFO and the
+// SIOCOUTQ that follows it, once unless asked is reset.
 type lateAck struct {
 	FD
 	acked, queued int
@@ -99,5 +99,28 @@ func TestMeterBase(t *testing.T) {
 	m.Sent(100) // into kernel TLS: TCP has nothing of it
 	if r, err := m.Read(); err != nil || r.Pending != 100 {
 		t.Errorf("got %+v, %v; want 100 pending", r, err)
+	}
+}
+
+// TestMeterLateAckIsNotPending: bytes that the client acknowledges within a reading are known to
+// have reached TCP, and do not count as pending again.
+func TestMeterLateAckIsNotPending(t *testing.T) {
+	k := &lateAck{acked: 1000, asked: true}
+	m, err := NewMeter(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Sent(300)
+	k.queued = 250
+	if r, err := m.Read(); err != nil || r.Pending != 50 {
+		t.Fatalf("got %+v, %v; want 50 pending", r, err)
+	}
+	k.asked = false
+	m.Sent(20)
+	if r, err := m.Read(); err != nil || r.Pending != 70 {
+		t.Errorf("while the client acknowledges: got %+v, %v; want 70 pending", r, err)
+	}
+	if r, err := m.Read(); err != nil || r.Pending != 70 {
+		t.Errorf("afterwards: got %+v, %v; want 70 pending", r, err)
 	}
 }

@@ -36,6 +36,7 @@ var caught = []caughtMutant{
 	{DoubleClose, "./service/server", []catch{{"TestSimulation", `is closed twice`}}},
 	{NoAckWait, "./service/server", []catch{{"TestSimulation", `whole, and wrong`}}},
 	{RacyBase, "./ktls", []catch{{"TestMeterBase", `want 100 pending`}}},
+	{LateAck, "./ktls", []catch{{"TestMeterLateAckIsNotPending", `want 70 pending`}}},
 	{Unbounded, "./service/server", []catch{{"TestSimulation", `the kernel holds`}}},
 	{NoShare, "./service/server", []catch{{"TestShareOfMemory", `a share of`}}},
 	{Untested, "./platform", []catch{{"TestQuarantine", `cipher 0: `}}},

@@ -270,6 +270,13 @@ var RacyBase = Variant{"racy base", []Edit{{
 	New:  "after.Acked >= now.Acked {",
 }}}
 
+// LateAck counts bytes as pending that the client acknowledges while the meter is read.
+var LateAck = Variant{"late acknowledgements are pending", []Edit{{
+	File: "ktls/meter.go",
+	Old:  "m.tcpMost = max(m.tcpMost, r.Acked+r.Unacked)",
+	New:  "m.tcpMost = r.Acked + r.Unacked",
+}}}
+
 // NoAckWait sends the end of a file over plain HTTP while TCP still holds pages of the rest,
 // which change with the file.
 var NoAckWait = Variant{"no wait for acknowledgement", []Edit{{
@@ -289,7 +296,7 @@ var WholeFiles = Variant{"whole files in memory", []Edit{{
 func Variants() []Variant {
 	return []Variant{
 		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoReset, NoSeal, NoSettle, Unsealed,
-		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase, NoAckWait,
+		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase, LateAck, NoAckWait,
 		Unbounded, NoShare, NoLook, PushedOnce, FreePipe, NoTurns, WholeFiles, Deaf,
 		StopsAtOnce, SecondIgnored, FullIsEmpty, NotAsked, NoLateLook,
 		ReadsOnLoop, FreesOnLoop, OnePool, ColdHandlers, NeverWithdrawn, WithdrawnTwice, EndsShort,

@@ -18,10 +18,9 @@ type Outcome struct {
 	Threads    int   // maximum measured, including io_uring's threads
 }
 
-// MaxPending is the maximum of a connection's bytes inside kernel TLS: the daemon's gate and
-// one push, 192 KiB, the overhead of records, and bytes that the client acknowledges while the
-// meter is read, which then count as not sent.
-const MaxPending = 300 << 10
+// MaxPending is the maximum of a connection's bytes inside kernel TLS: the daemon's limit, which
+// includes the push that follows a reading of the meter and the overhead of its records.
+const MaxPending = 192 << 10
 
 // The limit for the bytes that the kernel holds for a connection, limits.buffer, and the limit
 // for a server's threads.
