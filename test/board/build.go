@@ -40,7 +40,7 @@ func (b Board) Build(ctx context.Context, o Build) error {
 	if err != nil {
 		return fmt.Errorf("board: %w", err)
 	}
-	args := append([]string{"build", "-trimpath", "-o", output}, o.Flags...)
+	args := append([]string{"build", "-o", output}, o.Flags...)
 	cmd := exec.CommandContext(ctx, "go")
 	cmd.Dir = root
 	switch {
