@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 TAGS := board,clients,debian,mutants,netns,oracle,yocto
 export CGO_ENABLED := 0
 
-.PHONY: all arm64 arm run test test-all test-unit test-mutants test-oracle test-simulation test-oldest test-netns test-clients test-board test-boards matrix soak test-debian packages pins lint fuzz board picture bench bench-parts install deb clean
+.PHONY: all arm64 arm run test test-all test-unit test-race test-mutants test-oracle test-simulation test-oldest test-netns test-clients test-board test-boards matrix soak test-debian packages pins lint fuzz board picture bench bench-parts install deb clean
 
 all:
 	go build $(GOFLAGS_BUILD) -o build/uringhttpd .
@@ -25,20 +25,24 @@ run: all
 
 # All tests that CI runs, in under 20 minutes on two cores; the parts can be run alone.
 # The log names each test that is left for test-all.
-test: packages test-unit test-mutants lint test-oldest test-oracle test-simulation test-netns test-clients test-board
+test: packages test-race test-mutants lint test-oldest test-oracle test-simulation test-netns test-clients test-board
 
 # The same with every emulated board, every engine and full counts.
 test-all: SEEDS := 14000
-test-all: packages test-unit test-mutants lint test-oldest test-oracle test-simulation test-netns test-clients test-boards
+test-all: packages test-race test-mutants lint test-oldest test-oracle test-simulation test-netns test-clients test-boards
 
 # Needs neither root nor a network.
 test-unit:
+	go test -timeout 25m ./...
+
+# The same with the race detector, which takes three times as long.
+test-race:
 	CGO_ENABLED=1 go test -race -timeout 25m ./...
 
 # Mutants of the daemon (test/wrong), each of which the tests that are meant to catch it must
 # fail, for the reason that it is wrong.
 test-mutants:
-	go test -count=1 -tags mutants -timeout 25m ./test/wrong
+	go test -count=1 -tags mutants -parallel $$(($$(nproc) + 1)) -timeout 25m ./test/wrong
 
 # The oldest Go that go.mod allows; Yocto releases in use ship it.
 test-oldest:
