@@ -127,8 +127,9 @@ func (l *loop) deferClose(s *slot) { l.deadlines.set(s, l.now.Add(lastUseTime)) 
 func (l *loop) checkStall(s *slot) {
 	e := &l.engine
 	l.deadlines.set(s, l.now.Add(engineTime))
-	if s.conn.state == stOffload && !s.conn.offloading.Load() {
-		s.startedAt, s.completedBefore = l.now, e.completed // it waits for a handshake worker
+	if s.conn.state == stOffload && !s.installing {
+		// It waits for a handshake worker, or has begun since the last check.
+		s.startedAt, s.completedBefore, s.installing = l.now, e.completed, s.conn.offloading.Load()
 		return
 	}
 	l.testEngine()

@@ -144,6 +144,24 @@ func (e *engineLoop) pass(d time.Duration) {
 	}
 }
 
+// TestQueuedKeyInstallationIsNoStall: keys whose installation has waited long for a handshake worker,
+// and has just begun, do not mean that the engine has stalled.
+func TestQueuedKeyInstallationIsNoStall(t *testing.T) {
+	e := newEngineLoop(t, 1)
+	s := e.slots[0]
+	s.conn.state = stOffload
+	e.perform(s, operation{kind: opOffload, job: func() {}})
+	e.pass(3*engineTime - time.Second)
+	s.conn.offloading.Store(true)
+	e.pass(time.Second)
+	if e.engine.testToken != 0 {
+		t.Error("the engine is tested at once")
+	}
+	if e.pass(engineTime); e.engine.testToken != 1 {
+		t.Errorf("%d tests of an engine that has not installed keys for %v, want 1", e.engine.testToken, engineTime)
+	}
+}
+
 // TestDeadEngineClosesWaitingConnection: a connection that waits for its client is closed when its
 // engine is disabled. The deadline of that wait does not cancel the close, and a close that did not
 // happen is repeated.

@@ -51,6 +51,7 @@ type slot struct {
 	op              operation // of ownerEngine, ownerCloser and ownerEngineQueue
 	startedAt       time.Time // when the operation entered the ring, or the key installation began; else zero
 	completedBefore int       // engine.completed at that time
+	installing      bool      // the key installation had begun at its last check
 }
 
 // loop is the only thread that touches the ring, and all connections except those that a

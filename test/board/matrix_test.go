@@ -183,6 +183,11 @@ func startCells(ctx context.Context, t *testing.T, b board.Board, e board.Engine
 		runner: &cellRunner{m: m, p: p, port: board.TLSPort, effort: 1, files: map[string]bool{}},
 		line:   matrix.Line{Machine: b.String() + "-" + e.String()},
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			c.logOutput(ctx, t)
+		}
+	})
 	c.warm(ctx, t)
 	c.again, c.memory = retransmitted(ctx, t, m), resident(ctx, t, p)
 	if err := c.runner.skipLog(ctx); err != nil {
@@ -224,9 +229,22 @@ func (c *cells) cell(ctx context.Context, t *testing.T, cell matrix.Cell) {
 		t.Errorf("%v: %s", cell, fault)
 	}
 	if t.Failed() {
-		out, err := c.runner.p.Output(ctx)
-		t.Logf("daemon, the end of its log (%v):\n%s", err, out.Stderr[max(0, len(out.Stderr)-8000):])
+		c.logOutput(ctx, t)
 	}
+}
+
+// logOutput logs the daemon's warnings, and the end of its log.
+func (c *cells) logOutput(ctx context.Context, t *testing.T) {
+	t.Helper()
+	out, err := c.runner.p.Output(ctx)
+	var warnings []string
+	for line := range strings.Lines(string(out.Stderr)) {
+		if !strings.Contains(line, "level=INFO") && !strings.Contains(line, "level=DEBUG") {
+			warnings = append(warnings, line)
+		}
+	}
+	t.Logf("daemon (%v), its warnings:\n%s\nthe end of its log:\n%s", err,
+		strings.Join(warnings[max(0, len(warnings)-50):], ""), out.Stderr[max(0, len(out.Stderr)-8000):])
 }
 
 // end checks that nothing has leaked, and ends the daemon.

@@ -47,6 +47,7 @@ var caught = []caughtMutant{
 	{FreePipe, "./service/server", []catch{{"TestSimulation", `the kernel holds`}}},
 	{NoTurns, "./service/server", []catch{{"TestSimulation", `files are read into pipes at a time`}}},
 	{EngineOnLoop, "./service/server", []catch{{"TestSimulation", `may wait for the engine, on the loop's thread`}}},
+	{QueueStalls, "./service/server", []catch{{"TestQueuedKeyInstallationIsNoStall", `the engine is tested at once`}}},
 	{MarkTrusted, "./platform/cryptoapi", []catch{{"TestInline", `inline true`}, {"TestInlineBoards", `may wait: true, want false`}}},
 	{EngineUnbounded, "./service/server", []catch{{"TestSimulation", `of them in the engine`}}},
 	{EngineTrusted, "./service/server", []catch{{"TestSimulation", `no end: .* dead:true`}}},

@@ -300,7 +300,7 @@ func Variants() []Variant {
 		Unbounded, NoShare, NoLook, PushedOnce, FreePipe, NoTurns, WholeFiles, Deaf,
 		StopsAtOnce, SecondIgnored, FullIsEmpty, NotAsked, NoLateLook,
 		ReadsOnLoop, FreesOnLoop, OnePool, ColdHandlers, NeverWithdrawn, WithdrawnTwice, EndsShort,
-		EngineOnLoop, MarkTrusted, EngineUnbounded, EngineTrusted, Untested, Unwatched, LookedOnce, EngineBlind, EngineHurried, StillOffloads, ClosesDead, ClosesInRing,
+		EngineOnLoop, QueueStalls, MarkTrusted, EngineUnbounded, EngineTrusted, Untested, Unwatched, LookedOnce, EngineBlind, EngineHurried, StillOffloads, ClosesDead, ClosesInRing,
 		WrongIV, OneTicket, FixedNonce, PartsIgnored, PriorityKept, MarkPrefers, EndlessKeys, FixesIgnored, ProbeStays, TCPTimeout, SeldomLooks, UserKeysEndless, IdleUnwatched,
 	}
 }
@@ -310,6 +310,13 @@ var EngineOnLoop = Variant{"the loop waits for the engine", []Edit{{
 	File: "service/server/engine.go",
 	Old:  "op.async = true",
 	New:  "op.async = false",
+}}}
+
+// QueueStalls takes the wait for a handshake worker for a stall of the engine.
+var QueueStalls = Variant{"waiting for a worker is a stall", []Edit{{
+	File: "service/server/engine.go",
+	Old:  "if s.conn.state == stOffload && !s.installing {",
+	New:  "if s.conn.state == stOffload && !s.conn.offloading.Load() {",
 }}}
 
 // MarkTrusted takes each driver that the kernel marks asynchronous for an engine.
