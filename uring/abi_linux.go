@@ -40,6 +40,8 @@ const (
 
 	sqCQOverflow = 1 << 1 // IORING_SQ_CQ_OVERFLOW, in the flags of the submission ring
 
+	recvPollFirst = 1 << 0 // IORING_RECVSEND_POLL_FIRST, Linux 5.19
+
 	cancelAll = 1 << 0 // IORING_ASYNC_CANCEL_ALL, Linux 5.19
 	cancelAny = 1 << 2 // IORING_ASYNC_CANCEL_ANY, Linux 5.19
 

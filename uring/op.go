@@ -24,6 +24,13 @@ func (o Op) Async() Op {
 	return o
 }
 
+// PollFirst returns a receive that waits for data before it tries to receive. That saves the first
+// try if no data is expected yet, and changes nothing else (IORING_RECVSEND_POLL_FIRST).
+func (o Op) PollFirst() Op {
+	o.sqe.ioprio |= recvPollFirst
+	return o
+}
+
 // Accept accepts a connection of the listening socket fd: accept4(2). flags are
 // SOCK_NONBLOCK and SOCK_CLOEXEC. The result is the new descriptor.
 func Accept(fd int, flags int) Op {

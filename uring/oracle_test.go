@@ -100,6 +100,10 @@ func (f *fixture) pairs() []pair {
 		{"sendmsg", SendMsg(f.server, f.msg, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT), func(e *giouring.SubmissionQueueEntry) {
 			e.PrepareSendMsg(f.server, (*syscall.Msghdr)(unsafe.Pointer(&f.msg.hdr)), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 		}},
+		{"recv after poll", Recv(f.client, f.buf, unix.MSG_PEEK).PollFirst(), func(e *giouring.SubmissionQueueEntry) {
+			e.PrepareRecv(f.client, address, uint32(len(f.buf)), unix.MSG_PEEK)
+			e.IoPrio |= giouring.RecvsendPollFirst
+		}},
 		{"recv", Recv(f.client, f.buf, 0), func(e *giouring.SubmissionQueueEntry) {
 			e.PrepareRecv(f.client, address, uint32(len(f.buf)), 0)
 		}},

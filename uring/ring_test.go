@@ -168,24 +168,43 @@ func TestSocketOperations(t *testing.T) {
 	}
 }
 
-// TestRecvWaits: a receive on a non-blocking socket waits inside the ring.
+// TestRecvWaits: a receive on a non-blocking socket waits inside the ring, and ends at once if there
+// is data already, whether or not it tries to receive first.
 func TestRecvWaits(t *testing.T) {
-	client, server := tcpPair(t)
-	unix.SetNonblock(server, true)
-	onRing(t, 8, func(r *Ring) error {
-		buf := make([]byte, 8)
-		if _, err := r.Push(Recv(server, buf, 0), 1); err != nil {
-			return err
-		}
-		if err := r.Wait(0, func(c Completion) { t.Errorf("completed before there was data: %+v", c) }); err != nil {
-			return err
-		}
-		if _, err := unix.Write(client, []byte("x")); err != nil {
-			return err
-		}
-		c, err := next(r)
-		return want(c, err, 1)
-	})
+	for _, pollFirst := range []bool{false, true} {
+		client, server := tcpPair(t)
+		unix.SetNonblock(server, true)
+		onRing(t, 8, func(r *Ring) error {
+			buf := make([]byte, 8)
+			op := Recv(server, buf, 0)
+			if pollFirst {
+				op = op.PollFirst()
+			}
+			for _, waits := range []bool{true, false} {
+				if !waits {
+					if _, err := unix.Write(client, []byte("x")); err != nil {
+						return err
+					}
+				}
+				if _, err := r.Push(op, 1); err != nil {
+					return err
+				}
+				if waits {
+					if err := r.Wait(0, func(c Completion) { t.Errorf("completed before there was data: %+v", c) }); err != nil {
+						return err
+					}
+					if _, err := unix.Write(client, []byte("x")); err != nil {
+						return err
+					}
+				}
+				c, err := next(r)
+				if err = want(c, err, 1); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
 }
 
 // TestSplice moves part of a file, from beyond 4 GiB, through a pipe into a
