@@ -6,34 +6,54 @@ import (
 	"time"
 )
 
-// fieldValue returns the value of a header field, and reports whether the field is present.
-// Several lines of a field are one list, RFC 9110, section 5.3.
-func fieldValue(header http.Header, name string) (value string, present bool) {
-	lines := header[name]
-	return strings.Join(lines, ", "), len(lines) > 0
+// conditions are the header fields of a request that select the status and the part of a file.
+type conditions struct {
+	match, unmodifiedSince, noneMatch, modifiedSince field // RFC 9110, section 13.1
+	ifRange, ranges                                  field // If-Range and Range
+}
+
+// A field is a header field of a request. Several lines are one list, RFC 9110, section 5.3.
+type field struct {
+	value string
+	lines int // 0: the field is absent
+}
+
+func (f field) present() bool { return f.lines > 0 }
+
+// conditionsOf returns the conditions of a request with this header.
+func conditionsOf(header http.Header) *conditions {
+	get := func(name string) field {
+		lines := header[name]
+		return field{strings.Join(lines, ", "), len(lines)}
+	}
+	return &conditions{
+		match: get("If-Match"), unmodifiedSince: get("If-Unmodified-Since"),
+		noneMatch: get("If-None-Match"), modifiedSince: get("If-Modified-Since"),
+		ifRange: get("If-Range"), ranges: get("Range"),
+	}
 }
 
 // precondition evaluates the conditions of a GET or HEAD in the order of RFC 9110, section
 // 13.2.2, and returns the status: 412, 304, or 200 if they hold. If-Range is handled by
 // resumes. The date of a file in an image does not cause a 304: in the next image it may be
 // the same.
-func precondition(header http.Header, tag string, modified time.Time, from origin) int {
-	if value, present := fieldValue(header, "If-Match"); present {
-		if !listsTag(value, tag, strongly) {
+func precondition(q *conditions, tag string, modified time.Time, from origin) int {
+	if q.match.present() {
+		if !listsTag(q.match.value, tag, strongly) {
 			return http.StatusPreconditionFailed
 		}
-	} else if value, present := fieldValue(header, "If-Unmodified-Since"); present {
+	} else if q.unmodifiedSince.present() {
 		// A malformed date, and several dates, are ignored: sections 13.1.3 and 13.1.4.
-		if date, err := http.ParseTime(value); err == nil && modified.Unix() > date.Unix() {
+		if date, err := http.ParseTime(q.unmodifiedSince.value); err == nil && modified.Unix() > date.Unix() {
 			return http.StatusPreconditionFailed
 		}
 	}
-	if value, present := fieldValue(header, "If-None-Match"); present {
-		if listsTag(value, tag, weakly) {
+	if q.noneMatch.present() {
+		if listsTag(q.noneMatch.value, tag, weakly) {
 			return http.StatusNotModified
 		}
-	} else if value, present := fieldValue(header, "If-Modified-Since"); present && !from.image {
-		if date, err := http.ParseTime(value); err == nil && modified.Unix() <= date.Unix() {
+	} else if q.modifiedSince.present() && !from.image {
+		if date, err := http.ParseTime(q.modifiedSince.value); err == nil && modified.Unix() <= date.Unix() {
 			return http.StatusNotModified
 		}
 	}
@@ -45,10 +65,10 @@ func precondition(header http.Header, tag string, modified time.Time, from origi
 // a single content only when its second is over (section 8.8.2.2), and never for a file with a
 // time in the future, whose Last-Modified is the time of the request, nor for a file whose
 // timestamps were set by a tool.
-func resumes(header http.Header, tag string, modified, now time.Time, from origin) bool {
-	value, present := fieldValue(header, "If-Range")
+func resumes(q *conditions, tag string, modified, now time.Time, from origin) bool {
+	value := q.ifRange.value
 	switch {
-	case !present:
+	case !q.ifRange.present():
 		return true
 	case strings.HasPrefix(value, `"`):
 		return value == tag

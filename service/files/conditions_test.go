@@ -78,7 +78,7 @@ func TestPreconditionFollowsRFC9110(t *testing.T) {
 		{"unmodified, and not modified", http.Header{"If-Unmodified-Since": {same}, "If-Modified-Since": {same}}, 304},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := precondition(test.header, tag, modified, origin{}); got != test.want {
+			if got := precondition(conditionsOf(test.header), tag, modified, origin{}); got != test.want {
 				t.Errorf("%d, want %d", got, test.want)
 			}
 		})
@@ -117,7 +117,7 @@ func TestIfRangeDateMustBeUnambiguous(t *testing.T) {
 		if test.ifRange != nil {
 			header["If-Range"] = test.ifRange
 		}
-		if got := resumes(header, tag, test.modified, now, origin{}); got != test.want {
+		if got := resumes(conditionsOf(header), tag, test.modified, now, origin{}); got != test.want {
 			t.Errorf("%s: %v", test.name, got)
 		}
 	}

@@ -1,8 +1,9 @@
 // Package files is the http.Handler that serves a directory of firmware and assets.
 //
 // It works under any server that implements net/http's interfaces, and is written for a
-// server that sends files without reading them: see "Bodies" below. It does not cache, does
-// not compress, does not sniff content types and does not accept uploads.
+// server that sends files without reading them: see "Bodies" below. The handler does not cache; a
+// Cache holds prepared answers beside it: see "Cache" below. The package does not compress,
+// does not sniff content types and does not accept uploads.
 //
 // # Served files
 //
@@ -73,6 +74,22 @@
 // with a ReadFrom method is passed an *io.LimitedReader of it, may Acquire the
 // File, and send that part of the descriptor after the handler has returned.
 // Several ranges are such copies with part headers between them.
+//
+// # Cache
+//
+// A Cache answers plain requests for regular files without opening them. Its answers equal the
+// handler's. A change of a name is reported by inotify, and a change of a mount by
+// /proc/self/mountinfo; content and attributes are compared before an answer. A request received
+// after a rename, write, truncation, removal, link or chmod has returned gets no older answer. Files
+// of up to CacheLimits.Body bytes are kept in memory for at most 2 s, since the
+// undetected changes above would otherwise be kept longer than the kernel keeps them.
+//
+// Only file systems that report all changes of names are cached: local ones with exact names (ext4,
+// f2fs, btrfs, XFS, tmpfs, ramfs, JFFS2, UBIFS), images (squashfs, EROFS) and overlayfs. On FAT and
+// in directories that ignore case, a change may be reported under another name. A path through
+// "..", an absolute link or a mount point is not cached; neither is a directory that the service
+// may not read, since it cannot be watched. Changes that only a security module or the key of an
+// encrypted directory makes visible are not detected.
 //
 // # Debugging
 //

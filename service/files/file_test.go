@@ -18,7 +18,7 @@ func openFile(t *testing.T, dir, name string) *File {
 	root, err := os.OpenRoot(dir)
 	must(t, err)
 	defer root.Close()
-	file, opened, err := newHandler(root, Options{}, kernel()).open(request("GET", "/"), name, true)
+	file, opened, err := newHandler(root, Options{}, kernel()).open(callerOf(request("GET", "/")), name, true)
 	must(t, err)
 	if opened != nil {
 		t.Fatalf("%s is a directory", name)

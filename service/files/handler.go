@@ -137,7 +137,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string, ma
 	if name == "" {
 		name = "."
 	}
-	file, dir, err := h.open(r, name, mayBlock)
+	file, dir, err := h.open(callerOf(r), name, mayBlock)
 	switch {
 	case err == errPostponed:
 		return true
@@ -168,7 +168,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, clean string, ma
 // serveDirectory answers with the directory's index.html, or else its listing. It returns false
 // as serve does.
 func (h *handler) serveDirectory(w http.ResponseWriter, r *http.Request, name string, dir *os.File, mayBlock bool) bool {
-	index, other, err := h.open(r, path.Join(name, "index.html"), mayBlock)
+	index, other, err := h.open(callerOf(r), path.Join(name, "index.html"), mayBlock)
 	if other != nil {
 		other.Close()
 	}

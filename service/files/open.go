@@ -1,10 +1,11 @@
 package files
 
 import (
+	"context"
 	"errors"
 	"io/fs"
-	"net/http"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,6 +25,13 @@ const openFlags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_LARGE
 
 // errUncached is the error for a file that cannot be opened without waiting for storage.
 var errUncached = errors.New("files: not in the kernel's cache")
+
+// A caller is the part of a request that open and settled need.
+type caller struct {
+	ctx context.Context
+	// postpone arranges for another call, as http1.Postpone does.
+	postpone func(d time.Duration) (ok, supported bool)
+}
 
 // openCached opens name below the root if the kernel has all components of the path in its
 // dentry cache, and therefore the inode in memory. For a link that leads outside, and similar
@@ -58,7 +66,7 @@ func (h *handler) openCached(name string) (*os.File, error) {
 // which the caller closes. It waits for a file that has just been changed, see
 // settled. Unless mayBlock is true it does not wait for storage, and the error for a file that is
 // not cached is errUncached.
-func (h *handler) open(r *http.Request, name string, mayBlock bool) (file *File, dir *os.File, err error) {
+func (h *handler) open(c caller, name string, mayBlock bool) (file *File, dir *os.File, err error) {
 	var f *os.File
 	if mayBlock {
 		f, err = h.root.OpenFile(name, openFlags, 0)
@@ -69,7 +77,7 @@ func (h *handler) open(r *http.Request, name string, mayBlock bool) (file *File,
 		return nil, nil, err
 	}
 	fd := int(f.Fd())
-	stat, err := h.settled(r, fd)
+	stat, err := h.settled(c, fd)
 	switch {
 	case err != nil:
 	case stat.isDirectory():

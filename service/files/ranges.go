@@ -2,8 +2,6 @@ package files
 
 import (
 	"errors"
-	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 )
@@ -22,8 +20,13 @@ type span struct {
 }
 
 // contentRange returns the value of Content-Range for a file of size bytes.
-func (s span) contentRange(size int64) string {
-	return fmt.Sprintf("bytes %d-%d/%d", s.start, s.start+s.length-1, size)
+func (s span) contentRange(size int64) string { return string(s.appendContentRange(nil, size)) }
+
+// appendContentRange appends the value of Content-Range to b.
+func (s span) appendContentRange(b []byte, size int64) []byte {
+	b = strconv.AppendInt(append(b, "bytes "...), s.start, 10)
+	b = strconv.AppendInt(append(b, '-'), s.start+s.length-1, 10)
+	return strconv.AppendInt(append(b, '/'), size, 10)
 }
 
 // errRange is the error for a Range that is malformed by RFC 9110, section 14.1.
@@ -38,20 +41,19 @@ func isByteRange(value string) bool {
 
 // rangesOf returns the spans that the Range of a request selects from a file of size bytes:
 // nil if the request has no Range that applies, and an empty list if all ranges start beyond
-// the end of the file. The error is errRange.
+// the end of the file. The list uses the capacity of room. The error is errRange.
 //
 // Several header lines are one list, RFC 9110, section 5.3, which is correct for one range set
 // that was split at its commas. If each line is a complete Range, the second "bytes=" is
 // malformed in the list. Most likely an intermediary combined such a request, and the Range is
 // ignored, which section 14.2 allows, while a single malformed line is an error.
-func rangesOf(header http.Header, size int64) ([]span, error) {
-	value, _ := fieldValue(header, "Range")
-	if !isByteRange(value) {
+func rangesOf(q *conditions, size int64, room []span) ([]span, error) {
+	if !isByteRange(q.ranges.value) {
 		return nil, nil
 	}
-	spans, err := parseRange(value, size)
+	spans, err := parseRange(q.ranges.value, size, room)
 	switch {
-	case err != nil && len(header["Range"]) > 1:
+	case err != nil && q.ranges.lines > 1:
 		return nil, nil
 	case err == nil && spans == nil:
 		spans = []span{}
@@ -61,10 +63,10 @@ func rangesOf(header http.Header, size int64) ([]span, error) {
 
 // parseRange returns the spans that a byte range selects from a file of size bytes, in the
 // requested order. Parts beyond the end of the file are omitted; if nothing is left, the list
-// is nil. The only error is errRange.
-func parseRange(value string, size int64) ([]span, error) {
+// is empty. It uses the capacity of room. The only error is errRange.
+func parseRange(value string, size int64, room []span) ([]span, error) {
 	_, list, _ := strings.Cut(value, "=")
-	var spans []span
+	spans := room[:0]
 	given := false
 	for item := range strings.SplitSeq(list, ",") {
 		item = strings.Trim(item, " \t")

@@ -184,7 +184,7 @@ func FuzzRange(f *testing.F) {
 	}
 	h := serveAlphabet(f)
 	f.Fuzz(func(t *testing.T, value string, size uint16) {
-		spans, err := parseRange(value, int64(size))
+		spans, err := parseRange(value, int64(size), nil)
 		if err != nil && spans != nil {
 			t.Fatal("spans with an error")
 		}

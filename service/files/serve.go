@@ -14,6 +14,36 @@ import (
 // http.Header would spell it "Etag", which scripts that search for the field do not find.
 const headerETag = "ETag"
 
+// content holds the attributes of a file that decide about the answer to a condition or range.
+type content struct {
+	tag      string // strong, in quotes
+	modified time.Time
+	from     origin
+	size     int64 // bytes
+}
+
+// choose returns the status of the answer to a GET or HEAD with the conditions q: 200, 206 with
+// the spans to send, 304, 412, or 416 with the reason. The spans use the capacity of room.
+func (c *content) choose(method string, q *conditions, now time.Time, room []span) (status int, spans []span, reason string) {
+	if status := precondition(q, c.tag, c.modified, c.from); status != http.StatusOK {
+		return status, nil, ""
+	}
+	// An empty file has no byte that a range could select.
+	if method != http.MethodGet || c.size == 0 || !resumes(q, c.tag, c.modified, now, c.from) {
+		return http.StatusOK, nil, ""
+	}
+	spans, err := rangesOf(q, c.size, room)
+	switch {
+	case err != nil:
+		return http.StatusRequestedRangeNotSatisfiable, nil, "malformed range"
+	case spans == nil || !worthwhile(spans, c.size):
+		return http.StatusOK, nil, ""
+	case len(spans) == 0:
+		return http.StatusRequestedRangeNotSatisfiable, nil, "range beyond the end of the file"
+	}
+	return http.StatusPartialContent, spans, ""
+}
+
 // serveFile answers with file. The caller still has to release the file.
 func serveFile(w http.ResponseWriter, r *http.Request, file *File) {
 	header := w.Header()
@@ -25,7 +55,9 @@ func serveFile(w http.ResponseWriter, r *http.Request, file *File) {
 	modified := lastModified(file.stat.modified.time(), now)
 	header.Set("Last-Modified", modified.UTC().Format(http.TimeFormat))
 
-	switch precondition(r.Header, tag, modified, file.origin) {
+	c := content{tag, modified, file.origin, file.Size()}
+	status, spans, reason := c.choose(r.Method, conditionsOf(r.Header), now, nil)
+	switch status {
 	case http.StatusPreconditionFailed:
 		dropFile(header)
 		fail(w, r, http.StatusPreconditionFailed, "precondition failed: the file does not match the condition")
@@ -38,20 +70,11 @@ func serveFile(w http.ResponseWriter, r *http.Request, file *File) {
 		return
 	}
 	header.Set("Accept-Ranges", "bytes")
-	whole := span{0, file.Size()}
-	// An empty file has no byte that a range could select.
-	if r.Method != http.MethodGet || file.Size() == 0 || !resumes(r.Header, tag, modified, now, file.origin) {
-		serveSpan(w, r, file, whole)
-		return
-	}
-	spans, err := rangesOf(r.Header, file.Size())
 	switch {
-	case err != nil:
-		unsatisfiable(w, r, file, "malformed range")
-	case spans == nil || !worthwhile(spans, file.Size()):
-		serveSpan(w, r, file, whole)
+	case status == http.StatusRequestedRangeNotSatisfiable:
+		unsatisfiable(w, r, file, reason)
 	case len(spans) == 0:
-		unsatisfiable(w, r, file, "range beyond the end of the file")
+		serveSpan(w, r, file, span{0, file.Size()})
 	case len(spans) == 1:
 		header.Set("Content-Range", spans[0].contentRange(file.Size()))
 		serveSpan(w, r, file, spans[0])

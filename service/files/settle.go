@@ -87,11 +87,16 @@ func wait(ctx context.Context, d time.Duration) error {
 // again. The handler sends no response until then.
 var errPostponed = errors.New("files: postponed")
 
+// callerOf returns the caller for a request.
+func callerOf(r *http.Request) caller {
+	return caller{r.Context(), func(d time.Duration) (ok, supported bool) { return http1.Postpone(r, d) }}
+}
+
 // settled returns the identity of a descriptor as soon as another change of the file could not
 // lead to the same identity. The error is errUnsettled if the file keeps changing, errPostponed
 // if the handler is to be called again, the error of the request's context if that ends first,
 // or an error of identify.
-func (h *handler) settled(r *http.Request, fd int) (identity, error) {
+func (h *handler) settled(c caller, fd int) (identity, error) {
 	for try := 0; ; try++ {
 		// The clock is read first, so that a change between the two calls counts as recent.
 		now := h.system.now()
@@ -103,14 +108,14 @@ func (h *handler) settled(r *http.Request, fd int) (identity, error) {
 		if left == 0 {
 			return stat, nil
 		}
-		ok, supported := http1.Postpone(r, left+tick) // as in pause
+		ok, supported := c.postpone(left + tick) // as in pause
 		switch {
 		case ok:
 			return stat, errPostponed
 		case supported || try == maxSettles:
 			return stat, errUnsettled
 		}
-		if err := h.pause(r.Context(), left, try > 0); err != nil {
+		if err := h.pause(c.ctx, left, try > 0); err != nil {
 			return stat, err
 		}
 	}

@@ -133,7 +133,7 @@ func TestChangeInTheOpeningTickIsDetected(t *testing.T) {
 	for _, granule := range []time.Duration{tick, longTick} {
 		k := newTicking(t, t.TempDir(), granule)
 		k.write(contentA)
-		f, _, err := k.handler(t).open(request("GET", "/x.bin").WithContext(t.Context()), "x.bin", true)
+		f, _, err := k.handler(t).open(callerOf(request("GET", "/x.bin").WithContext(t.Context())), "x.bin", true)
 		must(t, err)
 		defer f.Release()
 		got := make([]byte, len(contentA))

@@ -1,0 +1,155 @@
+package files
+
+import (
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+func appendInt(b []byte, n int64) []byte { return strconv.AppendInt(b, n, 10) }
+
+// watchCost is the estimated memory of a name in a watched directory: the kernel's watch, and the
+// directory's inode, which several entries may share.
+const watchCost = 1024
+
+// insert adds an entry, and drops those that were used least recently if the limits require it.
+func (c *Cache) insert(e *entry) {
+	e.cost = overhead + int64(len(e.body)+2*len(e.path)+len(e.described)+len(e.tagged)+len(e.kind))
+	for _, d := range e.deps {
+		e.cost += watchCost + int64(len(d.name))
+		w := c.watches[d.watch]
+		w.names[d.name] = append(w.names[d.name], e)
+	}
+	c.entries[e.path] = e
+	c.bytes += e.cost
+	e.link(&c.used)
+	for len(c.entries) > max(c.limits.Entries, 0) || c.bytes > c.limits.Bytes && len(c.entries) > 0 {
+		c.drop(c.used.newer)
+	}
+}
+
+// link makes e the last used entry of a list.
+func (e *entry) link(head *entry) {
+	e.older, e.newer = head.older, head
+	e.older.newer, head.older = e, e
+}
+
+func (e *entry) unlink() {
+	e.older.newer, e.newer.older = e.newer, e.older
+}
+
+// touch makes e the last used entry.
+func (c *Cache) touch(e *entry) {
+	if c.used.older != e {
+		e.unlink()
+		e.link(&c.used)
+	}
+}
+
+// drop removes an entry. Its file is kept for Dropped, since closing it may wait for storage.
+func (c *Cache) drop(e *entry) {
+	delete(c.entries, e.path)
+	e.unlink()
+	c.bytes -= e.cost
+	for _, d := range e.deps {
+		w := c.watches[d.watch]
+		list := w.names[d.name]
+		if i := slices.Index(list, e); len(list) > 1 {
+			w.names[d.name] = slices.Delete(list, i, i+1)
+			continue
+		}
+		delete(w.names, d.name)
+		if len(w.names) == 0 {
+			c.idle = append(c.idle, d.watch)
+		}
+	}
+	c.dropped = append(c.dropped, e.file)
+}
+
+// dropAll drops all entries, and makes the answer that is being prepared void.
+func (c *Cache) dropAll() {
+	for e := c.used.newer; e != &c.used; e = e.newer {
+		c.dropped = append(c.dropped, e.file)
+	}
+	c.used.newer, c.used.older = &c.used, &c.used
+	clear(c.entries)
+	c.bytes = 0
+	c.idle = c.idle[:0]
+	for wd, w := range c.watches {
+		clear(w.names)
+		c.idle = append(c.idle, wd)
+	}
+	c.void = c.preparing
+}
+
+// dropDependents drops the entries that depend on the name, or for an empty name on any name in
+// the directory, and remembers the change for the answer that is being prepared.
+func (c *Cache) dropDependents(wd int32, name []byte) {
+	if w := c.watches[wd]; w != nil {
+		if len(name) > 0 {
+			for len(w.names[string(name)]) > 0 {
+				c.drop(w.names[string(name)][0])
+			}
+		} else {
+			for _, list := range w.names {
+				for _, e := range slices.Clone(list) {
+					c.drop(e)
+				}
+			}
+		}
+	}
+	if c.preparing && !c.void && !slices.Contains(c.removing, wd) {
+		if len(c.seen) == maxSeen {
+			c.void = true
+			return
+		}
+		c.seen = append(c.seen, dependency{wd, string(name)})
+	}
+}
+
+// decode returns the decoded path of a request, in the capacity of room. ok is false if it is
+// too long or not in origin-form.
+func decode(room, path []byte) (decoded []byte, ok bool) {
+	room = room[:0]
+	if len(path) == 0 || len(path) > cap(room) {
+		return nil, false
+	}
+	for i := 0; i < len(path); i++ {
+		c := path[i]
+		if c == '%' { // http1.Head accepts complete escapes only
+			c = unhex(path[i+1])<<4 | unhex(path[i+2])
+			i += 2
+		}
+		room = append(room, c)
+	}
+	return room, true
+}
+
+func unhex(c byte) byte {
+	switch {
+	case c <= '9':
+		return c - '0'
+	default:
+		return c | 0x20 - 'a' + 10
+	}
+}
+
+// fileName returns the name of the file that the handler serves for a decoded path: relative to
+// the root, and with index.html if the path ends in a slash. ok is false if the path is not in
+// normal form, or if the handler answers with an error.
+func fileName(p string) (name string, ok bool) {
+	if !utf8.ValidString(p) || strings.ContainsFunc(p, unicode.IsControl) || strings.Contains(p, `\`) {
+		return "", false
+	}
+	clean := path.Clean(p)
+	if strings.HasSuffix(p, "/") {
+		if clean != "/" {
+			clean += "/"
+		}
+		return p[1:] + "index.html", clean == p
+	}
+	return p[1:], clean == p
+}
