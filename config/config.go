@@ -111,8 +111,12 @@ type Limits struct {
 	IdleTimeout   time.Duration // between two requests of a connection
 	StallTimeout  time.Duration // without a byte acknowledged by the client
 	Buffer        int64         // bytes that the kernel may hold for a connection, 256 KiB to 1 GiB
+	Cache         int64         // bytes of memory for prepared answers; 0: none; CacheAuto: by the machine's memory
 	Rate          int64         // bytes per second and connection; 0: unlimited
 }
+
+// CacheAuto is the value of Limits.Cache for "auto".
+const CacheAuto = -1
 
 // Index selects the response for a directory without an index.html.
 type Index string

@@ -141,6 +141,7 @@ limits:
   idle_timeout: 24h
   stall_timeout: 1h30m
   buffer: 256KiB
+  cache: auto
   rate: 0KiB
 index: off
 log: {level: debug, access: False}
@@ -166,6 +167,7 @@ metrics: {address: ""}
 			IdleTimeout:   24 * time.Hour,
 			StallTimeout:  90 * time.Minute,
 			Buffer:        256 << 10,
+			Cache:         CacheAuto,
 		},
 		Index: IndexOff,
 		Log:   Log{Level: slog.LevelDebug},

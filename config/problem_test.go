@@ -58,6 +58,7 @@ const (
 	wantDirectory = "write the path of a directory, such as /srv/firmware"
 	wantTime      = "write a time from 1ms to 24h, such as 500ms, 60s, 5m or 1h30m"
 	wantSize      = "write a size of at most 1024GiB: bytes, such as 65536, or a whole number of KiB, MiB or GiB, such as 512KiB"
+	wantCache     = "write a size of at most 64GiB, or auto: bytes, such as 65536, or a whole number of KiB, MiB or GiB, such as 512KiB"
 	wantBuffer    = "write a size from 256KiB to 1GiB: bytes, such as 65536, or a whole number of KiB, MiB or GiB, such as 512KiB"
 	wantTop       = "write one of these: listen, root, tls, crypto, limits, index, log, metrics"
 	wantSyntax    = "check the indentation, quotes and brackets of this line and the one above"
@@ -151,7 +152,7 @@ func TestParseReportsEveryProblem(t *testing.T) {
 			"2: root: is a list, not text; " + wantDirectory,
 			`3: tls: is the text "off", not keys; write keys under it: certificate, key, client_ca, kernel, cipher, minimum_version`,
 			"4: crypto: is a list, not keys; write keys under it: prefer, kernel_fixes",
-			"5: limits: is the number 5, not keys; write keys under it: connections, header_timeout, idle_timeout, stall_timeout, buffer, rate",
+			"5: limits: is the number 5, not keys; write keys under it: connections, header_timeout, idle_timeout, stall_timeout, buffer, cache, rate",
 			"6: metrics: is the boolean true, not keys; write keys under it: address",
 			"7: log: is the date 2020-01-01, not keys; write keys under it: level, access"}},
 
@@ -318,6 +319,8 @@ listen:
 		{"small buffer", minimal + "limits: {buffer: 255KiB}\n", []string{"3: limits.buffer: 255KiB is out of range; " + wantBuffer}},
 		{"large buffer", minimal + "limits: {buffer: 1025MiB}\n", []string{"3: limits.buffer: 1025MiB is out of range; " + wantBuffer}},
 		{"no buffer", minimal + "limits: {buffer: 0}\n", []string{"3: limits.buffer: 0 is out of range; " + wantBuffer}},
+		{"large cache", minimal + "limits: {cache: 65GiB}\n", []string{"3: limits.cache: 65GiB is out of range; " + wantCache}},
+		{"cache of a word", minimal + "limits: {cache: on}\n", []string{`3: limits.cache: "on" is not a size; ` + wantCache}},
 		{"unit alone", minimal + "limits: {rate: KiB}\n", []string{`3: limits.rate: "KiB" is not a size; ` + wantSize}},
 
 		{"metrics", minimal + "metrics: {address: 9100}\n", []string{"3: metrics.address: is the number 9100, not text; " + wantAddress + `, or "" for none`}},

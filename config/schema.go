@@ -158,6 +158,13 @@ func (r *reader) limits() []field {
 		value("idle_timeout", func(e entry) { r.duration(e, &limits.IdleTimeout) }),
 		value("stall_timeout", func(e entry) { r.duration(e, &limits.StallTimeout) }),
 		value("buffer", func(e entry) { r.size(e, &limits.Buffer, 256<<10, 1<<30, "from 256KiB to 1GiB") }),
+		value("cache", func(e entry) {
+			if e.node.Kind == yaml.ScalarNode && e.node.Value == "auto" {
+				limits.Cache = CacheAuto
+				return
+			}
+			r.size(e, &limits.Cache, 0, 64<<30, "of at most 64GiB, or auto")
+		}),
 		value("rate", func(e entry) {
 			r.size(e, &limits.Rate, 0, 1<<40, "of at most 1024GiB")
 			r.notImplemented(e, limits.Rate != 0, "write 0, which is unlimited")

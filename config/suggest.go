@@ -80,6 +80,7 @@ func synonyms() map[string]string {
 		"limits.idle_timeout":   "keepalive keepalive_timeout keepalivetimeout keep_alive keep_alive_timeout",
 		"limits.stall_timeout":  "send_timeout write_timeout response_timeout",
 		"limits.buffer":         "buffer_size buffers send_buffer sndbuf",
+		"limits.cache":          "open_file_cache file_cache cache_size memory_cache",
 		"limits.rate":           "limit_rate rate_limit ratelimit max_rate bandwidth throttle speed",
 		"index":                 "autoindex auto_index listing listings directory_listing dirlisting dirlist browse indexes",
 		"log":                   "logs logging logger",
