@@ -14,13 +14,15 @@ import (
 // net.ipv4.tcp_mem (ip-sysctl.rst). If the sysctl cannot be read, as in a network namespace,
 // or exceeds a quarter of memory, TCPMemory returns a sixteenth of memory, which is about the
 // kernel's default at boot (tcp_init_mem in net/ipv4/tcp.c).
-func TCPMemory() int64 {
+func TCPMemory() int64 { return tcpMemory("/proc/sys/net/ipv4/tcp_mem", Memory()) }
+
+// Memory returns the bytes of memory of this machine.
+func Memory() int64 {
 	var info unix.Sysinfo_t
-	all := int64(math.MaxInt64)
-	if err := unix.Sysinfo(&info); err == nil { // sysinfo(2) has no error that applies here
-		all = int64(info.Totalram) * int64(info.Unit)
+	if err := unix.Sysinfo(&info); err != nil { // sysinfo(2) has no error that applies here
+		return math.MaxInt64
 	}
-	return tcpMemory("/proc/sys/net/ipv4/tcp_mem", all)
+	return int64(info.Totalram) * int64(info.Unit)
 }
 
 // tcpMemory is TCPMemory with the path of the sysctl and the bytes of memory of the machine.

@@ -149,8 +149,10 @@ func (d *Daemon) serve(found *decision) error {
 
 func (d *Daemon) newServer(found *decision, watcher *cryptoapi.Watcher, notices chan<- string) (*server.Server, error) {
 	cfg := d.Config
+	served := files.Options{Listing: cfg.Index == config.IndexHTML, Directory: d.Opened.Directory, Log: d.log}
 	return server.New(server.Options{
-		Handler:    files.New(d.Opened.Root, files.Options{Listing: cfg.Index == config.IndexHTML, Directory: d.Opened.Directory, Log: d.log}),
+		Handler:    files.New(d.Opened.Root, served),
+		Cache:      d.newCache(served),
 		TLS:        d.Opened.TLS,
 		Offload:    found.choice.Offload,
 		Require:    cfg.TLS.Kernel == config.KernelRequire,

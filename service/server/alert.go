@@ -76,6 +76,7 @@ func (c *conn) readDuringResponse(received int64) (op operation, ended bool) {
 		return operation{}, false
 	}
 	c.session.Feed(c.input.wire[:n])
+	c.loop.answers.updated = false // received after this wait of the loop
 	for len(c.input.buf) < http1.MaxHead {
 		got, err := c.session.Read(c.inputSpace())
 		c.extendInput(got)

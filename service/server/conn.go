@@ -99,15 +99,19 @@ type input struct {
 	received int64     // bytes read from the socket; a FIN counts as one
 }
 
-// exchange is a request and its response.
+// exchange is a request and its response: either that of a handler, or an answer from the cache.
 type exchange struct {
-	request   *http.Request // nil if it could not be parsed
+	request   *http.Request // nil if it could not be parsed, and for an answer from the cache
 	bodiless  bool          // the method is HEAD; known even if parsing failed
 	response  *http1.Response
 	started   time.Time
 	postponed int  // number of times the handler was postponed
 	close     bool // the connection ends after this response
+	cached    cachedExchange
 }
+
+// responding reports whether a response has begun and not ended.
+func (x *exchange) responding() bool { return x.response != nil || x.cached.active }
 
 // alerts is the state of reading the client's alerts during a response; see alert.go.
 type alerts struct {

@@ -204,7 +204,7 @@ func (c *conn) abandon(why cause, reason string) operation {
 // reset ends the connection so that the client can tell that data is missing: SO_LINGER
 // {1, 0} has been set since it was accepted, so close sends RST.
 func (c *conn) reset(why cause, reason string) operation {
-	if c.exchange.response != nil {
+	if c.exchange.responding() {
 		c.endResponse(why, reason, time.Time{})
 	} else {
 		c.gen.log.Debug("connection reset", "remote", c.client.peer, "cause", why, "reason", reason)

@@ -7,6 +7,7 @@
 //	accept     accept.go          the ring's thread accepts the connection
 //	handshake  handshake.go       crypto/tls computes on a worker; then the kernel gets the keys
 //	request    http1/request.go   the head is received, checked and parsed
+//	cache      cached.go          a prepared answer goes to the transfer at once
 //	handler    http1/response.go  an http.Handler runs on a worker, and records segments (read.go)
 //	transfer   transfer.go        memory is sent and files are spliced, as the meter allows (gate.go)
 //	drain      conn_close.go      kernel TLS becomes empty; close_notify; FIN

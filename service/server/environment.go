@@ -16,6 +16,7 @@ import (
 // connection keeps the generation with which it was accepted.
 type generation struct {
 	handler       http.Handler
+	cache         http1.Cache  // nil: none; only for the loop's thread
 	sessions      *ktls.Server // nil: no TLS
 	require       bool         // require kernel TLS, or reset the connection
 	headerTimeout time.Duration
@@ -46,6 +47,16 @@ type loopState struct {
 	releaseFiles   func([]http1.Segment) // releases files, off the loop if that may wait for storage; nil: release directly
 	stopping       bool                  // no further requests are served
 	limitedLines   limitedLines          // log lines that clients can cause
+	answers        answers               // state of answers from the cache
+}
+
+// release releases the files of segments.
+func (l *loopState) release(segments []http1.Segment) {
+	if l.releaseFiles == nil {
+		http1.Release(segments)
+		return
+	}
+	l.releaseFiles(segments)
 }
 
 // An environment groups the state that a connection uses.

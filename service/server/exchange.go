@@ -29,6 +29,9 @@ func (c *conn) nextRequest(now time.Time) operation {
 		case bad != nil:
 			return c.refuse(bad.Status, bad.Text, now)
 		case n > 0:
+			if op, ok := c.answerCached(n, now); ok {
+				return op
+			}
 			return c.runHandler(n, now)
 		}
 		c.input.scanned = len(c.input.buf)
@@ -96,7 +99,7 @@ func (c *conn) receiveRequest(now time.Time) operation {
 			deadline = look
 		}
 	}
-	return operation{kind: opRecv, buf: c.requestBuffer(), deadline: deadline}
+	return operation{kind: opRecv, buf: c.requestBuffer(), idle: c.gen.cache != nil && c.idle(), deadline: deadline}
 }
 
 // noRequest runs when a deadline of receiveRequest has passed.
@@ -145,6 +148,7 @@ func (c *conn) requestInput(ev event) operation {
 			return c.noRequest(ev.now)
 		}
 		ev.err = 0
+		c.loop.answers.updated = false // received after this wait of the loop
 	}
 	switch {
 	case ev.err == unix.ECANCELED || ev.err == unix.EINTR:
@@ -211,6 +215,7 @@ func (c *conn) handlerDone(ev event) operation {
 	case errors.As(err, &changed):
 		return c.reset(causeFile, err.Error())
 	case err == nil || c.exchange.response != nil && (isTransient(err) || err == errUndecided): // the transfer repeats the read
+		c.wantAnswer()
 		c.exchange.close = c.exchange.request.Close || c.loop.stopping || c.yields || c.flow.KeysExhausted()
 		return c.respond(ev.now)
 	case errors.As(err, &bad):
@@ -256,24 +261,14 @@ func (c *conn) responseSent(now time.Time) operation {
 	return c.nextRequest(now)
 }
 
-// releaseFiles releases the files of segments.
-func (c *conn) releaseFiles(segments []http1.Segment) {
-	if c.loop.releaseFiles == nil {
-		http1.Release(segments)
-		return
-	}
-	c.loop.releaseFiles(segments)
-}
-
 // endResponse releases the response's resources, and logs it.
 func (c *conn) endResponse(why cause, reason string, now time.Time) {
-	r := c.exchange.response
-	if r == nil {
+	if !c.exchange.responding() {
 		return
 	}
 	sent := c.bodySent()
-	c.exchange.response = nil
-	c.releaseFiles(r.Segments)
+	status, method, path := c.exchange.summary()
+	c.releaseResponse()
 	c.endTransfer()
 	if !c.client.metrics {
 		pending := int64(0)
@@ -285,9 +280,9 @@ func (c *conn) endResponse(why cause, reason string, now time.Time) {
 	if !c.gen.access && why == causeNone {
 		return
 	}
-	attrs := []slog.Attr{slog.Any("remote", c.client.peer), slog.Int("status", r.Status)}
-	if c.exchange.request != nil {
-		attrs = append(attrs, slog.String("method", c.exchange.request.Method), slog.String("path", journal.Clip(c.exchange.request.URL.Path)))
+	attrs := []slog.Attr{slog.Any("remote", c.client.peer), slog.Int("status", status)}
+	if method != "" {
+		attrs = append(attrs, slog.String("method", method), slog.String("path", journal.Clip(path)))
 	}
 	attrs = append(attrs, slog.Int64("bytes", sent), slog.String("transport", c.transport.String()))
 	if c.transport == kernel {
@@ -313,10 +308,38 @@ func (c *conn) endResponse(why cause, reason string, now time.Time) {
 	}
 }
 
+// summary returns the status of the response, and the method and the path of the request if it
+// could be parsed.
+func (x *exchange) summary() (status int, method, path string) {
+	switch {
+	case x.cached.active:
+		return x.cached.answer.Status, x.cached.method, x.cached.answer.Path
+	case x.request != nil:
+		return x.response.Status, x.request.Method, x.request.URL.Path
+	}
+	return x.response.Status, "", ""
+}
+
+// releaseResponse ends the response, and releases its files.
+func (c *conn) releaseResponse() {
+	if c.exchange.cached.active {
+		c.releaseAnswer()
+		return
+	}
+	segments := c.exchange.response.Segments
+	c.exchange.response = nil
+	c.loop.release(segments)
+}
+
 // bodySent returns how many bytes of the response's body the socket has accepted.
 func (c *conn) bodySent() int64 {
-	if c.exchange.response.HEAD() {
+	x := &c.exchange
+	length, head := x.cached.answer.Length, x.cached.method == http.MethodHead
+	if !x.cached.active {
+		length, head = x.response.Length, x.response.HEAD()
+	}
+	if head {
 		return 0
 	}
-	return max(0, c.exchange.response.Length-c.transfer.remaining())
+	return max(0, length-c.transfer.remaining())
 }

@@ -24,7 +24,8 @@ const (
 	// connections' slots.
 	tokenNone  = 0 // the completion is ignored
 	tokenWaker = 1
-	tokenBase  = 2
+	tokenCache = 2
+	tokenBase  = 3
 )
 
 // A slot is the loop's record of a connection.
@@ -100,6 +101,9 @@ func (s *Server) run(ready func()) error {
 	defer s.waker.Close()
 	sys, err := newRingSystem(s.waker)
 	if err != nil {
+		if s.gen.cache != nil {
+			s.gen.cache.Close()
+		}
 		return err
 	}
 	n := processors()
@@ -126,6 +130,7 @@ func (l *loop) run(ready func()) (err error) {
 		l.workers.Close(diskTime)
 		l.disk.Close(diskTime)
 		l.releaseAtExit()
+		l.closeCache()
 		handshaken, closed := l.handshakers.Close(engineTime), l.engine.closers.Close(engineTime)
 		if !handshaken || !closed {
 			l.orphanRunning()
@@ -143,9 +148,11 @@ func (l *loop) run(ready func()) (err error) {
 	l.now = l.sys.now()
 	l.countLive(0)
 	l.submitted(l.sys.awaitWaker(tokenWaker))
+	l.awaitChange()
 	l.accept()
 	ready()
 	for l.fatal == nil && !(l.shared.stopping && l.live == l.storage.hung) {
+		l.shared.answers.updated = false
 		if err := l.sys.wait(l.deadlines.next(l.sys.now()), l.complete); err != nil {
 			return err
 		}
@@ -153,6 +160,7 @@ func (l *loop) run(ready func()) (err error) {
 		l.expire()
 		l.checkTestDeadline()
 		l.logSuppressed()
+		l.prepareAnswer()
 		l.accept()
 		l.proc.counters.connections.Store(int64(l.live))
 		l.proc.counters.orphaned.Store(int64(l.engine.orphaned))
@@ -186,6 +194,9 @@ func (l *loop) complete(c uring.Completion) {
 	case c.Token == tokenWaker:
 		l.submitted(l.sys.awaitWaker(tokenWaker))
 		l.onWake()
+	case c.Token == tokenCache:
+		l.shared.updateCache(l.gen.cache)
+		l.awaitChange()
 	case c.Token < tokenBase+n:
 		l.accepted(int(c.Token-tokenBase), c)
 	default:
@@ -217,6 +228,10 @@ func (l *loop) onWake() {
 	}
 	l.finished = l.disk.Finished(l.workers.Finished(l.finished))
 	for _, token := range l.finished {
+		if token == tokenPrepare {
+			l.answerPrepared()
+			continue
+		}
 		l.jobDone(l.slots[token])
 	}
 	if len(l.storage.closer.Finished(nil)) > 0 {

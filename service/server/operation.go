@@ -37,6 +37,7 @@ type operation struct {
 	off      int64
 	n        int
 	more     bool
+	idle     bool // for opRecv: no data is expected yet
 	async    bool // on a thread of the kernel; set by the loop
 	patient  bool // for opSpliceIn: wait for the semaphore; if false, the event is busy at once when none is free
 	stuck    bool // for opWait: no record has left the crypto engine

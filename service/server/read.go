@@ -68,7 +68,7 @@ const maxPostponed = 3
 // dropAnswer releases a response of which nothing was sent.
 func (c *conn) dropAnswer() {
 	if c.exchange.response != nil {
-		c.releaseFiles(c.exchange.response.Segments)
+		c.loop.release(c.exchange.response.Segments)
 	}
 	c.exchange.response, c.transfer = nil, transfer{}
 }

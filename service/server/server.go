@@ -18,11 +18,14 @@ import (
 	"uringhttpd/offload"
 	"uringhttpd/platform/cryptoapi"
 	"uringhttpd/service/flow"
+	"uringhttpd/service/http1"
 	"uringhttpd/service/pool"
 )
 
 // Options configure a Server.
 type Options struct {
+	// Cache answers requests in place of Handler; nil: none. Run closes it.
+	Cache   http1.Cache
 	Handler http.Handler // may be called on several goroutines; response bodies from memory are limited to 64 KiB
 	TLS     *tls.Config  // nil if no listener has TLS
 
@@ -138,6 +141,7 @@ func New(opts Options, listeners []*Listener) (*Server, error) {
 	s := &Server{
 		gen: &generation{
 			handler:       opts.Handler,
+			cache:         opts.Cache,
 			require:       opts.Require,
 			headerTimeout: opts.HeaderTimeout,
 			idleTimeout:   opts.IdleTimeout,

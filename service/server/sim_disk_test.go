@@ -71,7 +71,7 @@ func (w *world) beginJobs() {
 // waited finds jobs that should have been withdrawn.
 func (w *world) waited() {
 	for _, j := range w.jobs {
-		if (j.pool == w.loop.disk || j.pool == w.loop.workers) && !j.begun && w.clock.Sub(j.at) >= w.loop.gen.stallTimeout {
+		if j.token != tokenPrepare && (j.pool == w.loop.disk || j.pool == w.loop.workers) && !j.begun && w.clock.Sub(j.at) >= w.loop.gen.stallTimeout {
 			w.fault("a job has not begun for %v", w.clock.Sub(j.at))
 		}
 	}
@@ -175,7 +175,7 @@ func (f *simOpen) read(p []byte, off int64) (int, error) {
 // closedUnderJob finds a job that reads a file which is being closed.
 func (w *world) closedUnderJob(f *simOpen) {
 	for _, j := range w.jobs {
-		if j.pool != w.loop.disk && j.pool != w.loop.workers {
+		if j.pool != w.loop.disk && j.pool != w.loop.workers || j.token == tokenPrepare {
 			continue
 		}
 		if c := w.loop.slots[j.token].conn; c != nil && len(c.transfer.pieces) > 0 && c.transfer.pieces[0].file == http1.File(f) {
@@ -207,6 +207,9 @@ func (w *world) hanging() (h heldByDisk) {
 // process does.
 func (w *world) endHanging() {
 	for _, j := range w.jobs {
+		if j.token == tokenPrepare {
+			continue
+		}
 		if c := w.loop.slots[j.token].conn; j.pool == w.loop.disk && c.session != nil {
 			c.session.Close()
 		}

@@ -311,6 +311,7 @@ func (s *simSocket) ClosePipe(p *pipe) {
 
 func (s *simSocket) Received(p []byte) int {
 	s.touched()
+	s.client.w.received()
 	n := copy(p, s.in)
 	s.in = s.in[n:]
 	return n

@@ -95,6 +95,10 @@ func newWorld(s *script, id *simIdentity) *world {
 		buffer: []int64{flow.MinLimit, 96 << 10}[w.choice(2)], // the smaller is met more often
 		log:    simLogger(),
 	}
+	if w.chance(500) {
+		w.cache = &simCache{w: w}
+		gen.cache = w.cache
+	}
 	state := &loopState{memory: []int64{0, 150 << 10, 1 << 40}[w.choice(3)]}
 	gen.connections = 1 + w.choice(4)
 	server := &Server{
@@ -150,7 +154,7 @@ func (w *world) newClient(port uint16, id *simIdentity) *simClient {
 			method = "HEAD"
 		}
 		c.methods = append(c.methods, method)
-		c.requests = fmt.Appendf(c.requests, "%s %s HTTP/1.1\r\nHost: b\r\n", method, paths[w.choice(len(paths))])
+		c.requests = fmt.Appendf(c.requests, "%s %s HTTP/1.1\r\nHost: b\r\nClient: %d\r\n", method, paths[w.choice(len(paths))], port)
 		if !closing {
 			c.due++
 		}
@@ -177,6 +181,9 @@ func (w *world) newClient(port uint16, id *simIdentity) *simClient {
 	}
 	return c
 }
+
+// memoryPage is the content of /memory.
+var memoryPage = bytes.Repeat([]byte("memory"), 5000)
 
 // simHandler is the http.Handler of a world.
 type simHandler struct{ *world }
@@ -205,7 +212,7 @@ func (w *world) handle(rw http.ResponseWriter, r *http.Request) {
 		part(f.size/2, f.size-f.size/2)
 		memory("end")
 	case "/memory":
-		memory(strings.Repeat("memory", 5000))
+		a.parts = append(a.parts, ownPage(memoryPage))
 	}
 	rw.Header().Set("Answer", fmt.Sprint(len(c.answers)))
 	rw.Header().Set("Content-Length", fmt.Sprint(total(a.parts)))

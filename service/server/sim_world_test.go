@@ -40,6 +40,9 @@ type world struct {
 	woken bool
 	disk  simDisk
 
+	cache        *simCache // nil: none
+	cacheChanged bool      // its descriptor is readable
+
 	late           bool // clients come one after the other
 	deadly         bool // clients vanish, again and again
 	hasty          bool // the service is aborted soon
@@ -77,6 +80,7 @@ const (
 	flightOp flightKind = iota
 	flightAccept
 	flightWaker
+	flightCache
 )
 
 type simJob struct {
@@ -128,7 +132,7 @@ func (w *world) start(fd int, op operation, token uint64) (uring.Handle, error) 
 		}
 	}
 	for _, j := range w.jobs {
-		if !j.pool.free && w.ringToken(j.token) == token {
+		if !j.pool.free && j.token != tokenPrepare && w.ringToken(j.token) == token {
 			w.fault("a connection has an operation beside a job")
 		}
 	}
@@ -206,7 +210,7 @@ type simPool struct {
 
 func (p *simPool) Submit(token uint64, run func()) {
 	for _, f := range p.w.flights {
-		if !p.free && f.token == p.w.ringToken(token) {
+		if !p.free && token != tokenPrepare && f.token == p.w.ringToken(token) {
 			p.w.fault("a connection has a job beside an operation")
 		}
 	}
@@ -282,6 +286,7 @@ func (w *world) wait(timeout time.Duration, complete func(uring.Completion)) err
 	w.waited()
 	w.checkOwners()
 	w.move()
+	w.received()
 	var batch []uring.Completion
 	skipped := false
 	for i := 0; i < len(w.flights); {
@@ -524,6 +529,8 @@ func (w *world) answer(f *flight) (c uring.Completion, ok bool) {
 		w.woken = false
 	case f.kind == flightAccept:
 		n, errno, ok = w.answerAccept(f)
+	case f.kind == flightCache:
+		ok, n = w.cacheChanged || w.chance(20), unix.POLLIN
 	case f.cancelled && waits(f.op.kind) && !w.chance(300):
 		errno, ok = unix.ECANCELED, true
 		if w.chance(300) {

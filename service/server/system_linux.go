@@ -21,6 +21,7 @@ type system interface {
 	start(fd int, op operation, token uint64) (uring.Handle, error)
 	accept(fd int, token uint64) (uring.Handle, error)
 	awaitWaker(token uint64) (uring.Handle, error)
+	awaitReadable(fd int, token uint64) (uring.Handle, error)
 	// cancel cancels an operation; the completion of the cancel itself carries tokenNone.
 	cancel(h uring.Handle) error
 	// wait waits for completions and calls complete for each. It returns after timeout at the
@@ -72,6 +73,10 @@ func (s *ringSystem) awaitWaker(token uint64) (uring.Handle, error) {
 	return s.ring.Push(uring.Read(s.waker.FD(), s.wakerBuffer[:], -1), token)
 }
 
+func (s *ringSystem) awaitReadable(fd int, token uint64) (uring.Handle, error) {
+	return s.ring.Push(uring.Poll(fd, unix.POLLIN), token)
+}
+
 func (s *ringSystem) cancel(h uring.Handle) error {
 	_, err := s.ring.Push(uring.Cancel(h), tokenNone)
 	return err
@@ -95,7 +100,9 @@ func (s *ringSystem) start(fd int, op operation, token uint64) (uring.Handle, er
 	var u uring.Op
 	switch op.kind {
 	case opRecv:
-		u = uring.Recv(fd, op.buf, 0)
+		if u = uring.Recv(fd, op.buf, 0); op.idle {
+			u = u.PollFirst()
+		}
 	case opSend:
 		flags := unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
 		if op.more {

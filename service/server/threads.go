@@ -19,12 +19,13 @@ const (
 	// engineOps is how many operations may wait for an asynchronous driver at a time, and how
 	// many sockets with records in it may be closed at a time.
 	engineOps = 4
-	// diskOps is how many jobs may wait for storage at a time.
+	// diskOps is how many jobs may wait for storage at a time. One of them may be a job without a
+	// client, which prepares an answer for the cache.
 	diskOps = 4
 	// maxFills is how many of io_uring's workers may read files. Hanging storage blocks them,
 	// and a dead engine blocks engineOps; the other workers serve operations that need neither.
 	maxFills = 4
-	// backgroundOps is how many jobs without a client may run at a time. There are none yet.
+	// backgroundOps is how many other jobs without a client may run at a time. There are none yet.
 	backgroundOps = 0
 	// releaseOps release files, one at a time.
 	releaseOps = 1

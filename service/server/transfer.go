@@ -92,7 +92,8 @@ const (
 type phase uint8
 
 const (
-	phRead       phase = iota // a worker reading file data into memory
+	phPlace      phase = iota // a worker determining the place of the client; see cached.go
+	phRead                    // a worker reading file data into memory
 	phReadAgain               // a delay before the read is repeated
 	phCheck                   // a worker checking the file
 	phPages                   // the spliced pages to leave, before the last piece
@@ -105,13 +106,14 @@ const (
 )
 
 func (p phase) String() string {
-	return [...]string{"read", "read again", "check", "pages", "encrypt", "push budget", "push", "writable", "fill budget", "fill"}[p]
+	return [...]string{"place", "read", "read again", "check", "pages", "encrypt", "push budget", "push", "writable", "fill budget", "fill"}[p]
 }
 
 // A transfer sends pieces in order.
 type transfer struct {
 	phase     phase
 	pieces    []piece   // pieces left; the first is being sent
+	single    [1]piece  // memory for pieces, so that one piece costs no allocation
 	buf       []byte    // data read of the first piece, up to the capacity
 	out       []byte    // memory being sent
 	encrypted bool      // out, or the data that will become out, already consists of TLS records
@@ -195,6 +197,8 @@ func (c *conn) transferred(ev event) operation {
 		ev.err, ev.n = unix.EAGAIN, 0
 	}
 	switch c.transfer.phase {
+	case phPlace:
+		return c.sendFile(ev.now) // if no worker was free in time, from copies
 	case phRead:
 		return c.pieceRead(ev)
 	case phReadAgain:
@@ -262,12 +266,25 @@ func (c *conn) waitForPages(now time.Time) operation {
 	return c.readPiece(false)
 }
 
+// maxSealed is the number of plaintext bytes of an answer from the cache that the loop's thread
+// encrypts itself, since a worker would take longer to begin.
+const maxSealed = 4 << 10
+
 // outReady sends t.out, which it first encrypts in user-space TLS.
 func (c *conn) outReady(now time.Time) operation {
 	t := &c.transfer
 	t.more = t.follows()
 	if c.transport != user || t.encrypted {
 		t.encrypted = false
+		return c.gate(now)
+	}
+	if c.exchange.cached.active && len(t.out) <= maxSealed {
+		plain := len(t.out)
+		var err error
+		if t.out, err = c.encrypt(t.out); err != nil {
+			return c.reset(causeTLS, err.Error())
+		}
+		t.plain = plain
 		return c.gate(now)
 	}
 	c.state, t.phase = stTransfer, phEncrypt

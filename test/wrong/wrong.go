@@ -302,6 +302,7 @@ func Variants() []Variant {
 		ReadsOnLoop, FreesOnLoop, OnePool, ColdHandlers, NeverWithdrawn, WithdrawnTwice, EndsShort,
 		EngineOnLoop, QueueStalls, MarkTrusted, EngineUnbounded, EngineTrusted, Untested, Unwatched, LookedOnce, EngineBlind, EngineHurried, StillOffloads, ClosesDead, ClosesInRing,
 		WrongIV, OneTicket, FixedNonce, PartsIgnored, PriorityKept, MarkPrefers, EndlessKeys, FixesIgnored, ProbeStays, TCPTimeout, SeldomLooks, UserKeysEndless, IdleUnwatched,
+		StaleContent, ComparedOnce, StaleNames, StaleDirectories, FirstNameOnly, LateWatch, ForgetsChanges, OverflowIgnored, EndlessEvents, OldMemory, ClosedByCache, StaleTurn, LateStale,
 	}
 }
 
