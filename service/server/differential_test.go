@@ -599,7 +599,7 @@ func generate(seed uint64) []byte {
 // TestDifferential compares the responses of this server and of net/http's, with
 // the same handler: status, fields, body, and the persistence of the connection.
 func TestDifferential(t *testing.T) {
-	t.Parallel() // with the other long tests
+	t.Parallel() // with another long test
 	h := oldFiles(t)
 	ts := startServer(t, h, func(o *Options) { o.Access = false })
 	c := &compared{oracle: startOracle(t, h), seen: map[string]int{}, status: map[int]int{}}

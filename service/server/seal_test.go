@@ -172,7 +172,7 @@ func body(got []byte, c net.Conn) ([]byte, error) {
 // success unless the client has the whole of one version. If only its names change, the download
 // succeeds.
 func TestChangeAtAnyMoment(t *testing.T) {
-	t.Parallel() // with the other long tests
+	t.Parallel() // with another long test
 	seed := *sealSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())

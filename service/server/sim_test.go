@@ -281,7 +281,6 @@ func simulate(s *script, id *simIdentity) (count simCount, err error) {
 // that a seed controls: every result that the real ones may return, at any
 // time and in any order. A seed that fails is shrunk to a short script.
 func TestSimulation(t *testing.T) {
-	t.Parallel() // with the other long tests
 	id := newSimIdentity(t)
 	if *simScript != "" {
 		data, err := hex.DecodeString(*simScript)
