@@ -51,9 +51,7 @@ func TestUnreadableFileGives500(t *testing.T) {
 		}
 	}
 	ts.awaitLog(t, "input/output error")
-	if n := disk.held.Load(); n != 0 {
-		t.Errorf("%d files are held", n)
-	}
+	disk.allReleased(t)
 }
 
 // failingReader passes parts of files on as parts of files that cannot be read.

@@ -141,9 +141,7 @@ func TestQueuedJobTimesOut(t *testing.T) {
 			t.Errorf("client %d, once the disk answers: %d bytes, %v", i, len(got), err)
 		}
 	}
-	if n := disk.held.Load(); n != 0 {
-		t.Errorf("%d files are held", n)
-	}
+	disk.allReleased(t)
 }
 
 // TestShutdownWhileStorageHangs: the service stops although storage hangs, and its clients can tell
