@@ -25,7 +25,7 @@ type Meter struct {
 	overhead int64  // bytes that a record adds to its plaintext
 	accepted int64  // plaintext bytes that the kernel accepted
 	tcpBase  int64  // bytes that TCP had received before the meter started
-	tcpMost  int64  // bytes that TCP had received at any reading
+	tcpMost  int64  // most bytes that TCP was seen to have received
 	seqBase  uint64 // record sequence number when the meter started
 }
 

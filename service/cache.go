@@ -26,7 +26,7 @@ func (d *Daemon) newCache(served files.Options) http1.Cache {
 	limits := cacheLimits(d.Config.Limits, platform.Memory(), openFiles())
 	if limits.Entries == 0 {
 		if d.Config.Limits.Cache != 0 {
-			d.log.Warn("no cache: limits.cache, or the limit of open files (LimitNOFILE=), is too small", "bytes", d.Config.Limits.Cache)
+			d.log.Warn("no cache: limits.cache, or the limit of open files (LimitNOFILE=), is too small")
 		}
 		return nil
 	}
@@ -57,7 +57,7 @@ func cacheLimits(l config.Limits, memory int64, descriptors uint64) files.CacheL
 }
 
 // openFiles returns how many files this process may open: the hard limit, to which Go's runtime has
-// raised the soft limit.
+// raised the soft limit. It returns 0 if that is not known.
 func openFiles() uint64 {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {

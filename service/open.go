@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"uringhttpd/config"
 	"uringhttpd/systemd"
 )
@@ -143,20 +141,17 @@ func (f *findings) exposed(cfg *config.Config) {
 // descriptors warns if limits.connections needs more file descriptors than this process may
 // open. The hard limit applies, since the Go runtime has raised the soft limit to it.
 func (f *findings) descriptors(cfg *config.Config) {
-	var limit unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
-		return
-	}
+	limit := openFiles()
 	needed := uint64(cfg.Limits.Connections)*descriptorsEach + descriptorsBase
-	if needed <= limit.Max {
+	if limit == 0 || needed <= limit {
 		return
 	}
 	right := fmt.Sprintf("write LimitNOFILE=%d in the unit", needed)
-	if limit.Max >= descriptorsBase+descriptorsEach {
-		right += fmt.Sprintf(", or at most %d connections", (limit.Max-descriptorsBase)/descriptorsEach)
+	if limit >= descriptorsBase+descriptorsEach {
+		right += fmt.Sprintf(", or at most %d connections", (limit-descriptorsBase)/descriptorsEach)
 	}
 	f.warnings = append(f.warnings, cfg.Problem("limits.connections",
-		fmt.Sprintf("%d connections may need %d files, and this process may open %d (RLIMIT_NOFILE)", cfg.Limits.Connections, needed, limit.Max), right))
+		fmt.Sprintf("%d connections may need %d files, and this process may open %d (RLIMIT_NOFILE)", cfg.Limits.Connections, needed, limit), right))
 }
 
 const (

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -215,30 +216,35 @@ func (c *cellRunner) pending(ctx context.Context) (most int64, err error) {
 // retransmitted returns how many segments TCP has retransmitted since boot.
 func retransmitted(ctx context.Context, t *testing.T, m *board.Machine) int64 {
 	t.Helper()
-	text, err := m.ReadFile(ctx, "/proc/net/snmp")
+	return tcpCounter(ctx, t, m, "/proc/net/snmp", "Tcp:", "RetransSegs")
+}
+
+// tcpCounter returns a counter of a file in /proc/net whose lines come in pairs, names and values,
+// that begin with the same word.
+func tcpCounter(ctx context.Context, t *testing.T, m *board.Machine, file, word, counter string) int64 {
+	t.Helper()
+	text, err := m.ReadFile(ctx, file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var names []string
 	for line := range strings.Lines(string(text)) {
 		f := strings.Fields(line)
-		if len(f) == 0 || f[0] != "Tcp:" {
+		if len(f) == 0 || f[0] != word {
 			continue
 		}
 		if names == nil {
 			names = f
 			continue
 		}
-		for i, name := range names {
-			if name == "RetransSegs" {
-				n, err := strconv.ParseInt(f[i], 10, 64)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return n
+		if i := slices.Index(names, counter); i >= 0 && i < len(f) {
+			n, err := strconv.ParseInt(f[i], 10, 64)
+			if err != nil {
+				t.Fatal(err)
 			}
+			return n
 		}
 	}
-	t.Fatalf("no RetransSegs in %s", text)
+	t.Fatalf("no %s in %s", counter, text)
 	return 0
 }

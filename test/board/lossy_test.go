@@ -5,7 +5,6 @@ package board_test
 import (
 	"context"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -90,30 +89,5 @@ func lossyDownloads(ctx context.Context, t *testing.T, m *board.Machine, program
 // abortedOnTimeout is the kernel's counter TCPAbortOnTimeout in /proc/net/netstat.
 func abortedOnTimeout(ctx context.Context, t *testing.T, m *board.Machine) int64 {
 	t.Helper()
-	text, err := m.ReadFile(ctx, "/proc/net/netstat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		if len(f) == 0 || f[0] != "TcpExt:" {
-			continue
-		}
-		if names == nil {
-			names = f
-			continue
-		}
-		for i, name := range names {
-			if name == "TCPAbortOnTimeout" && i < len(f) {
-				n, err := strconv.ParseInt(f[i], 10, 64)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return n
-			}
-		}
-	}
-	t.Fatal("no counter TCPAbortOnTimeout")
-	return 0
+	return tcpCounter(ctx, t, m, "/proc/net/netstat", "TcpExt:", "TCPAbortOnTimeout")
 }
