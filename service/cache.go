@@ -10,8 +10,10 @@ import (
 )
 
 const (
-	// maxBody is the largest file that the cache keeps in memory.
-	maxBody = 64 << 10
+	// maxBody is the largest file in bytes that the cache keeps in memory, if it has the memory for
+	// bodiesKept files of that size.
+	maxBody    = 1 << 20
+	bodiesKept = 8
 	// answerMemory is the memory per answer for which the number of answers is computed: some 1 KiB
 	// for its head, and the mean of small files.
 	answerMemory = 8 << 10
@@ -53,7 +55,7 @@ func cacheLimits(l config.Limits, memory int64, descriptors uint64) files.CacheL
 	if entries < minAnswers {
 		return files.CacheLimits{}
 	}
-	return files.CacheLimits{Entries: int(entries), Bytes: bytes, Body: maxBody}
+	return files.CacheLimits{Entries: int(entries), Bytes: bytes, Body: min(maxBody, bytes/bodiesKept)}
 }
 
 // openFiles returns how many files this process may open: the hard limit, to which Go's runtime has

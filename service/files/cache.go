@@ -32,6 +32,7 @@ type Cache struct {
 	entries map[string]*entry // by decoded path
 	used    entry             // head of a ring, newer than each entry: older is the entry used last, newer, around the ring, the one used first
 	bytes   int64             // sum of the entries' costs
+	unowned int64             // bytes of bodies that answers being sent use, and no entry
 	round   uint64            // number of calls of Update
 	watches map[int32]*watch
 	idle    []int32              // watches that had no entry when they were added here
@@ -73,7 +74,7 @@ type entry struct {
 	content
 	path  string
 	file  *File
-	body  []byte // nil: not in memory
+	body  *body // nil: not in memory
 	deps  []dependency
 	born  time.Time     // before the content was read
 	life  time.Duration // 0: unlimited
@@ -147,7 +148,10 @@ func (c *Cache) Answer(h *http1.Head, now time.Time, room []byte, ends bool) (ht
 	if e == nil {
 		return http1.Answer{}, false
 	}
-	if !c.valid(e, now) {
+	switch {
+	case e.expired(now):
+		return http1.Answer{}, false // Prepare renews it
+	case !c.valid(e):
 		c.drop(e)
 		return http1.Answer{}, false
 	}
@@ -167,11 +171,11 @@ func (c *Cache) Answer(h *http1.Head, now time.Time, room []byte, ends bool) (ht
 	return c.answer(e, h, status, whole, now, room, ends), true
 }
 
+// expired reports whether the life of an entry has ended.
+func (e *entry) expired(now time.Time) bool { return e.life > 0 && now.Sub(e.born) >= e.life }
+
 // valid reports whether an entry still has the file's content and attributes.
-func (c *Cache) valid(e *entry, now time.Time) bool {
-	if e.life > 0 && now.Sub(e.born) >= e.life {
-		return false
-	}
+func (c *Cache) valid(e *entry) bool {
 	if e.round == c.round {
 		return true // checked after the request was received
 	}
@@ -196,7 +200,8 @@ func (c *Cache) answer(e *entry, h *http1.Head, status int, part span, now time.
 	switch {
 	case h.Method == http.MethodHead || part.length == 0:
 	case e.body != nil:
-		a.Memory = e.body[part.start : part.start+part.length : part.start+part.length]
+		a.Memory = e.body.bytes[part.start : part.start+part.length : part.start+part.length]
+		a.Lease = e.body.lease()
 	default:
 		e.file.Acquire()
 		a.File, a.Off, a.N = e.file, part.start, part.length

@@ -121,6 +121,9 @@ func (k *cached) get(h *http1.Head, now time.Time, close bool) (text string, ok 
 		return "", false
 	}
 	body := a.Memory
+	if a.Lease != nil {
+		a.Lease.Release()
+	}
 	if a.File != nil {
 		body = make([]byte, a.N)
 		a.File.ReadAt(body, a.Off) // a change is visible in the text

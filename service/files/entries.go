@@ -15,9 +15,20 @@ func appendInt(b []byte, n int64) []byte { return strconv.AppendInt(b, n, 10) }
 // directory's inode, which several entries may share.
 const watchCost = 1024
 
-// insert adds an entry, and drops those that were used least recently if the limits require it.
+// insert adds an entry in place of that for the same path, and drops those that were used least
+// recently if the limits require it.
 func (c *Cache) insert(e *entry) {
-	e.cost = overhead + int64(len(e.body)+2*len(e.path)+len(e.described)+len(e.tagged)+len(e.kind))
+	if e.body != nil {
+		e.body.join() // first: the old entry may have the same body
+	}
+	if old := c.entries[e.path]; old != nil {
+		c.drop(old)
+	}
+	if e.body != nil && c.unowned > c.limits.Bytes/2 {
+		e.body.leave()
+		e.body = nil
+	}
+	e.cost = overhead + e.body.size() + int64(2*len(e.path)+len(e.described)+len(e.tagged)+len(e.kind))
 	for _, d := range e.deps {
 		e.cost += watchCost + int64(len(d.name))
 		w := c.watches[d.watch]
@@ -66,13 +77,21 @@ func (c *Cache) drop(e *entry) {
 			c.idle = append(c.idle, d.watch)
 		}
 	}
+	c.discard(e)
+}
+
+// discard gives up the file and the body of a dropped entry.
+func (c *Cache) discard(e *entry) {
 	c.dropped = append(c.dropped, e.file)
+	if e.body != nil {
+		e.body.leave()
+	}
 }
 
 // dropAll drops all entries, and makes the answer that is being prepared void.
 func (c *Cache) dropAll() {
 	for e := c.used.newer; e != &c.used; e = e.newer {
-		c.dropped = append(c.dropped, e.file)
+		c.discard(e)
 	}
 	c.used.newer, c.used.older = &c.used, &c.used
 	clear(c.entries)

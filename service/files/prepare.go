@@ -1,6 +1,7 @@
 package files
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"path"
@@ -28,8 +29,15 @@ type preparation struct {
 
 // Prepare implements http1.Cache.
 func (c *Cache) Prepare(p string) func() {
-	if c.preparing || !c.usable || len(p) == 0 || len(p) > maxPath || c.entries[p] != nil {
+	if c.preparing || !c.usable || len(p) == 0 || len(p) > maxPath {
 		return nil
+	}
+	var old *body
+	if e := c.entries[p]; e != nil {
+		if !e.expired(c.clock()) {
+			return nil
+		}
+		old = e.body
 	}
 	if at, ok := c.failed[p]; ok && c.clock().Sub(at) < retry {
 		return nil
@@ -42,7 +50,7 @@ func (c *Cache) Prepare(p string) func() {
 	c.preparing = true
 	unused := c.takeIdle()
 	c.removing = unused
-	return func() { c.prepare(p, name, unused) }
+	return func() { c.prepare(p, name, old, unused) }
 }
 
 // takeIdle returns the watches that no entry needs. The job removes them, so that no watch is
@@ -61,7 +69,7 @@ func (c *Cache) takeIdle() []int32 {
 }
 
 // prepare is the job that Prepare returns. It runs on another goroutine.
-func (c *Cache) prepare(p, name string, unused []int32) {
+func (c *Cache) prepare(p, name string, old *body, unused []int32) {
 	c.mu.Lock()
 	closed := c.closed
 	if !closed {
@@ -76,7 +84,7 @@ func (c *Cache) prepare(p, name string, unused []int32) {
 		c.names.remove(wd)
 	}
 	done := &preparation{path: p}
-	done.entry = c.fill(done, name)
+	done.entry = c.fill(done, name, old)
 
 	c.mu.Lock()
 	closed = c.closed
@@ -89,8 +97,8 @@ func (c *Cache) prepare(p, name string, unused []int32) {
 	}
 }
 
-// fill returns the entry for a file, or nil.
-func (c *Cache) fill(p *preparation, name string) *entry {
+// fill returns the entry for a file, or nil. old is the body of the expired entry; nil if there is none.
+func (c *Cache) fill(p *preparation, name string, old *body) *entry {
 	h, born := c.handler, c.clock()
 	found, ok := c.walk(p, name)
 	if !ok {
@@ -107,19 +115,24 @@ func (c *Cache) fill(p *preparation, name string) *entry {
 	}
 	e := c.newEntry(p, file, born)
 	is := file.stat
-	if is.device != found.device || is.inode != found.inode || !file.Local() || !c.read(e) || e.modified.After(c.clock()) {
+	if is.device != found.device || is.inode != found.inode || !file.Local() || !c.read(e, old) || e.modified.After(c.clock()) {
 		file.Release()
 		return nil
 	}
 	return e
 }
 
-// read reads the body of an entry if it is small, and reports whether the file is unchanged.
-func (c *Cache) read(e *entry) bool {
+// read reads the body of an entry if it is small, and reports whether the file is unchanged. The
+// entry shares the memory of old if its bytes are the same: slow clients would otherwise hold a copy
+// of each life.
+func (c *Cache) read(e *entry, old *body) bool {
 	if e.size <= c.limits.Body {
-		e.body = make([]byte, e.size)
-		if n, _ := e.file.ReadAt(e.body, 0); int64(n) != e.size {
+		e.body = &body{cache: c, bytes: make([]byte, e.size)}
+		if n, _ := e.file.ReadAt(e.body.bytes, 0); int64(n) != e.size {
 			return false
+		}
+		if old != nil && bytes.Equal(old.bytes, e.body.bytes) {
+			e.body = old
 		}
 		e.limit(memoryLife)
 	}

@@ -103,6 +103,9 @@ func (c *Cache) adopt() {
 	case e != nil:
 		c.dropped = append(c.dropped, e.file)
 	}
+	if old := c.entries[done.path]; old != nil { // expired
+		c.drop(old)
+	}
 	if len(c.failed) >= maxFailed {
 		clear(c.failed)
 	}

@@ -35,6 +35,13 @@ type Cache interface {
 	Close()
 }
 
+// A Lease is the right to use the memory of an Answer. The cache counts the memory until all leases
+// have been released.
+type Lease interface {
+	// Release ends the lease. Call it once, where the cache's methods are called.
+	Release()
+}
+
 // An Answer is a response that a Cache has prepared. Its body, which is empty if the method is HEAD
 // or Status is 304, is either Memory, which must not be changed, or a part of File.
 type Answer struct {
@@ -42,6 +49,7 @@ type Answer struct {
 	Status int
 	Head   []byte // from the status line to the empty line
 	Memory []byte
+	Lease  Lease // of Memory; nil if there is none
 	File   File  // nil if the body is in Memory; the caller has to release it
 	Off, N int64 // part of File, in bytes
 	Length int64 // bytes of the body; for HEAD, of the body of a GET

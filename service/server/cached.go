@@ -123,6 +123,9 @@ func (c *conn) releaseAnswer() {
 	if x.answer.File != nil {
 		c.loop.release([]http1.Segment{{File: x.answer.File}})
 	}
+	if x.answer.Lease != nil {
+		x.answer.Lease.Release()
+	}
 	if c.transfer.remaining() == 0 { // after an error, the kernel may still be reading the buffer
 		c.loop.answers.keep(x.room)
 	}

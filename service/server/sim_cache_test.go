@@ -48,6 +48,20 @@ func (c *simCache) Prepare(string) func() {
 	}
 }
 
+// simLease is the lease of an answer's memory.
+type simLease struct {
+	w     *world
+	ended bool
+}
+
+func (l *simLease) Release() {
+	if l.ended {
+		l.w.fault("the lease of an answer is released twice")
+	}
+	l.ended = true
+	l.w.leases--
+}
+
 func (c *simCache) Answer(h *http1.Head, _ time.Time, room []byte, ends bool) (answer http1.Answer, ok bool) {
 	w := c.w
 	if !c.updated {
@@ -94,7 +108,8 @@ func (c *simCache) Answer(h *http1.Head, _ time.Time, room []byte, ends bool) (a
 		f.Acquire()
 		answer.File, answer.N = f, f.size
 	default: // the bytes that the file has now
-		answer.Memory = a.body()
+		answer.Memory, answer.Lease = a.body(), &simLease{w: w}
+		w.leases++
 	}
 	return answer, true
 }

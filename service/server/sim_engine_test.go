@@ -158,9 +158,9 @@ func (w *world) remains() error {
 				return fmt.Errorf("descriptor %d is left", fd)
 			}
 		}
-	case len(w.sockets)+len(w.pipes)+w.refs+len(w.flights)+len(w.jobs) != 0 && !w.unclean():
-		return fmt.Errorf("%d descriptors, %d pipes, %d references to files, %d operations, %d jobs are left",
-			len(w.sockets), len(w.pipes), w.refs, len(w.flights), len(w.jobs))
+	case len(w.sockets)+len(w.pipes)+w.refs+w.leases+len(w.flights)+len(w.jobs) != 0 && !w.unclean():
+		return fmt.Errorf("%d descriptors, %d pipes, %d references to files, %d leases of answers, %d operations, %d jobs are left",
+			len(w.sockets), len(w.pipes), w.refs, w.leases, len(w.flights), len(w.jobs))
 	}
 	return nil
 }

@@ -42,6 +42,7 @@ type world struct {
 
 	cache        *simCache // nil: none
 	cacheChanged bool      // its descriptor is readable
+	leases       int       // of answers in memory
 
 	late           bool // clients come one after the other
 	deadly         bool // clients vanish, again and again

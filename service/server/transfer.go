@@ -238,6 +238,10 @@ func (c *conn) nextPiece(now time.Time) operation {
 	case p.splice:
 		return c.fill(now)
 	case p.file == nil:
+		if c.transport == user && len(p.mem) > flow.Chunk { // bounds the memory of the records
+			t.out, p.mem = p.mem[:flow.Chunk], p.mem[flow.Chunk:]
+			return c.outReady(now)
+		}
 		t.out = p.mem
 		t.pieces = t.pieces[1:]
 		return c.outReady(now)

@@ -73,15 +73,15 @@ var EndlessEvents = Variant{"an update reads all events", []Edit{{
 // OldMemory keeps the bytes of files in memory without a limit of time.
 var OldMemory = Variant{"files stay in memory", []Edit{{
 	File: "service/files/cache.go",
-	Old:  "if e.life > 0 && now.Sub(e.born) >= e.life {",
-	New:  "if false {",
+	Old:  "return e.life > 0 && now.Sub(e.born) >= e.life }",
+	New:  "return false }",
 }}}
 
 // ClosedByCache closes the file of a dropped answer at once, where it may wait for storage.
 var ClosedByCache = Variant{"the cache closes files", []Edit{{
 	File: "service/files/entries.go",
-	Old:  "\n\tc.dropped = append(c.dropped, e.file)\n}",
-	New:  "\n\te.file.Release()\n}",
+	Old:  "\n\tc.dropped = append(c.dropped, e.file)\n\tif",
+	New:  "\n\te.file.Release()\n\tif",
 }}}
 
 // StaleTurn applies the changes of files once, and not in each turn of the loop.
@@ -95,5 +95,33 @@ var StaleTurn = Variant{"changes are applied once", []Edit{{
 var LateStale = Variant{"requests received during a turn are answered as before it", []Edit{{
 	File: "service/server/exchange.go",
 	Old:  "\t\tc.loop.answers.updated = false // received after this wait of the loop\n",
+	New:  "",
+}}}
+
+// CopiesKept keeps another copy of a file that has not changed.
+var CopiesKept = Variant{"each life of a body has its own memory", []Edit{{
+	File: "service/files/prepare.go",
+	Old:  "if old != nil && bytes.Equal(old.bytes, e.body.bytes) {",
+	New:  "if old != nil && bytes.Equal(old.bytes, nil) {",
+}}}
+
+// OldBytes keeps the bytes of an expired body, whatever the file has.
+var OldBytes = Variant{"an expired body is not compared", []Edit{{
+	File: "service/files/prepare.go",
+	Old:  "if old != nil && bytes.Equal(old.bytes, e.body.bytes) {",
+	New:  "if old != nil && !bytes.Equal(old.bytes, nil) {",
+}}}
+
+// LeasesUnbounded keeps files in memory, however much slow clients hold.
+var LeasesUnbounded = Variant{"slow clients hold any amount of memory", []Edit{{
+	File: "service/files/entries.go",
+	Old:  "if e.body != nil && c.unowned > c.limits.Bytes/2 {",
+	New:  "if false {",
+}}}
+
+// LeaseKept does not end the lease of an answer.
+var LeaseKept = Variant{"leases of answers are kept", []Edit{{
+	File: "service/server/cached.go",
+	Old:  "\t\tx.answer.Lease.Release()\n",
 	New:  "",
 }}}
