@@ -14,27 +14,27 @@ import (
 
 const suite = "bookworm"
 
-// packages are the packages of a small server, with systemd as init and curl as the client.
-var packages = []string{"systemd", "systemd-sysv", "udev", "kmod", "curl", "linux-image-amd64"}
+// packages are the packages of a small server, with systemd as init and curl as the client. The
+// kernel is of the flavour for virtual machines, which has the drivers of NVMe and ext4 built in: it
+// mounts its root without an initial RAM disk.
+var packages = []string{"systemd", "systemd-sysv", "udev", "kmod", "curl", "linux-image-cloud-amd64"}
 
-// An image is a bootable Debian root: its disk, kernel and initial RAM disk.
-type image struct{ disk, kernel, initrd string }
+// An image is a bootable Debian root: its disk and kernel.
+type image struct{ disk, kernel string }
 
-// pack is a shell script that converts the archive $1 of the root to a disk, and writes disk, kernel
-// and initrd to the directory $2. $3 is the unit that runs testdata/prove.sh.
+// pack is a shell script that converts the archive $1 of the root to a disk, and writes disk and
+// kernel to the directory $2. $3 is the unit that runs testdata/prove.sh.
 const pack = `set -e
 cd "$2"
 mkdir root
 tar -C root -xf "$1"
 cp root/boot/vmlinuz-* kernel
-cp root/boot/initrd.img-* initrd
 rm -rf root/boot/* root/var/cache/apt/* root/var/lib/apt/lists/*
-rm -rf root/lib/modules/*/kernel/drivers/gpu root/lib/modules/*/kernel/drivers/media root/lib/modules/*/kernel/sound
 install -m 0644 "$3" root/etc/systemd/system/proof.service
 mkdir -p root/etc/systemd/system/multi-user.target.wants
 ln -s ../proof.service root/etc/systemd/system/multi-user.target.wants/
 echo board > root/etc/hostname
-mke2fs -q -t ext4 -d root disk 1536M
+mke2fs -q -t ext4 -d root disk 1G
 rm -rf root
 `
 
@@ -57,7 +57,7 @@ func debianImage(t *testing.T) image {
 	sum := sha256.Sum256([]byte(suite + strings.Join(packages, ",") + pack + string(text)))
 	parent := filepath.Join(cache, "uringhttpd", "debian")
 	dir := filepath.Join(parent, fmt.Sprintf("%s-%x", suite, sum[:6]))
-	done := image{filepath.Join(dir, "disk"), filepath.Join(dir, "kernel"), filepath.Join(dir, "initrd")}
+	done := image{filepath.Join(dir, "disk"), filepath.Join(dir, "kernel")}
 	if _, err := os.Stat(dir); err == nil {
 		return done
 	}
@@ -72,7 +72,8 @@ func debianImage(t *testing.T) image {
 	defer os.RemoveAll(work)
 	archive := filepath.Join(work, "root.tar")
 	t.Logf("creating a Debian root in %s, once", dir)
-	run(t, "mmdebstrap", "--variant=minbase", "--include="+strings.Join(packages, ","),
+	// The variable tells initramfs-tools to create nothing.
+	run(t, "env", "INITRD=No", "mmdebstrap", "--variant=minbase", "--include="+strings.Join(packages, ","),
 		`--aptopt=Acquire::Languages "none"`, suite, archive)
 	if os.Getuid() == 0 {
 		run(t, "sh", "-c", pack, "sh", archive, work, unit)

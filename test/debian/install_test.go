@@ -52,10 +52,11 @@ func TestInstalledServicePassesEachCheck(t *testing.T) {
 		// QEMU executes a fast string move byte by byte; the kernel does without.
 		"-accel", "tcg", "-cpu", "max,-erms,-fsrm", "-smp", "1", "-m", "1024",
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none",
-		"-kernel", base.kernel, "-initrd", base.initrd,
-		"-append", "root=/dev/vda rw console=ttyS0 panic=-1 systemd.show_status=no",
-		"-drive", "file="+base.disk+",format=raw,if=virtio,snapshot=on",
-		"-drive", "file="+payload+",format=raw,if=virtio,readonly=on",
+		"-kernel", base.kernel,
+		"-append", "root=/dev/nvme0n1 rootwait rw console=ttyS0 panic=-1 systemd.show_status=no",
+		"-device", "nvme,serial=board",
+		"-drive", "file="+base.disk+",format=raw,if=none,id=root,snapshot=on", "-device", "nvme-ns,drive=root,nsid=1",
+		"-drive", "file="+payload+",format=raw,if=none,id=proof,readonly=on", "-device", "nvme-ns,drive=proof,nsid=2",
 		"-serial", "file:"+console,
 		"-serial", "file:"+checks,
 	)
