@@ -48,7 +48,9 @@ var boots = []struct {
 	engine board.Engine
 	effort effort
 }{
-	// The slow machines come first; -parallel limits how many run at once.
+	// The machines with the longest tests come first; -parallel limits how many run at once.
+	{board.AMD64_612, board.Cryptd, whole},
+	{board.AMD64_612, board.CAAM, brief},
 	{board.AArch32_612, board.Pcrypt, brief},
 	{board.ARMv7_612, board.Cryptd, brief},
 	{board.ARMv7_612, board.Pcrypt, left},
@@ -57,14 +59,12 @@ var boots = []struct {
 	{board.ARM64_612, board.Pcrypt, brief},
 	{board.ARM64_612, board.Sync, left},
 	{board.IMX8MP_612, board.Sync, left},
-	{board.AMD64_612, board.Cryptd, whole},
 	{board.AMD64_612, board.Pcrypt, left},
 	{board.AMD64_612, board.Sync, brief},
 	{board.AMD64_61, board.Pcrypt, brief},
 	{board.AMD64_New, board.Pcrypt, brief},
 	{board.AMD64_61, board.Sync, left},
 	{board.AMD64_New, board.Sync, left},
-	{board.AMD64_612, board.CAAM, brief},
 	{board.AMD64_61, board.CAAM, left},
 	{board.ARM64_612, board.CAAM, left},
 	{board.ARMv7_612, board.CAAM, left},

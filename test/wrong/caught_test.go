@@ -157,6 +157,7 @@ func TestVariantsBuild(t *testing.T) {
 			continue
 		}
 		t.Run(v.Name, func(t *testing.T) {
+			t.Parallel()
 			overlay, err := v.Overlay(root, t.TempDir())
 			if err != nil {
 				t.Fatal(err)
