@@ -2,6 +2,7 @@ package files
 
 import (
 	"errors"
+	"hash/maphash"
 	"net/http"
 	"os"
 	"sync"
@@ -37,6 +38,8 @@ type Cache struct {
 	watches map[int32]*watch
 	idle    []int32              // watches that had no entry when they were added here
 	failed  map[string]time.Time // paths that could not be prepared
+	crowded bool                 // an entry was dropped for lack of room
+	asked   askedPaths
 	dropped []http1.File
 
 	// The answer that is being prepared.
@@ -60,7 +63,7 @@ type Cache struct {
 
 // A watch is a watched directory.
 type watch struct {
-	names map[string][]*entry // the entries that depend on a name in the directory
+	names map[string]*dependent // the first of the entries that depend on a name in the directory
 }
 
 // A dependency is a name in a watched directory.
@@ -69,13 +72,20 @@ type dependency struct {
 	name  string // "": the directory itself
 }
 
+// A dependent is a dependency of an entry, in the list of the entries that depend on the same name.
+type dependent struct {
+	dependency
+	entry          *entry
+	previous, next *dependent
+}
+
 // An entry is a prepared answer.
 type entry struct {
 	content
 	path  string
 	file  *File
 	body  *body // nil: not in memory
-	deps  []dependency
+	deps  []dependent
 	born  time.Time     // before the content was read
 	life  time.Duration // 0: unlimited
 	round uint64        // of the last check
@@ -127,7 +137,7 @@ func newCache(h *handler, limits CacheLimits) (*Cache, error) {
 	c := &Cache{
 		handler: h, limits: limits, clock: time.Now, names: names,
 		usable:  h.local && reportsNames(h.options.Directory),
-		entries: make(map[string]*entry), watches: make(map[int32]*watch), failed: make(map[string]time.Time),
+		entries: make(map[string]*entry), asked: askedPaths{seed: maphash.MakeSeed()}, watches: make(map[int32]*watch), failed: make(map[string]time.Time),
 		path: make([]byte, 0, maxPath), date: make([]byte, 0, len(http.TimeFormat)), events: make([]byte, 8<<10),
 	}
 	c.used.newer, c.used.older = &c.used, &c.used

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"hash/maphash"
 	"path"
 	"slices"
 	"strconv"
@@ -29,17 +30,48 @@ func (c *Cache) insert(e *entry) {
 		e.body = nil
 	}
 	e.cost = overhead + e.body.size() + int64(2*len(e.path)+len(e.described)+len(e.tagged)+len(e.kind))
-	for _, d := range e.deps {
+	for i := range e.deps {
+		d := &e.deps[i]
 		e.cost += watchCost + int64(len(d.name))
-		w := c.watches[d.watch]
-		w.names[d.name] = append(w.names[d.name], e)
+		names := c.watches[d.watch].names
+		if d.next = names[d.name]; d.next != nil {
+			d.next.previous = d
+		}
+		names[d.name] = d
 	}
 	c.entries[e.path] = e
 	c.bytes += e.cost
 	e.link(&c.used)
 	for len(c.entries) > max(c.limits.Entries, 0) || c.bytes > c.limits.Bytes && len(c.entries) > 0 {
 		c.drop(c.used.newer)
+		c.crowded = true
 	}
+}
+
+// askedPaths remembers paths for which an entry was wanted, by their hashes: a path displaces one
+// with the same place.
+type askedPaths struct {
+	seed   maphash.Seed
+	hashes [1024]uint32
+}
+
+// again reports whether the path was asked for before, and remembers it.
+func (a *askedPaths) again(p string) bool {
+	h := maphash.String(a.seed, p)
+	place := &a.hashes[h%uint64(len(a.hashes))]
+	was := *place
+	*place = uint32(h>>32) | 1 // 0: none
+	return was == *place
+}
+
+// admits reports whether a path may get an entry. When there is no room, each new entry displaces
+// another one. A path is then admitted at its second request, so that files that are requested only
+// once displace nothing.
+func (c *Cache) admits(p string) bool {
+	if c.crowded && c.bytes <= c.limits.Bytes/2 && len(c.entries) <= c.limits.Entries/2 {
+		c.crowded = false
+	}
+	return !c.crowded || c.asked.again(p)
 }
 
 // link makes e the last used entry of a list.
@@ -65,11 +97,18 @@ func (c *Cache) drop(e *entry) {
 	delete(c.entries, e.path)
 	e.unlink()
 	c.bytes -= e.cost
-	for _, d := range e.deps {
+	for i := range e.deps {
+		d := &e.deps[i]
 		w := c.watches[d.watch]
-		list := w.names[d.name]
-		if i := slices.Index(list, e); len(list) > 1 {
-			w.names[d.name] = slices.Delete(list, i, i+1)
+		if d.next != nil {
+			d.next.previous = d.previous
+		}
+		switch {
+		case d.previous != nil:
+			d.previous.next = d.next
+			continue
+		case d.next != nil:
+			w.names[d.name] = d.next
 			continue
 		}
 		delete(w.names, d.name)
@@ -109,13 +148,13 @@ func (c *Cache) dropAll() {
 func (c *Cache) dropDependents(wd int32, name []byte) {
 	if w := c.watches[wd]; w != nil {
 		if len(name) > 0 {
-			for len(w.names[string(name)]) > 0 {
-				c.drop(w.names[string(name)][0])
+			for first := w.names[string(name)]; first != nil; first = w.names[string(name)] {
+				c.drop(first.entry)
 			}
 		} else {
-			for _, list := range w.names {
-				for _, e := range slices.Clone(list) {
-					c.drop(e)
+			for name, first := range w.names {
+				for ; first != nil; first = w.names[name] {
+					c.drop(first.entry)
 				}
 			}
 		}

@@ -32,21 +32,22 @@ func (c *Cache) Prepare(p string) func() {
 	if c.preparing || !c.usable || len(p) == 0 || len(p) > maxPath {
 		return nil
 	}
-	var old *body
-	if e := c.entries[p]; e != nil {
-		if !e.expired(c.clock()) {
-			return nil
-		}
-		old = e.body
+	expired := c.entries[p]
+	if expired != nil && !expired.expired(c.clock()) {
+		return nil
 	}
 	if at, ok := c.failed[p]; ok && c.clock().Sub(at) < retry {
 		return nil
 	}
 	name, ok := fileName(p)
-	if !ok {
+	if !ok || expired == nil && !c.admits(p) {
 		return nil
 	}
 	delete(c.failed, p)
+	var old *body
+	if expired != nil {
+		old = expired.body
+	}
 	c.preparing = true
 	unused := c.takeIdle()
 	c.removing = unused
@@ -155,10 +156,13 @@ func (c *Cache) newEntry(p *preparation, file *File, born time.Time) *entry {
 	)
 	e := &entry{
 		content: content{tag, modified, file.origin, file.Size()},
-		path:    p.path, file: file, deps: p.deps, born: born,
+		path:    p.path, file: file, deps: make([]dependent, len(p.deps)), born: born,
 		kind:      "Content-Type: " + contentType(file.name) + "\r\n",
 		described: tagLine + tag + "\r\nLast-Modified: " + modified.UTC().Format(http.TimeFormat) + server,
 		tagged:    tagLine + tag + server,
+	}
+	for i, d := range p.deps {
+		e.deps[i] = dependent{dependency: d, entry: e}
 	}
 	if file.origin.hash != "" {
 		e.limit(imageLife)

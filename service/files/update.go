@@ -89,7 +89,7 @@ func (c *Cache) adopt() {
 	}
 	for _, wd := range done.watched {
 		if c.watches[wd] == nil {
-			c.watches[wd] = &watch{make(map[string][]*entry)}
+			c.watches[wd] = &watch{make(map[string]*dependent)}
 			c.idle = append(c.idle, wd)
 		}
 	}
@@ -113,10 +113,10 @@ func (c *Cache) adopt() {
 }
 
 // changed reports whether a change since the preparation began concerns one of the names.
-func (c *Cache) changed(deps []dependency) bool {
+func (c *Cache) changed(deps []dependent) bool {
 	for _, s := range c.seen {
-		for _, d := range deps {
-			if s.watch == d.watch && (s.name == "" || s.name == d.name) {
+		for i := range deps {
+			if d := &deps[i]; s.watch == d.watch && (s.name == "" || s.name == d.name) {
 				return true
 			}
 		}

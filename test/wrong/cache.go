@@ -17,15 +17,15 @@ var ComparedOnce = Variant{"prepared answers are compared once", []Edit{{
 // StaleNames does not drop the answers that depend on a changed name.
 var StaleNames = Variant{"changed names are ignored", []Edit{{
 	File: "service/files/entries.go",
-	Old:  "for len(w.names[string(name)]) > 0 {",
-	New:  "for false {",
+	Old:  "for first := w.names[string(name)]; first != nil; first = w.names[string(name)] {",
+	New:  "for first := w.names[string(name)]; first != nil && len(name) == 0; {",
 }}}
 
 // StaleDirectories does not drop the answers below a directory that has itself changed.
 var StaleDirectories = Variant{"changed directories are ignored", []Edit{{
 	File: "service/files/entries.go",
-	Old:  "for _, list := range w.names {",
-	New:  "for _, list := range map[string][]*entry(nil) {",
+	Old:  "for name, first := range w.names {",
+	New:  "for name, first := range map[string]*dependent(nil) {",
 }}}
 
 // FirstNameOnly depends on the first name of a path only.
@@ -110,6 +110,20 @@ var OldBytes = Variant{"an expired body is not compared", []Edit{{
 	File: "service/files/prepare.go",
 	Old:  "if old != nil && bytes.Equal(old.bytes, e.body.bytes) {",
 	New:  "if old != nil && !bytes.Equal(old.bytes, nil) {",
+}}}
+
+// FirstOnly drops only one of the entries that depend on a changed name.
+var FirstOnly = Variant{"one answer of a changed directory is dropped", []Edit{{
+	File: "service/files/entries.go",
+	Old:  "first != nil; first = w.names[string(name)] {",
+	New:  "first != nil; first = nil {",
+}}}
+
+// AdmitsAll prepares the answer to each request, also when there is no room.
+var AdmitsAll = Variant{"files that are requested once displace others", []Edit{{
+	File: "service/files/entries.go",
+	Old:  "return !c.crowded || c.asked.again(p)",
+	New:  "return c.asked.again(p) || true",
 }}}
 
 // LeasesUnbounded keeps files in memory, however much slow clients hold.

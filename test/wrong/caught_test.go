@@ -97,6 +97,8 @@ var caught = []caughtMutant{
 	{OldMemory, "./service/files", []catch{{"TestMemoryExpires", `answered from memory after`}}},
 	{CopiesKept, "./service/files", []catch{{"TestUnchangedBodyIsShared", `another copy`}}},
 	{OldBytes, "./service/files", []catch{{"TestExpiredBodyChanges", `after the life of the body`}}},
+	{FirstOnly, "./service/files", []catch{{"TestDirectoryDropsAllBelow", `a removed link is answered`}}},
+	{AdmitsAll, "./service/files", []catch{{"TestSingleRequestsDisplaceNothing", `is no longer answered`}}},
 	{LeasesUnbounded, "./service/files", []catch{{"TestLeasedBodiesAreBounded", `another body in memory`}}},
 	{LeaseKept, "./service/server", []catch{{"TestSimulation", `[1-9][0-9]* leases of answers`}}},
 	{ClosedByCache, "./service/files", []catch{{"TestDroppedFilesAreNotClosed", `0 files`}}},
