@@ -121,11 +121,11 @@ func load(ctx context.Context, t *testing.T, m *board.Machine, p *board.Process)
 		}()
 	}
 	eventually(ctx, t, "start of all downloads", func() bool {
-		u, err := p.Usage(ctx)
+		mem, err := m.Memory(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return strings.Count(strings.Join(u.FDs, "\n"), board.Root+name) == 2*endedClients
+		return mem.Sending == 2*endedClients
 	})
 	return func() [2]client.Result {
 		clients.Wait()

@@ -10,12 +10,14 @@ import (
 )
 
 // Memory is a board's available memory, and the memory that its kernel holds for the
-// daemon's connections. All fields except Sockets are in bytes.
+// daemon's connections. All fields except Sockets and Sending are in
+// bytes.
 type Memory struct {
 	Available int64 // MemAvailable of /proc/meminfo
 	Slab      int64 // Slab of the same file
 	TCP       int64 // of all sockets, both ends, from /proc/net/sockstat
 	Sockets   int   // open sockets on the daemon's ports
+	Sending   int   // those whose send queues are not empty
 	Queued    int64 // in their send queues: not sent, or not acknowledged
 	MaxQueued int64 // the largest send queue
 }
@@ -46,6 +48,9 @@ func (m *Machine) Memory(ctx context.Context) (mem Memory, err error) {
 		for _, q := range queues {
 			if q.port == TLSPort || q.port == PlainPort {
 				mem.Sockets++
+				if q.bytes > 0 {
+					mem.Sending++
+				}
 				mem.Queued += q.bytes
 				mem.MaxQueued = max(mem.MaxQueued, q.bytes)
 			}
