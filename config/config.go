@@ -222,6 +222,7 @@ func defaults(file string) *Config {
 			Connections:   1024,
 			HeaderTimeout: 10 * time.Second,
 			IdleTimeout:   60 * time.Second,
+			Cache:         CacheAuto,
 			StallTimeout:  60 * time.Second,
 			Buffer:        2 << 20,
 		},

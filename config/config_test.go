@@ -63,6 +63,7 @@ func want() *Config {
 			Connections:   1024,
 			HeaderTimeout: 10 * time.Second,
 			IdleTimeout:   time.Minute,
+			Cache:         CacheAuto,
 			StallTimeout:  time.Minute,
 			Buffer:        2 << 20,
 		},
@@ -141,7 +142,7 @@ limits:
   idle_timeout: 24h
   stall_timeout: 1h30m
   buffer: 256KiB
-  cache: auto
+  cache: 3MiB
   rate: 0KiB
 index: off
 log: {level: debug, access: False}
@@ -167,7 +168,7 @@ metrics: {address: ""}
 			IdleTimeout:   24 * time.Hour,
 			StallTimeout:  90 * time.Minute,
 			Buffer:        256 << 10,
-			Cache:         CacheAuto,
+			Cache:         3 << 20,
 		},
 		Index: IndexOff,
 		Log:   Log{Level: slog.LevelDebug},

@@ -1,6 +1,9 @@
 package service
 
 import (
+	"context"
+	"log/slog"
+
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/config"
@@ -28,16 +31,25 @@ func (d *Daemon) newCache(served files.Options) http1.Cache {
 	limits := cacheLimits(d.Config.Limits, platform.Memory(), openFiles())
 	if limits.Entries == 0 {
 		if d.Config.Limits.Cache != 0 {
-			d.log.Warn("no cache: limits.cache, or the limit of open files (LimitNOFILE=), is too small")
+			d.logNoCache("limits.cache, or the limit of open files (LimitNOFILE=), is too small")
 		}
 		return nil
 	}
 	cache, err := files.NewCache(d.Opened.Root, served, limits)
 	if err != nil {
-		d.log.Warn("no cache: changes of files cannot be observed", "reason", err)
+		d.logNoCache(err.Error())
 		return nil
 	}
 	return cache
+}
+
+// logNoCache logs why there is no cache: as a warning if the configuration asks for one.
+func (d *Daemon) logNoCache(reason string) {
+	level := slog.LevelWarn
+	if d.Config.Limits.Cache == config.CacheAuto {
+		level = slog.LevelInfo
+	}
+	d.log.Log(context.Background(), level, "no cache of answers", "reason", reason)
 }
 
 // cacheLimits returns the limits of the cache for a machine with memory bytes, and a process that
