@@ -141,8 +141,10 @@ func (c *conn) shutdown(now time.Time) operation {
 		return c.fail(err)
 	}
 	c.renewProgress(now)
-	c.input.buf = nil
-	if c.input.wire == nil {
+	if c.input.wire == nil { // a plain connection, whose input is not needed any more
+		c.input.wire = c.input.buf[:cap(c.input.buf)]
+	}
+	if c.input.buf = nil; len(c.input.wire) == 0 {
 		c.input.wire = make([]byte, wireBuffer)
 	}
 	return c.discard(now)
