@@ -69,7 +69,8 @@ func complete(speeds []platform.Speed, report *platform.Report) bool {
 }
 
 // Speeds returns the speeds of kernel TLS with each of its ciphers and of user space with AES-GCM:
-// from speedsPath if the file is valid, or measured now, in about a second. It returns nil, and
+// from speedsPath if the file is valid, or measured now, in about three
+// seconds. It returns nil, and
 // logs why, if they could not be measured. It writes new measurements to speedsPath only if keep is
 // true.
 func (t *Tester) Speeds(ctx context.Context, keep bool, report *platform.Report, log *slog.Logger) []platform.Speed {
@@ -93,7 +94,31 @@ func (t *Tester) Speeds(ctx context.Context, keep bool, report *platform.Report,
 	return n.Speeds
 }
 
+// measureRounds is how often each speed is measured, in turn. The best of each counts: other work on
+// the machine, as there is while it boots, makes some of them too small.
+const measureRounds = 3
+
 func (n *speedState) measure(ctx context.Context, t *Tester, report *platform.Report) error {
+	for range measureRounds {
+		if err := n.measureOnce(ctx, t, report); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add adds a measurement, unless there is a better one of the same kind.
+func (n *speedState) add(s platform.Speed) {
+	i := slices.IndexFunc(n.Speeds, func(o platform.Speed) bool { return o.Kernel == s.Kernel && o.Suite == s.Suite })
+	switch {
+	case i < 0:
+		n.Speeds = append(n.Speeds, s)
+	case s.MiBPerSecond > n.Speeds[i].MiBPerSecond:
+		n.Speeds[i] = s
+	}
+}
+
+func (n *speedState) measureOnce(ctx context.Context, t *Tester, report *platform.Report) error {
 	for _, m := range []struct {
 		where  string
 		cipher ktls.Cipher
@@ -115,7 +140,7 @@ func (n *speedState) measure(ctx context.Context, t *Tester, report *platform.Re
 		}
 		s := all[len(all)-1].Speed()
 		s.Suite, s.Cipher = suite, tls.CipherSuiteName(suite)
-		n.Speeds = append(n.Speeds, s)
+		n.add(s)
 	}
 	return nil
 }

@@ -68,3 +68,20 @@ func TestSpeedsComplete(t *testing.T) {
 		}
 	}
 }
+
+// TestBestSpeedCounts: of several measurements of the same kind, the one with the most throughput
+// counts.
+func TestBestSpeedCounts(t *testing.T) {
+	var n speedState
+	for _, speed := range []float64{20, 50, 30} {
+		n.add(platform.Speed{Suite: suiteGCM, Kernel: true, MiBPerSecond: speed})
+		n.add(platform.Speed{Suite: suiteChaCha, Kernel: true, MiBPerSecond: speed + 1})
+		n.add(platform.Speed{Suite: suiteGCM, MiBPerSecond: speed + 2})
+	}
+	want := []platform.Speed{
+		{Suite: suiteGCM, Kernel: true, MiBPerSecond: 50}, {Suite: suiteChaCha, Kernel: true, MiBPerSecond: 51}, {Suite: suiteGCM, MiBPerSecond: 52},
+	}
+	if !reflect.DeepEqual(n.Speeds, want) {
+		t.Errorf("got %+v, want %+v", n.Speeds, want)
+	}
+}
