@@ -13,7 +13,7 @@ import (
 // Held counts the resources of a daemon, including those in the kernel. The difference of
 // two of them, before and after a load, shows leaks.
 type Held struct {
-	FDs     map[string]int // descriptors by kind: socket, pipe, anon_inode, file, kept (see kindOf)
+	FDs     map[string]int // descriptors by kind: socket, pipe, anon_inode, file
 	Workers int            // threads of io_uring
 	Threads int            // all other threads
 	Locked  int64          // bytes
@@ -74,10 +74,16 @@ func (p *Process) Held(ctx context.Context) (Held, error) {
 		return Held{}, err
 	}
 	h := Held{FDs: map[string]int{}, Locked: u.Locked, stacks: u.Workers}
-	kept := map[string]bool{}
 	for _, fd := range u.FDs {
 		_, target, _ := strings.Cut(fd, " ")
-		h.FDs[kindOf(target, kept)]++
+		kind, _, ok := strings.Cut(target, ":[")
+		switch {
+		case strings.HasPrefix(target, "anon_inode:"):
+			kind = "anon_inode"
+		case !ok:
+			kind = "file"
+		}
+		h.FDs[kind]++
 	}
 	for _, name := range u.Threads {
 		if strings.HasPrefix(name, "iou-") {
@@ -88,23 +94,6 @@ func (p *Process) Held(ctx context.Context) (Held, error) {
 	}
 	h.Slab, err = p.m.slab(ctx)
 	return h, err
-}
-
-// kindOf returns the kind of a descriptor by the target of its link in /proc. The daemon's cache keeps
-// files that exist open, each once; such a descriptor is of the kind kept, and target is added to
-// kept. Any other descriptor of the same file, or one of a deleted file, is of the kind file.
-func kindOf(target string, kept map[string]bool) string {
-	if strings.HasPrefix(target, "anon_inode:") {
-		return "anon_inode"
-	}
-	if kind, _, ok := strings.Cut(target, ":["); ok {
-		return kind
-	}
-	if strings.HasPrefix(target, Root+"/") && !strings.HasSuffix(target, " (deleted)") && !kept[target] {
-		kept[target] = true
-		return "kept"
-	}
-	return "file"
 }
 
 // slab returns the number of objects in use. Objects that processors keep ready count as in
@@ -141,9 +130,6 @@ func (h Held) Leaks(after Held) []string {
 		}
 	}
 	for _, kind := range slices.Sorted(maps.Keys(after.FDs)) {
-		if kind == "kept" {
-			continue
-		}
 		more("descriptors, "+kind, h.FDs[kind], after.FDs[kind], 0)
 	}
 	more("threads of io_uring", idleWorkers, after.Workers, 0)
@@ -167,13 +153,17 @@ func (h Held) Leaks(after Held) []string {
 
 // AwaitHeld waits until nothing has leaked since before, and returns the resources held then.
 // When patience is over, it returns an error that wraps ErrLeak. Connections end some time
-// after their clients, and idle workers after seconds, without an event to wait for.
+// after their clients, and idle workers after seconds, without an event to wait for. The files
+// that the daemon's cache keeps open are no leak: it drops them, as Root has changed.
 func (p *Process) AwaitHeld(ctx context.Context, before Held, patience time.Duration) (Held, error) {
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	for {
+		if err := p.m.Touch(ctx, Root); err != nil {
+			return Held{}, err
+		}
 		h, err := p.Held(ctx)
 		if err != nil {
 			return h, err

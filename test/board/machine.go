@@ -39,6 +39,11 @@ func (m *Machine) Remove(ctx context.Context, path string) error {
 	return m.agent.call(ctx, wire.OpRemove, wire.Read{Path: path}, nil)
 }
 
+// Touch changes the times of a file or directory of the board.
+func (m *Machine) Touch(ctx context.Context, path string) error {
+	return m.agent.call(ctx, wire.OpTouch, wire.Read{Path: path}, nil)
+}
+
 // MakeFile makes a file of generated content. The file appears under its name when it is
 // complete.
 func (m *Machine) MakeFile(ctx context.Context, path string, c pattern.Content) error {

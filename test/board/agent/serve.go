@@ -92,6 +92,8 @@ func (s *server) do(ctx context.Context, req wire.Request) (any, error) {
 		return with(req, func(a wire.Read) (any, error) { return readFile(a) })
 	case wire.OpRemove:
 		return with(req, func(a wire.Read) (any, error) { return nil, os.RemoveAll(a.Path) })
+	case wire.OpTouch:
+		return with(req, func(a wire.Read) (any, error) { return nil, os.Chtimes(a.Path, time.Now(), time.Now()) })
 	case wire.OpRun:
 		return with(req, func(a wire.Command) (any, error) { return runToEnd(ctx, a) })
 	case wire.OpStart:

@@ -45,6 +45,7 @@ const (
 	OpPattern   Op = "pattern"   // Pattern     -> none
 	OpRead      Op = "read"      // Read        -> Data
 	OpRemove    Op = "remove"    // Read        -> none
+	OpTouch     Op = "touch"     // Read        -> none
 	OpRun       Op = "run"       // Command     -> Exit
 	OpStart     Op = "start"     // Command     -> Started
 	OpSignal    Op = "signal"    // Signal      -> none
