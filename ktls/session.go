@@ -107,6 +107,13 @@ func (s *Session) Suite() uint16 {
 	return suite.ID
 }
 
+// Reserve gives Output memory: the next bytes are appended to b[:0], unless Output has bytes already.
+func (s *Session) Reserve(b []byte) {
+	if s.wire.out == nil {
+		s.wire.out = b[:0]
+	}
+}
+
 // Output returns the bytes that must be sent to the client, each byte once.
 func (s *Session) Output() []byte {
 	out := s.wire.out

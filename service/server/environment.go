@@ -33,6 +33,7 @@ type process struct {
 	offloads atomic.Bool // kernel TLS may be used
 	drivers  drivers
 	counters counters
+	buffers  buffers
 	lifetime context.Context                 // of requests
 	sameHost func(peer, own netip.Addr) bool // reports whether the client is on this machine
 }

@@ -31,6 +31,7 @@ func (c *conn) answer(wait bool) error {
 		c.exchange.response = r
 		c.transfer = transfer{pieces: plan(make([]byte, headReserve), r.Segments, c.splices(r.Segments))}
 	}
+	c.takeRoom()
 	if err := c.transfer.load(wait); err != nil {
 		return err
 	}
@@ -83,6 +84,7 @@ func (c *conn) readPiece(wait bool) operation {
 		kind = opDisk
 	}
 	return operation{kind: kind, job: func() {
+		c.takeRoom()
 		if c.jobErr = t.load(wait); c.jobErr == nil && c.transport == user {
 			t.plain = len(t.buf)
 			t.buf, c.jobErr = c.encrypt(t.buf)
@@ -104,7 +106,13 @@ func (t *transfer) load(wait bool) error {
 		read = p.file.ReadAt
 	}
 	if t.buf == nil {
-		t.buf = append(make([]byte, 0, len(p.mem)+int(min(p.n, flow.Chunk))), p.mem...)
+		size := len(p.mem) + int(min(p.n, flow.Chunk))
+		if t.room != nil && size <= plainSize {
+			t.buf = t.room[:0:size]
+		} else {
+			t.buf = make([]byte, 0, size)
+		}
+		t.buf = append(t.buf, p.mem...)
 	}
 	for len(t.buf) < cap(t.buf) {
 		n, err := read(t.buf[len(t.buf):cap(t.buf)], p.off)
@@ -219,13 +227,4 @@ func (c *conn) pieceReady(now time.Time) operation {
 		t.pieces = t.pieces[1:]
 	}
 	return c.outReady(now)
-}
-
-// encrypt encrypts plaintext into TLS records, on a worker.
-func (c *conn) encrypt(plain []byte) ([]byte, error) {
-	if _, err := c.session.Write(plain); err != nil {
-		return nil, err
-	}
-	c.flow.CountRecords(len(plain))
-	return c.session.Output(), nil
 }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,35 +58,6 @@ func plan(head []byte, segments []http1.Segment, splice bool) []piece {
 	return pieces
 }
 
-// splices reports whether a response's files may go to the socket as pages of the page
-// cache. They may not on a plain connection within this machine: even acknowledged bytes are
-// still those pages until the client reads them, so a change of the file would change the
-// data that the client reads. It runs on a worker.
-func (c *conn) splices(segments []http1.Segment) bool {
-	if c.transport != plain {
-		return c.transport == kernel
-	}
-	if !slices.ContainsFunc(segments, func(s http1.Segment) bool { return s.File != nil && s.N > flow.Chunk }) {
-		return false // there is nothing to splice
-	}
-	if c.place == placeUnknown {
-		c.place = placeElsewhere
-		if c.proc.sameHost(c.client.peer.Addr(), c.sock.Own().Addr()) {
-			c.place = placeHere
-		}
-	}
-	return c.place == placeElsewhere
-}
-
-// A place is the location of a client.
-type place uint8
-
-const (
-	placeUnknown   place = iota
-	placeHere            // on this machine, in this network namespace
-	placeElsewhere       // behind a network device
-)
-
 // phase is the event that a transfer waits for.
 type phase uint8
 
@@ -112,21 +82,23 @@ func (p phase) String() string {
 // A transfer sends pieces in order.
 type transfer struct {
 	phase     phase
-	pieces    []piece   // pieces left; the first is being sent
-	single    [1]piece  // memory for pieces, so that one piece costs no allocation
-	buf       []byte    // data read of the first piece, up to the capacity
-	out       []byte    // memory being sent
-	encrypted bool      // out, or the data that will become out, already consists of TLS records
-	plain     int       // plaintext bytes in out, if out consists of TLS records
-	pipe      *pipe     // nil until a piece is spliced
-	held      int       // bytes in the pipe
-	more      bool      // more data follows the current push at once
-	spliced   bool      // pages of the file are in the socket's queue
-	ready     bool      // buf is complete for now, and the file was unchanged
-	patient   bool      // none of the next data is in memory
-	checkedAt time.Time // last check of the file that is spliced
-	pushing   operation // the push in flight
-	polled    bool      // the socket accepted nothing although poll(2) reported room
+	pieces    []piece          // pieces left; the first is being sent
+	single    [1]piece         // memory for pieces, so that one piece costs no allocation
+	buf       []byte           // data read of the first piece, up to the capacity
+	room      *[plainSize]byte // memory of buf, to be kept; nil: none
+	records   []byte           // memory of out, to be kept; nil: none
+	out       []byte           // memory being sent
+	encrypted bool             // out, or the data that will become out, already consists of TLS records
+	plain     int              // plaintext bytes in out, if out consists of TLS records
+	pipe      *pipe            // nil until a piece is spliced
+	held      int              // bytes in the pipe
+	more      bool             // more data follows the current push at once
+	spliced   bool             // pages of the file are in the socket's queue
+	ready     bool             // buf is complete for now, and the file was unchanged
+	patient   bool             // none of the next data is in memory
+	checkedAt time.Time        // last check of the file that is spliced
+	pushing   operation        // the push in flight
+	polled    bool             // the socket accepted nothing although poll(2) reported room
 }
 
 // remaining returns how many bytes of pieces the socket has not accepted. TLS records made in user
@@ -371,6 +343,7 @@ func (c *conn) pushed(ev event) operation {
 		return c.gate(ev.now)
 	}
 	t.out = nil
+	c.recordsSent()
 	return c.nextPiece(ev.now)
 }
 

@@ -79,7 +79,7 @@ var SeldomLooks = Variant{"progress is read too seldom", []Edit{{
 
 // UserKeysEndless does not count the records that are made in user space.
 var UserKeysEndless = Variant{"records made in user space are not counted", []Edit{{
-	File: "service/server/read.go",
+	File: "service/server/buffers.go",
 	Old:  "c.flow.CountRecords(len(plain))",
 	New:  "",
 }}}

@@ -57,3 +57,31 @@ var EndsShort = Variant{"FIN when a read fails", []Edit{{
 	Old:  "case ev.err != 0:\n\t\treturn c.reset(causeFile, fmt.Sprintf(\"reading %s: %v\", p.file.Name(), ev.err))",
 	New:  "case ev.err != 0:\n\t\treturn c.shutdown(ev.now)",
 }}}
+
+// RecordsReused reuses the buffer of TLS records before the socket has accepted them.
+var RecordsReused = Variant{"records are overwritten before they are sent", []Edit{{
+	File: "service/server/buffers.go",
+	Old:  "\tt.records = c.session.Output()\n",
+	New:  "\tt.records = c.session.Output()\n\tc.proc.buffers.putRecords(t.records)\n",
+}}}
+
+// PlaintextReused reuses the buffer of plaintext before it is encrypted.
+var PlaintextReused = Variant{"plaintext is overwritten before it is encrypted", []Edit{{
+	File: "service/server/buffers.go",
+	Old:  "\t\tt.room = c.proc.buffers.getPlain()\n",
+	New:  "\t\tt.room = c.proc.buffers.getPlain()\n\t\tc.proc.buffers.putPlain(t.room)\n",
+}}}
+
+// NothingReused gives each chunk of a file new buffers.
+var NothingReused = Variant{"each chunk has new buffers", []Edit{
+	{
+		File: "service/server/buffers.go",
+		Old:  "b.records.Put((*[recordsSize]byte)(p[:recordsSize]))",
+		New:  "_ = p",
+	},
+	{
+		File: "service/server/buffers.go",
+		Old:  "{ b.plain.Put(p) }",
+		New:  "{ _ = p }",
+	},
+}}

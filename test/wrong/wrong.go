@@ -335,6 +335,7 @@ func Variants() []Variant {
 		EngineOnLoop, QueueStalls, MarkTrusted, EngineUnbounded, EngineTrusted, Untested, Unwatched, LookedOnce, EngineBlind, EngineHurried, StillOffloads, ClosesDead, ClosesInRing,
 		WrongIV, OneTicket, FixedNonce, PartsIgnored, PriorityKept, MarkPrefers, EndlessKeys, FixesIgnored, ProbeStays, TCPTimeout, SeldomLooks, UserKeysEndless, IdleUnwatched,
 		StaleContent, ComparedOnce, StaleNames, StaleDirectories, FirstNameOnly, LateWatch, ForgetsChanges, OverflowIgnored, EndlessEvents, OldMemory, ClosedByCache, StaleTurn, LateStale,
+		CopiesKept, OldBytes, LeasesUnbounded, LeaseKept, FirstOnly, AdmitsAll, RecordsReused, PlaintextReused, NothingReused,
 	}
 }
 
