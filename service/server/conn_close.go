@@ -147,12 +147,7 @@ func (c *conn) shutdown(now time.Time) operation {
 	if c.input.buf = nil; len(c.input.wire) == 0 {
 		c.input.wire = make([]byte, wireBuffer)
 	}
-	if c.yields {
-		return c.discard(now)
-	}
-	// Most clients close at once, which makes a reading of the meter needless.
-	c.state = stLinger
-	return operation{kind: opRecv, buf: c.input.wire, deadline: now.Add(lingerTick)}
+	return c.discard(now)
 }
 
 // discard reads until the client has acknowledged everything and has closed, or a limit is reached.
@@ -190,7 +185,7 @@ func (c *conn) lingerInput(ev event) operation {
 	case ev.late || ev.err == unix.ECANCELED || ev.err == unix.EINTR || ev.err == unix.EAGAIN:
 	case ev.err != 0:
 		return c.closeSocket()
-	case ev.n == 0 && (!c.closing.linger.until.IsZero() || c.sock.Ended()):
+	case ev.n == 0 && !c.closing.linger.until.IsZero():
 		return c.closeSocket()
 	default:
 		c.input.received += int64(ev.n)

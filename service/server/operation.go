@@ -69,7 +69,6 @@ type socket interface {
 	ClosePipe(*pipe)                 // also with bytes in it
 	Received(p []byte) int           // reads the bytes available now into p
 	Shutdown() error                 // sends FIN after the queued data; from now on, close does not reset
-	Ended() bool                     // reports whether both sides have closed and the client has everything, or the connection was reset
 	Abort()                          // makes close reset again
 	Err() error                      // why the kernel will not send more; nil: it will
 	Push()                           // makes TCP send partial segments at once

@@ -38,8 +38,6 @@ func (s *scriptedSocket) ClosePipe(*pipe) {}
 
 func (s *scriptedSocket) Received(p []byte) int { return copy(p, s.input) }
 
-func (s *scriptedSocket) Ended() bool { return s.reading.Unacked == 0 }
-
 func (s *scriptedSocket) Abort() { s.aborted = true }
 
 func (s *scriptedSocket) Err() error { return s.err }

@@ -276,7 +276,6 @@ func (s *simSocket) Own() netip.AddrPort            { return netip.MustParseAddr
 func (s *simSocket) Sent(n int)                     { s.meter.Sent(n) }
 func (s *simSocket) Reading() (ktls.Reading, error) { return s.meter.Read() }
 func (s *simSocket) LimitUnsent(int)                {}
-func (s *simSocket) Ended() bool                    { s.touched(); return s.dead != 0 || s.inFIN && s.gotFIN }
 func (s *simSocket) Abort()                         { s.linger = true }
 func (s *simSocket) Push()                          {}
 

@@ -73,14 +73,6 @@ func (s *tcpSocket) Push() {
 	unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 }
 
-// Ended reads the state, the first byte of struct tcp_info. After the client's FIN and the
-// acknowledgement of all data and of the own FIN, it is CLOSE: only TIME_WAIT is left, which is no
-// longer part of the socket (tcp_time_wait in net/ipv4/tcp_minisocks.c).
-func (s *tcpSocket) Ended() bool {
-	state, err := unix.GetsockoptByte(s.fd, unix.IPPROTO_TCP, unix.TCP_INFO)
-	return err == nil && state == unix.BPF_TCP_CLOSE
-}
-
 func (s *tcpSocket) Abort() { s.setLinger(unix.Linger{Onoff: 1}) }
 
 func (s *tcpSocket) setLinger(l unix.Linger) error {

@@ -63,7 +63,6 @@ var caught = []caughtMutant{
 	{NotAsked, "./service/server", []catch{{"TestSocketErrorEndsPoll", `the socket's error`}}},
 	{StopsAtOnce, "./service/server", []catch{{"TestShutdownCompletesTransfers", `bytes of 16777216`}}},
 	{SecondIgnored, ".", []catch{{"TestSecondSIGTERMResetsTransfers", `after the second SIGTERM`}}},
-	{EarlyEnd, "./service/server", []catch{{"TestEnded", `ended true, want false`}, {"TestEarlyFINIsNoEnd", `operation 11, want a wait`}}},
 	{NotInherited, "./service/server", []catch{{"TestOptionsAreInherited", `accepted with`}}},
 	{QueueForgotten, "./service/server", []catch{{"TestQueuedConnectionsArePrepared", `connection 0: `}}},
 	{QueueTrusted, "./service/server", []catch{{"TestQueuedConnectionsArePrepared", `after connection 0`}}},

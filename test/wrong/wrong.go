@@ -123,19 +123,8 @@ var Deaf = Variant{"alerts are not read", []Edit{{
 // NoLinger closes with input unread, and so resets the connection.
 var NoLinger = Variant{"close with unread input", []Edit{{
 	File: "service/server/conn_close.go",
-	Old:  "return operation{kind: opRecv, buf: c.input.wire, deadline: now.Add(lingerTick)}\n}\n\n// discard",
+	Old:  "return c.discard(now)\n}\n\n// discard",
 	New:  "return c.closeSocket()\n}\n\n// discard",
-}}}
-
-// EarlyEnd closes after the FIN of a client that has not acknowledged everything.
-var EarlyEnd = Variant{"a FIN is taken for the end", []Edit{{
-	File: "service/server/socket_linux.go",
-	Old:  "return err == nil && state == unix.BPF_TCP_CLOSE",
-	New:  "return err == nil && state >= 0",
-}, {
-	File: "service/server/conn_close.go",
-	Old:  "|| c.sock.Ended()):",
-	New:  "|| c.sock.Ended() || true):",
 }}}
 
 // NoReset lets the kernel end connections when the program is killed: in order, as if all data
@@ -327,7 +316,7 @@ var WholeFiles = Variant{"whole files in memory", []Edit{{
 // Variants returns all variants.
 func Variants() []Variant {
 	return []Variant{
-		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, EarlyEnd, NoReset, NotInherited, QueueForgotten, QueueTrusted, NoSeal, NoSettle, Unsealed,
+		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoReset, NotInherited, QueueForgotten, QueueTrusted, NoSeal, NoSettle, Unsealed,
 		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase, LateAck, NoAckWait,
 		Unbounded, NoShare, NoLook, PushedOnce, FreePipe, NoTurns, WholeFiles, Deaf,
 		StopsAtOnce, SecondIgnored, FullIsEmpty, NotAsked, NoLateLook,
