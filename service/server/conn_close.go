@@ -141,10 +141,8 @@ func (c *conn) shutdown(now time.Time) operation {
 		return c.fail(err)
 	}
 	c.renewProgress(now)
-	if c.input.wire == nil { // a plain connection, whose input is not needed any more
-		c.input.wire = c.input.buf[:cap(c.input.buf)]
-	}
-	if c.input.buf = nil; len(c.input.wire) == 0 {
+	c.input.buf = nil
+	if c.input.wire == nil {
 		c.input.wire = make([]byte, wireBuffer)
 	}
 	return c.discard(now)
