@@ -40,12 +40,6 @@ type Reading struct {
 	Received int64
 }
 
-// NewAcceptedMeter returns a Meter for a TCP socket that accept(2) has returned, and on which nothing
-// has been sent yet. It makes no system call: nothing is in the socket's queue, and nothing is
-// acknowledged, since TCP does not count the SYN (tcp_create_openreq_child in
-// net/ipv4/tcp_minisocks.c).
-func NewAcceptedMeter(k Kernel) *Meter { return &Meter{kernel: k} }
-
 // NewMeter returns a Meter for a plain TCP socket. No send on it may be in flight.
 func NewMeter(k Kernel) (*Meter, error) {
 	m := &Meter{kernel: k}

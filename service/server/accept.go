@@ -28,7 +28,7 @@ func (l *loop) accept() {
 			room += scrapers
 		}
 		if room > 0 && l.accepts[i] == 0 && !(ln.TLS && l.handshakes >= maxHandshakes) {
-			l.accepts[i] = l.submitted(l.sys.accept(ln, tokenBase+uint64(i)))
+			l.accepts[i] = l.submitted(l.sys.accept(ln.fd, tokenBase+uint64(i)))
 		}
 	}
 }
@@ -63,7 +63,7 @@ func (l *loop) pauseAccept() {
 
 // open creates a connection for an accepted socket.
 func (l *loop) open(fd int, ln *Listener) {
-	sock, peer, err := l.sys.take(fd, ln)
+	sock, peer, own, err := l.sys.take(fd)
 	var session *ktls.Session
 	if err == nil && ln.TLS {
 		session, err = l.gen.sessions.Session()
@@ -73,7 +73,7 @@ func (l *loop) open(fd int, ln *Listener) {
 		l.sys.close(fd)
 		return
 	}
-	s := &slot{fd: fd, heapIndex: -1, conn: newConn(l.environment(), sock, endpoint{peer, ln.Metrics}, session)}
+	s := &slot{fd: fd, heapIndex: -1, conn: newConn(l.environment(), sock, endpoint{peer, own, ln.Metrics}, session)}
 	i := len(l.slots)
 	if n := len(l.free); n > 0 {
 		i, l.free = l.free[n-1], l.free[:n-1]

@@ -69,6 +69,6 @@ type environment struct {
 
 // An endpoint describes the client of a connection and the listener that accepted it.
 type endpoint struct {
-	peer    netip.AddrPort
-	metrics bool // accepted by a listener for metrics: serves metrics only, and is not counted
+	peer, own netip.AddrPort // addresses of the TCP connection
+	metrics   bool           // accepted by a listener for metrics: serves metrics only, and is not counted
 }

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,7 +58,6 @@ type event struct {
 // A socket is the connection's interface to its TCP socket besides the operations
 // above: system calls that never wait.
 type socket interface {
-	Own() netip.AddrPort         // the local address; zero if the connection is gone
 	Offload(*ktls.Session) error // installs kernel TLS; ErrUnsupported if the kernel refuses
 	Sent(n int)                  // the kernel accepted n bytes
 	Reading() (ktls.Reading, error)

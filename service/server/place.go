@@ -20,7 +20,7 @@ func (c *conn) splices(segments []http1.Segment) bool {
 	}
 	if c.place == placeUnknown {
 		c.place = placeElsewhere
-		if c.proc.sameHost(c.client.peer.Addr(), c.sock.Own().Addr()) {
+		if c.proc.sameHost(c.client.peer.Addr(), c.client.own.Addr()) {
 			c.place = placeHere
 		}
 	}

@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-	"net/netip"
 
 	"golang.org/x/sys/unix"
 
@@ -21,8 +20,6 @@ type scriptedSocket struct {
 }
 
 func (s *scriptedSocket) Offload(*ktls.Session) error { return errors.ErrUnsupported }
-
-func (s *scriptedSocket) Own() netip.AddrPort { return netip.AddrPort{} }
 
 func (s *scriptedSocket) Sent(int) {}
 

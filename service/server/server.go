@@ -4,9 +4,14 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
+	"os"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 
 	"uringhttpd/config"
 	"uringhttpd/ktls"
@@ -58,6 +63,52 @@ type Options struct {
 
 	Log    *slog.Logger
 	Access bool // log each request
+}
+
+// A Listener is a listening TCP socket.
+type Listener struct {
+	TLS     bool
+	Metrics bool   // serves metrics only
+	Addr    string // local address
+	fd      int
+}
+
+// Listen takes ownership of the listening socket, and closes l.
+func Listen(l *net.TCPListener, withTLS bool) (*Listener, error) {
+	defer l.Close()
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	out := &Listener{TLS: withTLS, Addr: l.Addr().String()}
+	cerr := raw.Control(func(fd uintptr) {
+		if out.fd, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); err != nil {
+			err = os.NewSyscallError("fcntl", err)
+		}
+	})
+	if err = errors.Join(cerr, err); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	// The ring waits for connections; with O_NONBLOCK the accept would fail with EAGAIN.
+	// The flag belongs to the file description, which l shares but no longer uses.
+	if err := unix.SetNonblock(out.fd, false); err != nil {
+		unix.Close(out.fd)
+		return nil, fmt.Errorf("server: %w", os.NewSyscallError("fcntl", err))
+	}
+	return out, nil
+}
+
+// FD returns the descriptor, which the Listener still owns; -1 after Close.
+func (l *Listener) FD() int { return l.fd }
+
+// Close ends listening. Run calls it by itself.
+func (l *Listener) Close() error {
+	if l.fd < 0 {
+		return nil
+	}
+	err := os.NewSyscallError("close", unix.Close(l.fd))
+	l.fd = -1
+	return err
 }
 
 // A Server serves its listeners until Shutdown. New creates it.

@@ -6,7 +6,6 @@ import (
 	"crypto/cipher"
 	"encoding/binary"
 	"errors"
-	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -272,7 +271,6 @@ func (s *simSocket) Offload(session *ktls.Session) error {
 	return err
 }
 
-func (s *simSocket) Own() netip.AddrPort            { return netip.MustParseAddrPort("10.0.0.2:443") }
 func (s *simSocket) Sent(n int)                     { s.meter.Sent(n) }
 func (s *simSocket) Reading() (ktls.Reading, error) { return s.meter.Read() }
 func (s *simSocket) LimitUnsent(int)                {}

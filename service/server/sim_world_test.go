@@ -114,8 +114,8 @@ func (w *world) launch(f *flight) (uring.Handle, error) {
 	return f.handle, nil
 }
 
-func (w *world) accept(ln *Listener, token uint64) (uring.Handle, error) {
-	return w.launch(&flight{kind: flightAccept, fd: ln.fd, token: token})
+func (w *world) accept(fd int, token uint64) (uring.Handle, error) {
+	return w.launch(&flight{kind: flightAccept, fd: fd, token: token})
 }
 
 func (w *world) awaitWaker(token uint64) (uring.Handle, error) {
@@ -172,11 +172,13 @@ func (w *world) cancel(h uring.Handle) error {
 	return nil
 }
 
-func (w *world) take(fd int, _ *Listener) (socket, netip.AddrPort, error) {
+func (w *world) take(fd int) (socket, netip.AddrPort, netip.AddrPort, error) {
 	s := w.sockets[fd]
 	s.linger, s.taken = true, true
-	s.meter = ktls.NewAcceptedMeter(s)
-	return s, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, 1}), s.client.port), nil
+	var err error
+	s.meter, err = ktls.NewMeter(s)
+	addr := netip.AddrFrom4([4]byte{10, 0, 0, 1})
+	return s, netip.AddrPortFrom(addr, s.client.port), netip.AddrPortFrom(addr.Next(), 443), err
 }
 
 func (w *world) close(fd int) {

@@ -3,12 +3,12 @@ package server
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 
 	"golang.org/x/sys/unix"
 
 	"uringhttpd/ktls"
+	"uringhttpd/service/flow"
 )
 
 // tcpSocket is the socket of a real connection. It does not own fd.
@@ -17,12 +17,25 @@ type tcpSocket struct {
 	meter *ktls.Meter
 }
 
-// newTCPSocket returns the socket of a connection that was accepted and prepared.
-func newTCPSocket(fd int) *tcpSocket {
-	return &tcpSocket{fd: fd, meter: ktls.NewAcceptedMeter(ktls.FD(fd))}
+// newTCPSocket prepares an accepted socket.
+func newTCPSocket(fd int) (*tcpSocket, error) {
+	// Close resets, until the connection has been drained: if the process dies now, no
+	// client takes a truncated response for complete.
+	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
+		return nil, fmt.Errorf("server: %w", os.NewSyscallError("setsockopt SO_LINGER", err))
+	}
+	// Each send that should wait for further data says so with MSG_MORE.
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		return nil, fmt.Errorf("server: %w", os.NewSyscallError("setsockopt TCP_NODELAY", err))
+	}
+	m, err := ktls.NewMeter(ktls.FD(fd))
+	if err != nil {
+		return nil, err
+	}
+	s := &tcpSocket{fd: fd, meter: m}
+	s.LimitUnsent(flow.MinUnsent)
+	return s, nil
 }
-
-func (s *tcpSocket) Own() netip.AddrPort { return address(unix.Getsockname(s.fd)) }
 
 func (s *tcpSocket) Offload(session *ktls.Session) error {
 	m, err := session.Offload(ktls.FD(s.fd))

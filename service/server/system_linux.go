@@ -19,7 +19,7 @@ type system interface {
 	now() time.Time
 	// start queues op for the socket fd. Its completion carries token.
 	start(fd int, op operation, token uint64) (uring.Handle, error)
-	accept(ln *Listener, token uint64) (uring.Handle, error)
+	accept(fd int, token uint64) (uring.Handle, error)
 	awaitWaker(token uint64) (uring.Handle, error)
 	awaitReadable(fd int, token uint64) (uring.Handle, error)
 	// cancel cancels an operation; the completion of the cancel itself carries tokenNone.
@@ -27,8 +27,8 @@ type system interface {
 	// wait waits for completions and calls complete for each. It returns after timeout at the
 	// latest; negative: no limit.
 	wait(timeout time.Duration, complete func(uring.Completion)) error
-	// take prepares a socket that the last accept of ln returned. The caller keeps the descriptor.
-	take(fd int, ln *Listener) (sock socket, peer netip.AddrPort, err error)
+	// take prepares a socket for a connection. The caller keeps the descriptor.
+	take(fd int) (sock socket, peer, own netip.AddrPort, err error)
 	// close closes a descriptor that has no operation in flight.
 	close(fd int)
 	// end cancels all operations and waits for them.
@@ -65,8 +65,8 @@ func newRingSystem(waker *pool.Waker) (*ringSystem, error) {
 
 func (s *ringSystem) now() time.Time { return time.Now() }
 
-func (s *ringSystem) accept(ln *Listener, token uint64) (uring.Handle, error) {
-	return s.ring.Push(uring.AcceptFrom(ln.fd, &ln.from, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC), token)
+func (s *ringSystem) accept(fd int, token uint64) (uring.Handle, error) {
+	return s.ring.Push(uring.Accept(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC), token)
 }
 
 func (s *ringSystem) awaitWaker(token uint64) (uring.Handle, error) {
@@ -90,8 +90,9 @@ func (s *ringSystem) end(complete func(uring.Completion)) error { return s.ring.
 
 func (s *ringSystem) close(fd int) { unix.Close(fd) }
 
-func (s *ringSystem) take(fd int, ln *Listener) (sock socket, peer netip.AddrPort, err error) {
-	return newTCPSocket(fd), ln.from.AddrPort(), ln.prepareAccepted(fd)
+func (s *ringSystem) take(fd int) (sock socket, peer, own netip.AddrPort, err error) {
+	sock, err = newTCPSocket(fd)
+	return sock, address(unix.Getpeername(fd)), address(unix.Getsockname(fd)), err
 }
 
 // start translates an operation of a connection into an operation of the ring.
@@ -131,7 +132,7 @@ func (s *ringSystem) start(fd int, op operation, token uint64) (uring.Handle, er
 	return s.ring.Push(u, token)
 }
 
-// address converts a result of getsockname(2); it returns the zero AddrPort
+// address converts a result of getpeername(2) or getsockname(2); it returns the zero AddrPort
 // if the call failed.
 func address(sa unix.Sockaddr, err error) netip.AddrPort {
 	if err != nil {

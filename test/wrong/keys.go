@@ -65,9 +65,9 @@ var ProbeStays = Variant{"the thread of a probe stays", []Edit{{
 
 // TCPTimeout lets TCP end connections by its own timeout.
 var TCPTimeout = Variant{"TCP ends slow connections", []Edit{{
-	File: "service/server/listener.go",
-	Old:  "// Each send that should wait",
-	New:  "unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 5_000)\n\t// Each send that should wait",
+	File: "service/server/socket_linux.go",
+	Old:  "m, err := ktls.NewMeter(ktls.FD(fd))",
+	New:  "unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 5_000)\n\tm, err := ktls.NewMeter(ktls.FD(fd))",
 }}}
 
 // SeldomLooks reads the meter of a waiting connection once per stall_timeout.

@@ -130,30 +130,9 @@ var NoLinger = Variant{"close with unread input", []Edit{{
 // NoReset lets the kernel end connections when the program is killed: in order, as if all data
 // had been sent.
 var NoReset = Variant{"no reset when killed", []Edit{{
-	File: "service/server/listener.go",
+	File: "service/server/socket_linux.go",
 	Old:  "&unix.Linger{Onoff: 1}); err != nil {",
 	New:  "&unix.Linger{}); err != nil {",
-}}}
-
-// NotInherited leaves the listener as it is: only the first connections get the options.
-var NotInherited = Variant{"options not on the listener", []Edit{{
-	File: "service/server/listener.go",
-	Old:  "if err := prepare(out.fd); err != nil {",
-	New:  "if err := error(nil); err != nil {",
-}}}
-
-// QueueForgotten relies on the listener's options for connections that were in its queue before.
-var QueueForgotten = Variant{"the listener's queue is forgotten", []Edit{{
-	File: "service/server/listener.go",
-	Old:  "if l.inherited {",
-	New:  "if l.inherited = true; l.inherited {",
-}}}
-
-// QueueTrusted takes a queue that still has connections from before for an empty one.
-var QueueTrusted = Variant{"a queue is taken for empty", []Edit{{
-	File: "service/server/listener.go",
-	Old:  "l.inherited = err == nil && n == 0",
-	New:  "l.inherited = err == nil && n >= 0",
 }}}
 
 // StopsAtOnce resets all connections at the first SIGTERM.
@@ -316,7 +295,7 @@ var WholeFiles = Variant{"whole files in memory", []Edit{{
 // Variants returns all variants.
 func Variants() []Variant {
 	return []Variant{
-		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoReset, NotInherited, QueueForgotten, QueueTrusted, NoSeal, NoSettle, Unsealed,
+		NoDrain, OnlyPOLLOUT, WrongMeter, NoLinger, NoReset, NoSeal, NoSettle, Unsealed,
 		ShortSplice, DirtyPipe, EarlyBuffer, DoubleClose, SharedWorkers, PipesKept, RacyBase, LateAck, NoAckWait,
 		Unbounded, NoShare, NoLook, PushedOnce, FreePipe, NoTurns, WholeFiles, Deaf,
 		StopsAtOnce, SecondIgnored, FullIsEmpty, NotAsked, NoLateLook,
