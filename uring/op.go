@@ -37,17 +37,6 @@ func Accept(fd int, flags int) Op {
 	return Op{sqe: sqe{opcode: opAccept, fd: int32(fd), opFlags: uint32(flags)}}
 }
 
-// AcceptFrom is Accept that also stores the address of the client in from, which must not be used
-// between Push and the completion.
-func AcceptFrom(fd int, from *Address, flags int) Op {
-	from.size = uint32(unsafe.Sizeof(from.raw))
-	o := Accept(fd, flags)
-	o.sqe.addr = uint64(uintptr(unsafe.Pointer(&from.raw)))
-	o.sqe.off = uint64(uintptr(unsafe.Pointer(&from.size)))
-	o.hold = unsafe.Pointer(from)
-	return o
-}
-
 // Recv receives into buf: recv(2). It waits for data inside the kernel without
 // holding a thread, whether or not the socket is non-blocking, unless flags has
 // MSG_DONTWAIT. The result is the number of bytes, 0 at the end of the stream.
