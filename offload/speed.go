@@ -69,8 +69,7 @@ func complete(speeds []platform.Speed, report *platform.Report) bool {
 }
 
 // Speeds returns the speeds of kernel TLS with each of its ciphers and of user space with AES-GCM:
-// from speedsPath if the file is valid, or measured now, in about three
-// seconds. It returns nil, and
+// from speedsPath if the file is valid, or measured now, in about three seconds. It returns nil, and
 // logs why, if they could not be measured. It writes new measurements to speedsPath only if keep is
 // true.
 func (t *Tester) Speeds(ctx context.Context, keep bool, report *platform.Report, log *slog.Logger) []platform.Speed {
